@@ -1,0 +1,1 @@
+"""Putting the hardware on a board."""

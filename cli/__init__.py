@@ -1,0 +1,1 @@
+"""The `gptloom` command: one thin file per subcommand."""

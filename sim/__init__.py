@@ -1,0 +1,1 @@
+"""Running the hardware: simulation engines, host model, meters and waveforms."""
