@@ -1,0 +1,117 @@
+"""The command `gptloom`: its subcommands, its general options, and how errors reach people."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pkgutil import resolve_name
+from typing import Annotated, NoReturn
+
+import typer
+
+from gptloom.model.errors import UserError
+
+#: One line per subcommand, as ``module:function``; the function's name is the subcommand's.
+#: All of these modules are imported for ``--help``, so each imports what is slow to import
+#: (amaranth, torch, matplotlib) inside its function.
+SUBCOMMANDS: tuple[str, ...] = ()
+
+app = typer.Typer(
+    name="gptloom",
+    no_args_is_help=True,
+    add_completion=False,
+    # Errors are shown by `main`, in one manner for all.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"gptloom {version('gptloom')}")
+        raise typer.Exit
+
+
+@app.callback()
+def general(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show the traceback of an internal error (GPTLOOM_DEBUG=1)."),
+    ] = False,
+) -> None:
+    """Language models running as hardware on open FPGAs, generated from Python."""
+    if debug:
+        # In the environment, so that processes started by a subcommand see it as well.
+        os.environ["GPTLOOM_DEBUG"] = "1"
+
+
+for _subcommand in SUBCOMMANDS:
+    app.command()(resolve_name(_subcommand))
+
+
+def _say(kind: str, message: str) -> None:
+    """Print one message to standard error, coloured on a terminal and never wrapped."""
+    from rich.console import Console
+    from rich.text import Text
+
+    text = Text.assemble("gptloom: ", (f"{kind}:", "bold red"), " ", message)
+    Console(stderr=True).print(text, soft_wrap=True)
+
+
+def main(arguments: Sequence[str]) -> int | str | None:
+    """Run the command and turn whatever happens into an exit code.
+
+    Parameters
+    ----------
+    arguments
+        The command line without the program's name.
+
+    Returns
+    -------
+    int or str or None
+        What `sys.exit` takes: 0 when all went well, 1 for an internal error, 2 for bad input,
+        130 when interrupted.
+    """
+    try:
+        app(arguments, prog_name="gptloom")
+    except SystemExit as end:
+        # Typer ends this way always: bad usage is 2, Control-C is 130 and says nothing.
+        if end.code == 130:
+            print("gptloom: interrupted", file=sys.stderr)
+        return end.code
+    except UserError as error:
+        _say("error", str(error))
+        return 2
+    except Exception as error:
+        _say("internal error", f"{type(error).__name__}: {error}")
+        if os.environ.get("GPTLOOM_DEBUG", "0") not in ("", "0"):
+            traceback.print_exc()
+        else:
+            print(
+                "This is a bug in GPTLoom. Please report it with the traceback, "
+                "which GPTLOOM_DEBUG=1 in the environment (or gptloom --debug ...) shows.",
+                file=sys.stderr,
+            )
+        return 1
+    return 0
+
+
+def run() -> NoReturn:
+    """Run the command with the arguments of this process, and end the process."""
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has left ("gptloom ... | head"). Python flushes once more when it ends, and
+        # would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
