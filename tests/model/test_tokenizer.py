@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptloom.model.errors import UserError
+from gptloom.model.tokenizer import PADDING, Tokenizer
+
+NAMES = Tokenizer("abcdefghijklmnopqrstuvwxyz")
+
+
+def test_ids_are_the_sorted_characters_and_bos_is_last():
+    tokenizer = Tokenizer.from_documents(["cab", "x a"])
+    assert tokenizer.characters == " abcx"
+    assert tokenizer.encode("xb a") == [4, 2, 0, 1]
+    assert tokenizer.bos == 5
+    assert tokenizer.vocabulary == 6
+
+
+@given(st.lists(st.text(min_size=1), min_size=1))
+def test_decoding_undoes_encoding(documents):
+    tokenizer = Tokenizer.from_documents(documents)
+    for document in documents:
+        assert tokenizer.decode(tokenizer.encode(document)) == document
+
+
+def test_decoding_stops_at_the_end_of_the_document():
+    assert NAMES.decode([0, 1, NAMES.bos, 2]) == "ab"
+
+
+@pytest.mark.parametrize("token", [-1, 27])
+def test_decoding_refuses_ids_that_do_not_exist(token):
+    with pytest.raises(UserError, match=str(token)):
+        NAMES.decode([0, token])
+
+
+def test_unknown_character_is_named_with_the_vocabulary():
+    with pytest.raises(UserError, match=r"'é'.*abcdefghijklmnopqrstuvwxyz"):
+        NAMES.encode("renée")
+
+
+@pytest.mark.parametrize("characters", ["", "ba", "aab"])
+def test_characters_must_be_distinct_and_sorted(characters):
+    with pytest.raises(UserError):
+        Tokenizer(characters)
+
+
+def test_rows_frame_pad_and_cut():
+    rows = NAMES.rows(["ab", "abcd", "abcdefg", ""], context=5)
+    assert rows.dtype == np.int16
+    assert rows.tolist() == [
+        [26, 0, 1, 26, PADDING, PADDING],
+        [26, 0, 1, 2, 3, 26],
+        [26, 0, 1, 2, 3, 4],
+        [26, 26, PADDING, PADDING, PADDING, PADDING],
+    ]
