@@ -1,1 +1,66 @@
 """Simulation engines behind one interface."""
+
+from __future__ import annotations
+
+from amaranth.lib import wiring
+
+from gptloom.model.errors import UserError
+
+from .base import Engine, Progress
+from .build import cache_folder
+from .compilers import find_compiler
+from .cxxrtl import CxxrtlEngine
+from .pysim import PysimEngine
+
+__all__ = ["KINDS", "Engine", "open_engine"]
+
+KINDS = ("auto", "cxxrtl", "pysim")
+"""The engines that can be asked for."""
+
+
+def _silent(message: str) -> None:
+    """Drop a progress message."""
+
+
+def open_engine(
+    component: wiring.Component, kind: str = "auto", *, progress: Progress = _silent
+) -> Engine:
+    """Open a simulation of a component.
+
+    Parameters
+    ----------
+    component : wiring.Component
+        The design, with one clock domain, ``sync``.
+    kind : str
+        One of `KINDS`; ``auto`` is CXXRTL where a C++ compiler is found, and Amaranth's own
+        simulator otherwise.
+    progress : callable, optional
+        Told, in short sentences, what takes time and which compiler was missing.
+
+    Returns
+    -------
+    Engine
+        At its power-on state; also a context manager.
+
+    Raises
+    ------
+    UserError
+        For an unknown kind, a missing compiler with ``cxxrtl``, or a failed compile.
+    """
+    if kind not in KINDS:
+        raise UserError(f"there is no simulation engine {kind!r}: choose one of {', '.join(KINDS)}")
+    if kind == "pysim":
+        return PysimEngine(component)
+    compiler = find_compiler()
+    if compiler is not None:
+        return CxxrtlEngine(component, compiler, cache_folder(), progress)
+    if kind == "cxxrtl":
+        raise UserError(
+            "no C++ compiler was found for the engine cxxrtl: run `pip install 'gptloom[zig]'`, "
+            "or choose the engine pysim"
+        )
+    progress(
+        "No C++ compiler was found: using Amaranth's own simulator, which is several hundred times "
+        "slower (`pip install 'gptloom[zig]'` brings a compiler)"
+    )
+    return PysimEngine(component, reason="no C++ compiler found")

@@ -1,0 +1,306 @@
+"""What every simulation engine offers, and what they share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from amaranth.hdl import Signal, Value
+from amaranth.lib import wiring
+
+Progress = Callable[[str], None]
+
+_CHUNK_ROWS = 1 << 16
+"""Rows per block of a recording: growth never copies what was recorded before."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """One of the top's ports, flattened.
+
+    Attributes
+    ----------
+    name : str
+        The name Amaranth gives to the port of a top level (``o__payload__token``).
+    signal : Signal
+        The signal behind it.
+    is_input : bool
+        Whether the world outside drives it.
+    """
+
+    name: str
+    signal: Signal
+    is_input: bool
+
+    @property
+    def width(self) -> int:
+        """Width in bits."""
+        return len(self.signal)
+
+    @property
+    def init(self) -> int:
+        """Power-on value, as an unsigned number."""
+        return self.signal.init & ((1 << self.width) - 1)
+
+
+def component_ports(component: wiring.Component) -> dict[str, Port]:
+    """Flatten a component's signature as Amaranth does for a top level.
+
+    Parameters
+    ----------
+    component : wiring.Component
+        The design to be simulated.
+
+    Returns
+    -------
+    dict of str to Port
+        The ports by name, without the clock and the reset.
+
+    Raises
+    ------
+    ValueError
+        When a port takes the name of the clock or the reset.
+    """
+    ports = {}
+    for path, member, value in component.signature.flatten(component):
+        name = "__".join(map(str, path))
+        if name in ("clk", "rst"):
+            raise ValueError(f"the port {name!r} takes the name of the sync domain's own port")
+        ports[name] = Port(name, Value.cast(value), member.flow is wiring.In)
+    return ports
+
+
+class Recording:
+    """Recorded values, one row per clock edge, in blocks of fixed size.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The signals, one column each.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        self.names = tuple(names)
+        self._blocks: list[np.ndarray] = []
+        self._used = _CHUNK_ROWS
+
+    def space(self) -> np.ndarray:
+        """Return the free rows at the end, at least one, to be filled and then claimed."""
+        if self._used == _CHUNK_ROWS:
+            self._blocks.append(np.zeros((_CHUNK_ROWS, len(self.names)), np.uint64))
+            self._used = 0
+        return self._blocks[-1][self._used :]
+
+    def claim(self, rows: int) -> None:
+        """Count the first rows of what `space` returned as recorded."""
+        self._used += rows
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the columns by name, as contiguous copies."""
+        if not self._blocks:
+            return {name: np.zeros(0, np.uint64) for name in self.names}
+        blocks = [*self._blocks[:-1], self._blocks[-1][: self._used]]
+        return {
+            name: np.concatenate([block[:, column] for block in blocks])
+            for column, name in enumerate(self.names)
+        }
+
+
+class Engine(ABC):
+    """A running simulation of one component, clocked edge by edge.
+
+    All values are unsigned numbers, whatever the signal's shape.
+
+    Attributes
+    ----------
+    name : str
+        ``cxxrtl`` or ``pysim``.
+    description : str
+        What runs the design, for people: the compiler, or why there is none.
+    ports : tuple of str
+        The top's port names, flattened, and ``rst``.
+    cycles : int
+        Clock edges since power-on.
+    """
+
+    name: str
+    description: str
+
+    def __init__(self, ports: dict[str, Port]):
+        self._ports = ports
+        self.ports = tuple(ports)
+        self.cycles = 0
+        self._recording: Recording | None = None
+        self._is_recording = False
+
+    def poke(self, port: str, value: int) -> None:
+        """Drive an input from now on.
+
+        Parameters
+        ----------
+        port : str
+            An input's name.
+        value : int
+            Unsigned, within the port's width.
+
+        Raises
+        ------
+        KeyError
+            When there is no such port.
+        ValueError
+            When the port is an output, or too narrow for the value.
+        """
+        target = self._port(port)
+        if not target.is_input:
+            raise ValueError(f"the port {port!r} is an output and cannot be driven")
+        if not 0 <= value < 1 << target.width:
+            raise ValueError(
+                f"the port {port!r} has {target.width} bits and takes 0 to "
+                f"{(1 << target.width) - 1}, not {value}"
+            )
+        self._poke(target, value)
+
+    def peek(self, port: str) -> int:
+        """Read a port or a named signal inside, settled, in the present cycle.
+
+        Parameters
+        ----------
+        port : str
+            A port's name, or the path of a signal inside (``sub.signal``).
+
+        Returns
+        -------
+        int
+            The unsigned value; combinational paths from poked inputs are included.
+
+        Raises
+        ------
+        KeyError
+            When there is no such signal.
+        """
+        return self._peek(port)
+
+    def step(self, cycles: int = 1) -> None:
+        """Make rising clock edges.
+
+        Parameters
+        ----------
+        cycles : int
+            How many.
+        """
+        self._run(cycles, None)
+
+    def run(self, max_cycles: int, until: str | None = None) -> int:
+        """Make clock edges until a signal is high.
+
+        The signal is looked at before each edge, settled, so that it is still high in the present
+        cycle when this returns because of it.
+
+        Parameters
+        ----------
+        max_cycles : int
+            The most edges to make.
+        until : str, optional
+            A 1-bit port or signal; without it exactly `max_cycles` edges are made.
+
+        Returns
+        -------
+        int
+            How many edges were made: 0 when `until` was high already.
+
+        Raises
+        ------
+        KeyError
+            When there is no such signal.
+        ValueError
+            When `until` is wider than one bit.
+        """
+        if until is not None and (width := self._width(until)) != 1:
+            raise ValueError(f"{until!r} has {width} bits, but only a 1-bit signal can end a run")
+        return self._run(max_cycles, until)
+
+    def reset(self) -> None:
+        """Return registers, memories and inputs to their power-on state, and count from 0.
+
+        A recording goes on.
+        """
+        self._reset()
+        self.cycles = 0
+
+    def record(self, signals: Sequence[str]) -> None:
+        """Begin to record signals, sampled just before each clock edge.
+
+        A recording made earlier is dropped.
+
+        Parameters
+        ----------
+        signals : sequence of str
+            Ports, or signals inside (``sub.signal``), of at most 64 bits.
+
+        Raises
+        ------
+        KeyError
+            When there is no such signal.
+        ValueError
+            When a signal is wider than 64 bits.
+        """
+        for name in signals:
+            if (width := self._width(name)) > 64:
+                raise ValueError(f"{name!r} has {width} bits; at most 64 can be recorded")
+        self._probe(signals)
+        self._recording = Recording(signals)
+        self._is_recording = True
+
+    def recording(self) -> dict[str, np.ndarray]:
+        """Return what was recorded.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            uint64 arrays, one value per clock edge since `record`; empty without a recording.
+        """
+        return self._recording.arrays() if self._recording else {}
+
+    def stop_recording(self) -> None:
+        """Record no further edges; what was recorded stays readable."""
+        self._is_recording = False
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the simulation; nothing may be called afterwards."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _port(self, name: str) -> Port:
+        try:
+            return self._ports[name]
+        except KeyError:
+            raise self._unknown(name) from None
+
+    def _unknown(self, name: str) -> KeyError:
+        return KeyError(f"the design has no signal {name!r}; its ports are {', '.join(self.ports)}")
+
+    @abstractmethod
+    def _width(self, name: str) -> int: ...
+
+    @abstractmethod
+    def _poke(self, port: Port, value: int) -> None: ...
+
+    @abstractmethod
+    def _peek(self, name: str) -> int: ...
+
+    @abstractmethod
+    def _run(self, max_cycles: int, until: str | None) -> int: ...
+
+    @abstractmethod
+    def _reset(self) -> None: ...
+
+    @abstractmethod
+    def _probe(self, names: Sequence[str]) -> None: ...

