@@ -3,12 +3,12 @@
 PyTorch is imported where it is used: everything else of the package works without it.
 """
 
+import importlib.util
 import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,6 +85,19 @@ class LossCurve:
     heldout: dict[int, float]
 
 
+def require_extra() -> None:
+    """Make sure, before hours of training, that all it needs until its end is installed.
+
+    Raises
+    ------
+    UserError
+        A package of the extra is missing.
+    """
+    for package in ("torch", "matplotlib"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"Training needs {package}: run pip install 'gptloom[train]'.")
+
+
 def train_checkpoint(
     corpus: Corpus,
     config: ModelConfig,
@@ -117,9 +130,11 @@ def train_checkpoint(
     Raises
     ------
     UserError
-        PyTorch is missing, the vocabularies differ, or the loss diverged.
+        A package of the extra is missing, the vocabularies differ, or the loss diverged.
     """
-    torch = _import_torch()
+    require_extra()
+    import torch
+
     tokenizer = Tokenizer.from_documents(corpus.documents)
     if config.vocabulary != tokenizer.vocabulary:
         raise UserError(
@@ -175,7 +190,7 @@ def write_results(path: Path, checkpoint: Checkpoint, curve: LossCurve) -> Path:
     Raises
     ------
     UserError
-        matplotlib is missing, or a file cannot be written.
+        A file cannot be written.
     """
     picture = path.with_suffix(".png")
     image = _draw(checkpoint, curve)
@@ -236,7 +251,8 @@ def _optimise(
     progress: Callable[[int, float], None],
 ) -> LossCurve:
     """Update the weights in place with AdamW on minibatches."""
-    torch = _import_torch()
+    import torch
+
     # The matrices are too small to be shared out: more threads are slower, and the order of
     # their sums would make the result depend on the machine's cores.
     torch.set_num_threads(1)
@@ -281,13 +297,9 @@ def _schedule(step: int, warm_up: int, steps: int) -> float:
 
 
 def _draw(checkpoint: Checkpoint, curve: LossCurve) -> bytes:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise _missing("matplotlib") from None
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.plot(range(1, len(curve.training) + 1), curve.training, lw=0.4, label="minibatch")
     axes.plot(list(curve.heldout), list(curve.heldout.values()), "k", label="held out")
@@ -301,15 +313,3 @@ def _draw(checkpoint: Checkpoint, curve: LossCurve) -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
     return content.getvalue()
-
-
-def _import_torch() -> ModuleType:
-    try:
-        import torch
-    except ImportError:
-        raise _missing("PyTorch") from None
-    return torch
-
-
-def _missing(package: str) -> UserError:
-    return UserError(f"Training needs {package}: run pip install 'gptloom[train]'.")

