@@ -1,0 +1,228 @@
+"""The golden model: executes an integer model with NumPy integers, exactly as the hardware does.
+
+Every named intermediate can be traced, so that hardware is compared value by value.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gptloom.model import arithmetic, sampling, tables
+from gptloom.model.arithmetic import (
+    ACTIVATION_BITS,
+    LOGIT_BITS,
+    UNIT_MANTISSA,
+    WEIGHT_BITS,
+    Integers,
+)
+from gptloom.model.errors import UserError
+from gptloom.model.integer import IntegerModel, Layer, LogitScale
+
+Trace = Callable[[int, str, Integers], None]
+"""Called with layer, site and value [batch, time, ...] of every intermediate, in order."""
+
+
+@dataclass(frozen=True)
+class KVCache:
+    """Keys and values of a batch: [layers, batch, context, width], 8-bit."""
+
+    keys: Integers
+    values: Integers
+
+
+@dataclass(frozen=True)
+class GeneratedToken:
+    """One token out of the core, as it appears on its output stream."""
+
+    token: int
+    position: int
+    last: bool
+
+
+class GoldenModel:
+    """Integer forward pass, with and without a KV cache, and generation."""
+
+    def __init__(self, model: IntegerModel):
+        self.model = model
+        self.config = model.config
+
+    def new_cache(self, batch: int = 1) -> KVCache:
+        """Return an empty cache for `batch` documents."""
+        c = self.config
+        shape = (c.layers, batch, c.context, c.width)
+        return KVCache(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+
+    def step(
+        self, tokens: Integers, position: int, cache: KVCache, trace: Trace | None = None
+    ) -> Integers:
+        """Advance a batch by one token each and append its keys and values to the cache.
+
+        Parameters
+        ----------
+        tokens
+            [batch] token ids.
+        position
+            Position of these tokens, 0 to context - 1.
+        cache
+            Rows before `position` are read, row `position` is written.
+        trace
+            Receives every intermediate.
+
+        Returns
+        -------
+        Integers
+            [batch, vocabulary] accumulators of the logits.
+        """
+        past = slice(0, position + 1)
+
+        def append(layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
+            cache.keys[layer, :, position] = keys[:, 0]
+            cache.values[layer, :, position] = values[:, 0]
+            return cache.keys[layer, :, past], cache.values[layer, :, past]
+
+        visible = np.ones((1, position + 1), bool)
+        positions = np.array([position])
+        return self._run(np.asarray(tokens)[:, None], positions, append, visible, trace)[:, 0]
+
+    def logits(self, tokens: Integers, trace: Trace | None = None) -> Integers:
+        """Accumulators of the logits for whole sequences at once, without a cache.
+
+        Parameters
+        ----------
+        tokens
+            [batch, time] token ids, time up to the context.
+        trace
+            Receives every intermediate.
+
+        Returns
+        -------
+        Integers
+            [batch, time, vocabulary].
+        """
+        tokens = np.asarray(tokens)
+        time = tokens.shape[1]
+        visible = np.tril(np.ones((time, time), bool))
+        return self._run(tokens, np.arange(time), lambda _, k, v: (k, v), visible, trace)
+
+    def scaled_logits(self, accumulators: Integers, scale: LogitScale) -> Integers:
+        """Logits over the temperature, Q8.7."""
+        return arithmetic.requantise(accumulators, scale.mantissa, scale.shift, LOGIT_BITS)
+
+    def generate(
+        self,
+        seed: int,
+        temperature: float,
+        prompt: Sequence[int] = (),
+        trace: Callable[[int, int], Trace] | None = None,
+    ) -> Iterator[GeneratedToken]:
+        """Documents without end, token by token, as the hardware emits them.
+
+        Parameters
+        ----------
+        seed
+            1 to 2**32 - 1.
+        temperature
+            0.1 to 2.0, or 0 for greedy.
+        prompt
+            Token ids that every document starts with, the beginning-of-document token left out.
+        trace
+            Called with the document's number and the position before each step; returns what
+            receives the step's intermediates.
+        """
+        scale = self.model.logit_scale(temperature)
+        noise = sampling.noise(seed)
+        bos = self.model.tokenizer.bos
+        known = [bos, *self.check_prompt(prompt)]
+        document = 0
+        while True:
+            cache, token, position = self.new_cache(), known[0], 0
+            while True:
+                receive = trace(document, position) if trace else None
+                accumulators = self.step(np.array([token]), position, cache, receive)
+                if position + 1 < len(known):
+                    token = known[position + 1]
+                else:
+                    logits = self.scaled_logits(accumulators[0], scale)
+                    if receive:
+                        receive(0, "logits", logits[None, None])
+                    values = np.array([next(noise) for _ in range(self.config.vocabulary)])
+                    token = sampling.draw(logits, 0 if scale.greedy else values)
+                    last = token == bos or position == self.config.context - 1
+                    yield GeneratedToken(token, position, last)
+                    if last:
+                        break
+                position += 1
+            document += 1
+
+    def check_prompt(self, prompt: Sequence[int]) -> Sequence[int]:
+        """Return `prompt` if a document can start with it, else raise :class:`.UserError`."""
+        longest = self.config.context - 1
+        if len(prompt) > longest:
+            raise UserError(
+                f"the prompt has {len(prompt)} characters but this model's context leaves room "
+                f"for {longest}: shorten it"
+            )
+        return prompt
+
+    def _run(self, tokens, positions, append, visible, trace: Trace | None) -> Integers:
+        """All layers; `append` turns a layer's new keys and values into all that are visible."""
+        m = self.model
+
+        def note(layer: int, site: str, value: Integers) -> Integers:
+            if trace:
+                trace(layer, site, value)
+            return value
+
+        embedding = note(
+            0, "embedding", m.token_embedding[tokens] + m.position_embedding[positions]
+        )
+        norm = tables.rsqrt(np.sum(embedding**2, axis=-1, keepdims=True))
+        x = note(0, "start", _scaled(embedding << 8, norm, m.start_shift, ACTIVATION_BITS))
+        source = embedding
+        for index, layer in enumerate(m.layers):
+            w, shift = layer.weights, layer.shifts
+            q = note(index, "q", _scaled(source @ w["wq"].T, norm, shift["q"], ACTIVATION_BITS))
+            k = note(index, "k", _scaled(source @ w["wk"].T, norm, shift["k"], WEIGHT_BITS))
+            v = note(index, "v", _scaled(source @ w["wv"].T, norm, shift["v"], WEIGHT_BITS))
+            keys, values = append(index, k, v)
+            mixed = self._attention(index, layer, q, keys, values, visible, note)
+            out = _scaled(mixed @ w["wo"].T, _one(), shift["out"], ACTIVATION_BITS)
+            x = note(index, "out", arithmetic.saturate(out + x, ACTIVATION_BITS))
+            norm = tables.rsqrt(np.sum(x**2, axis=-1, keepdims=True))
+            hidden = _scaled(x @ w["fc1"].T, _one(), shift["hidden"], ACTIVATION_BITS)
+            hidden = note(index, "hidden", np.maximum(hidden, 0))
+            mlp = _scaled(hidden @ w["fc2"].T, norm, shift["mlp"], ACTIVATION_BITS)
+            x = note(index, "mlp", arithmetic.saturate(mlp + x, ACTIVATION_BITS))
+            norm = tables.rsqrt(np.sum(x**2, axis=-1, keepdims=True))
+            source = x
+        return source @ m.lm_head.T
+
+    def _attention(self, index, layer: Layer, q, keys, values, visible, note) -> Integers:
+        """Softmax attention; [batch, time, width] in and out, `visible` [time, keys]."""
+        c = self.config
+        q = q.reshape(*q.shape[:2], c.heads, c.head_width)
+        keys = keys.reshape(*keys.shape[:2], c.heads, c.head_width)
+        values = values.reshape(*values.shape[:2], c.heads, c.head_width)
+        scores = arithmetic.quantise_score(np.einsum("bthd,bshd->btsh", q, keys))
+        note(index, "score", scores)
+        seen = visible[None, :, :, None]
+        lowest = np.iinfo(np.int64).min
+        maximum = np.max(np.where(seen, scores, lowest), axis=2, keepdims=True)
+        distance = np.where(seen, maximum - scores, 0)
+        numerators = note(index, "numerator", np.where(seen, tables.exp2_negative(distance), 0))
+        total = tables.reciprocal(np.sum(numerators, axis=2))
+        weighted = np.einsum("btsh,bshd->bthd", numerators, values)
+        scale = tuple(part[..., None] for part in total)
+        mixed = _scaled(weighted, scale, layer.shifts["mix"], ACTIVATION_BITS)
+        return note(index, "mix", mixed.reshape(*mixed.shape[:2], c.width))
+
+
+def _one() -> tuple[int, int]:
+    return UNIT_MANTISSA, 0
+
+
+def _scaled(accumulators: Integers, scale: tuple, shift: int, bits: int) -> Integers:
+    """Requantise by a scale given as mantissa and exponent, and the site's constant shift."""
+    mantissa, exponent = scale
+    return arithmetic.requantise(accumulators, mantissa, shift + exponent, bits)

@@ -1,0 +1,130 @@
+"""The plain integer model: integer tensors and the shift of every site.
+
+A site is a place where a dot product becomes an activation again. Its scale is
+``mantissa * 2**-shift`` (:func:`.arithmetic.requantise`): the mantissa comes from a table (norm,
+softmax sum), from the temperature, or is one; the shift is a constant of the model, chosen by
+:mod:`.quantise`.
+
+===========  =============================  ===========  ==========================  ======
+site         computes                       mantissa     added to the shift          bits
+===========  =============================  ===========  ==========================  ======
+``start``    the normalised embedding       norm         norm exponent               10
+``q``        queries, in score units        norm         norm exponent               10
+``k``        keys (cached)                  norm         norm exponent               8
+``v``        values (cached)                norm         norm exponent               8
+``mix``      softmax-weighted values        1/sum        exponent of the sum         10
+``out``      attention output + residual    one          -                           10
+``hidden``   ReLU of the first MLP product  one          -                           10
+``mlp``      MLP output + residual          norm         norm exponent               10
+===========  =============================  ===========  ==========================  ======
+
+The scalar of each RMSNorm is deferred past the matrix that follows it (for the MLP past ReLU and
+the second matrix: ReLU commutes with a positive factor), so products start before the norm is
+known. Layer 0 skips its own norm, which would normalise what the embedding's norm already did.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gptloom.model.arithmetic import LOGIT_FRACTION, MANTISSA_BITS, PRE_SHIFT, Integers
+from gptloom.model.config import ModelConfig
+from gptloom.model.errors import UserError
+from gptloom.model.tokenizer import Tokenizer
+
+LAYER_SITES = ("q", "k", "v", "mix", "out", "hidden", "mlp")
+LAYER_WEIGHTS = ("wq", "wk", "wv", "wo", "fc1", "fc2")
+
+MIN_TEMPERATURE = 0.1
+MAX_TEMPERATURE = 2.0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One transformer layer.
+
+    Attributes
+    ----------
+    weights
+        ``LAYER_WEIGHTS`` by name, 8-bit values, row = output.
+    shifts
+        ``LAYER_SITES`` by name, each 1 to 31 before its exponent is added.
+    """
+
+    weights: dict[str, Integers]
+    shifts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class LogitScale:
+    """What a logit accumulator is multiplied with: ``mantissa * 2**-shift``, greedy or sampled.
+
+    Sampled logits are ``logit / temperature`` in Q8.7, ready for noise of the same format.
+    """
+
+    mantissa: int
+    shift: int
+    greedy: bool = False
+
+
+@dataclass(frozen=True)
+class IntegerModel:
+    """A network in integers, ready for the golden model and for an image.
+
+    Attributes
+    ----------
+    config, tokenizer
+        As the float checkpoint has them.
+    token_embedding, position_embedding
+        [vocabulary, width] and [context, width], 8-bit, of one common scale.
+    lm_head
+        [vocabulary, width], 8-bit.
+    layers
+        One :class:`Layer` each.
+    start_shift
+        Shift of the site ``start``.
+    logit_unit
+        What one unit of a logit's accumulator is worth, in nats.
+    metadata
+        Name of the checkpoint, float and integer held-out loss.
+    """
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+    token_embedding: Integers
+    position_embedding: Integers
+    lm_head: Integers
+    layers: tuple[Layer, ...]
+    start_shift: int
+    logit_unit: float
+    metadata: dict = field(default_factory=dict)
+
+    def logit_scale(self, temperature: float) -> LogitScale:
+        """Scale of the logits for a sampling temperature; 0 asks for greedy decoding.
+
+        Raises
+        ------
+        UserError
+            If the temperature is neither 0 nor within 0.1 to 2.0.
+        """
+        if temperature == 0:
+            return LogitScale(*_mantissa_and_shift(self._unit_scale()), greedy=True)
+        if not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
+            raise UserError(
+                f"temperature {temperature:g} is out of range: choose {MIN_TEMPERATURE} to "
+                f"{MAX_TEMPERATURE}, or 0 for greedy decoding"
+            )
+        return LogitScale(*_mantissa_and_shift(self._unit_scale() / temperature))
+
+    def _unit_scale(self) -> float:
+        return self.logit_unit * 2.0 ** (LOGIT_FRACTION + PRE_SHIFT)
+
+
+def _mantissa_and_shift(scale: float) -> tuple[int, int]:
+    """Nearest ``mantissa * 2**-shift`` with a mantissa of ``MANTISSA_BITS`` bits."""
+    fraction, exponent = np.frexp(scale)
+    mantissa = round(float(fraction) * (1 << MANTISSA_BITS))
+    shift = MANTISSA_BITS - int(exponent)
+    if mantissa == 1 << MANTISSA_BITS:
+        mantissa, shift = mantissa >> 1, shift - 1
+    return mantissa, shift

@@ -1,0 +1,50 @@
+"""The sampler: random numbers, Gumbel noise, argmax.
+
+Adding Gumbel noise to ``logit / T`` and taking the largest draws exactly from ``softmax(logit/T)``
+(Gumbel-max). The noise of a token does not depend on its logits, so hardware prepares it while
+the logits are computed; then one argmax is left.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gptloom.model.arithmetic import Integers
+from gptloom.model.errors import UserError
+from gptloom.model.tables import NOISE_INDEX_BITS, NOISE_TABLE
+
+SEED_BITS = 32
+_MASK = (1 << SEED_BITS) - 1
+
+
+def check_seed(seed: int) -> int:
+    """Return `seed` if the generator can start from it, else raise :class:`.UserError`."""
+    if not 1 <= seed <= _MASK:
+        raise UserError(
+            f"seed {seed} is not usable: choose 1 to {_MASK} (the generator would stay at 0 forever)"
+        )
+    return seed
+
+
+def xorshift32(state: int) -> int:
+    """Next state of Marsaglia's 32-bit xorshift (shifts 13, 17, 5); never 0 from a state not 0.
+
+    Source: G. Marsaglia, "Xorshift RNGs", Journal of Statistical Software 8 (14), 2003.
+    """
+    state ^= (state << 13) & _MASK
+    state ^= state >> 17
+    return state ^ ((state << 5) & _MASK)
+
+
+def noise(seed: int) -> Iterator[int]:
+    """Endless Gumbel noise values (Q5.7): table entries at the top bits of successive states."""
+    state = check_seed(seed)
+    while True:
+        state = xorshift32(state)
+        yield int(NOISE_TABLE[state >> (SEED_BITS - NOISE_INDEX_BITS)])
+
+
+def draw(logits: Integers, values: NDArray[np.int64] | int) -> int:
+    """Index of the largest noisy logit; the first of equals."""
+    return int(np.argmax(logits + values))

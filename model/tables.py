@@ -1,0 +1,92 @@
+"""Nonlinear functions as tables of integers.
+
+Each table is filled from its real function once, here; the golden model looks values up and the
+hardware holds the same entries in its ROMs. Results are a mantissa and an exponent where the
+range is wide, so that one multiplication and one shift apply them (:func:`.requantise`).
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gptloom.model.arithmetic import (
+    ACTIVATION_BITS,
+    LOGIT_FRACTION,
+    MANTISSA_BITS,
+    SCORE_FRACTION,
+    Integers,
+)
+
+_TOP = (1 << MANTISSA_BITS) - 1
+
+EXP2_FRACTION = MANTISSA_BITS
+"""Fraction bits of a softmax numerator; its largest value, for the maximum score, is 511/512."""
+
+RECIPROCAL_INDEX_BITS = 6
+RSQRT_WINDOW_BITS = 7
+NOISE_INDEX_BITS = 10
+NOISE_BITS = 12
+
+EXP2_TABLE = np.round(_TOP * 2.0 ** (-np.arange(1 << SCORE_FRACTION) / (1 << SCORE_FRACTION)))
+EXP2_TABLE = EXP2_TABLE.astype(np.int64)
+"""``2**-f`` for f in steps of 1/16 octave; 9 fraction bits, unsigned."""
+
+_reciprocal_at = 1 + (np.arange(1 << RECIPROCAL_INDEX_BITS) + 0.5) / (1 << RECIPROCAL_INDEX_BITS)
+RECIPROCAL_TABLE = np.minimum(np.round((1 << MANTISSA_BITS) / _reciprocal_at), _TOP)
+RECIPROCAL_TABLE = RECIPROCAL_TABLE.astype(np.int64)
+"""``1/m`` for m in [1, 2), 64 entries at interval centres; 9 fraction bits, unsigned."""
+
+_rsqrt_at = np.maximum(np.arange(1 << RSQRT_WINDOW_BITS) + 0.5, 0.5) / (
+    1 << (RSQRT_WINDOW_BITS - 2)
+)
+RSQRT_TABLE = np.minimum(np.round((1 << MANTISSA_BITS) / np.sqrt(_rsqrt_at)), _TOP)
+RSQRT_TABLE = RSQRT_TABLE.astype(np.int64)
+"""``1/sqrt(m)`` for m in [1, 4), addressed by m's first 7 bits (32 to 127); 9 fraction bits.
+
+Entries below 32 are reached only by a sum of squares of zero, where any scale gives zero.
+"""
+
+_uniform = (np.arange(1 << NOISE_INDEX_BITS) + 0.5) / (1 << NOISE_INDEX_BITS)
+NOISE_TABLE = np.round(-np.log(-np.log(_uniform)) * (1 << LOGIT_FRACTION)).astype(np.int64)
+"""Gumbel noise ``-ln(-ln u)`` at 1,024 equally likely u; Q5.7, signed (12 bits)."""
+
+
+def exp2_negative(distance: ArrayLike) -> Integers:
+    """``2**-distance`` for a distance of 0 to 1,023 sixteenths of an octave; floor, Q0.9."""
+    distance = np.asarray(distance, dtype=np.int64)
+    octaves = distance >> SCORE_FRACTION
+    return EXP2_TABLE[distance & ((1 << SCORE_FRACTION) - 1)] >> octaves
+
+
+def reciprocal(value: ArrayLike) -> tuple[Integers, Integers]:
+    """Mantissa m and exponent p with ``1/value`` close to ``m * 2**-(MANTISSA_BITS + p)``.
+
+    `value` is a positive integer; p is the position of its leading one.
+    """
+    value = np.asarray(value, dtype=np.int64)
+    exponent = _leading_one(value)
+    index = ((value << RECIPROCAL_INDEX_BITS) >> exponent) & ((1 << RECIPROCAL_INDEX_BITS) - 1)
+    return RECIPROCAL_TABLE[index], exponent
+
+
+def rsqrt(value: ArrayLike) -> tuple[Integers, Integers]:
+    """Mantissa m and exponent k with ``value**-0.5`` close to ``m * 2**-(MANTISSA_BITS + k)``.
+
+    `value` is a non-negative integer; k is half the (even) position of its leading pair of bits.
+    """
+    value = np.asarray(value, dtype=np.int64)
+    exponent = _leading_one(np.maximum(value, 1)) >> 1
+    index = (value << (RSQRT_WINDOW_BITS - 2)) >> (2 * exponent)
+    return RSQRT_TABLE[index], exponent
+
+
+def softmax_limit(context: int) -> int:
+    """Largest possible sum of softmax numerators over `context` positions."""
+    return context * int(EXP2_TABLE[0])
+
+
+def _leading_one(value: Integers) -> Integers:
+    """Position of the most significant one of positive integers below 2**53."""
+    return np.frexp(value.astype(np.float64))[1].astype(np.int64) - 1
+
+
+assert EXP2_TABLE.max() < 1 << (ACTIVATION_BITS - 1), "numerators are non-negative activations"
