@@ -1,0 +1,224 @@
+"""Waveform files from recorded signals, for GTKWave and Surfer."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+from vcd.gtkw import GTKWSave
+from vcd.writer import Variable, VCDWriter
+
+from gptloom.model.errors import UserError
+
+_TOP = "top"
+_BLOCK = 1 << 13
+"""Cycles formatted at a time, which bounds the memory taken by their text."""
+
+
+@dataclass(frozen=True)
+class Wave:
+    """How one recorded signal is shown.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the recording; dots make scopes.
+    width : int
+        Width in bits.
+    group : str
+        The heading under which the saved signal grouping shows it.
+    kind : {"wire", "string", "enum"}
+        ``wire`` is shown as a number, ``string`` as text only, ``enum`` as a number and, beside it
+        under the name with ``_text``, as text.
+    labels : mapping of int to str, or sequence of str
+        The text of each value; a value without one is shown as its number. A ``string`` whose
+        recorded array already holds text needs none.
+    radix : {"hex", "dec", "signed", "bin"}
+        How GTKWave shows the number.
+    """
+
+    name: str
+    width: int = 1
+    group: str = ""
+    kind: Literal["wire", "string", "enum"] = "wire"
+    labels: Mapping[int, str] | Sequence[str] = field(default_factory=dict)
+    radix: Literal["hex", "dec", "signed", "bin"] = "hex"
+
+
+@dataclass
+class _Track:
+    """A VCD variable and the array that it shows."""
+
+    variable: Variable
+    values: np.ndarray
+    labels: dict[int, str] | None  # None: the values themselves are shown
+    path: str  # as GTKWave names it
+
+    def texts(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the cycles in which the value changes, and the VCD's lines for them."""
+        changed = self.values[start:stop] != self.values[start - 1 : stop - 1]
+        cycles = np.flatnonzero(changed) + start
+        # Formatting is the slow part: each distinct value once.
+        distinct, inverse = np.unique(self.values[cycles], return_inverse=True)
+        lines = np.array([self._line(value) for value in distinct.tolist()] + [""], object)
+        return cycles, lines[inverse]
+
+    def _line(self, value: int | str) -> str:
+        return self.variable.format_value(_shown(value, self.labels), check=False)
+
+
+def _shown(value: int | str, labels: Mapping[int, str] | None) -> int | str:
+    return value if labels is None else labels.get(value, str(value))
+
+
+def write_vcd(
+    path: str | Path,
+    recording: Mapping[str, np.ndarray],
+    signals: Mapping[str, int] | Sequence[Wave],
+    clock_hz: float,
+) -> str:
+    """Write recorded signals as a VCD file, with a GTKWave save file beside it.
+
+    Values recorded before clock edge k fill the k-th clock period, whose edge is at its end: a
+    register changes on the rising edge of the ``clk`` that is drawn along.
+
+    Parameters
+    ----------
+    path : str or Path
+        The VCD file; the save file has the suffix ``.gtkw`` instead.
+    recording : mapping of str to numpy.ndarray
+        As `Engine.recording` returns it; arrays of text (for ``string`` waves) may be added.
+    signals : mapping of str to int, or sequence of Wave
+        What is shown, in this order: widths by name, or `Wave` each.
+    clock_hz : float
+        The clock's frequency, for the time axis.
+
+    Returns
+    -------
+    str
+        Two lines for people: how to open the files.
+
+    Raises
+    ------
+    ValueError
+        When nothing was recorded, the arrays differ in length, or a value exceeds its width.
+    UserError
+        When the files cannot be written; neither is then left behind.
+    """
+    path = Path(path)
+    waves = (
+        [Wave(name, width) for name, width in signals.items()]
+        if isinstance(signals, Mapping)
+        else list(signals)
+    )
+    lengths = {len(recording[wave.name]) for wave in waves}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"a waveform needs arrays of one length above 0, not {sorted(lengths)}")
+    (cycles,) = lengths
+    save_path = path.with_suffix(".gtkw")
+    try:
+        with _replacing(path) as vcd_file, _replacing(save_path) as save_file:
+            groups = _write_changes(vcd_file, recording, waves, cycles, clock_hz)
+            _write_save(save_file, path, groups)
+    except OSError as error:
+        raise UserError(
+            f"the waveform {path} cannot be written ({error.strerror}): name a file in a folder "
+            "that exists and can be written"
+        ) from error
+    vcd, save = shlex.quote(str(path)), shlex.quote(str(save_path))
+    return f"GTKWave: gtkwave {save}\nSurfer:  surfer {vcd}"
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[str]]:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            yield file
+        # Temporary files are private; these are as readable as any other new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _write_changes(
+    file: IO[str],
+    recording: Mapping[str, np.ndarray],
+    waves: Sequence[Wave],
+    cycles: int,
+    clock_hz: float,
+) -> dict[str, list[tuple[str, str]]]:
+    """Write the VCD; return (GTKWave's name, radix) of the variables by group."""
+    writer = VCDWriter(file, timescale="1 ps", date="", version="gptloom")
+    clock = writer.register_var(_TOP, "clk", "wire", 1, init=1)
+    tracks: list[_Track] = []
+    groups = {"": [(f"{_TOP}.clk", "bin")]}
+    for wave in waves:
+        for track, radix in _register(writer, wave, recording[wave.name]):
+            tracks.append(track)
+            groups.setdefault(wave.group, []).append((track.path, radix))
+    writer.flush()  # the header, and every variable's first value
+
+    period = round(1e12 / clock_hz)
+    for start in range(0, cycles, _BLOCK):
+        stop = min(start + _BLOCK, cycles)
+        every = np.arange(start, stop)
+        rises = [f"#{cycle * period}\n1{clock.ident}" for cycle in every.tolist()]
+        falls = [f"#{cycle * period + period // 2}\n0{clock.ident}" for cycle in every.tolist()]
+        if start == 0:
+            rises[0] = ""  # said by the first values
+        # A stable sort by cycle leaves the order: rising edge, changes, falling edge.
+        parts = [(every, np.array(rises, object))]
+        parts += [track.texts(max(start, 1), stop) for track in tracks]
+        parts += [(every, np.array(falls, object))]
+        order = np.argsort(np.concatenate([at for at, _ in parts]), kind="stable")
+        lines = np.concatenate([lines for _, lines in parts])[order]
+        file.write("\n".join(filter(None, lines.tolist())) + "\n")
+    file.write(f"#{cycles * period}\n")
+    return groups
+
+
+def _register(writer: VCDWriter, wave: Wave, values: np.ndarray) -> Iterator[tuple[_Track, str]]:
+    *scopes, name = wave.name.split(".")
+    scope = (_TOP, *scopes)
+    prefix = ".".join(scope)
+    labels = wave.labels if isinstance(wave.labels, Mapping) else dict(enumerate(wave.labels))
+    first = values[:1].tolist()[0]
+    if wave.kind != "string":
+        if int(values.max()) >> wave.width:
+            raise ValueError(f"{wave.name!r} holds values of more than its {wave.width} bits")
+        # The range belongs to the name for GTKWave, in the save file too.
+        bits = f"[{wave.width - 1}:0]" if wave.width > 1 else ""
+        variable = writer.register_var(
+            scope, f"{name} {bits}".strip(), "wire", wave.width, init=first
+        )
+        yield _Track(variable, values, None, f"{prefix}.{name}{bits}"), wave.radix
+    if wave.kind != "wire":
+        text_name = name if wave.kind == "string" else f"{name}_text"
+        texts = None if values.dtype.kind in "UO" else labels
+        variable = writer.register_var(scope, text_name, "string", init=_shown(first, texts))
+        yield _Track(variable, values, texts, f"{prefix}.{text_name}"), "ascii"
+
+
+def _write_save(file: IO[str], vcd: Path, groups: dict[str, list[tuple[str, str]]]) -> None:
+    save = GTKWSave(file)
+    save.dumpfile(str(vcd))
+    save.treeopen(f"{_TOP}.")
+    for group, traces in groups.items():
+        if group:
+            save.begin_group(group)
+        for path, radix in traces:
+            save.trace(path, datafmt=radix)
+        if group:
+            save.end_group(group)
