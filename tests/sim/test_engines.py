@@ -1,0 +1,395 @@
+"""All engines run the same hardware alike; no compiler or a broken cache is no obstacle."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from gptloom.model.errors import UserError
+from gptloom.sim.engines import build, compilers, open_engine
+
+KINDS = ("cxxrtl", "pysim")
+
+# A design that was refused is never elaborated.
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+
+
+class Sum(wiring.Component):
+    """A running sum that is registered, as a block inside another."""
+
+    i: In(signed(8))
+    acc: Out(signed(12))
+
+    def elaborate(self, platform):
+        m = Module()
+        doubled = Signal(signed(9))
+        m.d.comb += doubled.eq(self.i << 1)
+        m.d.sync += self.acc.eq(self.acc + doubled)
+        return m
+
+
+class Block(wiring.Component):
+    """A stream through a memory, signed and wide ports, and combinational paths."""
+
+    i: In(stream.Signature(signed(8)))
+    o: Out(stream.Signature(signed(12)))
+    seed: In(7, init=5)
+    wide_in: In(100)
+    wide: Out(100)
+    parity: Out(1)
+    fixed: Out(9, init=300)
+    count: Out(6)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.mem = mem = Memory(shape=signed(8), depth=24, init=[3, -5, 100])
+        read, write = mem.read_port(transparent_for=(w := mem.write_port(),)), w
+        m.submodules.sum = total = Sum()
+        busy = Signal()
+        m.d.comb += [
+            self.i.ready.eq(~busy),
+            write.en.eq(self.i.valid & self.i.ready),
+            write.data.eq(self.i.payload),
+            write.addr.eq(self.count),
+            read.addr.eq(self.seed),
+            total.i.eq(read.data),
+            self.o.payload.eq(total.acc ^ self.i.payload),
+            self.o.valid.eq(busy & (self.count[:2] == 3)),
+            self.parity.eq(self.wide_in.xor()),
+        ]
+        m.d.sync += [busy.eq((busy & ~self.o.ready) | write.en), self.count.eq(self.count + 1)]
+        m.d.sync += self.wide.eq(Cat(self.wide_in[1:], self.parity) ^ self.seed)
+        return m
+
+
+class Ripple(wiring.Component):
+    """Bits of one signal that depend on each other, which CXXRTL takes for feedback."""
+
+    a: In(8)
+    y: Out(8)
+    top_bit: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        chain = Signal(8)
+        m.d.comb += chain[0].eq(self.a[0])
+        for bit in range(1, 8):
+            m.d.comb += chain[bit].eq(chain[bit - 1] ^ self.a[bit])
+        m.d.comb += self.top_bit.eq(chain[7])
+        m.d.sync += self.y.eq(self.y + chain)
+        return m
+
+
+class Adder(wiring.Component):
+    """Without any register: the sync domain exists but does nothing."""
+
+    a: In(4)
+    y: Out(5)
+
+    def __init__(self, constant=1):
+        self._constant = constant
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.y.eq(self.a + self._constant)
+        return m
+
+
+@pytest.fixture(params=KINDS)
+def engine(request):
+    with open_engine(Block(), request.param) as engine:
+        yield engine
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(build.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(build, "_FLAGS", tuple(f for f in build._FLAGS if not f.startswith("-O")))
+    return tmp_path / "gptloom" / "simulations"
+
+
+def _drive(engine, inputs, signals, cycles=300):
+    """Poke random values before every edge; return what was recorded and what peek saw."""
+    random = np.random.default_rng(7)
+    engine.record(signals)
+    wide, peeked = [], []
+    for _ in range(cycles):
+        for name, width in inputs.items():
+            engine.poke(name, int.from_bytes(random.bytes(16), "little") % (1 << width))
+        wide.append([engine.peek(name) for name in ("wide", "wide_in") if name in engine.ports])
+        peeked.append([engine.peek(name) for name in signals])
+        engine.step()
+    recorded = engine.recording()
+    assert all(array.dtype == np.uint64 for array in recorded.values())
+    assert np.array_equal(np.array(peeked), np.stack(list(recorded.values()), axis=1))
+    return peeked, wide
+
+
+@pytest.mark.parametrize(
+    ("design", "inputs", "signals"),
+    [
+        (
+            Block,
+            # Beyond the memory's end as well, and now and then a reset.
+            dict(i__payload=8, i__valid=1, o__ready=1, seed=5, wide_in=100, rst=1),
+            [
+                *("i__ready", "o__payload", "o__valid", "parity", "fixed", "count", "seed"),
+                *("busy", "sum.acc", "sum.doubled"),
+            ],
+        ),
+        (Ripple, dict(a=8), ["y", "top_bit"]),
+        (Adder, dict(a=4, rst=1), ["y"]),
+    ],
+)
+def test_engines_agree(design, inputs, signals):
+    results = []
+    for kind in KINDS:
+        with open_engine(design(), kind) as engine:
+            assert engine.name == kind
+            results.append((engine.ports, _drive(engine, inputs, signals)))
+    assert results[0] == results[1]
+
+
+def test_ports_are_flattened(engine):
+    assert engine.ports == (
+        *("i__payload", "i__valid", "i__ready", "o__payload", "o__valid", "o__ready"),
+        *("seed", "wide_in", "wide", "parity", "fixed", "count", "rst"),
+    )
+
+
+def test_power_on_values(engine):
+    assert engine.peek("seed") == 5
+    assert engine.peek("fixed") == 300
+    assert engine.cycles == 0
+
+
+def test_values_are_unsigned(engine):
+    engine.poke("seed", 1)
+    engine.step(2)
+    assert engine.peek("sum.acc") == (1 << 12) - 10
+    engine.poke("i__payload", 255)
+    assert engine.peek("i__payload") == 255
+
+
+def test_wide_values_and_combinational_paths(engine):
+    value = (1 << 99) | (0xDEADBEEF << 40) | 1
+    engine.poke("wide_in", value)
+    assert engine.peek("wide_in") == value
+    assert engine.peek("parity") == value.bit_count() % 2
+    engine.step()
+    assert engine.peek("wide") == (((value >> 1) | (value.bit_count() % 2) << 99) ^ 5)
+
+
+def test_run_until_counts_edges(engine):
+    engine.poke("i__valid", 1)
+    edges = engine.run(1000, "o__valid")
+    assert edges == engine.cycles == 3
+    assert engine.peek("o__valid") == 1
+    assert engine.peek("count") == 3
+    assert engine.run(1000, "o__valid") == 0
+    # The edge that was only looked at must leave no trace: neither count nor write twice.
+    engine.step()
+    assert engine.peek("count") == 4
+    engine.poke("i__valid", 0)
+    assert engine.run(1000, "o__valid") == 3
+    engine.poke("o__ready", 1)
+    engine.step()
+    assert engine.run(50, "o__valid") == 50
+    assert engine.run(0, "o__valid") == 0
+    assert engine.run(10) == 10
+    assert engine.cycles == 3 + 1 + 3 + 1 + 50 + 10
+
+
+def test_stopped_run_does_not_write_memory(engine):
+    engine.poke("i__valid", 1)
+    engine.poke("i__payload", 77)
+    engine.poke("seed", 0)
+    assert engine.run(10, "i__ready") == 0
+    engine.poke("i__valid", 0)
+    engine.step(1)
+    assert engine.peek("sum.i") == 3
+
+
+def test_run_until_a_signal_inside(engine):
+    engine.poke("i__valid", 1)
+    assert engine.run(10, "busy") == 1
+
+
+def test_recording_spans_blocks_and_stops(engine, monkeypatch):
+    monkeypatch.setattr("gptloom.sim.engines.base._CHUNK_ROWS", 50)
+    assert engine.recording() == {}
+    engine.record(["count"])
+    assert len(engine.recording()["count"]) == 0
+    engine.step(110)
+    engine.poke("i__valid", 1)
+    edges = engine.run(100, "o__valid")
+    engine.stop_recording()
+    engine.step(5)
+    assert engine.recording()["count"].tolist() == [cycle % 64 for cycle in range(110 + edges)]
+
+
+def test_reset_restores_everything(engine):
+    def history():
+        engine.record(["o__payload", "count", "sum.i"])
+        for seed in (0, 1, 2, 9):
+            engine.poke("seed", seed)
+            engine.step(2)
+        return [array.tolist() for array in engine.recording().values()]
+
+    first = history()
+    engine.poke("i__valid", 1)
+    engine.poke("i__payload", 99)
+    engine.poke("o__ready", 1)
+    engine.step(100)
+    assert history() != first
+    engine.reset()
+    assert engine.cycles == 0
+    assert engine.peek("seed") == 5
+    assert engine.peek("i__valid") == 0
+    assert history() == first
+
+
+def test_mistakes_are_named(engine):
+    with pytest.raises(KeyError, match="no signal 'nothing'"):
+        engine.peek("nothing")
+    with pytest.raises(KeyError, match="o__valid"):
+        engine.poke("nothing", 0)
+    with pytest.raises(KeyError, match="nothing"):
+        engine.record(["count", "nothing"])
+    with pytest.raises(ValueError, match="output"):
+        engine.poke("count", 0)
+    for value in (-1, 128):
+        with pytest.raises(ValueError, match="0 to 127"):
+            engine.poke("seed", value)
+    with pytest.raises(ValueError, match="6 bits"):
+        engine.run(1, "count")
+    with pytest.raises(ValueError, match="64"):
+        engine.record(["wide"])
+
+
+def test_designs_side_by_side():
+    with open_engine(Adder(), "cxxrtl") as one, open_engine(Ripple(), "cxxrtl") as other:
+        one.poke("a", 3)
+        other.poke("a", 1)
+        other.step()
+        assert (one.peek("y"), other.peek("y")) == (4, 255)
+
+
+def test_unknown_kind():
+    with pytest.raises(UserError, match="auto, cxxrtl, pysim"):
+        open_engine(Adder(), "verilator")
+
+
+def test_port_named_like_the_clock():
+    with pytest.raises(ValueError, match="'clk'"):
+        open_engine(wiring.Component({"clk": In(1)}), "pysim")
+
+
+def test_missing_compiler(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(compilers.shutil, "which", lambda name: None)
+    monkeypatch.setattr(compilers.util, "find_spec", lambda name: None)
+    said = []
+    with open_engine(Adder(), progress=said.append) as engine:
+        assert engine.name == "pysim"
+        assert "no C++ compiler" in engine.description
+    assert "gptloom[zig]" in said[0]
+    with pytest.raises(UserError, match=r"pip install 'gptloom\[zig\]'"):
+        open_engine(Adder(), "cxxrtl")
+
+
+def test_wrong_cxx_is_named(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match="no-such-compiler"):
+        open_engine(Adder())
+
+
+def test_ziglang_is_found_last(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(compilers.shutil, "which", lambda name: None)
+    monkeypatch.setattr(compilers.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(compilers.metadata, "version", lambda name: "0.99")
+    compiler = compilers.find_compiler()
+    assert compiler.is_zig
+    assert compiler.command[1:] == ("-m", "ziglang", "c++")
+
+
+def test_failed_compile_shows_the_compilers_words(cache, monkeypatch, tmp_path):
+    broken = tmp_path / "driver.cc"
+    broken.write_text("#error a telling line\n")
+    monkeypatch.setattr(build, "_DRIVER", broken)
+    with pytest.raises(UserError, match="a telling line"):
+        open_engine(Adder(), "cxxrtl")
+    assert not list(cache.iterdir())
+
+
+def test_cache_hit_and_damaged_entry(cache):
+    def run():
+        said = []
+        with open_engine(Adder(), "cxxrtl", progress=said.append) as engine:
+            engine.poke("a", 15)
+            assert engine.peek("y") == 16
+        return said
+
+    assert any("Compiling" in line for line in run())
+    assert run() == []
+    (entry,) = cache.iterdir()
+    content = entry.read_bytes()
+    # Not in place: the loader has the old contents mapped.
+    entry.unlink()
+    entry.write_bytes(content[: len(content) // 2])
+    assert any("damaged" in line for line in run())
+    assert [path.suffix for path in cache.iterdir()] == [".so"]
+    assert run() == []
+
+
+def test_cache_keeps_the_last_used(cache, monkeypatch):
+    monkeypatch.setattr(build, "_KEPT", 1)
+    for constant in (1, 2):
+        open_engine(Adder(constant), "cxxrtl").close()
+    assert len(list(cache.iterdir())) == 1
+
+
+def _elsewhere(code, **env):
+    """Run some code on this module's designs in another process."""
+    prelude = f"import runpy; globals().update(runpy.run_path({__file__!r}))\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", prelude + code],
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_parallel_builds_share_a_cache(tmp_path):
+    code = f"""
+build.platformdirs.user_cache_dir = lambda name: {str(tmp_path)!r}
+open_engine(Adder(), "cxxrtl", progress=print).close()
+"""
+    processes = [_elsewhere(code) for _ in range(2)]
+    outputs = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert all("Compiling" in text for text in outputs)
+    assert {entry.suffix for entry in (tmp_path / "simulations").iterdir()} == {".so"}
+    again = _elsewhere(code)
+    assert again.communicate()[0] == ""
+    assert again.returncode == 0
+
+
+def test_the_cache_key_is_the_same_in_every_process():
+    code = """
+from amaranth.hdl import ClockDomain
+from gptloom.sim.engines import cxxrtl
+block = Block()
+print(cxxrtl.design_rtlil(block, cxxrtl.component_ports(block), ClockDomain("sync")))
+"""
+    texts = {_elsewhere(code, PYTHONHASHSEED=seed).communicate()[0] for seed in ("1", "2")}
+    assert len(texts) == 1
+    assert "sum" in texts.pop()
