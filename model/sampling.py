@@ -22,7 +22,8 @@ def check_seed(seed: int) -> int:
     """Return `seed` if the generator can start from it, else raise :class:`.UserError`."""
     if not 1 <= seed <= _MASK:
         raise UserError(
-            f"seed {seed} is not usable: choose 1 to {_MASK} (the generator would stay at 0 forever)"
+            f"seed {seed} is not usable: choose 1 to {_MASK} "
+            "(the generator would stay at 0 forever)"
         )
     return seed
 
