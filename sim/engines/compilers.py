@@ -12,8 +12,9 @@ from importlib import metadata, util
 
 from gptloom.model.errors import UserError
 
-OPTIMISATION = "-O2"
-"""-O3 takes a third longer to compile and ran no faster on the designs tried."""
+OPTIMISATION = "-O3"
+"""g++ unrolls the loops over the words of wide values only here: 64 lanes fed by one memory ran
+more than three times faster than with -O2, for a twentieth more compile time."""
 
 
 @dataclass(frozen=True)

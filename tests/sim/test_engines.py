@@ -321,13 +321,18 @@ def test_ziglang_is_found_last(monkeypatch):
     assert compiler.command[1:] == ("-m", "ziglang", "c++")
 
 
+def _entries(cache):
+    assert not list(cache.glob("build-*"))
+    return list(cache.glob("*.so"))
+
+
 def test_failed_compile_shows_the_compilers_words(cache, monkeypatch, tmp_path):
     broken = tmp_path / "driver.cc"
     broken.write_text("#error a telling line\n")
     monkeypatch.setattr(build, "_DRIVER", broken)
     with pytest.raises(UserError, match="a telling line"):
         open_engine(Adder(), "cxxrtl")
-    assert not list(cache.iterdir())
+    assert _entries(cache) == []
 
 
 def test_cache_hit_and_damaged_entry(cache):
@@ -340,13 +345,13 @@ def test_cache_hit_and_damaged_entry(cache):
 
     assert any("Compiling" in line for line in run())
     assert run() == []
-    (entry,) = cache.iterdir()
+    (entry,) = _entries(cache)
     content = entry.read_bytes()
     # Not in place: the loader has the old contents mapped.
     entry.unlink()
     entry.write_bytes(content[: len(content) // 2])
     assert any("damaged" in line for line in run())
-    assert [path.suffix for path in cache.iterdir()] == [".so"]
+    assert len(_entries(cache)) == 1
     assert run() == []
 
 
@@ -354,7 +359,7 @@ def test_cache_keeps_the_last_used(cache, monkeypatch):
     monkeypatch.setattr(build, "_KEPT", 1)
     for constant in (1, 2):
         open_engine(Adder(constant), "cxxrtl").close()
-    assert len(list(cache.iterdir())) == 1
+    assert len(_entries(cache)) == 1
 
 
 def _elsewhere(code, **env):
@@ -377,7 +382,8 @@ open_engine(Adder(), "cxxrtl", progress=print).close()
     outputs = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert all("Compiling" in text for text in outputs)
-    assert {entry.suffix for entry in (tmp_path / "simulations").iterdir()} == {".so"}
+    # Whether two compiles give the same bytes is the compiler's affair.
+    assert len(_entries(tmp_path / "simulations")) in (1, 2)
     again = _elsewhere(code)
     assert again.communicate()[0] == ""
     assert again.returncode == 0
