@@ -34,7 +34,10 @@ INITIAL_DEVIATION = 0.08
 WARM_UP = 0.02
 """Part of the steps in which the learning rate rises from zero."""
 BETAS = (0.9, 0.99)
-WEIGHT_DECAY = 0.01
+# This decay and the default learning rate were compared with others in short runs, on held-out
+# names outside the shipped set. Decay also keeps the embeddings small, whose norm the model
+# ignores and fixed point does not.
+WEIGHT_DECAY = 0.03
 CURVE_POINTS = 50
 """How often the held-out loss is measured for the picture."""
 
@@ -62,7 +65,7 @@ class TrainingSettings:
 
     steps: int = 14_000
     batch: int = 512
-    learning_rate: float = 0.01
+    learning_rate: float = 0.03
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -110,8 +113,8 @@ def train_checkpoint(
     Parameters
     ----------
     corpus
-        What to train and to measure on. Nothing is chosen by the held-out loss, neither the
-        step to stop at nor the seed.
+        What to train and to measure on. The held-out documents only measure: they choose
+        neither the step to stop at nor a seed.
     config
         The shape; its vocabulary must be that of the corpus.
     settings
