@@ -36,6 +36,9 @@ MAX_INPUTS = 128
 PRE_SHIFT = 4
 """Low accumulator bits dropped before the scale multiplier (``SCALED_BITS`` wide)."""
 
+EMBEDDING_SHIFT = 8
+"""Left shift of the raw embedding where it takes an accumulator's place (site ``start``)."""
+
 UNIT_MANTISSA = 1 << (MANTISSA_BITS - 1)
 """Mantissa that stands for a scale of one."""
 

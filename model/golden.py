@@ -17,10 +17,16 @@ from gptloom.model.arithmetic import (
     Integers,
 )
 from gptloom.model.errors import UserError
-from gptloom.model.integer import IntegerModel, Layer, LogitScale
+from gptloom.model.integer import IntegerModel, LogitScale
 
 Trace = Callable[[int, str, Integers], None]
 """Called with layer, site and value [batch, time, ...] of every intermediate, in order."""
+
+
+Scale = tuple[Integers, Integers]
+"""Mantissa and exponent: ``mantissa * 2**-exponent``, up to the site's constant shift."""
+
+_ONE: Scale = (np.int64(UNIT_MANTISSA), np.int64(0))
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,55 @@ class GeneratedToken:
     last: bool
 
 
-class GoldenModel:
-    """Integer forward pass, with and without a KV cache, and generation."""
+class Operations:
+    """What the machine does between its products: the integer operations, by layer and site.
 
-    def __init__(self, model: IntegerModel):
+    :mod:`.costs` puts real-valued ones in the place of some, to see what each rounding costs.
+    """
+
+    def rsqrt(self, value: Integers) -> Scale:
+        """Scale of an RMSNorm from its sum of squares."""
+        return tables.rsqrt(value)
+
+    def reciprocal(self, value: Integers) -> Scale:
+        """Scale of a softmax from its sum of numerators."""
+        return tables.reciprocal(value)
+
+    def exp2_negative(self, distance: Integers) -> Integers:
+        """Numerator of a softmax from a score's distance to the largest."""
+        return tables.exp2_negative(distance)
+
+    def quantise_score(self, layer: int, accumulators: Integers) -> Integers:
+        """Score from a q.k dot product."""
+        return arithmetic.quantise_score(accumulators)
+
+    def requantise(
+        self, layer: int, site: str, accumulators: Integers, scale: Scale, shift: int, bits: int
+    ) -> Integers:
+        """Value of a site from its dot product, its scale and its constant shift."""
+        mantissa, exponent = scale
+        return arithmetic.requantise(accumulators, mantissa, shift + exponent, bits)
+
+    def saturate(self, layer: int, site: str, value: Integers, bits: int) -> Integers:
+        """Sum of a site's value and the residual stream."""
+        return arithmetic.saturate(value, bits)
+
+
+class GoldenModel:
+    """Integer forward pass, with and without a KV cache, and generation.
+
+    Parameters
+    ----------
+    model
+        The network.
+    operations
+        What happens between the products; others than the machine's are for analysis only.
+    """
+
+    def __init__(self, model: IntegerModel, operations: Operations | None = None):
         self.model = model
         self.config = model.config
+        self.operations = operations or Operations()
 
     def new_cache(self, batch: int = 1) -> KVCache:
         """Return an empty cache for `batch` documents."""
@@ -107,7 +156,14 @@ class GoldenModel:
 
     def scaled_logits(self, accumulators: Integers, scale: LogitScale) -> Integers:
         """Logits over the temperature, Q8.7."""
-        return arithmetic.requantise(accumulators, scale.mantissa, scale.shift, LOGIT_BITS)
+        return self.operations.requantise(
+            0,
+            "logits",
+            accumulators,
+            (np.int64(scale.mantissa), np.int64(0)),
+            scale.shift,
+            LOGIT_BITS,
+        )
 
     def generate(
         self,
@@ -167,7 +223,7 @@ class GoldenModel:
 
     def _run(self, tokens, positions, append, visible, trace: Trace | None) -> Integers:
         """All layers; `append` turns a layer's new keys and values into all that are visible."""
-        m = self.model
+        m, do = self.model, self.operations
 
         def note(layer: int, site: str, value: Integers) -> Integers:
             if trace:
@@ -177,52 +233,51 @@ class GoldenModel:
         embedding = note(
             0, "embedding", m.token_embedding[tokens] + m.position_embedding[positions]
         )
-        norm = tables.rsqrt(np.sum(embedding**2, axis=-1, keepdims=True))
-        x = note(0, "start", _scaled(embedding << 8, norm, m.start_shift, ACTIVATION_BITS))
+        norm = do.rsqrt(np.sum(embedding**2, axis=-1, keepdims=True))
+        start = embedding * (1 << arithmetic.EMBEDDING_SHIFT)
+        x = do.requantise(0, "start", start, norm, m.start_shift, ACTIVATION_BITS)
+        note(0, "start", x)
         source = embedding
         for index, layer in enumerate(m.layers):
-            w, shift = layer.weights, layer.shifts
-            q = note(index, "q", _scaled(source @ w["wq"].T, norm, shift["q"], ACTIVATION_BITS))
-            k = note(index, "k", _scaled(source @ w["wk"].T, norm, shift["k"], WEIGHT_BITS))
-            v = note(index, "v", _scaled(source @ w["wv"].T, norm, shift["v"], WEIGHT_BITS))
+            w = layer.weights
+
+            def scaled(site, accumulators, scale, bits=ACTIVATION_BITS, index=index, layer=layer):
+                return do.requantise(index, site, accumulators, scale, layer.shifts[site], bits)
+
+            q = note(index, "q", scaled("q", source @ w["wq"].T, norm))
+            k = note(index, "k", scaled("k", source @ w["wk"].T, norm, WEIGHT_BITS))
+            v = note(index, "v", scaled("v", source @ w["wv"].T, norm, WEIGHT_BITS))
             keys, values = append(index, k, v)
-            mixed = self._attention(index, layer, q, keys, values, visible, note)
-            out = _scaled(mixed @ w["wo"].T, _one(), shift["out"], ACTIVATION_BITS)
-            x = note(index, "out", arithmetic.saturate(out + x, ACTIVATION_BITS))
-            norm = tables.rsqrt(np.sum(x**2, axis=-1, keepdims=True))
-            hidden = _scaled(x @ w["fc1"].T, _one(), shift["hidden"], ACTIVATION_BITS)
+            mixed, scale = self._attention(index, q, keys, values, visible, note)
+            mixed = scaled("mix", mixed, scale).reshape(x.shape)
+            note(index, "mix", mixed)
+            out = scaled("out", mixed @ w["wo"].T, _ONE)
+            x = note(index, "out", do.saturate(index, "out", out + x, ACTIVATION_BITS))
+            norm = do.rsqrt(np.sum(x**2, axis=-1, keepdims=True))
+            hidden = scaled("hidden", x @ w["fc1"].T, _ONE)
             hidden = note(index, "hidden", np.maximum(hidden, 0))
-            mlp = _scaled(hidden @ w["fc2"].T, norm, shift["mlp"], ACTIVATION_BITS)
-            x = note(index, "mlp", arithmetic.saturate(mlp + x, ACTIVATION_BITS))
-            norm = tables.rsqrt(np.sum(x**2, axis=-1, keepdims=True))
+            mlp = scaled("mlp", hidden @ w["fc2"].T, norm)
+            x = note(index, "mlp", do.saturate(index, "mlp", mlp + x, ACTIVATION_BITS))
+            norm = do.rsqrt(np.sum(x**2, axis=-1, keepdims=True))
             source = x
         return source @ m.lm_head.T
 
-    def _attention(self, index, layer: Layer, q, keys, values, visible, note) -> Integers:
-        """Softmax attention; [batch, time, width] in and out, `visible` [time, keys]."""
-        c = self.config
+    def _attention(self, index, q, keys, values, visible, note) -> tuple[Integers, Scale]:
+        """Weighted sums of the values, [batch, time, heads, head width], and what scales them.
+
+        `q`, `keys` and `values` are [batch, time, width], `visible` is [time, keys].
+        """
+        c, do = self.config, self.operations
         q = q.reshape(*q.shape[:2], c.heads, c.head_width)
         keys = keys.reshape(*keys.shape[:2], c.heads, c.head_width)
         values = values.reshape(*values.shape[:2], c.heads, c.head_width)
-        scores = arithmetic.quantise_score(np.einsum("bthd,bshd->btsh", q, keys))
+        scores = do.quantise_score(index, np.einsum("bthd,bshd->btsh", q, keys))
         note(index, "score", scores)
         seen = visible[None, :, :, None]
         lowest = np.iinfo(np.int64).min
         maximum = np.max(np.where(seen, scores, lowest), axis=2, keepdims=True)
         distance = np.where(seen, maximum - scores, 0)
-        numerators = note(index, "numerator", np.where(seen, tables.exp2_negative(distance), 0))
-        total = tables.reciprocal(np.sum(numerators, axis=2))
+        numerators = note(index, "numerator", np.where(seen, do.exp2_negative(distance), 0))
+        mantissa, exponent = do.reciprocal(np.sum(numerators, axis=2))
         weighted = np.einsum("btsh,bshd->bthd", numerators, values)
-        scale = tuple(part[..., None] for part in total)
-        mixed = _scaled(weighted, scale, layer.shifts["mix"], ACTIVATION_BITS)
-        return note(index, "mix", mixed.reshape(*mixed.shape[:2], c.width))
-
-
-def _one() -> tuple[int, int]:
-    return UNIT_MANTISSA, 0
-
-
-def _scaled(accumulators: Integers, scale: tuple, shift: int, bits: int) -> Integers:
-    """Requantise by a scale given as mantissa and exponent, and the site's constant shift."""
-    mantissa, exponent = scale
-    return arithmetic.requantise(accumulators, mantissa, shift + exponent, bits)
+        return weighted, (mantissa[..., None], exponent[..., None])
