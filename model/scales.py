@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptloom.model.arithmetic import (
+    EMBEDDING_SHIFT,
     MANTISSA_BITS,
     PRE_SHIFT,
     SCORE_FRACTION,
@@ -29,9 +30,6 @@ Array = NDArray[np.float64]
 
 WEIGHT_LIMIT = (1 << (WEIGHT_BITS - 1)) - 1
 """Largest magnitude of an integer weight."""
-
-EMBEDDING_SHIFT = 8
-"""Left shift of the raw embedding where it takes an accumulator's place (site ``start``)."""
 
 UNIT_SHIFT = MANTISSA_BITS - PRE_SHIFT
 """``requantise`` multiplies by ``2**(UNIT_SHIFT - shift)`` times what the mantissa stands for."""
