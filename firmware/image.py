@@ -1,0 +1,223 @@
+"""The image: everything that turns a machine into one particular model, as one checked file.
+
+Layout of the file, little-endian: ``HEADER``, then one record for each region (region number and
+size in bytes, ``RECORD``) followed by its bytes. The CRC-32 covers all bytes after the header.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gptloom.firmware.isa import INSTRUCTION_BYTES
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.program import compile_program
+from gptloom.model.checkpoint import write_atomically
+from gptloom.model.config import ModelConfig
+from gptloom.model.errors import UserError
+from gptloom.model.integer import IntegerModel
+
+MAGIC = b"LOOM"
+VERSION = 1
+HEADER = struct.Struct("<4sHH6HIdI")
+"""Magic, version, lanes, the six dimensions, size after the header, logit unit, CRC-32."""
+
+RECORD = struct.Struct("<BI")
+INSTRUCTION_STRIDE = 16
+"""Address step from one instruction to the next on the load port."""
+
+
+class Region(IntEnum):
+    """Memories behind the load port."""
+
+    OPERANDS = 0
+    PROGRAM = 1
+    TOKENS = 2
+    POSITIONS = 3
+    SETTINGS = 4
+
+
+@dataclass(frozen=True)
+class Image:
+    """What is loaded into a machine.
+
+    Attributes
+    ----------
+    lanes
+        Of the machine that it is made for.
+    config
+        Shape of the model.
+    logit_unit
+        What one unit of a logit's accumulator is worth, in nats.
+    regions
+        Bytes by region, from address 0; a byte is what the load port takes in one cycle.
+    """
+
+    lanes: int
+    config: ModelConfig
+    logit_unit: float
+    regions: dict[Region, bytes]
+
+    def encode(self) -> bytes:
+        """Return the file's bytes."""
+        body = b"".join(
+            RECORD.pack(region, len(data)) + data for region, data in sorted(self.regions.items())
+        )
+        return self._header(body) + body
+
+    @property
+    def crc(self) -> int:
+        """CRC-32 of the image's contents."""
+        return zlib.crc32(self.encode()[HEADER.size :])
+
+    def _header(self, body: bytes) -> bytes:
+        c = self.config
+        shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
+        return HEADER.pack(
+            MAGIC, VERSION, self.lanes, *shape, len(body), self.logit_unit, zlib.crc32(body)
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Image":
+        """Read the bytes of an image file.
+
+        Raises
+        ------
+        UserError
+            If they are not an image, of another version, truncated or corrupt.
+        """
+        if len(data) < HEADER.size or data[: len(MAGIC)] != MAGIC:
+            raise UserError("this is not a GPTLoom image: make one with 'gptloom image'")
+        _, version, lanes, *shape, size, logit_unit, crc = HEADER.unpack_from(data)
+        if version != VERSION:
+            raise UserError(
+                f"the image has format version {version}, this program reads {VERSION}: "
+                "make it anew with 'gptloom image'"
+            )
+        body = data[HEADER.size :]
+        if len(body) != size:
+            raise UserError(
+                f"the image is truncated or padded ({len(body)} bytes of contents instead of "
+                f"{size}): copy it again or make it anew with 'gptloom image'"
+            )
+        if zlib.crc32(body) != crc:
+            raise UserError("the image is corrupt (CRC differs): make it anew with 'gptloom image'")
+        names = ("layers", "width", "heads", "hidden", "context", "vocabulary")
+        config = ModelConfig(**dict(zip(names, shape, strict=True)))
+        regions, position = {}, 0
+        while position < len(body):
+            region, length = RECORD.unpack_from(body, position)
+            position += RECORD.size
+            regions[Region(region)] = body[position : position + length]
+            position += length
+        return cls(lanes, config, logit_unit, regions)
+
+    def write(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        write_atomically(path, self.encode())
+
+    @classmethod
+    def read(cls, path: Path) -> "Image":
+        """Read a file; see :meth:`decode`."""
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read the image {path}: {error.strerror}") from error
+        return cls.decode(data)
+
+    def writes(self, machine: Machine) -> Iterator[tuple[Region, int, int]]:
+        """Yield region, address and byte of every write on a machine's load port."""
+        width, step = self.config.width, machine.stream_elements
+        for region, data in sorted(self.regions.items()):
+            embedding = region in (Region.TOKENS, Region.POSITIONS)
+            for i, byte in enumerate(data):
+                # The hardware finds an embedding's row by joining row number and element.
+                yield region, i // width * step + i % width if embedding else i, byte
+
+    def check_fits(self, machine: Machine) -> None:
+        """Refuse a machine that cannot hold this image.
+
+        Raises
+        ------
+        UserError
+            Naming what does not fit.
+        """
+        if self.lanes != machine.lanes:
+            raise UserError(
+                f"the image is made for {self.lanes} lanes, the hardware has {machine.lanes}: "
+                f"make it anew with 'gptloom image --lanes {machine.lanes}'"
+            )
+        layout = Layout(machine, self.config)
+        needs = dict(
+            heads=(self.config.heads, machine.heads),
+            operand_words=(layout.operand_words, machine.operand_words),
+            activation_words=(layout.activation_words, machine.activation_words),
+            stream_elements=(self.config.width, machine.stream_elements),
+            program_words=(layout.program_words, machine.program_words),
+            vocabulary=(self.config.vocabulary, machine.vocabulary),
+            context=(self.config.context, machine.context),
+        )
+        for name, (needed, there) in needs.items():
+            if needed > there or (name == "heads" and needed != there):
+                raise UserError(
+                    f"the image needs {needed} {name.replace('_', ' ')}, the hardware has {there}: "
+                    "build it for a larger model"
+                )
+
+
+def build_image(model: IntegerModel, machine: Machine) -> Image:
+    """Return the image of a model for a machine."""
+    layout = Layout(machine, model.config)
+    program = [slot.instruction for slot in compile_program(model, layout)]
+    words = [i.encode().to_bytes(INSTRUCTION_BYTES, "little") for i in program]
+    c = model.config
+    image = Image(
+        lanes=machine.lanes,
+        config=c,
+        logit_unit=model.logit_unit,
+        regions={
+            Region.OPERANDS: _operands(model, layout),
+            Region.PROGRAM: b"".join(word.ljust(INSTRUCTION_STRIDE, b"\0") for word in words),
+            Region.TOKENS: _bytes(model.token_embedding),
+            Region.POSITIONS: _bytes(model.position_embedding),
+            Region.SETTINGS: bytes(
+                [model.tokenizer.bos, c.context - 1, c.width // machine.writers - 1]
+            ),
+        },
+    )
+    image.check_fits(machine)
+    return image
+
+
+def _operands(model: IntegerModel, layout: Layout) -> bytes:
+    m = layout.machine
+    memory = np.zeros((layout.operand_words, m.units, QUAD), np.int64)
+    matrices = {
+        (i, name): w for i, layer in enumerate(model.layers) for name, w in layer.weights.items()
+    }
+    matrices[0, "lm_head"] = model.lm_head
+    for key, place in layout.matrices.items():
+        weights = matrices[key]
+        if key[1] in ("wq", "wk"):
+            order = layout.query_order
+            weights = np.where(order[:, None] >= 0, weights[order], 0)
+        elif key[1] == "wv":
+            weights = weights[layout.value_order]
+        elif key[1] == "wo":
+            weights = weights[:, layout.value_order]
+        padded = np.zeros((place.passes * m.units, place.quads * QUAD), np.int64)
+        padded[: weights.shape[0], : weights.shape[1]] = weights
+        tiles = padded.reshape(place.passes, m.units, place.quads, QUAD).transpose(0, 2, 1, 3)
+        words = tiles.reshape(-1, m.units, QUAD)
+        memory[place.base : place.base + len(words)] = words
+    return _bytes(memory)
+
+
+def _bytes(values: NDArray[np.int64]) -> bytes:
+    return values.astype(np.int8).tobytes()

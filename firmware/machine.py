@@ -1,0 +1,122 @@
+"""What a folded core is built for: its lanes, and the largest model that its memories hold."""
+
+from dataclasses import dataclass
+
+from gptloom.model.config import ModelConfig
+from gptloom.model.errors import UserError
+
+LANES = (8, 16, 32, 64)
+QUAD = 4
+"""Lanes of one dot-product unit, and elements of one activation word."""
+
+INSTRUCTION_BYTES = 10
+MAX_VOCABULARY = 64
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Dimensions of the hardware; a model that fits is data.
+
+    Attributes
+    ----------
+    lanes
+        Multipliers of the engine, grouped in units of four.
+    heads
+        Attention heads; the activation memory has one bank for each.
+    operand_words
+        Depth of the operand memory (weights, keys, values), words of one byte a lane.
+    activation_words
+        Depth of each activation bank, words of four elements.
+    stream_elements
+        Most elements of the residual stream.
+    program_words
+        Most instructions.
+    vocabulary, context
+        Most token ids and positions.
+    """
+
+    lanes: int
+    heads: int
+    operand_words: int
+    activation_words: int
+    stream_elements: int
+    program_words: int
+    vocabulary: int
+    context: int
+
+    def __post_init__(self) -> None:
+        if self.lanes not in LANES:
+            allowed = ", ".join(map(str, LANES))
+            raise UserError(f"{self.lanes} lanes cannot be built: choose one of {allowed}")
+        if self.vocabulary > MAX_VOCABULARY:
+            raise UserError(
+                f"a vocabulary of {self.vocabulary} tokens does not fit the folded core: "
+                f"use at most {MAX_VOCABULARY}"
+            )
+
+    @property
+    def units(self) -> int:
+        """Dot-product units: outputs that the engine computes at a time."""
+        return self.lanes // QUAD
+
+    @property
+    def writers(self) -> int:
+        """Results that are requantised and written in one cycle."""
+        return 4 if self.units >= 8 else 1
+
+    @property
+    def beats(self) -> int:
+        """Cycles in which the results of one pass leave the drain."""
+        return self.units // self.writers
+
+    @property
+    def score_heads(self) -> int:
+        """Heads whose scores leave the drain in one cycle."""
+        return min(self.units, self.heads)
+
+    @property
+    def score_beats(self) -> int:
+        """Cycles in which the scores of one pass leave the drain."""
+        return self.units // self.score_heads
+
+    @property
+    def positions_per_word(self) -> int:
+        """Cached keys in one operand word; 1 where a key takes a word or more."""
+        return max(1, self.units // self.heads)
+
+    @property
+    def words_per_position(self) -> int:
+        """Operand words that one quad of all heads' keys takes."""
+        return max(1, self.heads // self.units)
+
+    @classmethod
+    def for_models(cls, lanes: int, *configs: ModelConfig) -> "Machine":
+        """Return the smallest machine with so many lanes that runs all of the models.
+
+        Raises
+        ------
+        UserError
+            If `lanes` is not a width that can be built, or the models differ in heads.
+        """
+        from gptloom.firmware.layout import Layout
+
+        if len({config.heads for config in configs}) != 1:
+            raise UserError("models with different numbers of heads need hardware of their own")
+        vocabulary = max(config.vocabulary for config in configs)
+        context = max(config.context for config in configs)
+        blank = cls(lanes, configs[0].heads, 0, 0, 0, 0, vocabulary, context)
+        layouts = [Layout(blank, config) for config in configs]
+        return cls(
+            lanes=lanes,
+            heads=configs[0].heads,
+            operand_words=_power_of_two(max(layout.operand_words for layout in layouts)),
+            activation_words=_power_of_two(max(layout.activation_words for layout in layouts)),
+            stream_elements=_power_of_two(max(config.width for config in configs)),
+            program_words=_power_of_two(max(layout.program_words for layout in layouts)),
+            vocabulary=vocabulary,
+            context=context,
+        )
+
+
+def _power_of_two(least: int) -> int:
+    return max(2, 1 << (least - 1).bit_length())

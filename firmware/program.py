@@ -1,0 +1,92 @@
+"""From an integer model to the folded core's program."""
+
+from math import ceil
+
+from gptloom.firmware.isa import Destination, Instruction, Kind, Scale
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.schedule import Scheduler, Slot, Step
+from gptloom.model.integer import IntegerModel
+
+
+def compile_program(model: IntegerModel, layout: Layout) -> list[Slot]:
+    """Return the instructions of one token, scheduled.
+
+    Parameters
+    ----------
+    model
+        Its shifts become part of the program.
+    layout
+        Of the same shape.
+    """
+    program: list[Step] = []
+    for index in range(model.config.layers):
+        program += _attention(model, layout, index)
+        program += _mlp(model, layout, index)
+    head = _matrix(
+        layout, 0, "lm_head", source=layout.stream, rows=model.config.vocabulary,
+        destination=Destination.LOGITS, scale=Scale.TEMPERATURE, final=True,
+    )  # fmt: skip
+    return Scheduler(layout).schedule([*program, Step(0, "logits", head)])
+
+
+def _attention(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
+    shift = {site: value - 1 for site, value in model.layers[index].shifts.items()}
+    width, final = model.config.width, index == model.config.layers - 1
+    keys, values = layout.key_base(index), layout.value_base(index)
+    from_stream = dict(source=layout.stream, scale=Scale.NORM)
+    query = _matrix(
+        layout, index, "wq", **from_stream, shift=shift["q"], rows=layout.key_rows,
+        target=layout.query,
+    )  # fmt: skip
+    key = _matrix(
+        layout, index, "wk", **from_stream, shift=shift["k"], rows=layout.key_rows,
+        destination=Destination.KEY, target=keys, stride=layout.key_stride,
+    )  # fmt: skip
+    value = _matrix(
+        layout, index, "wv", **from_stream, shift=shift["v"], rows=width,
+        destination=Destination.VALUE, target=values, stride=layout.value_stride,
+        prefill_final=final,
+    )  # fmt: skip
+    score = Instruction(
+        Kind.SCORES, base=keys, stride=layout.key_stride, quads=layout.head_quads,
+        source=layout.query, destination=Destination.SCORES, target=layout.scores,
+    )  # fmt: skip
+    start = Instruction(
+        Kind.START, passes=ceil(width / layout.machine.units), quads=1, rows=width,
+        destination=Destination.RESIDUAL, scale=Scale.NORM, shift=model.start_shift - 1,
+    )  # fmt: skip
+    mix = Instruction(
+        Kind.VALUES, base=values, stride=layout.value_stride, passes=layout.value_passes,
+        source=layout.scores, target=layout.mixed, rows=width, scale=Scale.SUM, shift=shift["mix"],
+    )  # fmt: skip
+    out = _matrix(
+        layout, index, "wo", source=layout.mixed, rows=width, shift=shift["out"],
+        destination=Destination.STREAM, target=layout.stream, residual=True,
+    )  # fmt: skip
+    steps = dict(q=query, k=key, v=value, score=score, start=start, mix=mix, out=out)
+    if index > 0:
+        # Only the embedding is normalised for the residual; it waits for the drain to be idle,
+        # which it is while the softmax works.
+        del steps["start"]
+    return [Step(index, site, instruction) for site, instruction in steps.items()]
+
+
+def _mlp(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
+    shift = {site: value - 1 for site, value in model.layers[index].shifts.items()}
+    hidden = _matrix(
+        layout, index, "fc1", source=layout.stream, rows=model.config.hidden,
+        target=layout.hidden, relu=True, shift=shift["hidden"],
+    )  # fmt: skip
+    mlp = _matrix(
+        layout, index, "fc2", source=layout.hidden, rows=model.config.width,
+        destination=Destination.STREAM, target=layout.stream, residual=True,
+        scale=Scale.NORM, shift=shift["mlp"],
+    )  # fmt: skip
+    return [Step(index, "hidden", hidden), Step(index, "mlp", mlp)]
+
+
+def _matrix(layout: Layout, index: int, name: str, **fields) -> Instruction:
+    matrix = layout.matrices[index, name]
+    return Instruction(
+        Kind.MATRIX, base=matrix.base, passes=matrix.passes, quads=matrix.quads, **fields
+    )

@@ -1,0 +1,35 @@
+"""Integer expressions, equal to :mod:`gptloom.model.arithmetic`."""
+
+from amaranth.hdl import Module, Mux, Signal, Value, ValueLike, signed
+
+
+def saturated(value: ValueLike, bits: int) -> Value:
+    """Clip a signed value to `bits` bits; see :func:`gptloom.model.arithmetic.saturate`."""
+    value = Value.cast(value)
+    if len(value) <= bits:
+        return value
+    inside = value[bits - 1 :]
+    fits = (inside == 0) | inside.all()
+    limit = (1 << (bits - 1)) - 1
+    # The sign picks between 0111... and 1000...
+    clipped = (Value.cast(limit) ^ value[-1].replicate(bits)).as_signed()
+    return Mux(fits, value[:bits].as_signed(), clipped).as_signed()
+
+
+def narrowed(value: ValueLike, bits: int) -> Value:
+    """Return the low `bits` bits as a signed number."""
+    return Value.cast(value)[:bits].as_signed()
+
+
+def signed_signal(bits: int, **kwargs) -> Signal:
+    """Return a signed signal of `bits` bits."""
+    return Signal(signed(bits), **kwargs)
+
+
+def leading_one(m: Module, value: Value) -> Signal:
+    """Return the position of the most significant one of an unsigned value; 0 if there is none."""
+    position = Signal(range(len(value)), name="leading_one")
+    for i in range(len(value)):
+        with m.If(value[i]):
+            m.d.comb += position.eq(i)
+    return position

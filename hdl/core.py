@@ -1,0 +1,86 @@
+"""The face that all cores share: tokens in, tokens out.
+
+Whoever uses a core (top, simulation, display, host) sees this signature and nothing else.
+"""
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from gptloom.hdl.folded.layouts import Temperature
+from gptloom.model.sampling import SEED_BITS
+
+COUNTER_BITS = 32
+
+
+class Prompt(data.Struct):
+    """One known token of a document; the beginning-of-document token comes first.
+
+    With `last` the core takes over: it samples what follows until the document ends.
+    """
+
+    token: unsigned(8)
+    last: unsigned(1)
+
+
+class Token(data.Struct):
+    """One sampled token: it follows position `position`; `last` is the end of the document."""
+
+    token: unsigned(8)
+    position: unsigned(8)
+    last: unsigned(1)
+
+
+class Write(data.Struct):
+    """One byte for one of the core's memories, numbered as :class:`.firmware.image.Region`."""
+
+    region: unsigned(3)
+    address: unsigned(18)
+    data: unsigned(8)
+
+
+class Counters(data.Struct):
+    """Counted since reset, modulo 2**32.
+
+    `cycles` runs always; `tokens` are sampled tokens; `stalls` are cycles in which the core waited
+    for its output to be taken.
+    """
+
+    cycles: unsigned(COUNTER_BITS)
+    tokens: unsigned(COUNTER_BITS)
+    stalls: unsigned(COUNTER_BITS)
+
+
+class CoreSignature(wiring.Signature):
+    """Signature of a core.
+
+    Members
+    -------
+    i : In(stream of Prompt)
+        Known tokens. A document starts with the first one and ends with the output's `last`.
+    o : Out(stream of Token)
+        Sampled tokens. The core runs one token ahead of the reader, then stalls.
+    temperature : In(Temperature)
+        Taken at the start of every token.
+    seed : In(stream of 32 bits)
+        State of the random numbers; taken between documents. 0 is taken as 1.
+    load : In(stream of Write)
+        Model image; taken between documents.
+    busy : Out(1)
+        A document is under way.
+    counters : Out(Counters)
+        What happened so far.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "i": In(stream.Signature(Prompt)),
+                "o": Out(stream.Signature(Token)),
+                "temperature": In(Temperature),
+                "seed": In(stream.Signature(SEED_BITS)),
+                "load": In(stream.Signature(Write)),
+                "busy": Out(1),
+                "counters": Out(Counters),
+            }
+        )

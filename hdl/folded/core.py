@@ -1,0 +1,232 @@
+"""The folded core: what is connected to what."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
+
+from gptloom.firmware.image import INSTRUCTION_STRIDE, Region
+from gptloom.firmware.isa import INSTRUCTION_BYTES, Destination
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.core import CoreSignature
+from gptloom.hdl.folded.control import Control
+from gptloom.hdl.folded.drain import Drain
+from gptloom.hdl.folded.embedding import Embedding
+from gptloom.hdl.folded.engine import Engine
+from gptloom.hdl.folded.layouts import Instruction, Quad, Temperature, results
+from gptloom.hdl.folded.memories import (
+    ActivationMemory,
+    OperandMemory,
+    ProgramMemory,
+    StreamMemory,
+)
+from gptloom.hdl.folded.norm import Norm
+from gptloom.hdl.folded.sampler import Sampler
+from gptloom.hdl.folded.sequencer import Sequencer
+from gptloom.hdl.folded.softmax import Softmax
+from gptloom.hdl.folded.writeback import Writeback
+from gptloom.model.arithmetic import WEIGHT_BITS
+
+
+class FoldedCore(wiring.Component):
+    """A whole transformer on one dot-product engine, with run-time weights.
+
+    The face is :class:`.CoreSignature`. `tap` shows what is computed, cycle by cycle, for
+    comparison with the golden model; it is not needed for operation.
+
+    Attributes
+    ----------
+    machine
+        What the core is built for.
+    tap : Out
+        `result`: a beat of results as it is written. `score_valid`: a position's scores, or with
+        `numerators` its softmax numerators, are written as `scores`, for the heads in `heads`.
+    """
+
+    def __init__(self, machine: Machine):
+        self.machine = machine
+        tap = data.StructLayout(
+            {
+                "result": results(machine),
+                "score_valid": 1,
+                "numerators": 1,
+                "position": 8,
+                "heads": machine.heads,
+                "scores": data.ArrayLayout(Quad.elem_shape, machine.heads),
+            }
+        )
+        members = dict(CoreSignature().members)
+        super().__init__({**members, "tap": Out(tap)})
+
+    def elaborate(self, platform):
+        m = Module()
+        machine = self.machine
+        m.submodules.control = control = Control(machine)
+        m.submodules.embedding = embedding = Embedding(machine)
+        m.submodules.program = program = ProgramMemory(machine, Instruction.size, INSTRUCTION_BYTES)
+        m.submodules.sequencer = sequencer = Sequencer(machine)
+        m.submodules.operands = operands = OperandMemory(machine)
+        m.submodules.activations = activations = ActivationMemory(machine)
+        m.submodules.stream = stream = StreamMemory(machine)
+        m.submodules.engine = engine = Engine(machine)
+        m.submodules.drain = drain = Drain(machine)
+        m.submodules.writeback = writeback = Writeback(machine)
+        m.submodules.norm = norm = Norm(machine)
+        m.submodules.softmax = softmax = Softmax(machine)
+        m.submodules.sampler = sampler = Sampler(machine)
+
+        temperature = Signal(Temperature)
+        with m.If(control.start):
+            m.d.sync += temperature.eq(self.temperature)
+        self._document(m, control, sampler, sequencer)
+        self._load(m, control, embedding, program, operands, writeback, sampler)
+
+        result = writeback.result
+        m.d.comb += [
+            # A token starts: its embedding is written like any result.
+            embedding.start.eq(control.start),
+            embedding.token.eq(control.token),
+            embedding.position.eq(control.position),
+            writeback.embedding_valid.eq(embedding.valid),
+            writeback.embedding_index.eq(embedding.index),
+            writeback.embedding_last.eq(embedding.last),
+            writeback.embedding.eq(embedding.elements),
+            # The program issues operands,
+            sequencer.start.eq(control.start),
+            sequencer.position.eq(control.position),
+            sequencer.sample.eq(control.sample),
+            sequencer.softmax_ready.eq(softmax.ready),
+            sequencer.instruction.eq(program.word),
+            program.enable.eq(sequencer.fetch),
+            program.address.eq(sequencer.fetch_address),
+            operands.address.eq(sequencer.operand),
+            activations.address.eq(Mux(softmax.reading, softmax.read_row, sequencer.row)),
+            # the engine multiplies them,
+            engine.issue.eq(sequencer.issue),
+            engine.word.eq(operands.word),
+            engine.quads.eq(activations.quads),
+            # the drain takes whole passes,
+            drain.load.eq(engine.done),
+            drain.sums.eq(engine.sums),
+            drain.job.eq(engine.job),
+            # and results are scaled and written, a few a cycle.
+            writeback.valid.eq(drain.valid),
+            writeback.enable.eq(drain.enable),
+            writeback.last.eq(drain.last),
+            writeback.index.eq(drain.index),
+            writeback.job.eq(drain.job_out),
+            writeback.norm.eq(norm.norm),
+            writeback.reciprocals.eq(softmax.reciprocals),
+            writeback.temperature.eq(temperature),
+            writeback.position.eq(control.position),
+            norm.result.eq(result),
+            sampler.result.eq(result),
+            sampler.greedy.eq(temperature.greedy),
+            # The residual stream is read for the beat to come.
+            stream.address.eq(drain.next_index // machine.writers),
+            writeback.stream.eq(stream.elements),
+            stream.write_address.eq(result.index // machine.writers),
+            stream.write_enable.eq(
+                Mux(
+                    (result.destination == Destination.STREAM)
+                    | (result.destination == Destination.RESIDUAL),
+                    result.enable,
+                    0,
+                )
+            ),
+            # Scores leave the drain for the softmax, which writes activations as well.
+            softmax.begin.eq(sequencer.scores_begin),
+            softmax.valid.eq(drain.score_valid),
+            softmax.first.eq(drain.score_first),
+            softmax.target.eq(drain.job_out.target),
+            softmax.position.eq(control.position),
+            softmax.quads.eq(activations.quads),
+        ]
+        for i, value in enumerate(result["values"]):
+            m.d.comb += [
+                writeback.sums[i].eq(drain.sums_out[i]),
+                stream.write_data[i].eq(value),
+            ]
+        for head in range(machine.score_heads):
+            m.d.comb += softmax.sums[head].eq(drain.sums_out[head])
+
+        with m.If(softmax.tap_valid):
+            m.d.comb += [
+                activations.write_address.eq(softmax.row),
+                activations.write_enable.eq(softmax.row_enable),
+                activations.write_data.eq(softmax.row_data),
+            ]
+        with m.Else():
+            m.d.comb += [
+                activations.write_address.eq(writeback.row),
+                activations.write_enable.eq(writeback.row_enable),
+                activations.write_data.eq(writeback.row_data),
+            ]
+        m.d.comb += [
+            self.tap.result.eq(result),
+            self.tap.score_valid.eq(softmax.tap_valid),
+            self.tap.numerators.eq(softmax.tap_numerators),
+            self.tap.position.eq(softmax.tap_position),
+            self.tap.heads.eq(softmax.tap_heads),
+            self.tap.scores.eq(softmax.tap_scores),
+        ]
+        return m
+
+    def _document(self, m: Module, control, sampler, sequencer) -> None:
+        """Prompts in, tokens out."""
+        wiring.connect(m, wiring.flipped(self.i), control.i)
+        wiring.connect(m, control.o, wiring.flipped(self.o))
+        m.d.comb += [
+            self.counters.eq(control.counters),
+            self.busy.eq(control.busy),
+            control.hold.eq(self.load.valid | self.seed.valid),
+            control.finished.eq(sequencer.finished),
+            control.done.eq(sampler.done),
+            control.sampled.eq(sampler.token),
+            self.seed.ready.eq(~control.busy),
+            sampler.load.eq(self.seed.valid & self.seed.ready),
+            sampler.seed.eq(self.seed.payload),
+        ]
+
+    def _load(self, m: Module, control, embedding, program, operands, writeback, sampler) -> None:
+        """Model image into the memories, a byte at a time; otherwise keys and values."""
+        machine = self.machine
+        settings = [
+            Signal.like(control.bos, name="bos"),
+            Signal.like(control.last_position, name="last_position"),
+            Signal.like(embedding.last_beat, name="last_beat"),
+        ]
+        write = self.load.p
+        taken = self.load.valid & self.load.ready
+        lane = write.address % machine.lanes
+        m.d.comb += [
+            self.load.ready.eq(~control.busy),
+            embedding.write_address.eq(write.address),
+            embedding.write_data.eq(write.data),
+            embedding.write_tokens.eq(taken & (write.region == Region.TOKENS)),
+            embedding.write_positions.eq(taken & (write.region == Region.POSITIONS)),
+            program.write_address.eq(write.address // INSTRUCTION_STRIDE),
+            program.write_byte.eq(write.address % INSTRUCTION_STRIDE),
+            program.write_data.eq(write.data),
+            program.write_enable.eq(taken & (write.region == Region.PROGRAM)),
+            control.bos.eq(settings[0]),
+            sampler.last_token.eq(settings[0]),
+            control.last_position.eq(settings[1]),
+            embedding.last_beat.eq(settings[2]),
+        ]
+        for i, setting in enumerate(settings):
+            with m.If(taken & (write.region == Region.SETTINGS) & (write.address == i)):
+                m.d.sync += setting.eq(write.data)
+        with m.If(control.busy):
+            m.d.comb += [
+                operands.write_address.eq(writeback.word),
+                operands.write_enable.eq(writeback.word_enable),
+                operands.write_data.eq(writeback.word_data),
+            ]
+        with m.Else():
+            m.d.comb += [
+                operands.write_address.eq(write.address // machine.lanes),
+                operands.write_data.eq(Cat(write.data).replicate(machine.lanes)),
+            ]
+            with m.If(taken & (write.region == Region.OPERANDS)):
+                m.d.comb += operands.write_enable.eq(Const(1, machine.lanes) << lane)
+        assert len(operands.write_data) == WEIGHT_BITS * machine.lanes

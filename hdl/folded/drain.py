@@ -1,0 +1,99 @@
+"""The drain: a pass's dot products leave the engine in beats, while the next pass runs."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gptloom.firmware.isa import Destination
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.folded.layouts import INDEX_BITS, Job, accumulators
+
+
+class Drain(wiring.Component):
+    """Holds the sums of one pass and shifts them out, `writers` a cycle.
+
+    Passes come at least as many cycles apart as their beats take. Scores leave to `score_valid`
+    instead, `score_heads` a cycle, and without a limit of rows: the softmax knows the position.
+
+    Attributes
+    ----------
+    load, sums, job : In
+        A finished pass.
+    valid : Out(1)
+        The first `writers` of `sums_out` are results `index`, `index + 1`, ... of `job_out`.
+    enable : Out
+        Which of the writers have a row.
+    last : Out(1)
+        The last row of the instruction is among them.
+    next_index : Out
+        Value of `index` in the next cycle, if there is a result then.
+    score_valid, score_first : Out(1)
+        The first `score_heads` of `sums_out` are scores, the first ones of their instruction.
+    """
+
+    def __init__(self, machine: Machine):
+        self._machine = machine
+        super().__init__(
+            {
+                "load": In(1),
+                "sums": In(accumulators(machine.units)),
+                "job": In(Job),
+                "valid": Out(1),
+                "enable": Out(machine.writers),
+                "index": Out(INDEX_BITS),
+                "last": Out(1),
+                "next_index": Out(INDEX_BITS),
+                "job_out": Out(Job),
+                "sums_out": Out(accumulators(machine.units)),
+                "score_valid": Out(1),
+                "score_first": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        machine = self._machine
+        writers = machine.writers
+        active = Signal()
+        beat = Signal(range(max(2, machine.units)))
+        last_beat = Signal.like(beat)
+
+        first_index = Signal(INDEX_BITS)
+        m.d.comb += [
+            first_index.eq(Mux(self.job.opening, 0, self.index + writers)),
+            self.next_index.eq(Mux(self.load, first_index, self.index + writers)),
+        ]
+        scores = self.job_out.destination == Destination.SCORES
+        for_scores = self.job.destination == Destination.SCORES
+        with m.If(self.load):
+            m.d.sync += [
+                self.sums_out.eq(self.sums),
+                self.job_out.eq(self.job),
+                self.index.eq(first_index),
+                active.eq(1),
+                beat.eq(0),
+                last_beat.eq(Mux(for_scores, machine.score_beats - 1, machine.beats - 1)),
+                self.score_first.eq(self.job.opening),
+            ]
+        with m.Elif(active):
+            for i in range(machine.units):
+                result, score = (
+                    self.sums_out[min(i + step, machine.units - 1)]
+                    for step in (writers, machine.score_heads)
+                )
+                m.d.sync += self.sums_out[i].eq(Mux(scores, score, result))
+            m.d.sync += [beat.eq(beat + 1), self.score_first.eq(0)]
+            with m.If(beat == last_beat):
+                m.d.sync += active.eq(0)
+            with m.Else():
+                m.d.sync += self.index.eq(self.index + writers)
+
+        rows = self.job_out.rows
+        has_row = Cat(self.index + i < rows for i in range(writers))
+        m.d.comb += [
+            self.valid.eq(active & ~scores & has_row[0]),
+            self.enable.eq(has_row),
+            self.last.eq(self.index + writers >= rows),
+            self.score_valid.eq(active & scores),
+        ]
+        return m

@@ -1,0 +1,116 @@
+"""Token and position embedding, read and added."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.folded.layouts import INDEX_BITS, Quad
+from gptloom.model.arithmetic import WEIGHT_BITS
+
+
+class _Table(wiring.Component):
+    """Embedding rows of `writers` bytes a word, written byte by byte."""
+
+    def __init__(self, machine: Machine, rows: int):
+        self._writers = machine.writers
+        self._depth = rows * machine.stream_elements // machine.writers
+        super().__init__(
+            {
+                "address": In(range(self._depth)),
+                "word": Out(data.ArrayLayout(signed(WEIGHT_BITS), machine.writers)),
+                "write_address": In(range(rows * machine.stream_elements)),
+                "write_enable": In(1),
+                "write_data": In(8),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        writers = self._writers
+        m.submodules.memory = memory = Memory(
+            shape=unsigned(8 * writers), depth=self._depth, init=[]
+        )
+        read, write = memory.read_port(), memory.write_port(granularity=8)
+        lane = self.write_address % writers
+        m.d.comb += [
+            read.addr.eq(self.address),
+            self.word.eq(read.data),
+            write.addr.eq(self.write_address // writers),
+            write.data.eq(self.write_data.replicate(writers)),
+            write.en.eq(Mux(self.write_enable, Const(1, writers) << lane, 0)),
+        ]
+        return m
+
+
+class Embedding(wiring.Component):
+    """Sums of a token's and a position's embedding, `writers` elements a cycle.
+
+    Attributes
+    ----------
+    latency
+        From `start` to the first `elements`: 1 cycle.
+    start : In(1)
+        `token` and `position` are new.
+    last_beat : In
+        Beats of a row, less one.
+    valid, index, last, elements : Out
+        Elements `index`, ... of the sum; `last` with the row's end.
+    write_address, write_tokens, write_positions, write_data : In
+        Load port: byte address (row, element), a strobe for each table, the byte.
+    """
+
+    latency = 1
+
+    def __init__(self, machine: Machine):
+        self._machine = machine
+        self._beats = machine.stream_elements // machine.writers
+        rows = max(machine.vocabulary, machine.context)
+        super().__init__(
+            {
+                "start": In(1),
+                "token": In(range(machine.vocabulary)),
+                "position": In(range(machine.context)),
+                "last_beat": In(range(self._beats)),
+                "valid": Out(1),
+                "index": Out(INDEX_BITS),
+                "last": Out(1),
+                "elements": Out(data.ArrayLayout(Quad.elem_shape, machine.writers)),
+                "write_address": In(range(rows * machine.stream_elements)),
+                "write_tokens": In(1),
+                "write_positions": In(1),
+                "write_data": In(8),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        machine = self._machine
+        m.submodules.tokens = tokens = _Table(machine, machine.vocabulary)
+        m.submodules.positions = positions = _Table(machine, machine.context)
+        for table, strobe in ((tokens, self.write_tokens), (positions, self.write_positions)):
+            m.d.comb += [
+                table.write_address.eq(self.write_address),
+                table.write_data.eq(self.write_data),
+                table.write_enable.eq(strobe),
+            ]
+
+        beat = Signal(range(self._beats))
+        busy = Signal()
+        active = self.start | busy
+        ends = beat == self.last_beat
+        m.d.comb += [
+            tokens.address.eq(Cat(beat, self.token)),
+            positions.address.eq(Cat(beat, self.position)),
+        ]
+        with m.If(active):
+            m.d.sync += [busy.eq(~ends), beat.eq(Mux(ends, 0, beat + 1))]
+        m.d.sync += [
+            self.valid.eq(active),
+            self.index.eq(beat * machine.writers),
+            self.last.eq(ends),
+        ]
+        for element, one, other in zip(self.elements, tokens.word, positions.word, strict=True):
+            m.d.comb += element.eq(one + other)
+        return m

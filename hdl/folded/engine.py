@@ -1,0 +1,128 @@
+"""The dot-product engine: units of four multipliers, an adder and an accumulator."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from gptloom.firmware.machine import QUAD, Machine
+from gptloom.hdl.folded.layouts import Issue, Job, Quad, accumulators
+from gptloom.model.arithmetic import ACCUMULATOR_BITS, ACTIVATION_BITS, WEIGHT_BITS
+
+
+class Multiplier(wiring.Component):
+    """Signed product of an activation and a weight.
+
+    Attributes
+    ----------
+    latency
+        2 cycles, a new pair every cycle.
+    """
+
+    latency = 2
+
+    def __init__(self):
+        super().__init__(
+            {
+                "a": In(signed(ACTIVATION_BITS)),
+                "b": In(signed(WEIGHT_BITS)),
+                "o": Out(signed(ACTIVATION_BITS + WEIGHT_BITS)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        half = WEIGHT_BITS // 2
+        # Two partial products, one register level between them and their sum: short paths in
+        # fabric, and a shape that DSP blocks with input and output registers have as well.
+        low = Signal(signed(ACTIVATION_BITS + half + 1))
+        high = Signal(signed(ACTIVATION_BITS + half))
+        m.d.sync += [
+            low.eq(self.a * self.b[:half]),
+            high.eq(self.a * self.b[half:].as_signed()),
+            self.o.eq(low + (high << half)),
+        ]
+        return m
+
+
+class Engine(wiring.Component):
+    """Multiplies and accumulates; `units` dot products at a time.
+
+    Unit u multiplies its four bytes of the operand word with one quad: the quad on broadcast, or
+    that of head ``(u + offset * units) % heads``.
+
+    Attributes
+    ----------
+    latency
+        From `issue` to `done`: 6 cycles. Operands belong to the issue of the cycle before.
+    issue : In
+        Present cycle's work.
+    word : In
+        Operand memory's output, one cycle after the issue.
+    quads : In
+        Activation banks' outputs, one cycle after the issue.
+    done : Out(1)
+        `sums` are the dot products of a whole pass, and `job` says what they are.
+    """
+
+    latency = 4 + Multiplier.latency
+
+    def __init__(self, machine: Machine):
+        self._machine = machine
+        super().__init__(
+            {
+                "issue": In(Issue),
+                "word": In(WEIGHT_BITS * machine.lanes),
+                "quads": In(data.ArrayLayout(Quad, machine.heads)),
+                "done": Out(1),
+                "sums": Out(accumulators(machine.units)),
+                "job": Out(Job),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        machine = self._machine
+
+        stages = [self.issue]
+        for number in range(self.latency):
+            stage = Signal(Issue, name=f"issue_{number + 1}")
+            m.d.sync += stage.eq(stages[-1])
+            stages.append(stage)
+        read, adding, end = stages[1], stages[self.latency - 1], stages[self.latency]
+        m.d.comb += [self.done.eq(end.valid & end.last), self.job.eq(end.job)]
+
+        word = Signal.like(self.word)
+        m.d.sync += word.eq(self.word)
+        operands = self._operands(m, read)
+
+        for unit in range(machine.units):
+            quad = operands[unit % len(operands)]
+            products = []
+            for lane in range(QUAD):
+                multiplier = Multiplier()
+                m.submodules[f"multiplier_{unit}_{lane}"] = multiplier
+                weight = word.word_select(unit * QUAD + lane, WEIGHT_BITS)
+                m.d.comb += [multiplier.a.eq(quad[lane]), multiplier.b.eq(weight)]
+                products.append(multiplier.o)
+            sum_ = Signal(signed(ACTIVATION_BITS + WEIGHT_BITS + 2), name=f"sum_{unit}")
+            total = Signal(signed(ACCUMULATOR_BITS), name=f"total_{unit}")
+            m.d.sync += sum_.eq((products[0] + products[1]) + (products[2] + products[3]))
+            with m.If(adding.valid):
+                m.d.sync += total.eq(Mux(adding.first, 0, total) + sum_)
+            m.d.comb += self.sums[unit].eq(total)
+        return m
+
+    def _operands(self, m: Module, read) -> list:
+        """Registered quads, one for every distinct head among the units."""
+        machine = self._machine
+        shared = Signal(Quad)
+        m.d.comb += shared.eq(self.quads[read.bank])
+        operands = []
+        for head in range(machine.score_heads):
+            operand = Signal(Quad, name=f"operand_{head}")
+            own = self.quads[head]
+            if machine.units < machine.heads:
+                own = self.quads[(head + read.offset * machine.units)[: len(read.bank)]]
+            m.d.sync += operand.eq(Mux(read.broadcast, shared, own))
+            operands.append(operand)
+        return operands

@@ -1,0 +1,81 @@
+"""Bundles of signals that travel between the folded core's blocks."""
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data
+
+from gptloom.firmware.isa import WIDTHS
+from gptloom.firmware.machine import QUAD, Machine
+from gptloom.model.arithmetic import ACCUMULATOR_BITS, ACTIVATION_BITS, LOGIT_BITS, MANTISSA_BITS
+
+Instruction = data.StructLayout({name: unsigned(width) for name, width in WIDTHS.items()})
+
+INDEX_BITS = WIDTHS["rows"]
+ADDRESS_BITS = WIDTHS["base"]
+EXPONENT_BITS = 5
+OPERATION_BITS = 6
+
+Scale = data.StructLayout(
+    {"mantissa": unsigned(MANTISSA_BITS), "exponent": unsigned(EXPONENT_BITS)}
+)
+"""A factor ``mantissa * 2**-exponent``, as the tables give it."""
+
+Temperature = data.StructLayout(
+    {"mantissa": unsigned(MANTISSA_BITS), "shift": unsigned(EXPONENT_BITS), "greedy": 1}
+)
+"""Run-time scale of the logits; `shift` is one less than :class:`.LogitScale` has it."""
+
+Quad = data.ArrayLayout(signed(ACTIVATION_BITS), QUAD)
+"""One word of activation memory: four elements."""
+
+Job = data.StructLayout(
+    {
+        "kind": unsigned(WIDTHS["kind"]),
+        "destination": unsigned(WIDTHS["destination"]),
+        "target": unsigned(WIDTHS["target"]),
+        "stride": unsigned(WIDTHS["stride"]),
+        "rows": unsigned(WIDTHS["rows"]),
+        "relu": 1,
+        "residual": 1,
+        "scale": unsigned(WIDTHS["scale"]),
+        "shift": unsigned(WIDTHS["shift"]),
+        "operation": unsigned(OPERATION_BITS),
+        "opening": 1,
+    }
+)
+"""What happens to the results of a pass: an instruction's fields, its number in the program
+(`operation`), and whether this is its first pass (`opening`)."""
+
+Issue = data.StructLayout(
+    {
+        "valid": 1,
+        "first": 1,
+        "last": 1,
+        "broadcast": 1,
+        "bank": unsigned(4),
+        "offset": unsigned(4),
+        "job": Job,
+    }
+)
+"""One quad of one pass: `first` and `last` of its pass; where its operands are."""
+
+
+def accumulators(count: int) -> data.ArrayLayout:
+    """Return the layout of `count` dot products."""
+    return data.ArrayLayout(signed(ACCUMULATOR_BITS), count)
+
+
+def results(machine: Machine) -> data.StructLayout:
+    """Return the layout of one beat of results, as they are written back.
+
+    `enable` has a bit for each writer; element numbers are `index`, `index + 1`, ...
+    """
+    return data.StructLayout(
+        {
+            "enable": unsigned(machine.writers),
+            "index": unsigned(INDEX_BITS),
+            "last": 1,
+            "destination": unsigned(WIDTHS["destination"]),
+            "operation": unsigned(OPERATION_BITS),
+            "values": data.ArrayLayout(signed(LOGIT_BITS), machine.writers),
+        }
+    )

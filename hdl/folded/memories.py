@@ -1,0 +1,181 @@
+"""The folded core's memories."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from gptloom.firmware.machine import QUAD, Machine
+from gptloom.hdl.folded.layouts import ADDRESS_BITS, Quad
+from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
+
+
+class OperandMemory(wiring.Component):
+    """Weights, keys and values: one word holds a byte for every lane. Block RAM.
+
+    Lanes are grouped in units of four. A write sets any of the bytes of one word; all units or all
+    lanes of a unit may be given different data.
+
+    Attributes
+    ----------
+    address : In
+        Word to read; `word` follows one cycle later.
+    write_address, write_enable, write_data : In
+        Word, one bit for each lane, and the lanes' bytes.
+    """
+
+    def __init__(self, machine: Machine):
+        self._machine = machine
+        bits = WEIGHT_BITS * machine.lanes
+        super().__init__(
+            {
+                "address": In(ADDRESS_BITS),
+                "word": Out(bits),
+                "write_address": In(ADDRESS_BITS),
+                "write_enable": In(machine.lanes),
+                "write_data": In(bits),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(
+            shape=unsigned(len(self.word)), depth=self._machine.operand_words, init=[]
+        )
+        read = memory.read_port()
+        write = memory.write_port(granularity=WEIGHT_BITS)
+        m.d.comb += [
+            read.addr.eq(self.address),
+            self.word.eq(read.data),
+            write.addr.eq(self.write_address),
+            write.en.eq(self.write_enable),
+            write.data.eq(self.write_data),
+        ]
+        return m
+
+
+class ActivationMemory(wiring.Component):
+    """The engine's other operand: a bank of quads for every head, read together.
+
+    Vectors are spread over the banks quad by quad; queries and softmax numerators keep each head in
+    its own bank. The engine sees one quad of one bank everywhere, or every head its own bank.
+
+    Attributes
+    ----------
+    address : In
+        Word to read in all banks; `quads` follow one cycle later.
+    write_address, write_enable, write_data : In
+        Word, one bit for each element of each bank (bank-major), and the elements.
+    """
+
+    def __init__(self, machine: Machine):
+        self._machine = machine
+        elements = machine.heads * QUAD
+        super().__init__(
+            {
+                "address": In(range(machine.activation_words)),
+                "quads": Out(data.ArrayLayout(Quad, machine.heads)),
+                "write_address": In(range(machine.activation_words)),
+                "write_enable": In(elements),
+                "write_data": In(elements * ACTIVATION_BITS),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(
+            shape=unsigned(len(self.write_data)), depth=self._machine.activation_words, init=[]
+        )
+        read = memory.read_port()
+        write = memory.write_port(granularity=ACTIVATION_BITS)
+        m.d.comb += [
+            read.addr.eq(self.address),
+            self.quads.eq(read.data),
+            write.addr.eq(self.write_address),
+            write.en.eq(self.write_enable),
+            write.data.eq(self.write_data),
+        ]
+        return m
+
+
+class StreamMemory(wiring.Component):
+    """The residual stream, as many elements a word as are written in a cycle.
+
+    Attributes
+    ----------
+    address : In
+        Word to read; `elements` follow one cycle later.
+    write_address, write_enable, write_data : In
+        Word, one bit and one element for each writer.
+    """
+
+    def __init__(self, machine: Machine):
+        self._depth = max(2, machine.stream_elements // machine.writers)
+        elements = data.ArrayLayout(Quad.elem_shape, machine.writers)
+        super().__init__(
+            {
+                "address": In(range(self._depth)),
+                "elements": Out(elements),
+                "write_address": In(range(self._depth)),
+                "write_enable": In(machine.writers),
+                "write_data": In(elements),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        bits = len(Signal(self.elements.shape()).as_value())
+        m.submodules.memory = memory = Memory(shape=unsigned(bits), depth=self._depth, init=[])
+        read = memory.read_port()
+        write = memory.write_port(granularity=ACTIVATION_BITS)
+        m.d.comb += [
+            read.addr.eq(self.address),
+            self.elements.eq(read.data),
+            write.addr.eq(self.write_address),
+            write.en.eq(self.write_enable),
+            write.data.eq(self.write_data),
+        ]
+        return m
+
+
+class ProgramMemory(wiring.Component):
+    """Instructions, written byte by byte.
+
+    Attributes
+    ----------
+    enable, address : In
+        Word to read; `word` follows one cycle later and stays.
+    write_address, write_byte, write_enable, write_data : In
+        Word, byte of the word, strobe, data.
+    """
+
+    def __init__(self, machine: Machine, bits: int, word_bytes: int):
+        self._machine, self._bytes = machine, word_bytes
+        super().__init__(
+            {
+                "enable": In(1),
+                "address": In(range(machine.program_words)),
+                "word": Out(bits),
+                "write_address": In(range(machine.program_words)),
+                "write_byte": In(range(16)),
+                "write_enable": In(1),
+                "write_data": In(8),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(
+            shape=unsigned(8 * self._bytes), depth=self._machine.program_words, init=[]
+        )
+        read = memory.read_port()
+        write = memory.write_port(granularity=8)
+        m.d.comb += [
+            read.en.eq(self.enable),
+            read.addr.eq(self.address),
+            self.word.eq(read.data),
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data.replicate(self._bytes)),
+            write.en.eq(Mux(self.write_enable, Cat(1), 0) << self.write_byte),
+        ]
+        return m
