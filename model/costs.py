@@ -1,0 +1,228 @@
+"""What each approximation of an integer model costs, in nats per token.
+
+The golden model's own graph is executed on real numbers, with one approximation at a time put
+back. With all of them put back it is the golden model again.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gptloom.model import arithmetic, tables
+from gptloom.model.arithmetic import (
+    ACTIVATION_BITS,
+    LOGIT_BITS,
+    MANTISSA_BITS,
+    PRE_SHIFT,
+    SCORE_FRACTION,
+    SCORE_SHIFT,
+    WEIGHT_BITS,
+)
+from gptloom.model.checkpoint import Checkpoint
+from gptloom.model.golden import GoldenModel, Operations
+from gptloom.model.integer import LAYER_SITES, LAYER_WEIGHTS, IntegerModel, Layer
+from gptloom.model.quantise import CHECKPOINT_NAMES, golden_loss, on_grid
+from gptloom.model.scales import weight_scales
+
+TABLES = ("rsqrt", "exp2", "reciprocal")
+
+_FINER = 20
+"""Bits by which real numbers are scaled up where an integer operation takes them."""
+
+Real = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One approximation.
+
+    Attributes
+    ----------
+    kind
+        ``weights``, ``activations`` or ``tables``.
+    site
+        The matrix, the site (as in :mod:`.integer`) or the table; those of a layer begin with
+        its number, ``0.wq``.
+    bits
+        Width of the numbers.
+    shift
+        The shift chosen for a site; None where there is nothing to choose.
+    nats
+        Loss with this approximation alone, minus the loss without any.
+    """
+
+    kind: str
+    site: str
+    bits: int
+    shift: int | None
+    nats: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the approximations of a model cost.
+
+    Attributes
+    ----------
+    exact
+        Loss of the checkpoint's weights without any approximation (nor the epsilon of the norms).
+    sites
+        Every approximation by itself.
+    together
+        All approximations of each kind together, and under ``all`` those of every kind: nats
+        above `exact`.
+    """
+
+    exact: float
+    sites: list[Cost]
+    together: dict[str, float]
+
+
+def approximations(model: IntegerModel) -> list[Cost]:
+    """Return every approximation of a model, in the order of the computation, as yet at no cost."""
+    found = [Cost("weights", "embeddings", WEIGHT_BITS, None, 0.0)]
+    found += [
+        Cost("weights", f"{index}.{name}", WEIGHT_BITS, None, 0.0)
+        for index in range(len(model.layers))
+        for name in LAYER_WEIGHTS
+    ]
+    found.append(Cost("weights", "lm_head", WEIGHT_BITS, None, 0.0))
+    found.append(Cost("activations", "start", ACTIVATION_BITS, model.start_shift, 0.0))
+    for index, layer in enumerate(model.layers):
+        for site in LAYER_SITES:
+            if site == "mix":
+                found.append(
+                    Cost("activations", f"{index}.score", ACTIVATION_BITS, SCORE_SHIFT, 0.0)
+                )
+            # The second operand of a product is as wide as a weight: rows of the KV cache.
+            bits = WEIGHT_BITS if site in ("k", "v") else ACTIVATION_BITS
+            found.append(Cost("activations", f"{index}.{site}", bits, layer.shifts[site], 0.0))
+    found.append(Cost("activations", "logits", LOGIT_BITS, None, 0.0))
+    found += [Cost("tables", name, MANTISSA_BITS, None, 0.0) for name in TABLES]
+    return found
+
+
+def approximation_costs(
+    checkpoint: Checkpoint,
+    model: IntegerModel,
+    rows: NDArray[np.integer],
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Costs:
+    """Measure what every approximation of a quantised checkpoint costs.
+
+    Parameters
+    ----------
+    checkpoint
+        What was quantised.
+    model
+        What it became.
+    rows
+        [documents, context + 1] token rows to measure on.
+    progress
+        Called with the number of approximations measured and of all.
+
+    Returns
+    -------
+    Costs
+        The table of exp2 is addressed by rounded scores: its cost is what it adds to theirs.
+        Costs can be negative, after quantisation-aware training especially, and their sum is not
+        quite the cost of all.
+    """
+    grid = on_grid(checkpoint, weight_scales(checkpoint.config, checkpoint.weights))
+    losses: dict[frozenset[str], float] = {}
+
+    def loss_with(names: Collection[str]) -> float:
+        key = frozenset(names)
+        if key not in losses:
+            losses[key] = golden_loss(_partly_exact(model, grid, key), rows)
+        return losses[key]
+
+    scores = {f"{index}.score" for index in range(len(model.layers))}
+
+    def cost_of(names: set[str]) -> float:
+        beside = scores - names if "exp2" in names else set()
+        return loss_with(names | beside) - loss_with(beside)
+
+    found = approximations(model)
+    sites = []
+    for done, item in enumerate(found, start=1):
+        sites.append(replace(item, nats=cost_of({item.site})))
+        progress(done, len(found))
+    together = {
+        kind: cost_of({item.site for item in found if item.kind == kind})
+        for kind in dict.fromkeys(item.kind for item in found)
+    }
+    together["all"] = cost_of({item.site for item in found})
+    return Costs(loss_with(()), sites, together)
+
+
+def _partly_exact(
+    model: IntegerModel, grid: dict[str, Real], approximate: Collection[str]
+) -> GoldenModel:
+    """Return the golden model with real numbers everywhere but at the sites named."""
+    layers = []
+    for index, layer in enumerate(model.layers):
+        weights = {
+            name: layer.weights[name]
+            if f"{index}.{name}" in approximate
+            else grid[f"layer{index}.{CHECKPOINT_NAMES[name]}"]
+            for name in LAYER_WEIGHTS
+        }
+        layers.append(Layer(weights, layer.shifts))
+    changed = {"layers": tuple(layers)}
+    if "embeddings" not in approximate:
+        changed |= {"token_embedding": grid["wte"], "position_embedding": grid["wpe"]}
+    if "lm_head" not in approximate:
+        changed["lm_head"] = grid["lm_head"]
+    return GoldenModel(replace(model, **changed), _PartlyExact(approximate))
+
+
+class _PartlyExact(Operations):
+    """The machine's operations at the sites named, and real-valued ones at all others.
+
+    Scales keep their form of mantissa and exponent; a real one has a real mantissa.
+    """
+
+    def __init__(self, approximate: Collection[str]):
+        self._approximate = approximate
+
+    def rsqrt(self, value):
+        if "rsqrt" in self._approximate:
+            # A factor of a power of four passes through the table as a power of two.
+            mantissa, exponent = tables.rsqrt(np.rint(value * 2.0**_FINER))
+            return mantissa, exponent - _FINER // 2
+        return 2.0**MANTISSA_BITS / np.sqrt(np.maximum(value, 1e-9)), np.zeros_like(value, np.int64)
+
+    def reciprocal(self, value):
+        if "reciprocal" in self._approximate:
+            mantissa, exponent = tables.reciprocal(np.rint(value * 2.0**_FINER))
+            return mantissa, exponent - _FINER
+        return 2.0**MANTISSA_BITS / value, np.zeros_like(value, np.int64)
+
+    def exp2_negative(self, distance):
+        if "exp2" in self._approximate:
+            return tables.exp2_negative(distance)
+        return tables.EXP2_TABLE[0] * 2.0 ** (-distance / (1 << SCORE_FRACTION))
+
+    def quantise_score(self, layer, accumulators):
+        if f"{layer}.score" in self._approximate:
+            return arithmetic.quantise_score(np.floor(accumulators))
+        return accumulators / (1 << SCORE_SHIFT)
+
+    def requantise(self, layer, site, accumulators, scale, shift, bits):
+        mantissa, exponent = scale
+        if self._rounds(layer, site):
+            mantissa = np.rint(mantissa * 2.0**_FINER).astype(np.int64)
+            shift = shift + exponent + _FINER
+            return arithmetic.requantise(np.floor(accumulators), mantissa, shift, bits)
+        return accumulators * mantissa * 2.0 ** -(shift + exponent + PRE_SHIFT)
+
+    def saturate(self, layer, site, value, bits):
+        if self._rounds(layer, site):
+            return arithmetic.saturate(np.rint(value), bits)
+        return value
+
+    def _rounds(self, layer: int, site: str) -> bool:
+        return (site if site in ("start", "logits") else f"{layer}.{site}") in self._approximate
