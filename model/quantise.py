@@ -1,7 +1,7 @@
 """Float checkpoint to plain integer model.
 
-Weights are rounded to the grids of :mod:`.scales`. What remains, the shift of every site and the
-way of rounding, is chosen by the loss on the checkpoint's calibration rows.
+Weights are rounded to the grids of :mod:`.scales`. What remains, the shift of every site, is
+chosen on the checkpoint's calibration rows.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,6 @@ from gptloom.model.errors import UserError
 from gptloom.model.float_model import FloatModel
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import LAYER_WEIGHTS, IntegerModel, Layer
-from gptloom.model.rounding import round_for_inputs
 from gptloom.model.scales import UNIT_SHIFT, WEIGHT_LIMIT, Array, WeightScales, weight_scales
 
 MAX_SHIFT = 16
@@ -28,15 +27,17 @@ CHECKPOINT_NAMES = dict(
 )
 """What a checkpoint calls each of `LAYER_WEIGHTS`."""
 
+_PART = 128
+"""Documents computed at once."""
+
 
 def quantise(checkpoint: Checkpoint) -> IntegerModel:
-    """Quantise a float checkpoint; deterministic, a second or two for one layer.
+    """Quantise a float checkpoint; deterministic, about a second for one layer.
 
     Parameters
     ----------
     checkpoint
-        Its calibration rows choose the shifts and the rounding; the held-out documents are only
-        measured.
+        Its calibration rows choose the shifts; the held-out documents are only measured.
 
     Returns
     -------
@@ -49,36 +50,25 @@ def quantise(checkpoint: Checkpoint) -> IntegerModel:
     UserError
         Weights are so large that a site would have to shift left.
     """
-    rows = checkpoint.calibration
     scales = weight_scales(checkpoint.config, checkpoint.weights)
-    nearest = _choose_shifts(_round_to_nearest(checkpoint, scales), rows)
-    # Compensation helps a network trained without rounding, and undoes training with it.
-    compensated = _round_for_calibration(nearest, checkpoint, scales)
-    if integer_loss(compensated, rows) < integer_loss(nearest, rows):
-        nearest = _choose_shifts(compensated, rows)
-    return replace(nearest, metadata=_measure(checkpoint, nearest))
+    rounded = {
+        name: np.clip(np.floor(values + 0.5), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int64)
+        for name, values in on_grid(checkpoint, scales).items()
+    }
+    exact = FloatModel(
+        checkpoint.config, {name: value / scales.factors[name] for name, value in rounded.items()}
+    )
+    expected = _Expected(exact, checkpoint.calibration)
+    model = _choose_shifts(_first_guess(checkpoint, scales, rounded), expected)
+    return replace(model, metadata=_measure(checkpoint, model))
 
 
-def _choose_shifts(model: IntegerModel, rows: NDArray[np.integer]) -> IntegerModel:
-    """Move factors of two between sites as long as the calibration loss falls."""
-    losses: dict[tuple, float] = {}
-
-    def loss_of(candidate: IntegerModel) -> float:
-        # Moves lead back to where others have been.
-        key = (candidate.start_shift, *(tuple(c.shifts.items()) for c in candidate.layers))
-        if key not in losses:
-            losses[key] = integer_loss(candidate, rows)
-        return losses[key]
-
-    improved = True
-    while improved:
-        improved = False
-        for move in _moves(model):
-            while (candidate := move(model)) is not None:
-                if loss_of(candidate) >= loss_of(model):
-                    break
-                model, improved = candidate, True
-    return model
+def on_grid(checkpoint: Checkpoint, scales: WeightScales) -> dict[str, Array]:
+    """Return the weights by name in units of their grids, before rounding."""
+    return {
+        name: weight.astype(np.float64) * scales.factors[name]
+        for name, weight in checkpoint.weights.items()
+    }
 
 
 def integer_loss(model: IntegerModel, rows: NDArray[np.integer]) -> float:
@@ -99,22 +89,14 @@ def golden_loss(golden: GoldenModel, rows: NDArray[np.integer]) -> float:
 
     The logits are the sampler's own, at temperature 1; only the logarithm is real-valued.
     """
-    scale = golden.model.logit_scale(1.0)
-    lengths = (rows >= 0).sum(axis=1)
-    # Documents of like length together, so that little padding is computed.
-    ordered = rows[np.argsort(lengths, kind="stable")].astype(np.int64)
     total, count = 0.0, 0
-    for part in np.array_split(ordered, max(1, len(rows) // 128)):
-        part = part[:, : (part >= 0).sum(axis=1).max()]
-        targets = part[:, 1:]
-        accumulators = golden.logits(np.maximum(part[:, :-1], 0))
-        logits = golden.scaled_logits(accumulators, scale) / (1 << LOGIT_FRACTION)
-        logits -= logits.max(axis=-1, keepdims=True)
-        chosen = np.take_along_axis(logits, np.maximum(targets, 0)[..., None], -1)[..., 0]
-        surprise = np.log(np.exp(logits).sum(axis=-1)) - chosen
+    for inputs, targets in _parts(rows):
         predicted = targets >= 0
-        total += float(surprise[predicted].sum())
-        count += int(predicted.sum())
+        chosen = targets[predicted][:, None]
+        total -= float(
+            np.take_along_axis(_log_probabilities(golden, inputs)[predicted], chosen, axis=1).sum()
+        )
+        count += len(chosen)
     return total / count
 
 
@@ -145,19 +127,59 @@ def _measure(checkpoint: Checkpoint, model: IntegerModel) -> dict:
     }
 
 
-def _round_to_nearest(checkpoint: Checkpoint, scales: WeightScales) -> IntegerModel:
-    """Round every weight to the nearest point of its grid and fit the shifts to the scales."""
-    rounded = {
-        name: np.clip(np.floor(values + 0.5), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int64)
-        for name, values in on_grid(checkpoint, scales).items()
-    }
+def _parts(rows: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Iterate over inputs and targets [documents, positions] of a part of the rows, padded with -1.
+
+    Documents of like length are together, so that little padding is computed.
+    """
+    ordered = rows[np.argsort((rows >= 0).sum(axis=1), kind="stable")].astype(np.int64)
+    for part in np.array_split(ordered, max(1, len(rows) // _PART)):
+        part = part[:, : (part >= 0).sum(axis=1).max()]
+        yield np.maximum(part[:, :-1], 0), part[:, 1:]
+
+
+def _log_probabilities(golden: GoldenModel, inputs: NDArray[np.int64]) -> Array:
+    scaled = golden.scaled_logits(golden.logits(inputs), golden.model.logit_scale(1.0))
+    logits = scaled / (1 << LOGIT_FRACTION)
+    logits -= logits.max(axis=-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+class _Expected:
+    """What a float model predicts on some rows, to compare integer models with.
+
+    The comparison is with its probabilities and not with the next tokens of the documents: a few
+    thousand tokens are too few to tell good shifts from lucky ones by their loss.
+    """
+
+    def __init__(self, exact: FloatModel, rows: NDArray[np.integer]):
+        self._parts = []
+        for inputs, targets in _parts(rows):
+            predicted = targets >= 0
+            powers = np.exp(exact.logits(inputs)[predicted])
+            self._parts.append((inputs, predicted, powers / powers.sum(axis=-1, keepdims=True)))
+
+    def cross_entropy(self, model: IntegerModel) -> float:
+        """Mean cross-entropy of an integer model in nats per token; least where it agrees."""
+        golden = GoldenModel(model)
+        total, count = 0.0, 0
+        for inputs, predicted, probabilities in self._parts:
+            total -= float((probabilities * _log_probabilities(golden, inputs)[predicted]).sum())
+            count += len(probabilities)
+        return total / count
+
+
+def _first_guess(
+    checkpoint: Checkpoint, scales: WeightScales, rounded: dict[str, NDArray[np.int64]]
+) -> IntegerModel:
+    """Join integer weights to a model, with shifts that fit their scales."""
     layers = []
     for index, exponents in enumerate(scales.exponents):
         # The scales along a path are fixed, so its shifts add up to a fixed sum. How the sum is
         # divided here is typical of trained networks, and where the search starts.
         shifts = _divide(exponents["score"] + 2 * UNIT_SHIFT, q=-1, k=1)
         shifts |= _divide(exponents["mlp"] + 2 * UNIT_SHIFT - 1, hidden=3, mlp=-3)
-        shifts |= _divide(exponents["value"] + 3 * UNIT_SHIFT - 1, v=-2, mix=-2, out=4)
+        shifts |= _divide(exponents["value"] + 3 * UNIT_SHIFT - 1, v=-2, mix=-3, out=5)
         if min(shifts.values()) < 1:
             raise UserError(
                 f"The weights of layer {index} are too large for its activations' integers: "
@@ -177,14 +199,6 @@ def _round_to_nearest(checkpoint: Checkpoint, scales: WeightScales) -> IntegerMo
     )
 
 
-def on_grid(checkpoint: Checkpoint, scales: WeightScales) -> dict[str, Array]:
-    """Return the weights by name in units of their grids, before rounding."""
-    return {
-        name: weight.astype(np.float64) * scales.factors[name]
-        for name, weight in checkpoint.weights.items()
-    }
-
-
 def _divide(total: int, **offsets: int) -> dict[str, int]:
     """Share `total` out: equally, but for offsets that add up to 0 where there is room for them."""
     shares = [(total + i) // len(offsets) for i in range(len(offsets))]
@@ -192,48 +206,26 @@ def _divide(total: int, **offsets: int) -> dict[str, int]:
     return dict(zip(offsets, shares if min(moved) < 1 else moved, strict=True))
 
 
-def _round_for_calibration(
-    model: IntegerModel, checkpoint: Checkpoint, scales: WeightScales
-) -> IntegerModel:
-    """Round every matrix again, for the inputs that the integer model gives it."""
-    grid = on_grid(checkpoint, scales)
-    inputs = _matrix_inputs(model, checkpoint.calibration)
-    layers = []
-    for index, layer in enumerate(model.layers):
-        weights = {
-            w: round_for_inputs(
-                grid[f"layer{index}.{CHECKPOINT_NAMES[w]}"],
-                inputs[index, _INPUT_OF[w]],
-                WEIGHT_LIMIT,
-            )
-            for w in LAYER_WEIGHTS
-        }
-        layers.append(replace(layer, weights=weights))
-    last = model.config.layers - 1
-    lm_head = round_for_inputs(grid["lm_head"], inputs[last, "mlp"], WEIGHT_LIMIT)
-    return replace(model, layers=tuple(layers), lm_head=lm_head)
+def _choose_shifts(model: IntegerModel, expected: _Expected) -> IntegerModel:
+    """Move factors of two between sites as long as the model comes closer to what is expected."""
+    measured: dict[tuple, float] = {}
 
+    def distance(candidate: IntegerModel) -> float:
+        # Moves lead back to where others have been.
+        key = (candidate.start_shift, *(tuple(c.shifts.items()) for c in candidate.layers))
+        if key not in measured:
+            measured[key] = expected.cross_entropy(candidate)
+        return measured[key]
 
-_INPUT_OF = dict(wq="source", wk="source", wv="source", wo="mix", fc1="out", fc2="hidden")
-"""Site whose values each matrix of a layer multiplies."""
-
-
-def _matrix_inputs(model: IntegerModel, rows: NDArray[np.integer]) -> dict[tuple[int, str], Array]:
-    """Values of every site that feeds a matrix, [tokens, elements], by layer and site."""
-    rows = rows.astype(np.int64)
-    predicted = rows[:, 1:] >= 0
-    seen: dict[tuple[int, str], Array] = {}
-
-    def keep(layer: int, site: str, value: NDArray[np.int64]) -> None:
-        if site in ("start", "mix", "out", "hidden", "mlp"):
-            seen[layer, site] = value[predicted].astype(np.float64)
-
-    GoldenModel(model).logits(np.maximum(rows[:, :-1], 0), keep)
-    for layer in range(model.config.layers):
-        # Layer 0 multiplies the raw embedding and scales later: `start` is what that amounts to.
-        stream = seen[layer - 1, "mlp"] if layer else seen[0, "start"]
-        seen[layer, "source"] = stream / np.sqrt(np.mean(stream**2, axis=1, keepdims=True) + 1e-9)
-    return seen
+    improved = True
+    while improved:
+        improved = False
+        for move in _moves(model):
+            while (candidate := move(model)) is not None:
+                if distance(candidate) >= distance(model):
+                    break
+                model, improved = candidate, True
+    return model
 
 
 _PATHS = (("q", "k"), ("v", "mix"), ("v", "out"), ("mix", "out"), ("hidden", "mlp"))
