@@ -38,9 +38,12 @@ def train(
     seed: Annotated[
         int, typer.Option(help="Same seed, same machine: same weights.")
     ] = DEFAULT_SETTINGS.seed,
+    quantise_aware_steps: Annotated[
+        int, typer.Option(help="Updates after those, which see the weights as 8-bit integers.")
+    ] = DEFAULT_SETTINGS.quantise_aware_steps,
 ) -> None:
     """Train a model and write it with its measured loss, and its loss curve as a picture."""
-    settings = TrainingSettings(steps, batch, lr, seed)
+    settings = TrainingSettings(steps, batch, lr, seed, quantise_aware_steps)
     if out.suffix != ".safetensors":
         raise UserError(f"--out is {out}: give a file that ends in .safetensors.")
     if not out.parent.is_dir():
@@ -60,6 +63,7 @@ def train(
         "batch": batch,
         "lr": lr,
         "seed": seed,
+        "quantise-aware-steps": quantise_aware_steps,
         "out": out,
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
@@ -71,7 +75,7 @@ def train(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("training", total=steps, loss=float("nan"))
+        task = progress.add_task("training", total=steps + quantise_aware_steps, loss=float("nan"))
         checkpoint, curve = train_checkpoint(
             loaded,
             config,

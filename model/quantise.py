@@ -27,6 +27,9 @@ CHECKPOINT_NAMES = dict(
 )
 """What a checkpoint calls each of `LAYER_WEIGHTS`."""
 
+_SEARCH_DOCUMENTS = 256
+"""Calibration documents for the search: more were found to choose the same, more slowly."""
+
 _PART = 128
 """Documents computed at once."""
 
@@ -58,7 +61,7 @@ def quantise(checkpoint: Checkpoint) -> IntegerModel:
     exact = FloatModel(
         checkpoint.config, {name: value / scales.factors[name] for name, value in rounded.items()}
     )
-    expected = _Expected(exact, checkpoint.calibration)
+    expected = _Expected(exact, checkpoint.calibration[:_SEARCH_DOCUMENTS])
     model = _choose_shifts(_first_guess(checkpoint, scales, rounded), expected)
     return replace(model, metadata=_measure(checkpoint, model))
 

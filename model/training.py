@@ -7,12 +7,13 @@ import importlib.util
 import io
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gptloom.model import qat
 from gptloom.model.baselines import ngram_losses
 from gptloom.model.checkpoint import (
     CALIBRATION_DOCUMENTS,
@@ -49,13 +50,16 @@ class TrainingSettings:
     Parameters
     ----------
     steps
-        Updates of the weights.
+        Updates of the weights in floating point.
     batch
         Documents per step.
     learning_rate
         The highest; it rises linearly and then falls to zero along a cosine.
     seed
         Of the initial weights, the order of the documents and the choice for calibration.
+    quantise_aware_steps
+        Updates after those, in which the weights are seen as 8-bit integers (:mod:`.qat`); may
+        be 0.
 
     Raises
     ------
@@ -67,11 +71,16 @@ class TrainingSettings:
     batch: int = 512
     learning_rate: float = 0.03
     seed: int = 1
+    quantise_aware_steps: int = 3_000
 
     def __post_init__(self) -> None:
         for name, value in (("steps", self.steps), ("batch", self.batch)):
             if value < 1:
                 raise UserError(f"{name} is {value}: give at least 1.")
+        if self.quantise_aware_steps < 0:
+            raise UserError(
+                f"The quantisation-aware steps are {self.quantise_aware_steps}: give 0 or more."
+            )
         if not 0 < self.learning_rate < 1:
             raise UserError(
                 f"The learning rate is {self.learning_rate}: give a number between 0 and 1."
@@ -82,7 +91,10 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class LossCurve:
-    """Losses in nats per token: of each step's minibatch, and held out at some steps."""
+    """Losses in nats per token: of each step's minibatch, and held out at some steps.
+
+    Quantisation-aware steps see rounded weights; held-out losses are those of the unrounded ones.
+    """
 
     training: list[float]
     heldout: dict[int, float]
@@ -153,13 +165,16 @@ def train_checkpoint(
         )
         for name, shape in config.weight_shapes().items()
     }
-    curve = _optimise(config, weights, rows, heldout, settings, random, progress)
-    trained = {name: weight.detach().numpy() for name, weight in weights.items()}
-    loss = FloatModel(config, trained).loss(heldout)
-    if not math.isfinite(loss):
-        raise UserError(
-            f"The training diverged at learning rate {settings.learning_rate}: give a lower one."
+    curve = LossCurve([], {})
+    _optimise(config, weights, rows, heldout, settings, random, curve, progress)
+    loss = float_phase_loss = _heldout_loss(config, weights, heldout)
+    if settings.quantise_aware_steps:
+        aware = replace(
+            settings, steps=settings.quantise_aware_steps, learning_rate=qat.LEARNING_RATE
         )
+        grid = qat.Grid(config, weights)
+        _optimise(config, weights, rows, heldout, aware, random, curve, progress, grid)
+        loss = _heldout_loss(config, weights, heldout)
     chosen = random.permutation(len(rows))[:CALIBRATION_DOCUMENTS]
     metadata = {
         "corpus": {
@@ -169,7 +184,12 @@ def train_checkpoint(
             "training_documents": len(rows),
             "split": SPLIT_RULE,
         },
-        "heldout": {"set": corpus.heldout_name, "documents": len(heldout), "loss": loss},
+        "heldout": {
+            "set": corpus.heldout_name,
+            "documents": len(heldout),
+            "loss": loss,
+            "float_phase_loss": float_phase_loss,
+        },
         "baselines": ngram_losses(rows, heldout, config.vocabulary),
         "training": {
             "command": command,
@@ -177,8 +197,10 @@ def train_checkpoint(
             "steps": settings.steps,
             "batch": settings.batch,
             "learning_rate": settings.learning_rate,
+            "quantise_aware_steps": settings.quantise_aware_steps,
         },
     }
+    trained = {name: weight.detach().numpy() for name, weight in weights.items()}
     return Checkpoint(config, tokenizer, trained, rows[chosen], metadata), curve
 
 
@@ -251,9 +273,14 @@ def _optimise(
     heldout: np.ndarray,
     settings: TrainingSettings,
     random: np.random.Generator,
+    curve: LossCurve,
     progress: Callable[[int, float], None],
-) -> LossCurve:
-    """Update the weights in place with AdamW on minibatches."""
+    grid: qat.Grid | None = None,
+) -> None:
+    """Update the weights in place with AdamW on minibatches, and continue the curve.
+
+    With a grid, the forward pass sees the weights on it, and they are kept within its limits.
+    """
     import torch
 
     # The matrices are too small to be shared out: more threads are slower, and the order of
@@ -268,7 +295,7 @@ def _optimise(
     )
     warm_up = max(1, round(WARM_UP * settings.steps))
     measure_every = max(1, settings.steps // CURVE_POINTS)
-    curve = LossCurve([], {})
+    before = len(curve.training)
     order = np.empty(0, dtype=np.int64)
     for step in range(settings.steps):
         while len(order) < settings.batch:
@@ -278,19 +305,30 @@ def _optimise(
         tokens = torch.from_numpy(batch[:, :longest].astype(np.int64))
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, warm_up, settings.steps)
-        logits = torch_logits(config, weights, tokens[:, :-1].clamp(min=0))
+        seen = grid.round(weights) if grid else weights
+        logits = torch_logits(config, seen, tokens[:, :-1].clamp(min=0))
         loss = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PADDING
         )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        if grid:
+            grid.limit(weights)
         curve.training.append(loss.item())
         if (step + 1) % measure_every == 0:
-            current = {name: weight.detach().numpy() for name, weight in weights.items()}
-            curve.heldout[step + 1] = FloatModel(config, current).loss(heldout)
-        progress(step + 1, curve.training[-1])
-    return curve
+            curve.heldout[before + step + 1] = _heldout_loss(config, weights, heldout)
+        progress(before + step + 1, curve.training[-1])
+
+
+def _heldout_loss(
+    config: ModelConfig, weights: Mapping[str, "torch.Tensor"], heldout: np.ndarray
+) -> float:
+    arrays = {name: weight.detach().numpy() for name, weight in weights.items()}
+    loss = FloatModel(config, arrays).loss(heldout)
+    if not math.isfinite(loss):
+        raise UserError("The training diverged: give a lower learning rate.")
+    return loss
 
 
 def _schedule(step: int, warm_up: int, steps: int) -> float:

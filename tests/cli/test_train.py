@@ -23,6 +23,7 @@ def text_file(tmp_path):
         ({"lr": 0.0}, "learning rate"),
         ({"lr": float("nan")}, "learning rate"),
         ({"seed": -1}, "seed"),
+        ({"quantise_aware_steps": -1}, "quantisation-aware steps"),
         ({"heads": 3}, "heads"),
         ({"width": 18}, "width"),
     ],

