@@ -1,0 +1,243 @@
+"""The golden model: with and without cache, generation, and the widths that it relies on."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from gptloom.model import arithmetic, sampling
+from gptloom.model.arithmetic import ACCUMULATOR_BITS, MANTISSA_BITS, UNIT_MANTISSA
+from gptloom.model.checkpoint import load_checkpoint, shipped_checkpoints
+from gptloom.model.config import ModelConfig
+from gptloom.model.errors import UserError
+from gptloom.model.golden import GoldenModel, Operations
+from gptloom.model.integer import LAYER_SITES, LAYER_WEIGHTS, IntegerModel, Layer
+from gptloom.model.quantise import quantise
+from gptloom.model.tokenizer import Tokenizer
+
+SHAPES = [
+    ModelConfig.MICROGPT,
+    ModelConfig.GATEGPT,
+    ModelConfig.TWO_LAYER,
+    ModelConfig(layers=3, width=8, heads=1, hidden=20, context=5, vocabulary=11),
+    ModelConfig(width=32, heads=8, hidden=128, context=40, vocabulary=53),
+]
+CHARACTERS = "".join(map(chr, range(0x100, 0x200)))
+
+
+def random_model(config, seed, weights=None):
+    """Return a model whose sites range from mostly zero to mostly saturated."""
+    random = np.random.default_rng(seed)
+    shapes = config.weight_shapes()
+    draw = weights or (lambda shape: random.integers(-127, 128, shape))
+    stored = dict(wq="attn_wq", wk="attn_wk", wv="attn_wv", wo="attn_wo") | dict(
+        fc1="mlp_fc1", fc2="mlp_fc2"
+    )
+    layers = tuple(
+        Layer(
+            {name: draw(shapes[f"layer0.{stored[name]}"]) for name in LAYER_WEIGHTS},
+            {site: int(random.integers(2, 14)) for site in LAYER_SITES},
+        )
+        for _ in range(config.layers)
+    )
+    return IntegerModel(
+        config=config,
+        tokenizer=Tokenizer(CHARACTERS[: config.vocabulary - 1]),
+        token_embedding=draw(shapes["wte"]),
+        position_embedding=draw(shapes["wpe"]),
+        lm_head=draw(shapes["lm_head"]),
+        layers=layers,
+        start_shift=int(random.integers(3, 8)),
+        logit_unit=1 / 5000,
+    )
+
+
+@pytest.fixture(scope="module", params=shipped_checkpoints())
+def shipped(request):
+    return quantise(load_checkpoint(request.param))
+
+
+@pytest.fixture(scope="module")
+def names():
+    return quantise(load_checkpoint("names"))
+
+
+def assert_cache_changes_nothing(model, seed):
+    config, golden = model.config, GoldenModel(model)
+    tokens = np.random.default_rng(seed).integers(0, config.vocabulary, (4, config.context))
+    traced = {}
+    whole = golden.logits(tokens, lambda layer, site, value: traced.update({(layer, site): value}))
+    cache = golden.new_cache(batch=4)
+    for position in range(config.context):
+        stepped = {}
+        logits = golden.step(
+            tokens[:, position],
+            position,
+            cache,
+            lambda layer, site, value, stepped=stepped: stepped.update({(layer, site): value}),
+        )
+        assert (logits == whole[:, position]).all()
+        assert stepped.keys() == traced.keys()
+        for (layer, site), value in stepped.items():
+            expected = traced[layer, site][:, position : position + 1]
+            if site in ("score", "numerator"):
+                expected = expected[:, :, : position + 1]
+            assert (value == expected).all(), (layer, site, position)
+
+
+def test_a_cache_changes_nothing_in_shipped_models(shipped):
+    assert_cache_changes_nothing(shipped, seed=1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("config", SHAPES, ids=str)
+def test_a_cache_changes_nothing_in_random_models(config, seed):
+    assert_cache_changes_nothing(random_model(config, seed), seed)
+
+
+def test_later_tokens_do_not_reach_earlier_positions(shipped):
+    golden, context = GoldenModel(shipped), shipped.config.context
+    tokens = np.random.default_rng(3).integers(0, shipped.config.vocabulary, (2, context))
+    tokens[1, : context // 2] = tokens[0, : context // 2]
+    logits = golden.logits(tokens)
+    assert (logits[0, : context // 2] == logits[1, : context // 2]).all()
+    assert (logits[0, context // 2 :] != logits[1, context // 2 :]).any()
+
+
+def generated(model, count, **options):
+    settings = {"seed": 1, "temperature": 0.8, **options}
+    return list(itertools.islice(GoldenModel(model).generate(**settings), count))
+
+
+def documents(tokens):
+    """Split a stream of tokens after each last one; what follows the final one is dropped."""
+    found, current = [], []
+    for token in tokens:
+        current.append(token)
+        if token.last:
+            found.append(current)
+            current = []
+    return found
+
+
+def test_generation_is_a_function_of_the_seed(names):
+    first = generated(names, 200, seed=5)
+    assert generated(names, 200, seed=5) == first
+    assert generated(names, 200, seed=6) != first
+
+
+def test_greedy_decoding_ignores_the_seed_and_repeats_one_document(names):
+    found = documents(generated(names, 60, temperature=0, seed=5))
+    assert found == documents(generated(names, 60, temperature=0, seed=6))
+    assert all(document == found[0] for document in found)
+
+
+@pytest.mark.parametrize("temperature", [0, 0.1, 0.7, 2.0])
+def test_tokens_are_drawn_from_the_logits_of_the_whole_document(shipped, temperature):
+    golden, bos = GoldenModel(shipped), shipped.tokenizer.bos
+    scale = shipped.logit_scale(temperature)
+    noise = sampling.noise(77)
+    for document in documents(generated(shipped, 80, seed=77, temperature=temperature)):
+        tokens = [bos] + [item.token for item in document]
+        logits = golden.scaled_logits(golden.logits(np.array([tokens[:-1]]))[0], scale)
+        for position, item in enumerate(document):
+            assert item.position == position
+            values = np.array([next(noise) for _ in range(shipped.config.vocabulary)])
+            noisy = logits[position] + (0 if temperature == 0 else values)
+            assert item.token == np.argmax(noisy)
+
+
+def test_documents_end_with_the_end_token_or_the_context(names):
+    bos, context = names.tokenizer.bos, names.config.context
+    # From the middle of a long name, at the highest temperature, either end is met.
+    prompt = names.tokenizer.encode("christop")
+    found = documents(generated(names, 600, temperature=2.0, prompt=prompt))
+    for document in found:
+        assert all(not item.last for item in document[:-1])
+        assert all(item.token != bos for item in document[:-1])
+        assert document[-1].token == bos or document[-1].position == context - 1
+    ends = {document[-1].token == bos for document in found}
+    assert ends == {True, False}
+
+
+def test_every_document_starts_with_the_prompt(names):
+    prompt = names.tokenizer.encode("mar")
+    found = documents(generated(names, 100, prompt=prompt))
+    assert all(document[0].position == len(prompt) for document in found)
+    golden, bos = GoldenModel(names), names.tokenizer.bos
+    logits = golden.scaled_logits(
+        golden.logits(np.array([[bos, *prompt]]))[0, -1], names.logit_scale(0)
+    )
+    assert generated(names, 1, prompt=prompt, temperature=0)[0].token == np.argmax(logits)
+
+
+def test_a_prompt_may_fill_the_context_but_one_position(names):
+    longest = names.config.context - 1
+    for item in generated(names, 5, prompt=[3] * longest):
+        assert item.position == longest
+        assert item.last
+    with pytest.raises(UserError, match=r"16 characters but .* room for 15: shorten it"):
+        next(GoldenModel(names).generate(1, 1.0, [3] * (longest + 1)))
+
+
+@pytest.mark.parametrize("temperature", [0.09, 2.01, -1, float("nan")])
+def test_temperatures_out_of_range_are_refused(names, temperature):
+    with pytest.raises(UserError, match=r"choose 0\.1 to 2\.0, or 0"):
+        names.logit_scale(temperature)
+
+
+def test_temperatures_become_scales_that_the_hardware_has(shipped):
+    for temperature in np.linspace(0.1, 2.0, 96):
+        scale = shipped.logit_scale(float(temperature))
+        assert UNIT_MANTISSA <= scale.mantissa < 1 << MANTISSA_BITS
+        assert 1 <= scale.shift <= 31
+        assert not scale.greedy
+        exact = shipped.logit_unit * 2.0 ** (arithmetic.LOGIT_FRACTION + arithmetic.PRE_SHIFT)
+        exact /= temperature
+        assert scale.mantissa * 2.0**-scale.shift == pytest.approx(exact, rel=1 / 512)
+    assert shipped.logit_scale(0).greedy
+    assert shipped.logit_scale(0).shift == shipped.logit_scale(1.0).shift
+
+
+class Widest(Operations):
+    """Notes the largest accumulator that the machine has to hold, either way."""
+
+    def __init__(self):
+        self.lowest = self.highest = 0
+
+    def note(self, accumulators):
+        self.lowest = min(self.lowest, int(accumulators.min()))
+        self.highest = max(self.highest, int(accumulators.max()))
+
+    def quantise_score(self, layer, accumulators):
+        self.note(accumulators)
+        return super().quantise_score(layer, accumulators)
+
+    def requantise(self, layer, site, accumulators, scale, shift, bits):
+        self.note(accumulators)
+        return super().requantise(layer, site, accumulators, scale, shift, bits)
+
+
+@pytest.mark.parametrize("sign", ["one", "random", "rows"])
+def test_accumulators_fit_whatever_the_weights(sign):
+    config = ModelConfig(width=128, heads=2, hidden=128, context=128)
+    random = np.random.default_rng(8)
+
+    def extreme(shape):
+        signs = {
+            "one": np.ones(shape, np.int64),
+            "random": random.choice((-1, 1), shape),
+            "rows": np.broadcast_to(random.choice((-1, 1), (shape[0], 1)), shape),
+        }
+        return 127 * signs[sign]
+
+    widest = Widest()
+    for seed in range(4):
+        golden = GoldenModel(random_model(config, seed, extreme), widest)
+        tokens = random.integers(0, config.vocabulary, (1, config.context))
+        widest.note(golden.logits(tokens))
+    limit = 1 << (ACCUMULATOR_BITS - 1)
+    assert -limit <= widest.lowest
+    assert widest.highest < limit
+    # The test means something only if the accumulators are nearly full.
+    assert max(-widest.lowest, widest.highest) > limit // 4
