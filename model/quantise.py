@@ -61,8 +61,8 @@ def quantise(checkpoint: Checkpoint) -> IntegerModel:
     exact = FloatModel(
         checkpoint.config, {name: value / scales.factors[name] for name, value in rounded.items()}
     )
-    expected = _Expected(exact, checkpoint.calibration[:_SEARCH_DOCUMENTS])
-    model = _choose_shifts(_first_guess(checkpoint, scales, rounded), expected)
+    model = _first_guess(checkpoint, scales, rounded)
+    model = _choose_shifts(model, _Expected(exact, checkpoint.calibration[:_SEARCH_DOCUMENTS]))
     return replace(model, metadata=_measure(checkpoint, model))
 
 
@@ -159,7 +159,8 @@ class _Expected:
         self._parts = []
         for inputs, targets in _parts(rows):
             predicted = targets >= 0
-            powers = np.exp(exact.logits(inputs)[predicted])
+            logits = exact.logits(inputs)[predicted]
+            powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
             self._parts.append((inputs, predicted, powers / powers.sum(axis=-1, keepdims=True)))
 
     def cross_entropy(self, model: IntegerModel) -> float:
