@@ -14,7 +14,12 @@ from gptloom.model.errors import UserError
 #: One line per subcommand, as ``module:function``; the function's name is the subcommand's.
 #: All of these modules are imported for ``--help``, so each imports what is slow to import
 #: (amaranth, torch, matplotlib) inside its function.
-SUBCOMMANDS = ("gptloom.cli.train:train",)
+SUBCOMMANDS = (
+    "gptloom.cli.generate:generate",
+    "gptloom.cli.image:image",
+    "gptloom.cli.quantise:quantize",
+    "gptloom.cli.train:train",
+)
 
 app = typer.Typer(
     name="gptloom",

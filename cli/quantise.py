@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gptloom.model.integer import IntegerModel
 
 
-def quantise(
+def quantize(
     checkpoint: Annotated[
         str, typer.Option(help="A shipped checkpoint's name, or a file of gptloom train.")
     ] = "names",

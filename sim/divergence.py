@@ -1,16 +1,15 @@
 """Hardware against golden model, value by value: where they first differ."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from gptloom.firmware.isa import Destination
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.schedule import Slot
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.folded.layouts import OPERATION_BITS
-from gptloom.model.arithmetic import ACTIVATION_BITS, LOGIT_BITS, Integers
+from gptloom.model.arithmetic import Integers
 
 EMBEDDING = (1 << OPERATION_BITS) - 1
 """Operation number of the embedding's results."""
@@ -72,15 +71,18 @@ def written_values(
     """
     shape = core.tap.shape()
     heads = layout.config.heads
-    layer = 0
+    # Scores do not name their layer: they belong to the values that were written last.
+    attending = 0
     for cycle, bits in enumerate(tap, first_cycle):
         value = shape.from_bits(bits)
         result = value.result
         if result.enable:
-            operation = result.operation
-            known = operation != EMBEDDING
-            step = slots[operation].step if known else None
-            layer, site = (step.layer, step.site) if step else (0, "embedding")
+            layer, site = 0, "embedding"
+            if result.operation != EMBEDDING:
+                step = slots[result.operation].step
+                layer, site = step.layer, step.site
+                if site == "v":
+                    attending = layer
             order = _order(layout, site)
             for i in range(core.machine.writers):
                 if result.enable >> i & 1:
@@ -93,22 +95,28 @@ def written_values(
             for head in range(heads):
                 if value.heads >> head & 1:
                     element = value.position * heads + head
-                    yield Written(cycle, layer, site, element, value.scores[head])
+                    yield Written(cycle, attending, site, element, value.scores[head])
 
 
 def first_divergence(
-    written: Iterator[Written], expected: dict[tuple[int, str], Integers]
+    written: Iterable[Written], traces: Iterable[Mapping[tuple[int, str], Integers]]
 ) -> Divergence | None:
     """Return the first written value that is not the golden model's, or None.
 
     Parameters
     ----------
     written
-        What the hardware wrote for one token.
-    expected
-        The golden model's trace of the same token, by layer and site.
+        What the hardware wrote, from the start of a token on.
+    traces
+        The golden model's values by layer and site, token by token; the comparison ends with them.
     """
+    remaining = iter(traces)
+    expected: Mapping[tuple[int, str], Integers] | None = None
     for item in written:
+        if item.site == "embedding" and item.element == 0:
+            expected = next(remaining, None)
+        if expected is None:
+            return None
         values = expected[item.layer, item.site].reshape(-1)
         # Numerators are written for whole words: positions to come are zero.
         right = int(values[item.element]) if item.element < len(values) else 0
@@ -123,7 +131,3 @@ def _order(layout: Layout, site: str) -> np.ndarray | None:
     if site in ("v", "mix"):
         return layout.value_order
     return None
-
-
-assert ACTIVATION_BITS <= LOGIT_BITS
-assert Destination.SCORES

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from gptloom.cli.quantise import quantise
+from gptloom.cli.quantise import quantize
 from gptloom.model.errors import UserError
 
 
 def test_it_reports_losses_and_costs_alike_on_screen_and_in_the_file(tmp_path, capsys):
     file = tmp_path / "report.json"
-    quantise("names", file)
+    quantize("names", file)
     printed = capsys.readouterr().out
     report = json.loads(file.read_text())
     assert report["checkpoint"] == "names"
@@ -34,5 +34,5 @@ def test_it_reports_losses_and_costs_alike_on_screen_and_in_the_file(tmp_path, c
 def test_bad_input_is_named(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
-        quantise(*arguments)
+        quantize(*arguments)
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,41 @@
+"""`gptloom image`: what is loaded into the hardware, as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gptloom.model.errors import UserError
+
+
+def image(
+    checkpoint: Annotated[
+        str, typer.Option(help="A shipped checkpoint's name or a file.")
+    ] = "names",
+    lanes: Annotated[int, typer.Option(help="Multipliers of the hardware.")] = 16,
+    out: Annotated[Path | None, typer.Option(help="The image to write.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Check this image instead.")] = None,
+) -> None:
+    """Write the image of a checkpoint for hardware of so many lanes, or check one."""
+    from rich.console import Console
+
+    from gptloom.firmware.image import Image, build_image
+    from gptloom.firmware.machine import Machine
+    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.quantise import quantise
+
+    if (out is None) == (check is None):
+        raise UserError("say either --out FILE to write an image or --check FILE to check one")
+    if check:
+        made = Image.read(check)
+    else:
+        model = quantise(load_checkpoint(checkpoint))
+        made = build_image(model, Machine.for_models(lanes, model.config))
+        made.write(out)
+    shape = ", ".join(f"{name} {size}" for name, size in made.config.to_dict().items())
+    sizes = ", ".join(f"{region.name.lower()} {len(b):,}" for region, b in made.regions.items())
+    console = Console(highlight=False)
+    console.print(f"{check or out}: an image for {made.lanes} lanes, CRC-32 {made.crc:08x}")
+    console.print(f"model: {shape}", f"bytes: {sizes}", sep="\n", soft_wrap=True)

@@ -1,0 +1,142 @@
+"""A core under simulation, as its user sees it: load an image, ask for documents, read tokens."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from amaranth.lib import data
+
+from gptloom.firmware.image import Image
+from gptloom.hdl.core import Prompt, Token, Write
+from gptloom.hdl.folded.core import FoldedCore
+from gptloom.hdl.folded.layouts import Temperature
+from gptloom.model.golden import GeneratedToken
+from gptloom.model.integer import LogitScale
+from gptloom.sim.engines import Engine
+
+LONGEST_STEP = 100_000
+"""Cycles after which a core that has not answered is taken to hang."""
+
+
+class HangError(Exception):
+    """The core did not answer within ``LONGEST_STEP`` cycles."""
+
+
+@dataclass(frozen=True)
+class Emitted(GeneratedToken):
+    """A token on the core's output.
+
+    Attributes
+    ----------
+    cycle
+        Clock cycle in which it was taken.
+    cycles
+        Cycles since the token before it, or since its document was asked for.
+    """
+
+    cycle: int
+    cycles: int
+
+
+class CoreSession:
+    """Drives a core through its ports.
+
+    Parameters
+    ----------
+    core
+        The hardware, for its dimensions.
+    engine
+        Its simulation; the session is its only user.
+
+    Attributes
+    ----------
+    taps
+        Set to a list, it receives the core's tap in every cycle; slow.
+    """
+
+    def __init__(self, core: FoldedCore, engine: Engine):
+        self.core = core
+        self.engine = engine
+        self.taps: list[int] | None = None
+        self._bos = 0
+        self._previous = 0
+        engine.poke("o__ready", 1)
+
+    def load(self, image: Image) -> int:
+        """Write an image into the core and return the cycles that this took.
+
+        Raises
+        ------
+        UserError
+            If the image does not fit the hardware.
+        """
+        image.check_fits(self.core.machine)
+        begun = self.engine.cycles
+        for region, address, byte in image.writes(self.core.machine):
+            self._send("load", _bits(Write, region=region, address=address, data=byte))
+        self._bos = image.config.vocabulary - 1
+        return self.engine.cycles - begun
+
+    def seed(self, seed: int) -> None:
+        """Set the state of the random numbers."""
+        self._send("seed", seed)
+
+    def temperature(self, scale: LogitScale) -> None:
+        """Set the logits' scale for the tokens to come."""
+        bits = _bits(
+            Temperature, mantissa=scale.mantissa, shift=scale.shift - 1, greedy=scale.greedy
+        )
+        self.engine.poke("temperature", bits)
+
+    def tokens(self, prompt: Sequence[int] = ()) -> Iterator[Emitted]:
+        """Documents without end, token by token; the next one is asked for without a gap.
+
+        Parameters
+        ----------
+        prompt
+            Token ids that every document starts with.
+        """
+        known = [self._bos, *prompt]
+        self._previous = self.engine.cycles
+        while True:
+            for i, token in enumerate(known):
+                self._send("i", _bits(Prompt, token=token, last=i == len(known) - 1))
+            while not (emitted := self._receive()).last:
+                yield emitted
+                # The token is taken with the next edge; after a document's last one, that edge
+                # takes the next document's first token as well.
+                self._step()
+            yield emitted
+
+    def _send(self, port: str, payload: int) -> None:
+        """Hand one item to an input stream."""
+        self.engine.poke(f"{port}__payload", payload)
+        self.engine.poke(f"{port}__valid", 1)
+        self._wait(f"{port}__ready")
+        self._step()
+        self.engine.poke(f"{port}__valid", 0)
+
+    def _receive(self) -> Emitted:
+        self._wait("o__valid")
+        token = data.Layout.cast(Token).from_bits(self.engine.peek("o__payload"))
+        cycle, previous = self.engine.cycles, self._previous
+        self._previous = cycle
+        return Emitted(token.token, token.position, bool(token.last), cycle, cycle - previous)
+
+    def _wait(self, port: str) -> None:
+        if self.taps is None:
+            self.engine.run(LONGEST_STEP, port)
+        else:
+            begun = self.engine.cycles
+            while not self.engine.peek(port) and self.engine.cycles - begun < LONGEST_STEP:
+                self._step()
+        if not self.engine.peek(port):
+            raise HangError(f"the core did not raise {port} within {LONGEST_STEP} cycles")
+
+    def _step(self) -> None:
+        if self.taps is not None:
+            self.taps.append(self.engine.peek("tap"))
+        self.engine.step()
+
+
+def _bits(shape, **fields: int) -> int:
+    return data.Layout.cast(shape).const(fields).as_bits()

@@ -1,0 +1,94 @@
+"""Waveform of a folded core generating names: tokens and instructions as text."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from amaranth.lib import data
+from numpy.typing import NDArray
+
+from gptloom.firmware.schedule import Slot
+from gptloom.hdl.core import Prompt, Token
+from gptloom.hdl.folded.layouts import Issue
+from gptloom.model.integer import IntegerModel
+from gptloom.sim.generation import CLOCK_MHZ
+from gptloom.sim.waves import Wave, write_vcd
+
+SIGNALS = (
+    "i__valid", "i__ready", "i__payload", "o__valid", "o__ready", "o__payload", "busy",
+    "control.start", "control.token", "control.position", "control.sample",
+    "sequencer.issue", "sequencer.operand", "sequencer.row",
+    "softmax.reading", "softmax.ready", "sampler.done", "sampler.token",
+)  # fmt: skip
+"""What is recorded, in every clock cycle."""
+
+
+def write_waveform(
+    path: Path,
+    recording: dict[str, NDArray[np.uint64]],
+    model: IntegerModel,
+    slots: Sequence[Slot],
+) -> str:
+    """Write what was recorded and return how to open it.
+
+    Parameters
+    ----------
+    path
+        VCD file; its signal grouping is saved beside it.
+    recording
+        ``SIGNALS``, one value a cycle.
+    model
+        For the characters of the tokens.
+    slots
+        Program, for the names of its instructions.
+    """
+    characters = {i: repr(c)[1:-1] for i, c in enumerate(model.tokenizer.characters)}
+    characters[model.tokenizer.bos] = "<end>"
+    issue = Issue["job"].offset + Issue["job"].shape["operation"].offset
+    operations = {i: f"{s.step.site} {s.step.layer}" for i, s in enumerate(slots)}
+    recording = dict(recording)
+    fields = {
+        "prompt.token": _field(recording["i__payload"], Prompt, "token"),
+        "output.token": _field(recording["o__payload"], Token, "token"),
+        "output.position": _field(recording["o__payload"], Token, "position"),
+        "output.last": _field(recording["o__payload"], Token, "last"),
+        "engine.valid": recording["sequencer.issue"] & np.uint64(1),
+        "engine.instruction": recording["sequencer.issue"] >> np.uint64(issue) & np.uint64(63),
+    }
+    busy = fields["engine.valid"] == 1
+    fields["engine.instruction"] = np.where(busy, fields["engine.instruction"], np.uint64(63))
+    recording.update(fields)
+    operations[63] = "idle"
+
+    def text(name: str, group: str, width: int, labels: dict[int, str]) -> Wave:
+        return Wave(name, width, group, "enum", labels)
+
+    waves = [
+        Wave("i__valid", 1, "prompt"),
+        Wave("i__ready", 1, "prompt"),
+        text("prompt.token", "prompt", 8, characters),
+        Wave("o__valid", 1, "output"),
+        Wave("o__ready", 1, "output"),
+        text("output.token", "output", 8, characters),
+        Wave("output.position", 8, "output", radix="dec"),
+        Wave("output.last", 1, "output"),
+        Wave("busy", 1, "document"),
+        Wave("control.start", 1, "document"),
+        text("control.token", "document", 8, characters),
+        Wave("control.position", 8, "document", radix="dec"),
+        Wave("control.sample", 1, "document"),
+        text("engine.instruction", "engine", 6, operations),
+        Wave("engine.valid", 1, "engine"),
+        Wave("sequencer.operand", 12, "engine"),
+        Wave("sequencer.row", 8, "engine"),
+        Wave("softmax.reading", 1, "attention"),
+        Wave("softmax.ready", 1, "attention"),
+        Wave("sampler.done", 1, "sampler"),
+        text("sampler.token", "sampler", 8, characters),
+    ]
+    return write_vcd(path, recording, waves, CLOCK_MHZ * 1e6)
+
+
+def _field(values: NDArray[np.uint64], layout: type[data.Struct], name: str) -> NDArray[np.uint64]:
+    field = data.Layout.cast(layout)[name]
+    return values >> np.uint64(field.offset) & np.uint64((1 << field.width) - 1)
