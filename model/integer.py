@@ -86,7 +86,8 @@ class IntegerModel:
     logit_unit
         What one unit of a logit's accumulator is worth, in nats.
     metadata
-        Name of the checkpoint, float and integer held-out loss.
+        ``checkpoint`` (its name), ``float_loss`` (the lower of what training measured before and
+        after quantisation-aware steps), ``integer_loss`` and ``loss_set``.
     """
 
     config: ModelConfig

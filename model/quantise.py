@@ -46,7 +46,8 @@ def quantise(checkpoint: Checkpoint) -> IntegerModel:
     -------
     IntegerModel
         Its metadata are ``checkpoint`` (the name), ``float_loss`` and ``integer_loss`` in nats
-        per token, and ``loss_set`` (on which set, in words).
+        per token, and ``loss_set`` (on which set, in words). The float loss is the lower of those
+        before and after quantisation-aware steps.
 
     Raises
     ------

@@ -1,6 +1,8 @@
 """The golden model: with and without cache, generation, and the widths that it relies on."""
 
 import itertools
+import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.golden import GoldenModel, Operations
 from gptloom.model.integer import LAYER_SITES, LAYER_WEIGHTS, IntegerModel, Layer
-from gptloom.model.quantise import quantise
+from gptloom.model.quantise import CHECKPOINT_NAMES, quantise
 from gptloom.model.tokenizer import Tokenizer
 
 SHAPES = [
@@ -30,12 +32,9 @@ def random_model(config, seed, weights=None):
     random = np.random.default_rng(seed)
     shapes = config.weight_shapes()
     draw = weights or (lambda shape: random.integers(-127, 128, shape))
-    stored = dict(wq="attn_wq", wk="attn_wk", wv="attn_wv", wo="attn_wo") | dict(
-        fc1="mlp_fc1", fc2="mlp_fc2"
-    )
     layers = tuple(
         Layer(
-            {name: draw(shapes[f"layer0.{stored[name]}"]) for name in LAYER_WEIGHTS},
+            {name: draw(shapes[f"layer0.{CHECKPOINT_NAMES[name]}"]) for name in LAYER_WEIGHTS},
             {site: int(random.integers(2, 14)) for site in LAYER_SITES},
         )
         for _ in range(config.layers)
@@ -93,6 +92,34 @@ def test_a_cache_changes_nothing_in_shipped_models(shipped):
 @pytest.mark.parametrize("config", SHAPES, ids=str)
 def test_a_cache_changes_nothing_in_random_models(config, seed):
     assert_cache_changes_nothing(random_model(config, seed), seed)
+
+
+def test_the_integers_are_those_that_hardware_was_built_for():
+    # Weights from a formula, so that nothing but the arithmetic decides the checksum.
+    numbers = itertools.count()
+    model = random_model(
+        ModelConfig.TWO_LAYER,
+        seed=0,
+        weights=lambda shape: np.array(
+            [next(numbers) * 7919 % 255 - 127 for _ in range(shape[0] * shape[1])]
+        ).reshape(shape),
+    )
+    fixed = dict(zip(LAYER_SITES, (4, 6, 7, 4, 9, 10, 6), strict=True))
+    layers = tuple(Layer(layer.weights, fixed) for layer in model.layers)
+    golden = GoldenModel(replace(model, layers=layers, start_shift=5))
+    checksum = 0
+
+    def add(layer, site, value):
+        nonlocal checksum
+        checksum = zlib.crc32(
+            f"{layer} {site} {value.shape} {value.ravel().tolist()}".encode(), checksum
+        )
+
+    tokens = np.arange(64).reshape(4, 16) * 5 % 27
+    add(2, "logits", golden.logits(tokens, add))
+    assert checksum == 3230745893
+    drawn = [item.token for item in itertools.islice(golden.generate(99, 1.5), 10)]
+    assert drawn == [4, 4, 23, 7, 26, 4, 4, 23, 7, 15]
 
 
 def test_later_tokens_do_not_reach_earlier_positions(shipped):
