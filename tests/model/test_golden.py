@@ -119,7 +119,7 @@ def test_the_integers_are_those_that_hardware_was_built_for():
     add(2, "logits", golden.logits(tokens, add))
     assert checksum == 3230745893
     drawn = [item.token for item in itertools.islice(golden.generate(99, 1.5), 10)]
-    assert drawn == [4, 4, 23, 7, 26, 4, 4, 23, 7, 15]
+    assert drawn == [4, 4, 23, 7, 26, 4, 4, 23, 7, 18]
 
 
 def test_later_tokens_do_not_reach_earlier_positions(shipped):
