@@ -27,11 +27,10 @@ def quantize(
 ) -> None:
     """Turn a checkpoint into integers and show what each approximation costs."""
     from gptloom.model.costs import approximation_costs
-    from gptloom.model.quantise import measurement_rows
-    from gptloom.model.quantise import quantise as to_integers
+    from gptloom.model.quantise import measurement_rows, quantise
 
     loaded = load_checkpoint(checkpoint)
-    model = to_integers(loaded)
+    model = quantise(loaded)
     rows, _ = measurement_rows(loaded)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("measuring")
