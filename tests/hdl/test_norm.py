@@ -1,0 +1,101 @@
+"""The norm's scalar equals the model's table for every residual stream."""
+
+import numpy as np
+import pytest
+
+from gptloom.firmware.isa import Destination
+from gptloom.firmware.machine import LANES, Machine
+from gptloom.hdl.folded.norm import Norm
+from gptloom.model import tables
+from gptloom.model.config import ModelConfig
+
+WIDTH = 24
+LOW, HIGH = -512, 511
+
+
+def streams(draw):
+    """Streams of every magnitude, the extremes, and those with one element only."""
+    yield np.zeros(WIDTH, np.int64)
+    yield np.full(WIDTH, LOW)
+    yield np.full(WIDTH, HIGH)
+    for value in (1, -1, 2, LOW, HIGH):
+        for place in (0, 3, WIDTH - 1):
+            yield np.eye(WIDTH, dtype=np.int64)[place] * value
+    for magnitude in (2, 3, 5, 17, 60, 200, 512):
+        for _ in range(6):
+            yield draw.integers(-magnitude, magnitude, WIDTH)
+    yield np.zeros(WIDTH, np.int64)
+
+
+def beats(machine, values, destination=Destination.STREAM):
+    for index in range(0, WIDTH, machine.writers):
+        yield {
+            "result": {
+                "enable": (1 << machine.writers) - 1,
+                "index": index,
+                "last": index + machine.writers == WIDTH,
+                "destination": destination,
+                "values": [int(v) for v in values[index : index + machine.writers]],
+            }
+        }
+
+
+def scale(bench):
+    norm = bench.get("norm")
+    return norm.mantissa, norm.exponent
+
+
+def expected(values):
+    mantissa, exponent = tables.rsqrt(np.sum(values**2))
+    return int(mantissa), int(exponent)
+
+
+@pytest.fixture(params=LANES, scope="module")
+def norm(request, bench):
+    machine = Machine.for_models(request.param, ModelConfig(width=WIDTH, hidden=96))
+    return machine, bench(Norm(machine))
+
+
+def idle(machine, draw):
+    # Not enabled, whatever else is on the wires.
+    values = draw.integers(LOW, HIGH, machine.writers).tolist()
+    return {"result": {"destination": Destination.STREAM, "last": 1, "values": values}}
+
+
+def test_norm_of_a_stream_after_its_latency(norm):
+    machine, block = norm
+    draw = np.random.default_rng(3)
+    for values in streams(draw):
+        cycles = []
+        for beat in beats(machine, values):
+            cycles += [*[idle(machine, draw)] * int(draw.choice([0, 0, 2])), beat]
+        block.play([*cycles, idle(machine, draw)], [], after=Norm.latency - 1)
+        assert scale(block) == expected(values)
+
+
+def test_streams_back_to_back_and_the_earlier_norm_stays_until_then(norm):
+    machine, block = norm
+    draw = np.random.default_rng(4)
+    vectors = list(streams(draw))
+    cycles = [beat for values in vectors for beat in beats(machine, values)]
+    length = WIDTH // machine.writers
+    seen = []
+    for cycle in [*cycles, *[idle(machine, draw)] * Norm.latency]:
+        block.set(**cycle)
+        seen.append(scale(block))
+        block.step()
+    for number, values in enumerate(vectors):
+        ready = (number + 1) * length - 1 + Norm.latency
+        assert set(seen[ready : ready + length]) == {expected(values)}
+
+
+def test_only_the_residual_stream_counts(norm):
+    machine, block = norm
+    draw = np.random.default_rng(5)
+    values = draw.integers(LOW, HIGH, WIDTH)
+    block.play(beats(machine, values), [])
+    for destination in Destination:
+        if destination != Destination.STREAM:
+            block.play(beats(machine, draw.integers(LOW, HIGH, WIDTH), destination), [])
+    block.play([idle(machine, draw)], [], after=Norm.latency)
+    assert scale(block) == expected(values)

@@ -1,0 +1,157 @@
+"""Softmax numerators and reciprocals equal the model's tables."""
+
+import numpy as np
+import pytest
+
+from gptloom.firmware import schedule
+from gptloom.firmware.machine import LANES, QUAD, Machine
+from gptloom.hdl.folded.softmax import Softmax
+from gptloom.model import arithmetic, tables
+from gptloom.model.arithmetic import ACTIVATION_BITS
+from gptloom.model.config import ModelConfig
+
+STALE = -77
+TARGET = 3
+
+
+class Attention:
+    """A softmax with its activation memory."""
+
+    def __init__(self, bench, lanes, heads, context):
+        self.machine = Machine.for_models(lanes, ModelConfig(heads=heads, context=context))
+        self.block = bench(Softmax(self.machine))
+        words = self.machine.activation_words
+        self.memory = np.full((words, self.machine.heads, QUAD), STALE)
+        self.taps = []
+
+    def step(self, **inputs):
+        """One cycle with the memory, which answers a cycle later with what it held before."""
+        get = self.block.get
+        self.block.set(**{"valid": 0, "begin": 0, **inputs})
+        read = self.memory[get("read_row")].tolist() if get("reading") else None
+        enable, data = get("row_enable"), get("row_data")
+        for i in range(self.machine.heads * QUAD):
+            if enable >> i & 1:
+                value = data >> i * ACTIVATION_BITS & ((1 << ACTIVATION_BITS) - 1)
+                value -= value >> (ACTIVATION_BITS - 1) << ACTIVATION_BITS
+                self.memory[get("row"), i // QUAD, i % QUAD] = value
+        if get("tap_valid"):
+            heads = get("tap_heads")
+            for head in range(self.machine.heads):
+                if heads >> head & 1:
+                    tap = (get("tap_numerators"), get("tap_position"), head)
+                    self.taps.append((*tap, get("tap_scores")[head]))
+        ready = get("ready")
+        self.block.step()
+        if read is not None:
+            self.block.set(quads=read)
+        return ready
+
+    def attend(self, sums, draw):
+        """Let the scores of positions 0 to the last one leave the drain; wait for the result.
+
+        `sums` is [positions, heads]; what leaves after the last position is left over.
+        """
+        m, position = self.machine, len(sums) - 1
+        self.taps = []
+        self.block.set(position=position)
+        self.step(begin=1)
+        assert not self.step()
+        slots = -(-sums.size // m.units) * m.units
+        left_over = draw.integers(-(1 << 23), 1 << 23, slots - sums.size)
+        drained = np.concatenate([sums.reshape(-1), left_over]).reshape(-1, m.score_heads)
+        for beat, values in enumerate(drained):
+            self.step(valid=1, first=beat == 0, target=TARGET, sums=values.tolist())
+            if (beat + 1) % m.score_beats == 0:
+                for _ in range(draw.choice([0, 0, 3])):
+                    self.step()
+        waited = 0
+        while not self.step():
+            waited += 1
+            assert waited < 4 * m.context
+        # The first sum of values that waited for these numerators leaves the drain now.
+        for _ in range(schedule.DRAIN):
+            assert self.step()
+        return [(r.mantissa, r.exponent) for r in self.block.get("reciprocals")]
+
+
+def expected(sums):
+    """Numerators [positions, heads], and the reciprocals, by the model's own operations."""
+    scores = arithmetic.quantise_score(sums)
+    numerators = tables.exp2_negative(scores.max(axis=0) - scores)
+    mantissa, exponent = tables.reciprocal(numerators.sum(axis=0))
+    return scores, numerators, list(zip(mantissa.tolist(), exponent.tolist(), strict=True))
+
+
+def random_sums(draw, positions, heads):
+    """Dot products of a random spread: flat, peaked, or beyond the range of a score."""
+    spread = 1 << int(draw.integers(4, 23))
+    centre = int(draw.integers(-(1 << 16), 1 << 16))
+    return np.clip(
+        centre + draw.integers(-spread, spread, (positions, heads)), -(1 << 23), (1 << 23) - 1
+    )
+
+
+SHAPES = [*((lanes, 4, 16) for lanes in LANES), (8, 2, 16), (16, 1, 16), (64, 1, 8), (16, 4, 8)]
+
+
+@pytest.fixture(params=SHAPES, ids=str, scope="module")
+def attention(request, bench):
+    return Attention(bench, *request.param)
+
+
+def check(attention, sums, draw):
+    before = attention.memory.copy()
+    reciprocals = attention.attend(sums, draw)
+    scores, numerators, scales = expected(sums)
+    positions, heads = sums.shape
+    words = -(-positions // QUAD)
+    padded = np.zeros((words * QUAD, heads), np.int64)
+    padded[:positions] = numerators
+    # Four positions a word, each head in its own bank; what fills up the last word is zero.
+    region = padded.reshape(words, QUAD, heads).transpose(0, 2, 1)
+    assert attention.memory[TARGET : TARGET + words].tolist() == region.tolist()
+    attention.memory[TARGET : TARGET + words] = before[TARGET : TARGET + words]
+    assert attention.memory.tolist() == before.tolist()
+    attention.memory[TARGET : TARGET + words] = region
+    assert reciprocals == scales
+    taps = {False: scores, True: padded}
+    for kind, values in taps.items():
+        seen = [tap[1:] for tap in attention.taps if tap[0] == kind]
+        assert seen == [(p, h, v) for (p, h), v in np.ndenumerate(values)]
+
+
+def test_every_position_of_a_document(attention):
+    draw = np.random.default_rng(1)
+    for position in range(attention.machine.context):
+        check(attention, random_sums(draw, position + 1, attention.machine.heads), draw)
+
+
+def test_a_longer_document_before_leaves_nothing_behind(attention):
+    draw = np.random.default_rng(2)
+    context, heads = attention.machine.context, attention.machine.heads
+    # The longest first, with large numerators everywhere; then shorter and shorter.
+    check(attention, np.zeros((context, heads), np.int64), draw)
+    for positions in range(context, 0, -1):
+        check(attention, random_sums(draw, positions, heads), draw)
+
+
+def test_extremes(attention):
+    draw = np.random.default_rng(3)
+    context, heads = attention.machine.context, attention.machine.heads
+    lowest, highest = -(1 << 23), (1 << 23) - 1
+    for fill, other in ((lowest, highest), (highest, lowest), (lowest, lowest), (0, -(1 << 11))):
+        for place in (0, context - 1):
+            sums = np.full((context, heads), fill)
+            sums[place] = other
+            check(attention, sums, draw)
+
+
+def test_ready_until_the_next_scores(attention):
+    draw = np.random.default_rng(4)
+    check(attention, random_sums(draw, 3, attention.machine.heads), draw)
+    for _ in range(30):
+        assert attention.step()
+    attention.step(begin=1)
+    for _ in range(30):
+        assert not attention.step()
