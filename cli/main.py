@@ -15,6 +15,7 @@ from gptloom.model.errors import UserError
 #: All of these modules are imported for ``--help``, so each imports what is slow to import
 #: (amaranth, torch, matplotlib) inside its function.
 SUBCOMMANDS = (
+    "gptloom.cli.budget:budget",
     "gptloom.cli.generate:generate",
     "gptloom.cli.image:image",
     "gptloom.cli.quantise:quantize",

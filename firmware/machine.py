@@ -1,9 +1,12 @@
 """What a folded core is built for: its lanes, and the largest model that its memories hold."""
 
 from dataclasses import dataclass
+from math import ceil
 
+from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.tables import NOISE_BITS, NOISE_INDEX_BITS
 
 LANES = (8, 16, 32, 64)
 QUAD = 4
@@ -88,6 +91,26 @@ class Machine:
     def words_per_position(self) -> int:
         """Operand words that one quad of all heads' keys takes."""
         return max(1, self.heads // self.units)
+
+    @property
+    def multipliers(self) -> dict[str, int]:
+        """Multipliers by what they are for."""
+        return {"engine": self.lanes, "requantise": self.writers, "norm": self.writers}
+
+    @property
+    def memory_bits(self) -> dict[str, int]:
+        """Bits of every memory that can be read at one address a cycle, ROMs included."""
+        elements = self.stream_elements
+        return {
+            "operands": self.operand_words * self.lanes * WEIGHT_BITS,
+            "activations": self.activation_words * self.heads * QUAD * ACTIVATION_BITS,
+            "stream": max(2 * self.writers, elements) * ACTIVATION_BITS,
+            "program": self.program_words * INSTRUCTION_BYTES * 8,
+            "token embedding": self.vocabulary * elements * WEIGHT_BITS,
+            "position embedding": self.context * elements * WEIGHT_BITS,
+            "noise table": NOISE_BITS << NOISE_INDEX_BITS,
+            "noise": ceil(self.vocabulary / self.writers) * self.writers * NOISE_BITS,
+        }
 
     @classmethod
     def for_models(cls, lanes: int, *configs: ModelConfig) -> "Machine":

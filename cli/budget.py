@@ -1,0 +1,117 @@
+"""`gptloom budget`: where a token's cycles go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gptloom.firmware.machine import Machine
+    from gptloom.sim.budget import Budget
+
+_LANES = (8, 16, 32, 64)
+
+
+def budget(
+    checkpoint: Annotated[str, typer.Option(help="A shipped checkpoint, or a file.")] = "names",
+    lanes: Annotated[list[int] | None, typer.Option(help="Widths to measure; all of them.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
+) -> None:
+    """Measure a token's cycles by phase at every position, beside their prediction.
+
+    Also counts multipliers and memory bits.
+    """
+    from rich.console import Console
+
+    from gptloom.firmware.machine import Machine
+    from gptloom.hdl.folded.core import FoldedCore
+    from gptloom.model.checkpoint import load_checkpoint, write_atomically
+    from gptloom.model.quantise import quantise
+    from gptloom.sim.budget import budgets
+    from gptloom.sim.engines import open_engine
+
+    console = Console(highlight=False)
+    notices = Console(stderr=True, highlight=False)
+    model = quantise(load_checkpoint(checkpoint))
+    measured: dict[Machine, list[Budget]] = {}
+    for width in lanes or _LANES:
+        machine = Machine.for_models(width, model.config)
+        core = FoldedCore(machine)
+        with (
+            notices.status(f"Measuring {width} lanes") as status,
+            open_engine(core, engine, progress=status.update) as simulation,
+        ):
+            measured[machine] = list(budgets(model, machine, core, simulation))
+    shape = ", ".join(f"{name} {size}" for name, size in model.config.to_dict().items())
+    text = "\n\n".join([f"Checkpoint `{checkpoint}`: {shape}.", *_tables(measured)]) + "\n"
+    console.print(text, markup=False, soft_wrap=True)
+    if markdown:
+        write_atomically(markdown, f"{_HEADER.format(checkpoint)}\n\n{text}".encode())
+
+
+_HEADER = """# Cycle budget of the folded core
+
+Made by `gptloom budget --checkpoint {} --markdown FILE`. Cycles are counted in RTL simulation of
+the whole core, sampling included. A phase lasts from its first multiplication to the next phase's
+first one, so the wait for results still in the pipeline belongs to the phase that produces them. A
+norm's scalar is computed beside the products that it scales: it takes no time of its own.
+Predicted cycles come from `firmware/timeline.py`; a test holds them equal to measured ones at every
+position."""
+
+
+def _tables(measured: dict[Machine, list[Budget]]) -> list[str]:
+    """Markdown: cycles by phase, cycles by position, multipliers and memory bits."""
+    header = [f"{machine.lanes} lanes" for machine in measured]
+    runs = list(measured.values())
+    phases = list(runs[0][0].measured)
+
+    def pair(predicted: float, seen: float) -> str:
+        return f"{predicted:g} / {seen:g}"
+
+    def totals(run: list[Budget]) -> str:
+        return pair(
+            mean(sum(b.predicted.values()) for b in run),
+            mean(sum(b.measured.values()) for b in run),
+        )
+
+    by_phase = [
+        [
+            phase,
+            *(
+                pair(*(mean(getattr(b, kind)[phase] for b in run) for kind in _KINDS))
+                for run in runs
+            ),
+        ]
+        for phase in phases
+    ]
+    by_phase.append(["**all**", *map(totals, runs)])
+    by_position = [
+        [str(i), *(str(sum(run[i].measured.values())) for run in runs)] for i in range(len(runs[0]))
+    ]
+    machines = list(measured)
+    multipliers = [[n, *(str(m.multipliers[n]) for m in machines)] for n in machines[0].multipliers]
+    bits = [[n, *(f"{m.memory_bits[n]:,}" for m in machines)] for n in machines[0].memory_bits]
+    bits.append(["**all**", *(f"{sum(m.memory_bits.values()):,}" for m in machines)])
+    return [
+        "## Cycles by phase, mean over all positions (predicted / measured)",
+        _table(["phase", *header], by_phase),
+        "## Cycles by position (measured)",
+        _table(["position", *header], by_position),
+        "## Multipliers",
+        _table(["for", *header], multipliers),
+        "## Memory bits",
+        _table(["memory", *header], bits),
+    ]
+
+
+_KINDS = ("predicted", "measured")
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,110 @@
+"""The cycle budget of a token, measured in simulation beside its prediction."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gptloom.firmware.image import build_image
+from gptloom.firmware.isa import Kind
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.machine import Machine
+from gptloom.firmware.program import compile_program
+from gptloom.firmware.schedule import Slot
+from gptloom.firmware.timeline import Phase, timeline
+from gptloom.hdl.folded.core import FoldedCore
+from gptloom.hdl.folded.layouts import OPERATION_BITS, Issue
+from gptloom.model.integer import IntegerModel
+from gptloom.sim.engines import Engine
+from gptloom.sim.session import CoreSession
+
+SIGNALS = ("control.start", "sequencer.issue", "o__valid")
+
+PHASES = {
+    "embed": "embed",
+    "q": "qkv",
+    "k": "qkv",
+    "v": "qkv",
+    "score": "scores",
+    "softmax": "softmax",
+    "mix": "values",
+    "out": "Wo",
+    "hidden": "fc1",
+    "mlp": "fc2",
+    "logits": "lm_head",
+    "sample": "sample",
+}
+"""Phase of the budget by site. A norm is computed beside the products it scales: no time."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Cycles by phase at one position.
+
+    Attributes
+    ----------
+    position
+        Of the token.
+    predicted, measured
+        Cycles by the names of ``PHASES``; a phase lasts until the next one's first multiplication.
+    """
+
+    position: int
+    predicted: dict[str, int]
+    measured: dict[str, int]
+
+
+def budgets(
+    model: IntegerModel, machine: Machine, core: FoldedCore, engine: Engine
+) -> Iterator[Budget]:
+    """Yield the budget of every position.
+
+    Parameters
+    ----------
+    model
+        What is run, with prompts that lead to each position.
+    machine, core, engine
+        The hardware and its simulation.
+    """
+    slots = compile_program(model, Layout(machine, model.config))
+    image = build_image(model, machine)
+    for position in range(model.config.context):
+        engine.reset()
+        session = CoreSession(core, engine)
+        session.load(image)
+        session.temperature(model.logit_scale(1.0))
+        engine.record(SIGNALS)
+        next(session.tokens([0] * position))
+        engine.step()
+        measured = _measured(engine.recording(), slots)
+        predicted = timeline(slots, machine, position)
+        yield Budget(position, _by_phase(predicted), _by_phase(measured))
+
+
+def _measured(recording: dict[str, NDArray[np.uint64]], slots: Sequence[Slot]) -> list[Phase]:
+    """Phases of the last token in a recording that ends with its emission."""
+    end = int(np.flatnonzero(recording["o__valid"])[0])
+    begun = int(np.flatnonzero(recording["control.start"][:end])[-1])
+    issue = recording["sequencer.issue"][begun:end]
+    operation = Issue["job"].offset + Issue["job"].shape["operation"].offset
+    numbers = issue >> np.uint64(operation) & np.uint64((1 << OPERATION_BITS) - 1)
+    valid = (issue & np.uint64(1)) == 1
+    phases = [Phase("embed", 0)]
+    for i, slot in enumerate(slots):
+        cycles = np.flatnonzero(valid & (numbers == i))
+        if slot.instruction.kind is not Kind.START:
+            phases.append(Phase(slot.step.site, int(cycles[0])))
+        if slot.instruction.kind is Kind.SCORES:
+            phases.append(Phase("softmax", int(cycles[-1]) + 1))
+    phases.append(Phase("sample", int(cycles[-1]) + 1))
+    phases.append(Phase("end", end - begun))
+    return phases
+
+
+def _by_phase(phases: Sequence[Phase]) -> dict[str, int]:
+    durations = dict.fromkeys(PHASES.values(), 0)
+    for phase, following in pairwise(phases):
+        durations[PHASES[phase.site]] += following.start - phase.start
+    return durations
