@@ -1,0 +1,146 @@
+"""`gptloom generate`, `image` and `budget`: what they print, write and refuse."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from gptloom.cli.main import main
+
+FIELDS = {
+    "names", "tokens", "cycles", "cycles_per_token", "cycles_by_position", "mhz",
+    "tokens_per_second", "engine", "core", "lanes", "checkpoint", "float_loss", "integer_loss",
+    "equal_to_golden",
+}  # fmt: skip
+
+
+def test_generate_prints_names_and_figures_and_writes_the_same(tmp_path, capsys):
+    file = tmp_path / "result.json"
+    assert not main(["generate", "--count", "6", "--json", str(file)])
+    printed = capsys.readouterr().out
+    result = json.loads(file.read_text())
+    assert set(result) == FIELDS
+    assert len(result["names"]) == 6
+    for name in result["names"]:
+        assert f"\n{name}\n" in printed
+    assert f"{result['tokens_per_second']:,}" in printed
+    assert result["equal_to_golden"] is True
+    assert result["cycles_per_token"] == pytest.approx(
+        result["cycles"] / result["tokens"], abs=1e-3
+    )
+    assert result["tokens_per_second"] == round(80e6 * result["tokens"] / result["cycles"])
+    # The issue's must for 16 lanes, on whole documents.
+    assert result["cycles_per_token"] <= 400
+
+
+def test_generate_is_repeatable_and_follows_the_prompt(tmp_path):
+    results = []
+    for name in ("one", "two"):
+        file = tmp_path / name
+        options = ["--count", "3", "--prompt", "jo", "--seed", "7", "--json", str(file)]
+        assert not main(["generate", *options])
+        results.append(json.loads(file.read_text()))
+    assert results[0] == results[1]
+    assert all(name.startswith("jo") for name in results[0]["names"])
+
+
+def test_generate_writes_a_waveform_and_says_how_to_open_it(tmp_path, capsys):
+    file = tmp_path / "names.vcd"
+    assert not main(["generate", "--count", "1", "--wave", str(file)])
+    assert file.stat().st_size > 10_000
+    assert f"gtkwave {tmp_path / 'names.gtkw'}" in capsys.readouterr().out
+
+
+def test_an_image_goes_through_a_file(tmp_path, capsys):
+    image = str(tmp_path / "names.img")
+    assert not main(["image", "--lanes", "16", "--out", image])
+    assert not main(["image", "--check", image])
+    assert "CRC-32" in capsys.readouterr().out
+    assert not main(["generate", "--count", "1", "--image", image])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--prompt", "zoé"], "not in the vocabulary"),
+        (["--prompt", "a" * 16], "leaves room for 15"),
+        (["--temperature", "0.05"], "out of range"),
+        (["--temperature", "2.5"], "out of range"),
+        (["--temperature", "nan"], "out of range"),
+        (["--seed", "0"], "seed 0 is not usable"),
+        (["--seed", "4294967296"], "not usable"),
+        (["--lanes", "12"], "choose one of 8, 16, 32, 64"),
+        (["--count", "0"], "ask for 1 or more"),
+        (["--engine", "magic"], "choose one of auto, cxxrtl, pysim"),
+        (["--checkpoint", "nothing"], "names-24"),
+        (["--image", "absent.img"], "cannot read the image"),
+        (["--json", "absent/result.json"], "no folder absent"),
+        (["--wave", "absent/names.vcd"], "no folder absent"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    tmp_path, monkeypatch, capsys, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", *options]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("gptloom: error:") == 1
+    assert "Traceback" not in captured.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_images_are_refused(tmp_path, capsys):
+    file = tmp_path / "names.img"
+    assert not main(["image", "--out", str(file)])
+    whole = file.read_bytes()
+    for damaged, message in (
+        (whole[:-1], "truncated"),
+        (whole[:10], "not a GPTLoom image"),
+        (whole[:500] + bytes([whole[500] ^ 1]) + whole[501:], "corrupt"),
+        (b"ELF" + whole[3:], "not a GPTLoom image"),
+    ):
+        file.write_bytes(damaged)
+        assert main(["generate", "--image", str(file)]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_an_image_for_other_hardware_or_another_checkpoint_is_refused(tmp_path, capsys):
+    file = str(tmp_path / "names.img")
+    assert not main(["image", "--lanes", "64", "--out", file])
+    assert main(["generate", "--image", file]) == 2
+    assert "made for 64 lanes, the hardware has 16" in capsys.readouterr().err
+    assert main(["generate", "--image", file, "--lanes", "64", "--checkpoint", "names-24"]) == 2
+    assert "not made from the checkpoint names-24" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda w: w.update({"wte": w["wte"][:, :8].copy()}), "wte"),
+        (lambda w: w.update({"lm_head": np.full_like(w["lm_head"], np.nan)}), "lm_head"),
+        (lambda w: w.pop("wpe"), "wpe"),
+    ],
+)
+def test_checkpoints_with_wrong_shapes_or_numbers_are_refused(tmp_path, capsys, damage, message):
+    from importlib import resources
+
+    from safetensors import safe_open
+
+    shipped = resources.files("gptloom.model") / "checkpoints" / "names.safetensors"
+    weights = load_file(shipped)
+    with safe_open(shipped, "numpy") as opened:
+        metadata = opened.metadata()
+    damage(weights)
+    file = tmp_path / "broken.safetensors"
+    save_file(weights, file, metadata)
+    assert main(["generate", "--checkpoint", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_budget_prints_prediction_beside_measurement(capsys):
+    assert not main(["budget", "--lanes", "16"])
+    assert "| softmax | 23 / 23 |" in capsys.readouterr().out

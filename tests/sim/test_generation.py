@@ -1,0 +1,121 @@
+"""Generation on simulated hardware: equality, cycle counts, and faults that must be found."""
+
+from copy import copy
+from dataclasses import replace
+
+import pytest
+
+from gptloom.firmware.image import Region, build_image
+from gptloom.firmware.layout import Layout
+from gptloom.model.golden import GoldenModel
+from gptloom.sim.generation import Generator, MismatchError, Request
+from gptloom.sim.session import LONGEST_STEP, CoreSession, HangError
+
+
+def golden_documents(model, request):
+    documents, document = [], []
+    for token in GoldenModel(model).generate(request.seed, request.temperature, request.prompt):
+        if token.token != model.tokenizer.bos:
+            document.append(token.token)
+        if token.last:
+            documents.append(document)
+            document = []
+            if len(documents) == request.count:
+                return documents
+    return None
+
+
+@pytest.mark.parametrize(
+    ("temperature", "seed", "prompt"),
+    [(0.7, 1, ""), (0.1, 2, ""), (2.0, 2**32 - 1, ""), (0, 5, ""), (1.0, 9, "mar")],
+)
+def test_documents_are_the_golden_models(generator, model, temperature, seed, prompt):
+    request = Request(15, temperature, seed, tuple(model.tokenizer.encode(prompt)))
+    emitted = []
+    generation = generator.run(request, emitted.append)
+    assert generation.documents == golden_documents(model, request)
+    assert emitted == [[*request.prompt, *document] for document in generation.documents]
+
+
+def test_cycles_are_those_of_the_hardwares_own_counters(generator, model):
+    generation = generator.run(Request(10, 1.0, 3))
+    engine = generator.engine
+    counters = engine.peek("counters")
+    tokens, stalls = counters >> 32 & 0xFFFFFFFF, counters >> 64
+    assert (tokens, stalls) == (generation.tokens, 0)
+    # The rest of the clock cycles loaded the image and the seed, a byte a cycle.
+    image = sum(map(len, generator.image.regions.values()))
+    assert engine.cycles == generation.cycles + image + 1
+    assert generation.cycles_per_token == pytest.approx(generation.cycles / generation.tokens)
+
+
+def test_a_token_costs_the_same_at_the_same_position_in_every_document(generator):
+    positions = generator.run(Request(40, 1.0, 4)).cycles_by_position
+    for position, cycles in positions.items():
+        if position:
+            assert len(set(cycles)) == 1
+    assert positions[5][0] > positions[1][0]
+
+
+def corrupted(generator, address):
+    """A generator whose image has one wrong weight; the golden model does not know."""
+    regions = dict(generator.image.regions)
+    weights = bytearray(regions[Region.OPERANDS])
+    weights[address] ^= 0x40
+    regions[Region.OPERANDS] = bytes(weights)
+    return with_image(generator, regions)
+
+
+def with_image(generator, regions):
+    broken = copy(generator)
+    broken.image = replace(generator.image, regions=regions)
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("matrix", "site"), [("wq", "q"), ("wv", "v"), ("wo", "out"), ("fc1", "hidden")]
+)
+def test_a_wrong_weight_is_found_and_located(generator, matrix, site):
+    place = Layout(generator.machine, generator.model.config).matrices[0, matrix]
+    # A weight of the first unit and lane in the first pass.
+    broken = corrupted(generator, place.base * generator.machine.lanes)
+    with pytest.raises(MismatchError) as found:
+        broken.run(Request(40, 1.0, 1))
+    assert f"first divergence in layer 0, {site}, element 0, cycle" in str(found.value)
+    assert "expected" in str(found.value)
+
+
+def test_a_wrong_embedding_is_located(generator):
+    regions = dict(generator.image.regions)
+    rows = bytearray(regions[Region.POSITIONS])
+    width = generator.model.config.width
+    rows[2 * width + 3] ^= 0x20
+    regions[Region.POSITIONS] = bytes(rows)
+    broken = with_image(generator, regions)
+    with pytest.raises(MismatchError, match="layer 0, embedding, element 3"):
+        broken.run(Request(40, 1.0, 1))
+
+
+def test_a_core_that_does_not_answer_is_said_to_hang(generator):
+    engine = generator.engine
+    engine.reset()
+    session = CoreSession(generator.core, engine)
+    session.load(generator.image)
+    engine.poke("load__valid", 1)  # documents wait as long as something is being loaded
+    with pytest.raises(HangError, match=f"within {LONGEST_STEP}"):
+        next(session.tokens())
+
+
+def test_pysim_generates_the_same_names_in_the_same_cycles(generator, model):
+    from gptloom.sim.engines import open_engine
+
+    request = Request(1, 0.7, 1)
+    slow = Generator(
+        model,
+        generator.machine,
+        lambda core: open_engine(core, "pysim"),
+        build_image(model, generator.machine),
+    )
+    one, other = slow.run(request), generator.run(request)
+    assert one.documents == other.documents
+    assert one.cycles_by_position == other.cycles_by_position

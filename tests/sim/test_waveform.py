@@ -1,0 +1,36 @@
+"""The waveform of a generation shows its tokens and instructions as text."""
+
+from vcd.reader import TokenKind, tokenize
+
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.program import compile_program
+from gptloom.sim.generation import Request
+from gptloom.sim.waveform import SIGNALS, write_waveform
+
+
+def test_tokens_and_instructions_appear_in_order(generator, model, tmp_path):
+    generator.engine.record(SIGNALS)
+    generation = generator.run(Request(1, 0.7, 1))
+    recording = generator.engine.recording()
+    generator.engine.stop_recording()
+    slots = compile_program(model, Layout(generator.machine, model.config))
+    file = tmp_path / "names.vcd"
+    hint = write_waveform(file, recording, model, slots)
+    assert str(file) in hint
+    assert (tmp_path / "names.gtkw").read_text().count("top.") >= 20
+
+    variables, texts = {}, {}
+    with file.open("rb") as stream:
+        for token in tokenize(stream):
+            if token.kind is TokenKind.VAR:
+                variables[token.var.id_code] = token.var.reference
+            elif token.kind is TokenKind.CHANGE_STRING:
+                name = variables[token.string_change.id_code]
+                texts.setdefault(name, []).append(token.string_change.value)
+    instructions = [text for text in texts["instruction_text"] if text != "idle"]
+    program = [f"{slot.step.layer}.{slot.step.site}" for slot in slots]
+    assert instructions[: len(program)] == program
+    # The core runs one token ahead: its own token shows the name, letter by letter.
+    name = model.tokenizer.decode(generation.documents[0])
+    letters = "".join(text for text in texts["token_text"] if len(text) == 1)
+    assert name[-1] in letters
