@@ -2,13 +2,34 @@
 
 import pytest
 from amaranth.hdl import Const, Shape, ShapeCastable
+from amaranth.lib import data
 from amaranth.lib.wiring import In
 
 from gptloom.sim.engines import open_engine
 
 
+class Fields(dict):
+    """The fields of a struct, also as attributes."""
+
+    __getattr__ = dict.__getitem__
+
+
+def reader(shape):
+    """Return the function that makes numbers, `Fields` and lists of a value's bits."""
+    if isinstance(shape, data.ArrayLayout):
+        # Amaranth's own constants do the same, but their fields are found anew at every access.
+        element, width = reader(shape.elem_shape), Shape.cast(shape.elem_shape).width
+        return lambda bits: [element(bits >> i * width) for i in range(shape.length)]
+    if isinstance(shape, ShapeCastable):
+        fields = [(name, f.offset, reader(f.shape)) for name, f in data.Layout.cast(shape)]
+        return lambda bits: Fields((name, read(bits >> at)) for name, at, read in fields)
+    width, signed = Shape.cast(shape).width, Shape.cast(shape).signed
+    mask, sign = (1 << width) - 1, (1 << width >> 1) if signed else 0
+    return lambda bits: ((bits & mask) ^ sign) - sign
+
+
 class Bench:
-    """One block in Amaranth's own simulator; ports take and give numbers, dicts and lists."""
+    """One block in Amaranth's own simulator; ports take and give numbers, structs as dicts, and lists."""
 
     def __init__(self, component):
         self._engine = open_engine(component, "pysim")
@@ -16,6 +37,7 @@ class Bench:
             "__".join(map(str, path)): member
             for path, member, _ in component.signature.flatten(component)
         }
+        self._readers = {name: reader(member.shape) for name, member in self._members.items()}
 
     def set(self, **values):
         for name, value in values.items():
@@ -26,11 +48,7 @@ class Bench:
             self._engine.poke(name, int(value) & ((1 << Shape.cast(shape).width) - 1))
 
     def get(self, name):
-        shape = self._members[name].shape
-        bits = self._engine.peek(name)
-        if isinstance(shape, ShapeCastable):
-            return shape.from_bits(bits)
-        return Const(bits, shape).value
+        return self._readers[name](self._engine.peek(name))
 
     def step(self, cycles=1):
         self._engine.step(cycles)

@@ -1,0 +1,47 @@
+"""What tests of several rooms share."""
+
+import numpy as np
+import pytest
+
+from gptloom.model.integer import IntegerModel, Layer
+from gptloom.model.tokenizer import Tokenizer
+
+# Shifts at which random weights give values that fill their ranges, and at times leave them.
+SHIFTS = dict(q=4, k=5, v=5, mix=3, out=12, hidden=12, mlp=5)
+
+
+def make_random_model(config, seed=1, finer=0):
+    """Random 8-bit weights: every value occurs, scores and residuals saturate.
+
+    With `finer` above 0 values are so many bits smaller, and rounding matters more.
+    """
+    draw = np.random.default_rng(seed)
+
+    def weights(rows, columns):
+        return draw.integers(-128, 128, (rows, columns))
+
+    shapes = dict.fromkeys(("wq", "wk", "wv", "wo"), (config.width, config.width))
+    shapes |= dict(fc1=(config.hidden, config.width), fc2=(config.width, config.hidden))
+    layers = tuple(
+        Layer(
+            {name: weights(*shape) for name, shape in shapes.items()},
+            {site: shift + finer + int(draw.integers(-1, 2)) for site, shift in SHIFTS.items()},
+        )
+        for _ in range(config.layers)
+    )
+    return IntegerModel(
+        config=config,
+        tokenizer=Tokenizer("".join(chr(ord("A") + i) for i in range(config.vocabulary - 1))),
+        token_embedding=weights(config.vocabulary, config.width),
+        position_embedding=weights(config.context, config.width),
+        lm_head=weights(config.vocabulary, config.width),
+        layers=layers,
+        start_shift=4 + finer,
+        logit_unit=4e-5 * 2**finer,
+    )
+
+
+@pytest.fixture(scope="session")
+def random_model():
+    """Make a model of random weights from a shape and a seed."""
+    return make_random_model

@@ -1,0 +1,60 @@
+"""A token's and a position's embedding, summed element by element."""
+
+import numpy as np
+import pytest
+
+from gptloom.firmware.machine import LANES, Machine
+from gptloom.hdl.folded.embedding import Embedding
+from gptloom.model.config import ModelConfig
+
+# The second is a model narrower than the hardware is built for.
+SHAPES = [(lanes, 16, 16) for lanes in LANES] + [(16, 24, 24), (64, 24, 24), (16, 16, 24)]
+
+
+@pytest.fixture(params=SHAPES, ids=str)
+def embedding(request, bench):
+    lanes, width, largest = request.param
+    machine = Machine.for_models(lanes, ModelConfig(width=largest, vocabulary=11, context=8))
+    block = bench(Embedding(machine))
+    draw = np.random.default_rng(width)
+    tables = draw.integers(-128, 128, (11, width)), draw.integers(-128, 128, (8, width))
+    tables[0][0], tables[1][0] = -128, -128
+    tables[0][1], tables[1][1] = 127, 127
+    for strobe, table in zip(("write_tokens", "write_positions"), tables, strict=True):
+        for (row, element), value in np.ndenumerate(table):
+            # Rows lie as far apart as the hardware's longest row.
+            address = row * machine.stream_elements + element
+            block.set(write_address=address, write_data=value)
+            block.set(**{strobe: 1})
+            block.step()
+            block.set(**{strobe: 0})
+    block.set(last_beat=width // machine.writers - 1)
+    return machine, block, tables
+
+
+def start(machine, block, token, position, width):
+    """Start a token; return what comes by index, and check that it comes without gaps."""
+    seen = {}
+    inputs = [{"start": 1, "token": token, "position": position}]
+    inputs += [{"start": 0}] * (width // machine.writers + Embedding.latency + 2)
+    outputs = block.play(inputs, ["valid", "index", "last", "elements"])
+    beats = width // machine.writers
+    for cycle, o in enumerate(outputs):
+        beat = cycle - Embedding.latency
+        assert o["valid"] == (0 <= beat < beats)
+        if o["valid"]:
+            assert o["index"] == beat * machine.writers
+            assert o["last"] == (beat == beats - 1)
+            for i in range(machine.writers):
+                seen[o["index"] + i] = o["elements"][i]
+    return [seen[i] for i in range(width)]
+
+
+def test_every_token_at_every_position(embedding):
+    machine, block, (tokens, positions) = embedding
+    width = tokens.shape[1]
+    for token in range(len(tokens)):
+        for position in range(len(positions)):
+            if token < 2 or position < 2:
+                sums = start(machine, block, token, position, width)
+                assert sums == (tokens[token] + positions[position]).tolist()

@@ -1,0 +1,101 @@
+"""Memories answer a cycle later and write only what is enabled."""
+
+import numpy as np
+import pytest
+
+from gptloom.firmware.machine import LANES, QUAD, Machine
+from gptloom.hdl.folded.memories import (
+    ActivationMemory,
+    OperandMemory,
+    ProgramMemory,
+    StreamMemory,
+)
+from gptloom.model.config import ModelConfig
+
+
+@pytest.fixture(params=LANES)
+def machine(request):
+    return Machine.for_models(request.param, ModelConfig())
+
+
+def unsigned(values, bits):
+    return sum((int(v) & ((1 << bits) - 1)) << i * bits for i, v in enumerate(values))
+
+
+def exercise(block, memory, read, bits, data, names):
+    """Random masked writes and reads at once, compared with an array of the same contents."""
+    address, enable, write_address, output = names
+    draw = np.random.default_rng(1)
+    depth, elements = memory.shape
+    expected = None
+    for cycle in range(300):
+        # At first all is written, so that nothing is read that was never defined.
+        everything = cycle < depth
+        place = cycle if everything else int(draw.integers(depth))
+        mask = np.ones(elements, bool) if everything else draw.random(elements) < 0.4
+        values = draw.integers(-(1 << (bits - 1)), 1 << (bits - 1), elements)
+        at = int(draw.integers(depth))
+        # What a read finds that is written in the same cycle is nobody's business.
+        if at == place:
+            at = (at + 1) % depth
+        block.set(
+            **{
+                address: at,
+                write_address: place,
+                enable: unsigned(mask, 1),
+                "write_data": data(values, bits),
+            }
+        )
+        if expected is not None:
+            assert read(block.get(output)) == expected
+        expected = memory[at].tolist() if cycle > depth else None
+        memory[place][mask] = values[mask]
+        block.step()
+
+
+NAMES = ("address", "write_enable", "write_address")
+
+
+def test_operand_memory(bench, machine):
+    def signed_bytes(word):
+        found = word.to_bytes(machine.lanes, "little")
+        return np.frombuffer(found, np.int8).tolist()
+
+    memory = np.zeros((64, machine.lanes), np.int64)
+    block = bench(OperandMemory(machine))
+    exercise(block, memory, signed_bytes, 8, unsigned, (*NAMES, "word"))
+
+
+def test_activation_memory(bench, machine):
+    def elements(quads):
+        return [value for quad in quads for value in quad]
+
+    memory = np.zeros((machine.activation_words, machine.heads * QUAD), np.int64)
+    block = bench(ActivationMemory(machine))
+    exercise(block, memory, elements, 10, unsigned, (*NAMES, "quads"))
+
+
+def test_stream_memory(bench, machine):
+    memory = np.zeros((machine.stream_elements // machine.writers, machine.writers), np.int64)
+    block = bench(StreamMemory(machine))
+    exercise(block, memory, list, 10, lambda values, _: values.tolist(), (*NAMES, "elements"))
+
+
+def test_program_memory_is_written_by_bytes_and_keeps_what_it_read(bench, machine):
+    block = bench(ProgramMemory(machine, 75, 10))
+    words = [int.from_bytes(bytes(range(i, i + 10)), "little") for i in range(1, 12)]
+    block.set(write_enable=1)
+    for address, word in enumerate(words):
+        # An instruction takes 16 addresses; those after its bytes go nowhere.
+        for byte, value in enumerate(word.to_bytes(10, "little").ljust(16, b"\xff")):
+            block.set(write_address=address, write_byte=byte, write_data=value)
+            block.step()
+    block.set(write_enable=0)
+    mask = (1 << 75) - 1
+    for address, word in enumerate(words):
+        block.set(enable=1, address=address)
+        block.step()
+        assert block.get("word") == word & mask
+        block.set(enable=0, address=0)
+        block.step(3)
+        assert block.get("word") == word & mask

@@ -1,0 +1,190 @@
+"""The sequencer issues the operands of a program, cycle by cycle, at every position."""
+
+import numpy as np
+import pytest
+
+from gptloom.firmware.isa import Instruction, Kind
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.machine import LANES, QUAD, Machine
+from gptloom.firmware.program import compile_program
+from gptloom.hdl.folded.sequencer import Sequencer
+from gptloom.model.config import ModelConfig
+
+SHAPES = {
+    "microgpt": ModelConfig(),
+    "width 24": ModelConfig.GATEGPT,
+    "two layers": ModelConfig.TWO_LAYER,
+    "one head, context 8": ModelConfig(heads=1, hidden=32, context=8),
+    "two heads": ModelConfig(heads=2, hidden=32),
+}
+CASES = [(lanes, "microgpt") for lanes in LANES] + [
+    (16, "width 24"), (64, "two layers"), (16, "one head, context 8"), (8, "two heads"),
+    (32, "two heads"),
+]  # fmt: skip
+JOB_FIELDS = ("kind", "destination", "target", "stride", "rows", "relu", "residual", "scale")
+
+
+class Running:
+    """A sequencer with its program memory, which answers a cycle later and then keeps still."""
+
+    def __init__(self, bench, machine, program):
+        self.machine, self.program = machine, program
+        self.block = bench(Sequencer(machine))
+        self.now = 0
+        self.ready_at = None
+
+    def step(self, start=0):
+        """One cycle; returns what is issued in it, or None, and whether the program ends."""
+        get = self.block.get
+        ready = self.ready_at is not None and self.now >= self.ready_at
+        self.block.set(start=start, softmax_ready=ready)
+        issue, begins = get("issue"), get("scores_begin")
+        seen = (issue, get("operand"), get("row"), begins) if issue.valid else None
+        finished = get("finished")
+        fetched = self.program[get("fetch_address") % len(self.program)] if get("fetch") else None
+        self.block.step()
+        self.now += 1
+        if fetched is not None:
+            self.block.set(instruction=fields(fetched))
+        return seen, finished
+
+    def token(self, position, sample, softmax):
+        """Run a token, the softmax ready so many cycles after the last score was issued."""
+        # Tokens are apart, for results take longer: meanwhile the first instruction is read.
+        self.step()
+        self.step()
+        self.now, self.ready_at = 0, None
+        self.block.set(position=position, sample=sample)
+        issued = {}
+        while True:
+            cycle = self.now
+            seen, finished = self.step(start=cycle == 0)
+            if seen:
+                issued[cycle] = seen
+                if seen[0].job.kind == Kind.SCORES:
+                    self.ready_at = cycle + softmax
+            if finished:
+                return issued, cycle
+            assert self.now < 3000
+
+
+def fields(instruction):
+    return {name: int(value) for name, value in vars(instruction).items()}
+
+
+def expected_issues(machine, program, position, sample, softmax):
+    """What is issued when, from the instruction's definition alone."""
+    issues, cycle, last_score = {}, 1, None
+    for number, i in enumerate(program):
+        beats = machine.beats
+        passes, quads = i.passes, i.quads
+        if i.kind == Kind.SCORES:
+            # A unit scores one head at one position.
+            passes = -(-(position + 1) * machine.heads // machine.units)
+            beats = machine.score_beats
+        if i.kind == Kind.VALUES:
+            quads = position // QUAD + 1
+            # It takes a cycle to see that the softmax is ready.
+            cycle = max(cycle, last_score + softmax) + 1
+        else:
+            cycle += i.delay
+        for n in range(passes):
+            for k in range(max(quads, beats)):
+                if k < quads:
+                    issues[cycle] = (number, n, k, quads, where(machine, i, n, k))
+                    if i.kind == Kind.SCORES:
+                        last_score = cycle
+                cycle += 1
+        if i.final or (i.prefill_final and not sample):
+            return issues, cycle - 1
+    raise AssertionError("the program has no end")
+
+
+def where(machine, i, n, k):
+    """Operand word, activation word, and bank or offset of quad k of pass n."""
+    if i.kind == Kind.MATRIX:
+        word = i.base + n * i.quads + k
+        return word, i.source + k // machine.heads, ("bank", k % machine.heads)
+    if i.kind == Kind.SCORES:
+        # Units that cannot serve all heads at once take them in turn.
+        return i.base + n + k * i.stride, i.source + k, ("offset", n % machine.words_per_position)
+    if i.kind == Kind.VALUES:
+        return i.base + n * i.stride + k, i.source + k, None
+    return None
+
+
+def check(running, position, sample, softmax):
+    program, machine = running.program, running.machine
+    issued, end = running.token(position, sample, softmax)
+    expected, expected_end = expected_issues(machine, program, position, sample, softmax)
+    assert list(issued) == list(expected)
+    assert end == expected_end
+    for cycle, (number, n, k, quads, place) in expected.items():
+        issue, operand, row, begins = issued[cycle]
+        i = program[number]
+        assert (issue.first, issue.last) == (k == 0, k == quads - 1)
+        assert issue.broadcast == (i.kind == Kind.MATRIX)
+        assert begins == (i.kind == Kind.SCORES and n == k == 0)
+        job = issue.job
+        assert (job.operation, job.opening, job.shift) == (number, n == 0, i.shift)
+        assert [job[f] for f in JOB_FIELDS] == [int(getattr(i, f)) for f in JOB_FIELDS]
+        if place is not None:
+            assert (operand, row) == place[:2]
+            if place[2]:
+                assert issue[place[2][0]] == place[2][1]
+
+
+@pytest.fixture(params=CASES, ids=str, scope="module")
+def running(request, bench, random_model):
+    lanes, shape = request.param
+    config = SHAPES[shape]
+    machine = Machine.for_models(lanes, config)
+    program = compile_program(random_model(config), Layout(machine, config))
+    return Running(bench, machine, [slot.instruction for slot in program])
+
+
+def test_every_position(running):
+    for position in range(running.machine.context):
+        check(running, position, sample=True, softmax=20 + position)
+
+
+def test_a_prompts_token_ends_before_the_logits(running):
+    for position in (0, 5, running.machine.context - 1):
+        check(running, position, sample=False, softmax=25)
+        # The next token finds the sequencer as it was.
+        check(running, position, sample=True, softmax=25)
+
+
+def test_values_wait_for_the_softmax_however_long(running):
+    # Between a softmax that was ready long ago and one that takes its time.
+    for softmax in (2, 3, 10, 40, 41, 42, 300):
+        check(running, 3, sample=True, softmax=softmax)
+
+
+def test_idle_without_a_start(running):
+    for _ in range(50):
+        assert running.step() == (None, 0)
+
+
+@pytest.mark.parametrize("delay", [0, 1, 2, 3, 17, 63])
+def test_delays_are_exact(bench, delay):
+    machine = Machine.for_models(64, ModelConfig())
+    one_cycle = dict(passes=1, quads=machine.beats)
+    draw = np.random.default_rng(delay)
+    program = [
+        Instruction(base=int(draw.integers(256)), delay=d, source=2, **one_cycle)
+        for d in (delay, 0, delay, delay, 0, 1)
+    ]
+    program.append(Instruction(delay=delay, final=True, passes=2, quads=1))
+    running = Running(bench, machine, program)
+    for _ in range(2):
+        check(running, 0, sample=True, softmax=0)
+
+
+def test_shortest_instructions_follow_each_other_without_a_gap(bench):
+    # One pass of one quad: on two units, as many cycles as results take to leave.
+    machine = Machine.for_models(8, ModelConfig())
+    program = [Instruction(base=i, passes=1, quads=1, final=i == 5) for i in range(6)]
+    issued, end = Running(bench, machine, program).token(0, 1, 0)
+    assert list(issued) == [1 + i * machine.beats for i in range(6)]
+    assert end == 6 * machine.beats
