@@ -14,9 +14,6 @@ from gptloom.model.errors import UserError
 if TYPE_CHECKING:
     from gptloom.sim.generation import Generation, Generator, Request
 
-WAVE_CYCLES = 200_000
-"""Longest waveform; a token takes a few hundred cycles."""
-
 
 def generate(
     count: Annotated[int, typer.Option(help="How many names.")] = 20,
@@ -32,6 +29,9 @@ def generate(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
     wave: Annotated[Path | None, typer.Option(help="Write a waveform (VCD) to this file.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Save what is printed as a picture (SVG).")
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the result to this file as JSON.")
     ] = None,
@@ -45,7 +45,7 @@ def generate(
 
     from gptloom.firmware.image import Image, build_image
     from gptloom.firmware.machine import Machine
-    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.checkpoint import load_checkpoint, write_atomically
     from gptloom.model.quantise import quantise
     from gptloom.model.sampling import check_seed
     from gptloom.sim.engines import open_engine
@@ -53,10 +53,10 @@ def generate(
 
     if count < 1:
         raise UserError(f"{count} names cannot be generated: ask for 1 or more")
-    for file in (wave, json_file):
+    for file in (wave, picture, json_file):
         if file and not file.parent.is_dir():
             raise UserError(f"there is no folder {file.parent}: make it, or name another file")
-    console = Console(highlight=False)
+    console = Console(highlight=False, record=picture is not None)
     notices = Console(stderr=True, highlight=False)
     with notices.status("Quantising the checkpoint"):
         model = quantise(load_checkpoint(checkpoint))
@@ -100,9 +100,10 @@ def generate(
         raise typer.Exit(1) from None
     result = Report(generator, request, generation, checkpoint)
     result.print(console)
+    if picture:
+        title = "gptloom generate"
+        write_atomically(picture, console.export_svg(title=title).encode())
     if json_file:
-        from gptloom.model.checkpoint import write_atomically
-
         write_atomically(json_file, (json.dumps(result.as_dict(), indent=2) + "\n").encode())
     if wave:
         _write_wave(wave, generator, console)
@@ -167,7 +168,10 @@ class Report:
         from rich.table import Table
 
         figures = self.as_dict()
-        by_position = "  ".join(f"{p}: {c:g}" for p, c in figures["cycles_by_position"].items())
+        positions = [f"{p}: {c:g}" for p, c in figures["cycles_by_position"].items()]
+        by_position = "\n".join(
+            "  ".join(positions[i : i + 5]) for i in range(0, len(positions), 5)
+        )
         rows = {
             "tokens": f"{figures['tokens']:,}",
             "cycles": f"{figures['cycles']:,}",
