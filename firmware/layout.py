@@ -50,6 +50,12 @@ class Layout:
                 )
             if size % QUAD:
                 raise UserError(f"{name} {size} does not divide into quads: use a multiple of 4")
+        if config.head_width > MAX_INPUTS // 2:
+            # Keys reach -128 where weights stop at -127.
+            raise UserError(
+                f"a head width of {config.head_width} is more than the {MAX_INPUTS // 2} that a "
+                "score's accumulator holds: use more heads"
+            )
         if config.heads > MAX_HEADS:
             raise UserError(f"{config.heads} heads are more than a folded core's {MAX_HEADS}")
         if max(machine.units, config.heads) % min(machine.units, config.heads):
