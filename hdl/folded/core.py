@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
-from gptloom.firmware.image import INSTRUCTION_STRIDE, Region
+from gptloom.firmware.image import INSTRUCTION_STRIDE, Image, Region
 from gptloom.firmware.isa import INSTRUCTION_BYTES, Destination
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.core import CoreSignature
@@ -20,6 +20,7 @@ from gptloom.hdl.folded.memories import (
     StreamMemory,
 )
 from gptloom.hdl.folded.norm import Norm
+from gptloom.hdl.folded.preload import Preload
 from gptloom.hdl.folded.sampler import Sampler
 from gptloom.hdl.folded.sequencer import Sequencer
 from gptloom.hdl.folded.softmax import Softmax
@@ -37,13 +38,16 @@ class FoldedCore(wiring.Component):
     ----------
     machine
         What the core is built for.
+    image
+        Held by the memories from power-on; without one, the load port fills them.
     tap : Out
         `result`: a beat of results as it is written. `score_valid`: a position's scores, or with
         `numerators` its softmax numerators, are written as `scores`, for the heads in `heads`.
     """
 
-    def __init__(self, machine: Machine):
+    def __init__(self, machine: Machine, image: Image | None = None):
         self.machine = machine
+        self.preload = Preload.of(image, machine) if image else Preload()
         tap = data.StructLayout(
             {
                 "result": results(machine),
@@ -61,10 +65,14 @@ class FoldedCore(wiring.Component):
         m = Module()
         machine = self.machine
         m.submodules.control = control = Control(machine)
-        m.submodules.embedding = embedding = Embedding(machine)
-        m.submodules.program = program = ProgramMemory(machine, Instruction.size, INSTRUCTION_BYTES)
+        m.submodules.embedding = embedding = Embedding(
+            machine, self.preload.tokens, self.preload.positions
+        )
+        m.submodules.program = program = ProgramMemory(
+            machine, Instruction.size, INSTRUCTION_BYTES, self.preload.program
+        )
         m.submodules.sequencer = sequencer = Sequencer(machine)
-        m.submodules.operands = operands = OperandMemory(machine)
+        m.submodules.operands = operands = OperandMemory(machine, self.preload.operands)
         m.submodules.activations = activations = ActivationMemory(machine)
         m.submodules.stream = stream = StreamMemory(machine)
         m.submodules.engine = engine = Engine(machine)
@@ -190,10 +198,11 @@ class FoldedCore(wiring.Component):
     def _load(self, m: Module, control, embedding, program, operands, writeback, sampler) -> None:
         """Model image into the memories, a byte at a time; otherwise keys and values."""
         machine = self.machine
+        bos, last_position, last_beat = self.preload.settings
         settings = [
-            Signal.like(control.bos, name="bos"),
-            Signal.like(control.last_position, name="last_position"),
-            Signal.like(embedding.last_beat, name="last_beat"),
+            Signal.like(control.bos, name="bos", init=bos),
+            Signal.like(control.last_position, name="last_position", init=last_position),
+            Signal.like(embedding.last_beat, name="last_beat", init=last_beat),
         ]
         write = self.load.p
         taken = self.load.valid & self.load.ready

@@ -1,5 +1,7 @@
 """Token and position embedding, read and added."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -13,8 +15,9 @@ from gptloom.model.arithmetic import WEIGHT_BITS
 class _Table(wiring.Component):
     """Embedding rows of `writers` bytes a word, written byte by byte."""
 
-    def __init__(self, machine: Machine, rows: int):
+    def __init__(self, machine: Machine, rows: int, init: Sequence[int]):
         self._writers = machine.writers
+        self._init = init
         self._depth = rows * machine.stream_elements // machine.writers
         super().__init__(
             {
@@ -30,7 +33,7 @@ class _Table(wiring.Component):
         m = Module()
         writers = self._writers
         m.submodules.memory = memory = Memory(
-            shape=unsigned(8 * writers), depth=self._depth, init=[]
+            shape=unsigned(8 * writers), depth=self._depth, init=self._init
         )
         read, write = memory.read_port(), memory.write_port(granularity=8)
         lane = self.write_address % writers
@@ -51,6 +54,8 @@ class Embedding(wiring.Component):
     ----------
     latency
         From `start` to the first `elements`: 1 cycle.
+    init_tokens, init_positions
+        First words of the tables at power-on, `writers` bytes each; the others are 0.
     start : In(1)
         `token` and `position` are new.
     last_beat : In
@@ -63,8 +68,14 @@ class Embedding(wiring.Component):
 
     latency = 1
 
-    def __init__(self, machine: Machine):
+    def __init__(
+        self,
+        machine: Machine,
+        init_tokens: Sequence[int] = (),
+        init_positions: Sequence[int] = (),
+    ):
         self._machine = machine
+        self.init_tokens, self.init_positions = init_tokens, init_positions
         self._beats = machine.stream_elements // machine.writers
         rows = max(machine.vocabulary, machine.context)
         super().__init__(
@@ -87,8 +98,8 @@ class Embedding(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         machine = self._machine
-        m.submodules.tokens = tokens = _Table(machine, machine.vocabulary)
-        m.submodules.positions = positions = _Table(machine, machine.context)
+        m.submodules.tokens = tokens = _Table(machine, machine.vocabulary, self.init_tokens)
+        m.submodules.positions = positions = _Table(machine, machine.context, self.init_positions)
         for table, strobe in ((tokens, self.write_tokens), (positions, self.write_positions)):
             m.d.comb += [
                 table.write_address.eq(self.write_address),

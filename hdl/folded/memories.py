@@ -1,5 +1,7 @@
 """The folded core's memories."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -18,14 +20,17 @@ class OperandMemory(wiring.Component):
 
     Attributes
     ----------
+    init
+        First words at power-on; the others are 0.
     address : In
         Word to read; `word` follows one cycle later.
     write_address, write_enable, write_data : In
         Word, one bit for each lane, and the lanes' bytes.
     """
 
-    def __init__(self, machine: Machine):
+    def __init__(self, machine: Machine, init: Sequence[int] = ()):
         self._machine = machine
+        self.init = init
         bits = WEIGHT_BITS * machine.lanes
         super().__init__(
             {
@@ -40,7 +45,7 @@ class OperandMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.memory = memory = Memory(
-            shape=unsigned(len(self.word)), depth=self._machine.operand_words, init=[]
+            shape=unsigned(len(self.word)), depth=self._machine.operand_words, init=self.init
         )
         read = memory.read_port()
         write = memory.write_port(granularity=WEIGHT_BITS)
@@ -143,14 +148,17 @@ class ProgramMemory(wiring.Component):
 
     Attributes
     ----------
+    init
+        First words at power-on; the others are 0.
     enable, address : In
         Word to read; `word` follows one cycle later and stays.
     write_address, write_byte, write_enable, write_data : In
         Word, byte of the word, strobe, data.
     """
 
-    def __init__(self, machine: Machine, bits: int, word_bytes: int):
+    def __init__(self, machine: Machine, bits: int, word_bytes: int, init: Sequence[int] = ()):
         self._machine, self._bytes = machine, word_bytes
+        self.init = init
         super().__init__(
             {
                 "enable": In(1),
@@ -166,7 +174,7 @@ class ProgramMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.memory = memory = Memory(
-            shape=unsigned(8 * self._bytes), depth=self._machine.program_words, init=[]
+            shape=unsigned(8 * self._bytes), depth=self._machine.program_words, init=self.init
         )
         read = memory.read_port()
         write = memory.write_port(granularity=8)

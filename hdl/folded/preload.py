@@ -1,0 +1,59 @@
+"""What the core's memories hold from the first clock on: an image, without its load port."""
+
+from dataclasses import dataclass, field
+
+from gptloom.firmware.image import INSTRUCTION_STRIDE, Image, Region
+from gptloom.firmware.machine import Machine
+
+
+@dataclass(frozen=True)
+class Preload:
+    """Initial words of every memory behind the load port; blank memories need none.
+
+    Attributes
+    ----------
+    operands, program, tokens, positions
+        Words from address 0, as wide as the memory; the first byte is the lowest.
+    settings
+        Values of the settings registers: end token, last position, last beat of a row.
+    """
+
+    operands: list[int] = field(default_factory=list)
+    program: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    settings: tuple[int, int, int] = (0, 0, 0)
+
+    @classmethod
+    def of(cls, image: Image, machine: Machine) -> "Preload":
+        """Return what loading an image leaves in a machine's memories.
+
+        Raises
+        ------
+        UserError
+            If the image does not fit the machine.
+        """
+        image.check_fits(machine)
+        bytes_per_word = {
+            Region.OPERANDS: machine.lanes,
+            Region.PROGRAM: INSTRUCTION_STRIDE,
+            Region.TOKENS: machine.writers,
+            Region.POSITIONS: machine.writers,
+            Region.SETTINGS: 1,
+        }
+        memories: dict[Region, dict[int, int]] = {region: {} for region in Region}
+        for region, address, byte in image.writes(machine):
+            word, place = divmod(address, bytes_per_word[region])
+            contents = memories[region]
+            contents[word] = contents.get(word, 0) | byte << (8 * place)
+        words = {
+            region: [contents.get(i, 0) for i in range(max(contents) + 1)]
+            for region, contents in memories.items()
+        }
+        return cls(
+            operands=words[Region.OPERANDS],
+            program=words[Region.PROGRAM],
+            tokens=words[Region.TOKENS],
+            positions=words[Region.POSITIONS],
+            settings=tuple(words[Region.SETTINGS]),
+        )
