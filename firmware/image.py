@@ -1,7 +1,8 @@
 """The image: everything that turns a machine into one particular model, as one checked file.
 
 Layout of the file, little-endian: ``HEADER``, then one record for each region (region number and
-size in bytes, ``RECORD``) followed by its bytes. The CRC-32 covers all bytes after the header.
+size in bytes, ``RECORD``) followed by its bytes. The CRC-32, the header's last field, covers all
+other bytes of the file.
 """
 
 import struct
@@ -27,6 +28,8 @@ MAGIC = b"LOOM"
 VERSION = 1
 HEADER = struct.Struct("<4sHH6HIdI")
 """Magic, version, lanes, the six dimensions, size after the header, logit unit, CRC-32."""
+
+CRC_BYTES = 4
 
 RECORD = struct.Struct("<BI")
 INSTRUCTION_STRIDE = 16
@@ -69,19 +72,16 @@ class Image:
         body = b"".join(
             RECORD.pack(region, len(data)) + data for region, data in sorted(self.regions.items())
         )
-        return self._header(body) + body
+        c = self.config
+        shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
+        fields = (MAGIC, VERSION, self.lanes, *shape, len(body), self.logit_unit)
+        unchecked = HEADER.pack(*fields, 0) + body
+        return HEADER.pack(*fields, _crc(unchecked)) + body
 
     @property
     def crc(self) -> int:
-        """CRC-32 of the image's contents."""
-        return zlib.crc32(self.encode()[HEADER.size :])
-
-    def _header(self, body: bytes) -> bytes:
-        c = self.config
-        shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
-        return HEADER.pack(
-            MAGIC, VERSION, self.lanes, *shape, len(body), self.logit_unit, zlib.crc32(body)
-        )
+        """CRC-32 of the image's file."""
+        return _crc(self.encode())
 
     @classmethod
     def decode(cls, data: bytes) -> "Image":
@@ -106,7 +106,7 @@ class Image:
                 f"the image is truncated or padded ({len(body)} bytes of contents instead of "
                 f"{size}): copy it again or make it anew with 'gptloom image'"
             )
-        if zlib.crc32(body) != crc:
+        if _crc(data) != crc:
             raise UserError("the image is corrupt (CRC differs): make it anew with 'gptloom image'")
         names = ("layers", "width", "heads", "hidden", "context", "vocabulary")
         config = ModelConfig(**dict(zip(names, shape, strict=True)))
@@ -169,6 +169,11 @@ class Image:
                     f"the image needs {needed} {name.replace('_', ' ')}, the hardware has {there}: "
                     "build it for a larger model"
                 )
+
+
+def _crc(data: bytes) -> int:
+    """CRC-32 of a file but for the header's last field, which holds it."""
+    return zlib.crc32(data[HEADER.size :], zlib.crc32(data[: HEADER.size - CRC_BYTES]))
 
 
 def build_image(model: IntegerModel, machine: Machine) -> Image:

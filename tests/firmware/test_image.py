@@ -1,0 +1,215 @@
+"""Image files: whole, or refused with one sentence."""
+
+import random
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gptloom.firmware.image import (
+    HEADER,
+    INSTRUCTION_STRIDE,
+    MAGIC,
+    VERSION,
+    Image,
+    Region,
+    build_image,
+)
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.machine import LANES, QUAD, Machine
+from gptloom.firmware.program import compile_program
+from gptloom.model.config import ModelConfig
+from gptloom.model.errors import UserError
+
+SMALL = ModelConfig(width=4, heads=1, hidden=4, context=4, vocabulary=3)
+ODD = ModelConfig(layers=2, width=24, heads=4, hidden=36, context=12, vocabulary=11)
+
+
+@pytest.fixture(scope="module")
+def small(random_model):
+    return build_image(random_model(SMALL), Machine.for_models(8, SMALL))
+
+
+def refused(data):
+    with pytest.raises(UserError) as error:
+        Image.decode(data)
+    message = str(error.value)
+    # One sentence that names the fault and, after the colon, the remedy.
+    assert re.fullmatch(r"[^\n]+: [^\n]+[^.]", message)
+    return message
+
+
+def test_what_was_encoded_is_decoded(small, random_model):
+    for image in (small, build_image(random_model(ODD), Machine.for_models(64, ODD))):
+        again = Image.decode(image.encode())
+        assert again == image
+        assert again.encode() == image.encode()
+        assert again.crc == image.crc
+
+
+def test_truncated_anywhere(small):
+    data = small.encode()
+    for size in range(len(data)):
+        refused(data[:size])
+
+
+def test_followed_by_something(small):
+    assert "truncated or padded" in refused(small.encode() + b"\0")
+
+
+def test_every_byte_counts(small):
+    data = small.encode()
+    draw = random.Random(1)
+    for position in range(len(data)):
+        changed = bytearray(data)
+        changed[position] ^= 1 << draw.randrange(8)
+        refused(bytes(changed))
+
+
+def test_something_else(tmp_path):
+    for data in (b"", b"LOO", bytes(200), b"\x89PNG" + bytes(200)):
+        assert "not a GPTLoom image" in refused(data)
+
+
+def test_of_another_version(small):
+    data = bytearray(small.encode())
+    data[len(MAGIC)] = VERSION + 1
+    assert f"format version {VERSION + 1}" in refused(bytes(data))
+
+
+def test_files(small, tmp_path):
+    path = tmp_path / "a.loom"
+    small.write(path)
+    assert Image.read(path) == small
+    assert path.read_bytes() == small.encode()
+    path.write_bytes(small.encode()[:-1])
+    with pytest.raises(UserError, match="truncated"):
+        Image.read(path)
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*none\.loom"):
+        Image.read(tmp_path / "none.loom")
+    with pytest.raises(UserError, match="cannot read"):
+        Image.read(tmp_path)
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(small, tmp_path):
+    with pytest.raises(UserError, match="cannot be written"):
+        small.write(tmp_path / "none" / "a.loom")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="cannot be written"):
+        small.write(tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_wrong_lanes(small):
+    with pytest.raises(UserError, match="made for 8 lanes, the hardware has 16: "):
+        small.check_fits(Machine.for_models(16, SMALL))
+
+
+@pytest.mark.parametrize(
+    ("field", "named"),
+    [
+        ("operand_words", "operand words"),
+        ("activation_words", "activation words"),
+        ("stream_elements", "stream elements"),
+        ("program_words", "program words"),
+        ("vocabulary", "vocabulary"),
+        ("context", "context"),
+    ],
+)
+def test_too_large_for_the_hardware(random_model, field, named):
+    machine = Machine.for_models(16, ODD)
+    image = build_image(random_model(ODD), machine)
+    least = {"vocabulary": ODD.vocabulary, "context": ODD.context, "stream_elements": ODD.width}
+    smaller = replace(machine, **{field: least.get(field, getattr(machine, field) // 2 + 1) - 1})
+    with pytest.raises(UserError, match=named):
+        image.check_fits(smaller)
+
+
+def test_other_heads_do_not_fit(random_model):
+    image = build_image(random_model(ODD), Machine.for_models(16, ODD))
+    two = replace(ODD, heads=2)
+    with pytest.raises(UserError, match="heads"):
+        image.check_fits(Machine.for_models(16, two))
+
+
+def test_a_model_fits_larger_hardware(random_model):
+    machine = Machine.for_models(16, ODD, ModelConfig.GATEGPT)
+    image = build_image(random_model(ODD), machine)
+    image.check_fits(machine)
+    assert image.config == ODD
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_every_weight_is_where_the_layout_says_and_the_rest_is_zero(random_model, lanes):
+    model = random_model(ODD)
+    machine = Machine.for_models(lanes, ODD)
+    layout = Layout(machine, ODD)
+    memory = np.frombuffer(build_image(model, machine).regions[Region.OPERANDS], np.int8)
+    memory = memory.reshape(-1, machine.units, QUAD).astype(np.int64)
+    left = memory.copy()
+    heads, head_width = ODD.heads, ODD.head_width
+    for (layer, name), place in layout.matrices.items():
+        weights = model.lm_head if name == "lm_head" else model.layers[layer].weights[name]
+        for row, column in np.ndindex(weights.shape):
+            output, value = row, column
+            head, inner = divmod(row, head_width)
+            if name in ("wq", "wk"):
+                # Quads of the heads in turn; a head's last quad may be padded.
+                output = (inner // QUAD * heads + head) * QUAD + inner % QUAD
+            if name == "wv":
+                output = inner * heads + head
+            if name == "wo":
+                head, inner = divmod(column, head_width)
+                value = inner * heads + head
+            pass_, unit = divmod(output, machine.units)
+            quad, lane = divmod(value, QUAD)
+            at = (place.base + pass_ * place.quads + quad, unit, lane)
+            assert memory[at] == weights[row, column]
+            left[at] = 0
+    assert not left.any()
+
+
+def test_the_other_regions(random_model):
+    model = random_model(ODD)
+    machine = Machine.for_models(64, ODD)
+    regions = build_image(model, machine).regions
+    assert set(regions) == set(Region)
+    program = [slot.instruction for slot in compile_program(model, Layout(machine, ODD))]
+    words = regions[Region.PROGRAM]
+    assert len(words) == INSTRUCTION_STRIDE * len(program)
+    for i, instruction in enumerate(program):
+        word = words[i * INSTRUCTION_STRIDE : (i + 1) * INSTRUCTION_STRIDE]
+        assert int.from_bytes(word, "little") == instruction.encode()
+    for region, table in (
+        (Region.TOKENS, model.token_embedding),
+        (Region.POSITIONS, model.position_embedding),
+    ):
+        assert np.frombuffer(regions[region], np.int8).tolist() == table.reshape(-1).tolist()
+    last_beat = ODD.width // machine.writers - 1
+    assert list(regions[Region.SETTINGS]) == [ODD.vocabulary - 1, ODD.context - 1, last_beat]
+
+
+def test_the_load_port_gets_rows_of_embeddings_as_far_apart_as_the_hardware_needs(random_model):
+    machine = Machine.for_models(16, ODD)
+    assert (ODD.width, machine.stream_elements) == (24, 32)
+    image = build_image(random_model(ODD), machine)
+    writes = list(image.writes(machine))
+    assert len(writes) == sum(map(len, image.regions.values()))
+    assert len({(region, address) for region, address, _ in writes}) == len(writes)
+    for region, address, byte in writes:
+        if region in (Region.TOKENS, Region.POSITIONS):
+            row, element = divmod(address, 32)
+            assert byte == image.regions[region][row * 24 + element]
+        else:
+            assert byte == image.regions[region][address]
+
+
+def test_the_header_can_be_read_without_the_rest(small):
+    magic, version, lanes, *shape, size, _, _ = HEADER.unpack_from(small.encode())
+    assert (magic, version, lanes) == (MAGIC, VERSION, 8)
+    assert shape == [1, 4, 1, 4, 4, 3]
+    assert size == len(small.encode()) - HEADER.size
