@@ -7,7 +7,7 @@ from gptloom.model.integer import IntegerModel, Layer
 from gptloom.model.tokenizer import Tokenizer
 
 # Shifts at which random weights give values that fill their ranges, and at times leave them.
-SHIFTS = dict(q=4, k=5, v=5, mix=3, out=12, hidden=12, mlp=5)
+SHIFTS = dict(q=3, k=4, v=5, mix=3, out=12, hidden=12, mlp=5)
 
 
 def make_random_model(config, seed=1, finer=0):

@@ -29,7 +29,7 @@ def reader(shape):
 
 
 class Bench:
-    """One block in Amaranth's own simulator; ports take and give numbers, structs as dicts, and lists."""
+    """One block in Amaranth's own simulator; structs are dicts, arrays lists."""
 
     def __init__(self, component):
         self._engine = open_engine(component, "pysim")
