@@ -1,5 +1,7 @@
 """The folded core: what is connected to what."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
@@ -25,6 +27,7 @@ from gptloom.hdl.folded.sampler import Sampler
 from gptloom.hdl.folded.sequencer import Sequencer
 from gptloom.hdl.folded.softmax import Softmax
 from gptloom.hdl.folded.writeback import Writeback
+from gptloom.hdl.multipliers import Multiplier
 from gptloom.model.arithmetic import WEIGHT_BITS
 
 
@@ -38,6 +41,8 @@ class FoldedCore(wiring.Component):
     ----------
     machine
         What the core is built for.
+    multipliers
+        What every lane multiplies with; the default is for simulation.
     image
         Held by the memories from power-on; without one, the load port fills them.
     tap : Out
@@ -45,8 +50,14 @@ class FoldedCore(wiring.Component):
         `numerators` its softmax numerators, are written as `scores`, for the heads in `heads`.
     """
 
-    def __init__(self, machine: Machine, image: Image | None = None):
+    def __init__(
+        self,
+        machine: Machine,
+        multipliers: Sequence[type[Multiplier]] | None = None,
+        image: Image | None = None,
+    ):
         self.machine = machine
+        self.multipliers = multipliers
         self.preload = Preload.of(image, machine) if image else Preload()
         tap = data.StructLayout(
             {
@@ -75,7 +86,7 @@ class FoldedCore(wiring.Component):
         m.submodules.operands = operands = OperandMemory(machine, self.preload.operands)
         m.submodules.activations = activations = ActivationMemory(machine)
         m.submodules.stream = stream = StreamMemory(machine)
-        m.submodules.engine = engine = Engine(machine)
+        m.submodules.engine = engine = Engine(machine, self.multipliers)
         m.submodules.drain = drain = Drain(machine)
         m.submodules.writeback = writeback = Writeback(machine)
         m.submodules.norm = norm = Norm(machine)

@@ -1,47 +1,15 @@
 """The dot-product engine: units of four multipliers, an adder and an accumulator."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.folded.layouts import Issue, Job, Quad, accumulators
+from gptloom.hdl.multipliers import Multiplier
 from gptloom.model.arithmetic import ACCUMULATOR_BITS, ACTIVATION_BITS, WEIGHT_BITS
-
-
-class Multiplier(wiring.Component):
-    """Signed product of an activation and a weight.
-
-    Attributes
-    ----------
-    latency
-        2 cycles, a new pair every cycle.
-    """
-
-    latency = 2
-
-    def __init__(self):
-        super().__init__(
-            {
-                "a": In(signed(ACTIVATION_BITS)),
-                "b": In(signed(WEIGHT_BITS)),
-                "o": Out(signed(ACTIVATION_BITS + WEIGHT_BITS)),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        half = WEIGHT_BITS // 2
-        # Two partial products, one register level between them and their sum: short paths in
-        # fabric, and a shape that DSP blocks with input and output registers have as well.
-        low = Signal(signed(ACTIVATION_BITS + half + 1))
-        high = Signal(signed(ACTIVATION_BITS + half))
-        m.d.sync += [
-            low.eq(self.a * self.b[:half]),
-            high.eq(self.a * self.b[half:].as_signed()),
-            self.o.eq(low + (high << half)),
-        ]
-        return m
 
 
 class Engine(wiring.Component):
@@ -54,6 +22,8 @@ class Engine(wiring.Component):
     ----------
     latency
         From `issue` to `done`: 6 cycles. Operands belong to the issue of the cycle before.
+    multipliers
+        What every lane multiplies with.
     issue : In
         Present cycle's work.
     word : In
@@ -66,8 +36,9 @@ class Engine(wiring.Component):
 
     latency = 4 + Multiplier.latency
 
-    def __init__(self, machine: Machine):
+    def __init__(self, machine: Machine, multipliers: Sequence[type[Multiplier]] | None = None):
         self._machine = machine
+        self.multipliers = multipliers or [Multiplier] * machine.lanes
         super().__init__(
             {
                 "issue": In(Issue),
@@ -99,7 +70,7 @@ class Engine(wiring.Component):
             quad = operands[unit % len(operands)]
             products = []
             for lane in range(QUAD):
-                multiplier = Multiplier()
+                multiplier = self.multipliers[unit * QUAD + lane]()
                 m.submodules[f"multiplier_{unit}_{lane}"] = multiplier
                 weight = word.word_select(unit * QUAD + lane, WEIGHT_BITS)
                 m.d.comb += [multiplier.a.eq(quad[lane]), multiplier.b.eq(weight)]
