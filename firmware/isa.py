@@ -5,6 +5,9 @@ from enum import IntEnum
 
 from gptloom.firmware.machine import INSTRUCTION_BYTES
 
+MAX_INSTRUCTIONS = 63
+"""Most instructions of a token: results carry their number, and 63 stands for the embedding."""
+
 
 class Kind(IntEnum):
     """What the engine multiplies."""

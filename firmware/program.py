@@ -2,9 +2,17 @@
 
 from math import ceil
 
-from gptloom.firmware.isa import Destination, Instruction, Kind, Scale
+from gptloom.firmware.isa import (
+    MAX_INSTRUCTIONS,
+    WIDTHS,
+    Destination,
+    Instruction,
+    Kind,
+    Scale,
+)
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.schedule import Scheduler, Slot, Step
+from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel
 
 
@@ -17,6 +25,11 @@ def compile_program(model: IntegerModel, layout: Layout) -> list[Slot]:
         Its shifts become part of the program.
     layout
         Of the same shape.
+
+    Raises
+    ------
+    UserError
+        If the model needs more than instructions can say.
     """
     program: list[Step] = []
     for index in range(model.config.layers):
@@ -26,7 +39,33 @@ def compile_program(model: IntegerModel, layout: Layout) -> list[Slot]:
         layout, 0, "lm_head", source=layout.stream, rows=model.config.vocabulary,
         destination=Destination.LOGITS, scale=Scale.TEMPERATURE, final=True,
     )  # fmt: skip
-    return Scheduler(layout).schedule([*program, Step(0, "logits", head)])
+    slots = Scheduler(layout).schedule([*program, Step(0, "logits", head)])
+    _check(slots, layout)
+    return slots
+
+
+def _check(slots: list[Slot], layout: Layout) -> None:
+    c, lanes = layout.config, layout.machine.lanes
+    if len(slots) > MAX_INSTRUCTIONS:
+        raise UserError(
+            f"{c.layers} layers take {len(slots)} instructions, a folded core has at most "
+            f"{MAX_INSTRUCTIONS}: use fewer layers"
+        )
+    # The passes of a SCORES instruction are not in its word: the sequencer counts them.
+    passes = ceil(c.context * c.heads / layout.machine.units)
+    if passes > 1 << WIDTHS["passes"]:
+        raise UserError(
+            f"a context of {c.context} takes {passes} passes over the keys with {lanes} lanes, a "
+            f"folded core counts to {1 << WIDTHS['passes']}: use more lanes"
+        )
+    try:
+        for slot in slots:
+            slot.instruction.encode()
+    except ValueError as error:
+        raise UserError(
+            f"the model is too large for a folded core of {lanes} lanes ({error}): "
+            "use more lanes or a smaller model"
+        ) from error
 
 
 def _attention(model: IntegerModel, layout: Layout, index: int) -> list[Step]:

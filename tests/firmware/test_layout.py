@@ -1,0 +1,121 @@
+"""Nothing overlaps in the memories, and all of it is inside."""
+
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.machine import LANES, QUAD, Machine
+from gptloom.model.config import ModelConfig
+from gptloom.model.errors import UserError
+
+HEADS = st.sampled_from((1, 2, 4))
+SIZES = st.integers(1, 16).map(lambda quads: quads * QUAD)
+LAYOUTS = st.builds(
+    lambda lanes, config: Layout(Machine.for_models(lanes, config), config),
+    st.sampled_from(LANES),
+    st.builds(
+        ModelConfig,
+        layers=st.integers(1, 3),
+        width=SIZES,
+        heads=HEADS,
+        hidden=SIZES,
+        context=SIZES,
+        vocabulary=st.integers(2, 64),
+    ),
+)
+SETTINGS = settings(deadline=None, derandomize=True)
+
+
+@SETTINGS
+@given(LAYOUTS)
+def test_weights_keys_and_values_share_the_operand_memory_without_overlap(layout):
+    config = layout.config
+    regions = []
+    for (_, name), place in layout.matrices.items():
+        regions.append((place.base, place.base + place.passes * place.quads))
+        inputs = config.hidden if name == "fc2" else config.width
+        assert place.quads * QUAD == inputs
+        assert place.passes * layout.machine.units >= place.rows
+        assert (place.passes - 1) * layout.machine.units < place.rows
+    for layer in range(config.layers):
+        keys, values = layout.key_base(layer), layout.value_base(layer)
+        regions.append((keys, keys + layout.head_quads * layout.key_stride))
+        regions.append((values, values + layout.value_passes * layout.value_stride))
+    regions.sort()
+    assert regions[0][0] == 0
+    for (_, end), (begin, _) in pairwise(regions):
+        assert end == begin
+    assert regions[-1][1] == layout.operand_words <= layout.machine.operand_words
+
+
+@SETTINGS
+@given(LAYOUTS)
+def test_the_cache_has_a_byte_for_every_element_of_every_position(layout):
+    c, m = layout.config, layout.machine
+    keys, values = layout.head_quads * layout.key_stride, layout.value_passes * layout.value_stride
+    assert keys * m.lanes >= c.context * layout.key_rows
+    assert values * m.lanes >= c.context * c.width
+    # The last position of the last head, in words of so many units.
+    assert (c.context * c.heads - 1) // m.units < layout.key_stride
+
+
+@SETTINGS
+@given(LAYOUTS)
+def test_activations_share_the_banks_without_overlap(layout):
+    c = layout.config
+    regions = {
+        "stream": (layout.stream, c.width),
+        "query": (layout.query, layout.key_rows),
+        "scores": (layout.scores, c.context * c.heads),
+        "mixed": (layout.mixed, c.width),
+        "hidden": (layout.hidden, c.hidden),
+    }
+    used = set()
+    for base, elements in regions.values():
+        # Quads go to the banks in turn.
+        words = {base + quad // c.heads for quad in range(-(-elements // QUAD))}
+        assert not used & words
+        used |= words
+    assert used == set(range(layout.activation_words))
+    assert layout.activation_words <= layout.machine.activation_words
+
+
+@SETTINGS
+@given(LAYOUTS)
+def test_orders_are_permutations_that_keep_heads_apart(layout):
+    c = layout.config
+    queries, values = layout.query_order, layout.value_order
+    assert sorted(values) == list(range(c.width))
+    assert sorted(queries[queries >= 0]) == list(range(c.width))
+    assert len(queries) == layout.key_rows
+    # Every quad of queries, padding aside, is of the head whose bank it falls into.
+    for quad, rows in enumerate(queries.reshape(-1, QUAD)):
+        assert {int(row) // c.head_width for row in rows if row >= 0} <= {quad % c.heads}
+    # And so is every value: its scale is that of the head.
+    assert (values // c.head_width == np.arange(c.width) % c.heads).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "named"),
+    [
+        (dict(width=132), "width 132 is more than the 128 inputs"),
+        (dict(hidden=256), "hidden 256 is more than the 128 inputs"),
+        (dict(context=256), "context 256 is more than the 128"),
+        (dict(width=18, heads=2), "width 18 does not divide into quads"),
+        (dict(hidden=30), "hidden 30 does not divide into quads"),
+        (dict(context=10), "context 10 does not divide into quads"),
+        (dict(width=128, heads=1), "head width of 128"),
+        (dict(width=16, heads=8), "8 heads are more than a folded core's 4"),
+    ],
+)
+def test_shapes_that_cannot_be_computed(shape, named):
+    with pytest.raises(UserError) as error:
+        Machine.for_models(16, ModelConfig(**shape))
+    message = str(error.value)
+    assert named in message
+    assert re.fullmatch(r"[^\n]+[^.]", message)

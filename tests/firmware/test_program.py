@@ -1,0 +1,115 @@
+"""A program says what the golden model computes, site by site."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from gptloom.firmware.isa import Destination, Kind, Scale
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.machine import LANES, Machine
+from gptloom.firmware.program import compile_program
+from gptloom.model.config import ModelConfig
+from gptloom.model.errors import UserError
+
+FIRST = ["q", "k", "v", "score", "start", "mix", "out", "hidden", "mlp"]
+LATER = [site for site in FIRST if site != "start"]
+SHAPES = [ModelConfig(), ModelConfig.GATEGPT, ModelConfig(layers=3, heads=2)]
+
+
+@pytest.fixture(params=itertools.product(LANES, SHAPES), ids=str)
+def case(request, random_model):
+    lanes, config = request.param
+    model = random_model(config)
+    layout = Layout(Machine.for_models(lanes, config), config)
+    return model, layout, compile_program(model, layout)
+
+
+def test_sites_come_in_the_golden_models_order(case):
+    model, layout, slots = case
+    expected = [(0, site) for site in FIRST]
+    for layer in range(1, model.config.layers):
+        expected += [(layer, site) for site in LATER]
+    expected.append((0, "logits"))
+    assert [(slot.step.layer, slot.step.site) for slot in slots] == expected
+    assert len(slots) <= layout.program_words
+
+
+def test_shifts_scales_and_what_follows_are_the_models(case):
+    model, _, slots = case
+    norm = {"q", "k", "v", "start", "mlp"}
+    scales = dict.fromkeys(norm, Scale.NORM) | {"mix": Scale.SUM, "logits": Scale.TEMPERATURE}
+    for slot in slots:
+        i, site = slot.instruction, slot.step.site
+        if site != "score":
+            assert i.scale == scales.get(site, Scale.ONE), site
+        assert i.relu == (site == "hidden")
+        assert i.residual == (site in ("out", "mlp"))
+        shifts = model.layers[slot.step.layer].shifts | {"start": model.start_shift}
+        if site not in ("score", "logits"):
+            assert i.shift == shifts[site] - 1
+
+
+def test_operands_and_targets(case):
+    model, layout, slots = case
+    c = model.config
+    sources = dict(q="stream", k="stream", v="stream", score="query", mix="scores", out="mixed",
+                   hidden="stream", mlp="hidden", logits="stream")  # fmt: skip
+    targets = dict(q="query", score="scores", mix="mixed", out="stream", hidden="hidden",
+                   mlp="stream")  # fmt: skip
+    weights = dict(q="wq", k="wk", v="wv", out="wo", hidden="fc1", mlp="fc2", logits="lm_head")
+    rows = dict(q=layout.key_rows, k=layout.key_rows, hidden=c.hidden, logits=c.vocabulary)
+    for slot in slots:
+        i, site, layer = slot.instruction, slot.step.site, slot.step.layer
+        if site in sources:
+            assert i.source == getattr(layout, sources[site])
+        if site in targets:
+            assert i.target == getattr(layout, targets[site])
+        if site in weights:
+            place = layout.matrices[layer, weights[site]]
+            assert (i.kind, i.base, i.passes, i.quads) == (
+                Kind.MATRIX, place.base, place.passes, place.quads,
+            )  # fmt: skip
+        if site != "score":
+            assert i.rows == rows.get(site, c.width)
+        if site in ("k", "score"):
+            assert (i.base if site == "score" else i.target) == layout.key_base(layer)
+            assert i.stride == layout.key_stride
+        if site in ("v", "mix"):
+            assert (i.base if site == "mix" else i.target) == layout.value_base(layer)
+            assert i.stride == layout.value_stride
+    destinations = dict(k=Destination.KEY, v=Destination.VALUE, score=Destination.SCORES,
+                        start=Destination.RESIDUAL, out=Destination.STREAM, mlp=Destination.STREAM,
+                        logits=Destination.LOGITS)  # fmt: skip
+    for slot in slots:
+        expected = destinations.get(slot.step.site, Destination.ACTIVATION)
+        assert slot.instruction.destination == expected
+
+
+def test_a_prompts_token_ends_with_its_last_value(case):
+    model, _, slots = case
+    last = model.config.layers - 1
+    assert [(s.step.layer, s.step.site) for s in slots if s.instruction.prefill_final] == [
+        (last, "v")
+    ]
+    assert [s.step.site for s in slots if s.instruction.final] == ["logits"]
+
+
+TOO_LARGE = [
+    (64, ModelConfig(layers=8, width=8, heads=2, hidden=8, context=4), "8 layers take 66 instruct"),
+    (8, ModelConfig(context=64), "context of 64 takes 128 passes over the keys with 8 lanes"),
+    (8, ModelConfig(width=64, hidden=128), "too large for a folded core of 8 lanes"),
+    (16, ModelConfig(layers=7, width=64, hidden=64), "too large for a folded core of 16 lanes"),
+]
+
+
+@pytest.mark.parametrize(("lanes", "config", "message"), TOO_LARGE)
+def test_what_instructions_cannot_say_is_refused(random_model, lanes, config, message):
+    with pytest.raises(UserError, match=message):
+        compile_program(random_model(config), Layout(Machine.for_models(lanes, config), config))
+
+
+def test_the_most_layers_and_positions_that_can_be_said(random_model):
+    for lanes, config in ((64, replace(TOO_LARGE[0][1], layers=7)), (8, ModelConfig(context=32))):
+        layout = Layout(Machine.for_models(lanes, config), config)
+        assert compile_program(random_model(config), layout)

@@ -1,0 +1,245 @@
+"""No instruction reads too early or overwrites what is still wanted; none waits in vain.
+
+The program is replayed as the hardware runs it, with the latencies that the blocks state, and
+every location is followed: who wrote it, from when that can be read, and who reads it when.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from gptloom.firmware import schedule
+from gptloom.firmware.isa import Destination, Kind, Scale
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.machine import LANES, QUAD, Machine
+from gptloom.firmware.program import compile_program
+from gptloom.hdl.folded.embedding import Embedding
+from gptloom.hdl.folded.engine import Engine
+from gptloom.hdl.folded.norm import Norm
+from gptloom.hdl.folded.writeback import Writeback
+from gptloom.model.config import ModelConfig
+
+# The engine's sums are copied by the drain; a control's start is that of the embedding, whose
+# sums are registered as results.
+DRAIN = Engine.latency + 1
+RESULT = Writeback.latency
+EMBED = Embedding.latency + 1
+
+SHAPES = {
+    "microgpt": ModelConfig(),
+    "width 24": ModelConfig.GATEGPT,
+    "three layers": ModelConfig(layers=3),
+    "two heads": ModelConfig(heads=2, hidden=32),
+    "one head, context 8": ModelConfig(width=8, heads=1, hidden=12, context=8, vocabulary=5),
+    "tiny": ModelConfig(layers=2, width=4, heads=4, hidden=4, context=4, vocabulary=2),
+    "narrow and deep": ModelConfig(layers=5, width=8, heads=2, hidden=64, vocabulary=64),
+    "wide": ModelConfig(width=48, heads=4, hidden=64, context=32, vocabulary=64),
+}
+
+
+def test_constants_are_the_blocks_latencies():
+    assert schedule.DRAIN == DRAIN
+    assert schedule.RESULT == RESULT
+    assert Norm.latency == schedule.NORM
+    assert schedule.EMBED == EMBED
+
+
+@dataclass
+class Memory:
+    """Locations of any kind, used in the order of the program, at times of their own."""
+
+    readable: dict = field(default_factory=dict)
+    last_read: dict = field(default_factory=lambda: defaultdict(int))
+    faults: list = field(default_factory=list)
+
+    def read(self, place, cycle):
+        if self.readable.get(place, 0) > cycle:
+            self.faults.append(f"{place} is read in {cycle}, written for {self.readable[place]}")
+        self.last_read[place] = max(self.last_read[place], cycle)
+
+    def write(self, place, cycle):
+        """Write so that it can be read in the cycle after."""
+        if self.last_read[place] > cycle or self.readable.get(place, 0) > cycle + 1:
+            self.faults.append(f"{place} is overwritten in {cycle}, too early")
+        self.readable[place] = cycle + 1
+
+
+class Replay:
+    """One token at one position."""
+
+    def __init__(self, layout, program, position, whole_keys=False):
+        self.layout, self.machine, self.position = layout, layout.machine, position
+        self.whole_keys = whole_keys
+        self.memory = Memory()
+        self.results = set()
+        self.drained = 0
+        self.attention = None
+        self.embed()
+        now = 1
+        for i in program:
+            now = self.run(i, now)
+
+    @property
+    def faults(self):
+        return self.memory.faults
+
+    def element(self, base, j):
+        quad = j // QUAD
+        heads = self.machine.heads
+        return "activation", base + quad // heads, quad % heads, j % QUAD
+
+    def result(self, cycle, activation):
+        """A result is presented to the memories."""
+        if cycle in self.results:
+            self.faults.append(f"two results in {cycle}")
+        if activation and self.attention is not None and cycle >= self.attention:
+            self.faults.append(f"a result in {cycle} meets the softmax at the write port")
+
+    def embed(self):
+        beats = set()
+        for j in range(self.layout.config.width):
+            cycle = EMBED + j // self.machine.writers
+            beats.add(cycle)
+            self.memory.write(self.element(self.layout.stream, j), cycle)
+            self.memory.write(("stream", j), cycle)
+        self.results |= beats
+        self.memory.write("norm", max(beats) + Norm.latency - 1)
+
+    def run(self, i, now):
+        m, heads = self.machine, self.machine.heads
+        passes, quads, beats = i.passes, i.quads, m.beats
+        start = now + i.delay
+        if i.kind == Kind.SCORES:
+            passes, beats = -(-(self.position + 1) * heads // m.units), m.score_beats
+        if i.kind == Kind.VALUES:
+            quads = self.position // QUAD + 1
+            # The last score is not even in the softmax earlier than this.
+            start = max(now, self.attention) + 1
+            self.attention = None
+        length = max(quads, beats)
+        for n in range(passes):
+            for k in range(quads):
+                self.issue(i, n, k, start, start + n * length + k)
+        for n in range(passes):
+            out = start + n * length + quads - 1 + DRAIN
+            if out < self.drained:
+                self.faults.append(f"a pass is drained in {out}, the one before until then")
+            self.drained = out + beats
+            self.drain(i, n, out)
+        if i.kind == Kind.SCORES:
+            self.attention = self.drained
+        return start + passes * length
+
+    def issue(self, i, n, k, start, cycle):
+        m, heads, read = self.machine, self.machine.heads, self.memory.read
+        if i.kind == Kind.MATRIX:
+            for lane in range(QUAD):
+                read(self.element(i.source, k * QUAD + lane), cycle)
+            if self.attention is not None:
+                self.faults.append(f"activations are read in {cycle}, while the softmax does")
+        for unit in range(m.units):
+            slot, output = n * m.units + unit, n * m.units + unit
+            if i.kind == Kind.SCORES and slot // heads <= self.position:
+                for lane in range(QUAD):
+                    read(("activation", i.source + k, slot % heads, lane), cycle)
+                if slot // heads == self.position:
+                    element = (k * heads + slot % heads) * QUAD
+                    for lane in range(QUAD):
+                        key = ("key", i.base, element + lane)
+                        read(key, start if self.whole_keys else cycle)
+            if i.kind == Kind.VALUES and self.position // QUAD == k:
+                read(("value", i.base, output), cycle)
+
+    def drain(self, i, n, out):
+        m, memory = self.machine, self.memory
+        if i.kind == Kind.SCORES:
+            return
+        written = {}
+        for unit in range(m.units):
+            j, cycle = n * m.units + unit, out + unit // m.writers
+            if j >= i.rows:
+                continue
+            if i.scale == Scale.NORM:
+                memory.read("norm", cycle)
+            if i.residual or i.kind == Kind.START:
+                # The stream is addressed a cycle ahead.
+                memory.read(("stream", j), cycle - 1)
+            written[j] = cycle + RESULT
+        activation = i.destination in (Destination.ACTIVATION, Destination.STREAM)
+        for cycle in set(written.values()):
+            self.result(cycle, activation)
+        self.results |= set(written.values())
+        for j, cycle in written.items():
+            if activation:
+                memory.write(self.element(i.target, j), cycle)
+            if i.destination in (Destination.STREAM, Destination.RESIDUAL):
+                memory.write(("stream", j), cycle)
+            if i.destination in (Destination.KEY, Destination.VALUE):
+                memory.write((i.destination.name.lower(), i.target, j), cycle)
+            if i.destination == Destination.STREAM and j == i.rows - 1:
+                memory.write("norm", cycle + Norm.latency - 1)
+
+
+def compiled(random_model, lanes, config):
+    layout = Layout(Machine.for_models(lanes, config), config)
+    return layout, [slot.instruction for slot in compile_program(random_model(config), layout)]
+
+
+@pytest.fixture(params=[(lanes, name) for lanes in LANES for name in SHAPES], ids=str)
+def case(request, random_model):
+    lanes, name = request.param
+    return compiled(random_model, lanes, SHAPES[name])
+
+
+def positions(layout):
+    context = layout.config.context
+    return range(context) if context <= 16 else (0, 1, 2, 3, 4, 15, 16, context - 1)
+
+
+def test_nothing_is_read_too_early_or_overwritten_too_early(case):
+    layout, program = case
+    for position in positions(layout):
+        assert not Replay(layout, program, position).faults
+
+
+def test_one_cycle_less_of_any_delay_breaks_something(case):
+    layout, program = case
+    delayed = [number for number, i in enumerate(program) if i.delay]
+    assert delayed
+    for number in delayed:
+        after_values = program[number - 1].kind == Kind.VALUES
+        if after_values and layout.config.context // QUAD < layout.machine.beats:
+            # The delay is made for passes full of positions, which this context never reaches.
+            continue
+        early = replace(program[number], delay=program[number].delay - 1)
+        hurried = [*program[:number], early, *program[number + 1 :]]
+        assert any(
+            Replay(layout, hurried, position, whole_keys=True).faults
+            for position in positions(layout)
+        ), number
+
+
+def test_times_are_those_of_the_replay(random_model):
+    config = ModelConfig.TWO_LAYER
+    for lanes in LANES:
+        layout = Layout(Machine.for_models(lanes, config), config)
+        slots = compile_program(random_model(config), layout)
+        for before, slot in zip([None, *slots], slots, strict=False):
+            assert slot.finish > slot.start
+            if slot.instruction.kind == Kind.VALUES:
+                assert slot.instruction.delay == 0
+            else:
+                assert slot.start == (before.finish if before else 1) + slot.instruction.delay
+
+
+def test_the_check_itself_finds_each_kind_of_fault(random_model):
+    """Without any delay everything that can go wrong does, somewhere."""
+    found = set()
+    for name in ("microgpt", "narrow and deep", "tiny"):
+        for lanes in LANES:
+            layout, program = compiled(random_model, lanes, SHAPES[name])
+            hasty = [replace(i, delay=0) for i in program]
+            for fault in Replay(layout, hasty, 0).faults:
+                found.add(fault.split("'")[1] if "'" in fault else fault.split(" ")[0])
+    assert {"activation", "norm", "key", "stream"} <= found
