@@ -1,0 +1,169 @@
+"""The whole top: names decoded from its serial pin, and the button."""
+
+from itertools import islice
+
+import pytest
+from amaranth.lib import data
+
+from gptloom.firmware.image import build_image
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.core import Counters
+from gptloom.hdl.folded.core import FoldedCore
+from gptloom.hdl.folded.layouts import Temperature
+from gptloom.hdl.top import TEMPERATURES, Button, Names, Top
+from gptloom.hdl.uart import Transmitter, baud_divider
+from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.errors import UserError
+from gptloom.model.golden import GoldenModel
+from gptloom.model.quantise import quantise
+from gptloom.model.tokenizer import Tokenizer
+from gptloom.sim.engines import open_engine
+
+CLOCK = 20_000_000
+BAUD = 1_000_000
+CYCLES = CLOCK // BAUD
+
+
+@pytest.fixture(scope="module")
+def model():
+    return quantise(load_checkpoint("names"))
+
+
+def make_top(model, clock_hz, baud):
+    machine = Machine.for_models(16, model.config)
+    core = FoldedCore(machine, image=build_image(model, machine))
+    scales = [model.logit_scale(t) for t in TEMPERATURES]
+    return Top(core, model.tokenizer, model.config.context, scales, clock_hz=clock_hz, baud=baud)
+
+
+@pytest.fixture(scope="module")
+def engine(model):
+    with open_engine(make_top(model, CLOCK, BAUD)) as opened:
+        yield opened
+
+
+def decode(levels, cycles):
+    """Bytes on a line that is sampled every clock cycle; frames must be whole."""
+    at, received = 0, bytearray()
+    while True:
+        while at < len(levels) and levels[at]:
+            at += 1
+        middles = [at + cycles * bit + cycles // 2 for bit in range(10)]
+        if middles[-1] >= len(levels):
+            return bytes(received)
+        start, *bits, stop = (levels[middle] for middle in middles)
+        assert (start, stop) == (0, 1)
+        received.append(sum(bit << i for i, bit in enumerate(bits)))
+        at = middles[-1]
+
+
+def lines(engine, cycles):
+    engine.record(["tx"])
+    engine.run(cycles)
+    received = decode(engine.recording()["tx"].tolist(), CYCLES)
+    # Neither the first nor the last line need be whole.
+    return [line.decode() for line in received.split(b"\r\n")[:-1]]
+
+
+def names(model, temperature, count):
+    """Names of the golden model from power-on, at one temperature."""
+    documents, document = [], []
+    for token in GoldenModel(model).generate(1, temperature):
+        document.append(token.token)
+        if token.last:
+            documents.append(model.tokenizer.decode(document))
+            document = []
+            if len(documents) == count:
+                return documents
+    raise AssertionError
+
+
+def test_the_serial_line_carries_the_golden_models_names(model, engine):
+    engine.reset()
+    sent = lines(engine, 60_000)
+    generated = iter(names(model, TEMPERATURES[0], 60))
+    assert len(sent) > 20
+    assert sent[0] == next(generated)
+    # Names that end while the line is busy are dropped: what is sent keeps their order.
+    assert all(name in generated for name in sent[1:])
+
+
+def test_the_core_never_waits_for_the_line(model, engine):
+    engine.reset()
+    engine.run(20_000)
+    counters = data.Layout.cast(Counters).from_bits(engine.peek("core.counters"))
+    assert counters.tokens > 40
+    assert counters.stalls == 0
+
+
+def test_the_button_steps_through_the_temperatures(model):
+    # So slow a clock that a bounce takes few cycles.
+    with open_engine(make_top(model, 20_000, 1_000), "pysim") as engine:
+        for step in range(1, len(TEMPERATURES) + 1):
+            engine.poke("button", 1)
+            engine.run(100)
+            # Let go too early: that was a bounce.
+            engine.poke("button", 0)
+            engine.run(10)
+            scale = model.logit_scale(TEMPERATURES[step % len(TEMPERATURES)])
+            for level in (1, 0):
+                engine.poke("button", level)
+                # The core takes a temperature with the next token.
+                engine.run(700)
+                seen = data.Layout.cast(Temperature).from_bits(engine.peek("core.temperature"))
+                assert (seen.mantissa, seen.shift) == (scale.mantissa, scale.shift - 1)
+
+
+@pytest.mark.parametrize("divider", [1, 2, 5, 694])
+def test_transmitter(bench, divider):
+    block = bench(Transmitter(divider))
+    text, sent, levels = b"\x00\xffa\x55", 0, []
+    while len(levels) < 12 * divider * len(text) + 20:
+        block.set(i__valid=sent < len(text), i__payload=text[sent] if sent < len(text) else 0)
+        sent += block.get("i__ready") and sent < len(text)
+        levels.append(block.get("tx"))
+        block.step()
+    assert decode(levels, divider) == text
+    assert levels[-1] == 1
+
+
+def test_frames_follow_each_other_without_a_gap(bench):
+    block = bench(Transmitter(4))
+    block.set(i__valid=1, i__payload=0)
+    levels = []
+    for _ in range(200):
+        levels.append(block.get("tx"))
+        block.step()
+    falls = [i for i in range(1, 200) if levels[i - 1] and not levels[i]]
+    assert {b - a for a, b in zip(falls, islice(falls, 1, None), strict=False)} == {40}
+
+
+@pytest.mark.parametrize("clock", [12e6, 48e6, 79.5e6, 80e6, 81e6])
+@pytest.mark.parametrize("baud", [9600, 115200, 1_000_000])
+def test_bauds_are_within_two_per_cent(clock, baud):
+    assert clock / baud_divider(clock, baud) == pytest.approx(baud, rel=0.02)
+
+
+@pytest.mark.parametrize(("clock", "baud"), [(80e6, 0), (12e6, 4_800_000), (80e6, 200_000_000)])
+def test_bauds_that_cannot_be_made_are_refused(clock, baud):
+    with pytest.raises(UserError, match="such as 115200"):
+        baud_divider(clock, baud)
+
+
+def test_characters_that_are_not_ascii_are_refused():
+    with pytest.raises(UserError, match="'é' cannot be sent"):
+        Names(Tokenizer("aé"), 16)
+
+
+def test_bounces_do_not_press_the_button(bench):
+    block = bench(Button(10))
+    levels = [1, 0] * 30 + [1] * 40 + [0, 1] * 30 + [0] * 40
+    presses = [seen["pressed"] for seen in block.play([{"i": x} for x in levels], ["pressed"])]
+    assert sum(presses) == 1
+
+
+def test_parameters_are_checked():
+    with pytest.raises(ValueError, match="at least 1"):
+        Transmitter(0)
+    with pytest.raises(ValueError, match="at least 1"):
+        Button(0)
