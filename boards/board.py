@@ -1,0 +1,190 @@
+"""What an entry of the board table says; the pins themselves are amaranth-boards' platforms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
+
+from gptloom.boards.clocks import Ecp5Pll, Ice40Pll, solve_ecp5, solve_ice40
+from gptloom.boards.families import FAMILIES, Family
+from gptloom.boards.loaders import Loader
+from gptloom.model.errors import UserError
+
+if TYPE_CHECKING:
+    from amaranth.build import Platform
+
+MISSING = "building for boards needs the extra boards: run `pip install 'gptloom[boards]'`"
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One pin of a platform's resource, e.g. the green light of ``rgb_led`` 0.
+
+    Attributes
+    ----------
+    resource, number
+        As amaranth-boards names them.
+    part
+        Subsignal, where the resource has several.
+    """
+
+    resource: str
+    number: int = 0
+    part: str | None = None
+
+    def port(self, platform: Platform):
+        """Request the resource and return the pin's port."""
+        resource = platform.request(self.resource, self.number, dir="-")
+        return resource if self.part is None else getattr(resource, self.part)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Where a character display (HD44780, four data lines, write only) is to be plugged in.
+
+    It becomes the resource ``display`` of the platform, with the parts `rs`, `e` and `d`.
+
+    Attributes
+    ----------
+    connector, number
+        As amaranth-boards names it.
+    rs, e, d
+        The connector's pins for register select, enable, and data bits 4 to 7.
+    """
+
+    connector: str
+    number: int
+    rs: str
+    e: str
+    d: str
+
+
+@dataclass(frozen=True)
+class Wires:
+    """A resource that amaranth-boards lacks.
+
+    Attributes
+    ----------
+    name
+        Of the resource, whose number is 0.
+    outputs, inputs
+        Parts and their pins; ``!`` before the pin inverts. The name ``-`` makes the resource that
+        pin itself.
+    connector
+        Connector (name and number) to which the pins belong; ball or pad names without.
+    """
+
+    name: str
+    outputs: tuple[tuple[str, str], ...] = ()
+    inputs: tuple[tuple[str, str], ...] = ()
+    connector: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Board:
+    """One board.
+
+    Attributes
+    ----------
+    name
+        What ``--board`` takes.
+    title
+        As it is sold.
+    platform
+        Class in amaranth-boards, ``module:class``.
+    oscillator
+        Resource of the clock input.
+    loader
+        What puts bitstreams on it.
+    uart
+        Resource with a part ``tx``.
+    button
+        The one that changes the temperature.
+    leds
+        For busy and activity, in this order; as many as there are.
+    display
+        Connector for a character display.
+    extra
+        Resources that amaranth-boards lacks.
+    quiet
+        Outputs that have to be inactive, such as the select of a memory on shared pins.
+    target_mhz
+        What the PLL should come near to.
+    on_pad
+        iCE40: the oscillator is on the PLL's own pad.
+    tier
+        1: measured builds are recorded; 2: builds.
+    note
+        What one has to know before using it.
+    """
+
+    name: str
+    title: str
+    platform: str
+    oscillator: str
+    loader: Loader
+    uart: Pin
+    button: Pin | None
+    leds: tuple[Pin, ...]
+    display: Header
+    extra: tuple[Wires, ...] = ()
+    quiet: tuple[Pin, ...] = ()
+    target_mhz: float = 80.0
+    on_pad: bool = False
+    tier: int = 1
+    note: str = ""
+
+    def make_platform(self) -> Platform:
+        """Return a new platform with all the resources that the entry names.
+
+        Raises
+        ------
+        UserError
+            If amaranth-boards is not installed.
+        """
+        platform = self._platform_class()()
+        family = self.family
+        resources = [family.resource(wires) for wires in self.extra]
+        display = Wires(
+            "display",
+            outputs=(("rs", self.display.rs), ("e", self.display.e), ("d", self.display.d)),
+            connector=(self.display.connector, self.display.number),
+        )
+        platform.add_resources([*resources, family.resource(display)])
+        return platform
+
+    def _platform_class(self) -> type[Platform]:
+        try:
+            return resolve_name(f"amaranth_boards.{self.platform}")
+        except ModuleNotFoundError as error:
+            raise UserError(MISSING) from error
+
+    @property
+    def device(self) -> str:
+        """Part number, without package and speed."""
+        return self._platform_class().device
+
+    @property
+    def part(self) -> str:
+        """Part number with speed grade, where the family has them, and package."""
+        platform = self._platform_class()
+        speed = f"-{platform.speed}" if hasattr(platform, "speed") else ""
+        return f"{platform.device}{speed}-{platform.package}"
+
+    @property
+    def family(self) -> Family:
+        """Tools and cells of its part."""
+        return FAMILIES["ice40" if self.device.startswith("iCE40") else "ecp5"]
+
+    def pll(self, mhz: float | None = None) -> Ecp5Pll | Ice40Pll:
+        """Return the setting nearest to a frequency, or to the entry's own.
+
+        Raises
+        ------
+        UserError
+            If the PLL cannot come near.
+        """
+        reference = self.make_platform().lookup(self.oscillator).clock.frequency
+        solve = solve_ice40 if self.family.name == "ice40" else solve_ecp5
+        return solve(reference, (mhz or self.target_mhz) * 1e6)

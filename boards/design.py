@@ -1,0 +1,138 @@
+"""A board's whole design: the top connected to its pins, as files for synthesis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.build import Platform
+from amaranth.hdl import Elaboratable, Module
+from amaranth.lib import io
+
+from gptloom.boards.board import Board
+from gptloom.boards.clocks import Ecp5Pll, Ice40Pll
+from gptloom.boards.domain import PllDomain
+from gptloom.firmware.image import build_image
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.folded.core import FoldedCore
+from gptloom.hdl.multipliers import (
+    FabricMultiplier,
+    Mac16Multiplier,
+    Mult18Multiplier,
+    Multiplier,
+)
+from gptloom.hdl.top import BAUD, TEMPERATURES, Top
+from gptloom.model.integer import IntegerModel
+
+NAME = "top"
+"""Of the design, and of the files that synthesis reads and writes."""
+
+
+class BoardTop(Elaboratable):
+    """Connects a top to the pins and the oscillator of a board.
+
+    Parameters
+    ----------
+    board
+        Its entry in the table.
+    pll
+        Settings of the PLL.
+    top
+        What the pins are connected to.
+    """
+
+    def __init__(self, board: Board, pll: Ecp5Pll | Ice40Pll, top: Top):
+        self._board, self._pll, self._top = board, pll, top
+
+    def elaborate(self, platform: Platform) -> Module:
+        """Request the pins."""
+        m = Module()
+        board, top = self._board, self._top
+        m.submodules.domain = PllDomain(board.oscillator, self._pll, on_pad=board.on_pad)
+        m.submodules.top = top
+
+        m.submodules.tx = tx = io.Buffer("o", board.uart.port(platform))
+        m.d.comb += tx.o.eq(top.tx)
+        if board.button:
+            m.submodules.button = button = io.Buffer("i", board.button.port(platform))
+            m.d.comb += top.button.eq(button.i)
+        lights = (top.busy, top.activity)
+        # Several lights may be parts of one resource, which can be requested once only.
+        requested: dict[tuple[str, int], object] = {}
+        for number, (pin, light) in enumerate(zip(board.leds, lights, strict=False)):
+            key = pin.resource, pin.number
+            if key not in requested:
+                requested[key] = platform.request(*key, dir="-")
+            port = getattr(requested[key], pin.part) if pin.part else requested[key]
+            m.submodules[f"led_{number}"] = led = io.Buffer("o", port)
+            m.d.comb += led.o.eq(light)
+        for number, pin in enumerate(board.quiet):
+            m.submodules[f"quiet_{number}"] = quiet = io.Buffer("o", pin.port(platform))
+            m.d.comb += quiet.o.eq(0)
+        return m
+
+
+def multipliers(board: Board, machine: Machine) -> list[type[Multiplier]]:
+    """Choose what every lane multiplies with: the part's own multipliers as far as they go.
+
+    Those that requantiser and norm need are left to them.
+    """
+    others = sum(machine.multipliers.values()) - machine.lanes
+    free = max(0, board.family.multipliers_of[board.device] - others)
+    own = Mac16Multiplier if board.family.name == "ice40" else Mult18Multiplier
+    count = min(machine.lanes, free)
+    return [own] * count + [FabricMultiplier] * (machine.lanes - count)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What synthesis and place-and-route read.
+
+    Attributes
+    ----------
+    rtlil
+        The design.
+    constraints
+        Pins and clocks, in the family's format.
+    pll
+        How the clock is made.
+    """
+
+    rtlil: str
+    constraints: str
+    pll: Ecp5Pll | Ice40Pll
+
+
+def elaborate(
+    board: Board,
+    model: IntegerModel,
+    machine: Machine,
+    *,
+    mhz: float | None = None,
+    baud: int = BAUD,
+) -> Sources:
+    """Elaborate the whole design for a board; no tool is run.
+
+    Parameters
+    ----------
+    board
+        Its entry in the table.
+    model
+        The network that the memories hold from power-on.
+    machine
+        Dimensions of the core.
+    mhz
+        Another clock than the entry's.
+    baud
+        Of the serial line.
+
+    Raises
+    ------
+    UserError
+        If the PLL or the serial line cannot be made, or the extra is missing.
+    """
+    pll = board.pll(mhz)
+    core = FoldedCore(machine, multipliers(board, machine), build_image(model, machine))
+    scales = [model.logit_scale(temperature) for temperature in TEMPERATURES]
+    top = Top(core, model.tokenizer, model.config.context, scales, clock_hz=pll.hz, baud=baud)
+    plan = board.make_platform().prepare(BoardTop(board, pll, top), NAME)
+    return Sources(plan.files[f"{NAME}.il"], plan.files[f"{NAME}.{board.family.constraints}"], pll)

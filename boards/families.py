@@ -1,0 +1,140 @@
+"""The two families of parts: how their tools are called and what their cells are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amaranth.build import Resource
+
+    from gptloom.boards.board import Wires
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family.
+
+    Attributes
+    ----------
+    name
+        ``ice40`` or ``ecp5``.
+    synthesis
+        The yosys command, without ``-top``.
+    synthesis_options
+        Further options by part, e.g. to use its multipliers.
+    place
+        The nextpnr tool.
+    devices, packages
+        Its options for a part, and its names of packages.
+    constraints, placed, bitstream
+        Endings of the files for pins and clocks, of the placed design, and of the bitstream.
+    pack
+        The tool that makes a bitstream, and its arguments; ``{placed}`` and ``{bitstream}`` are
+        the files.
+    attributes
+        Of an ordinary 3.3 V pin.
+    logic, flip_flops, multipliers, memories
+        Names of what the report counts, as nextpnr has them.
+    memory_cells, multiplier_cells, flip_flop_cells
+        Beginnings of the netlist's cell types.
+    multipliers_of
+        Multiplier cells by part.
+    """
+
+    name: str
+    synthesis: str
+    synthesis_options: Mapping[str, str]
+    place: str
+    devices: Mapping[str, str]
+    packages: Mapping[str, str]
+    constraints: str
+    placed: str
+    bitstream: str
+    pack: tuple[str, ...]
+    attributes: Mapping[str, str]
+    logic: str
+    flip_flops: str
+    multipliers: str
+    memories: str
+    memory_cells: tuple[str, ...]
+    multiplier_cells: tuple[str, ...]
+    flip_flop_cells: tuple[str, ...]
+    multipliers_of: Mapping[str, int]
+
+    def resource(self, wires: Wires) -> Resource:
+        """Make the platform's resource of an entry's wires."""
+        from amaranth.build import Attrs, Pins, Resource, Subsignal
+
+        def pins(names: str, direction: str) -> Pins:
+            bare = names.removeprefix("!")
+            return Pins(bare, dir=direction, invert=bare != names, conn=wires.connector)
+
+        parts = [(name, pins(n, "o")) for name, n in wires.outputs]
+        parts += [(name, pins(n, "i")) for name, n in wires.inputs]
+        ios = [p if name == "-" else Subsignal(name, p) for name, p in parts]
+        return Resource(wires.name, 0, *ios, Attrs(**self.attributes))
+
+
+_ECP5_SIZES = {"12F": "12k", "25F": "25k", "45F": "45k", "85F": "85k"}
+_ECP5_KINDS = {"LFE5U": "", "LFE5UM": "um-", "LFE5UM5G": "um5g-"}
+
+FAMILIES = {
+    "ice40": Family(
+        name="ice40",
+        synthesis="synth_ice40",
+        synthesis_options={"iCE40UP5K": "-dsp -abc9 -device u", "iCE40HX8K": "-abc9 -device hx"},
+        place="nextpnr-ice40",
+        devices={"iCE40UP5K": "--up5k", "iCE40HX8K": "--hx8k"},
+        packages={"SG48": "sg48", "CT256": "ct256"},
+        constraints="pcf",
+        placed="asc",
+        bitstream="bin",
+        pack=("icepack", "{placed}", "{bitstream}"),
+        attributes={"IO_STANDARD": "SB_LVCMOS"},
+        logic="ICESTORM_LC",
+        flip_flops="",
+        multipliers="ICESTORM_DSP",
+        memories="ICESTORM_RAM",
+        memory_cells=("SB_RAM40_4K", "SB_SPRAM256KA"),
+        multiplier_cells=("SB_MAC16",),
+        flip_flop_cells=("SB_DFF",),
+        multipliers_of={"iCE40UP5K": 8, "iCE40HX8K": 0},
+    ),
+    "ecp5": Family(
+        name="ecp5",
+        synthesis="synth_ecp5",
+        synthesis_options={},
+        place="nextpnr-ecp5",
+        devices={
+            f"{kind}-{size}": f"--{option}{name}"
+            for kind, option in _ECP5_KINDS.items()
+            for size, name in _ECP5_SIZES.items()
+        },
+        packages={
+            "BG256": "CABGA256",
+            "MG285": "CSFBGA285",
+            "BG381": "CABGA381",
+            "BG554": "CABGA554",
+        },
+        constraints="lpf",
+        placed="config",
+        bitstream="bit",
+        pack=("ecppack", "--compress", "--input", "{placed}", "--bit", "{bitstream}"),
+        attributes={"IO_TYPE": "LVCMOS33"},
+        logic="TRELLIS_COMB",
+        flip_flops="TRELLIS_FF",
+        multipliers="MULT18X18D",
+        memories="DP16KD",
+        memory_cells=("DP16KD", "PDPW16KD"),
+        multiplier_cells=("MULT18X18D",),
+        flip_flop_cells=("TRELLIS_FF",),
+        # 12F and 25F are the same die.
+        multipliers_of={
+            f"{kind}-{size}": count
+            for kind in _ECP5_KINDS
+            for size, count in {"12F": 28, "25F": 28, "45F": 72, "85F": 156}.items()
+        },
+    ),
+}
