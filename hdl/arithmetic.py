@@ -1,6 +1,7 @@
 """Integer expressions, equal to :mod:`gptloom.model.arithmetic`."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, ValueLike, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, ValueLike, signed
+from amaranth.utils import exact_log2
 
 
 def saturated(value: ValueLike, bits: int) -> Value:
@@ -33,3 +34,18 @@ def leading_one(m: Module, value: Value) -> Signal:
         with m.If(value[i]):
             m.d.comb += position.eq(i)
     return position
+
+
+def quotient(value: Value, divisor: int) -> Value:
+    """Divide an unsigned value by a power of two: its upper bits.
+
+    Amaranth's ``//`` means the same, but compiled simulation then really divides, bit by bit.
+    """
+    bits = exact_log2(divisor)
+    return value[bits:] if bits < len(value) else Const(0, 1)
+
+
+def remainder(value: Value, divisor: int) -> Value:
+    """Return the remainder of such a division: the value's lower bits."""
+    bits = exact_log2(divisor)
+    return value[:bits] if bits else Const(0, 1)

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
 from gptloom.firmware.image import INSTRUCTION_STRIDE, Image, Region
 from gptloom.firmware.isa import INSTRUCTION_BYTES, Destination
-from gptloom.firmware.machine import Machine
+from gptloom.firmware.machine import QUAD, Machine
+from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.core import CoreSignature
 from gptloom.hdl.folded.control import Control
 from gptloom.hdl.folded.drain import Drain
@@ -28,7 +29,6 @@ from gptloom.hdl.folded.sequencer import Sequencer
 from gptloom.hdl.folded.softmax import Softmax
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.hdl.multipliers import Multiplier
-from gptloom.model.arithmetic import WEIGHT_BITS
 
 
 class FoldedCore(wiring.Component):
@@ -121,11 +121,9 @@ class FoldedCore(wiring.Component):
             activations.address.eq(Mux(softmax.reading, softmax.read_row, sequencer.row)),
             # the engine multiplies them,
             engine.issue.eq(sequencer.issue),
-            engine.word.eq(operands.word),
             engine.quads.eq(activations.quads),
             # the drain takes whole passes,
             drain.load.eq(engine.done),
-            drain.sums.eq(engine.sums),
             drain.job.eq(engine.job),
             # and results are scaled and written, a few a cycle.
             writeback.valid.eq(drain.valid),
@@ -141,9 +139,9 @@ class FoldedCore(wiring.Component):
             sampler.result.eq(result),
             sampler.greedy.eq(temperature.greedy),
             # The residual stream is read for the beat to come.
-            stream.address.eq(drain.next_index // machine.writers),
+            stream.address.eq(quotient(drain.next_index, machine.writers)),
             writeback.stream.eq(stream.elements),
-            stream.write_address.eq(result.index // machine.writers),
+            stream.write_address.eq(quotient(result.index, machine.writers)),
             stream.write_enable.eq(
                 Mux(
                     (result.destination == Destination.STREAM)
@@ -160,6 +158,11 @@ class FoldedCore(wiring.Component):
             softmax.position.eq(control.position),
             softmax.quads.eq(activations.quads),
         ]
+        for unit in range(machine.units):
+            m.d.comb += [
+                engine.words[unit].eq(operands.words[unit]),
+                drain.sums[unit].eq(engine.sums[unit]),
+            ]
         for i, value in enumerate(result["values"]):
             m.d.comb += [
                 writeback.sums[i].eq(drain.sums_out[i]),
@@ -217,15 +220,14 @@ class FoldedCore(wiring.Component):
         ]
         write = self.load.p
         taken = self.load.valid & self.load.ready
-        lane = write.address % machine.lanes
         m.d.comb += [
             self.load.ready.eq(~control.busy),
             embedding.write_address.eq(write.address),
             embedding.write_data.eq(write.data),
             embedding.write_tokens.eq(taken & (write.region == Region.TOKENS)),
             embedding.write_positions.eq(taken & (write.region == Region.POSITIONS)),
-            program.write_address.eq(write.address // INSTRUCTION_STRIDE),
-            program.write_byte.eq(write.address % INSTRUCTION_STRIDE),
+            program.write_address.eq(quotient(write.address, INSTRUCTION_STRIDE)),
+            program.write_byte.eq(remainder(write.address, INSTRUCTION_STRIDE)),
             program.write_data.eq(write.data),
             program.write_enable.eq(taken & (write.region == Region.PROGRAM)),
             control.bos.eq(settings[0]),
@@ -236,17 +238,20 @@ class FoldedCore(wiring.Component):
         for i, setting in enumerate(settings):
             with m.If(taken & (write.region == Region.SETTINGS) & (write.address == i)):
                 m.d.sync += setting.eq(write.data)
-        with m.If(control.busy):
+        lane = remainder(write.address, machine.lanes)
+        loads = taken & (write.region == Region.OPERANDS)
+        m.d.comb += operands.write_address.eq(
+            Mux(control.busy, writeback.word, quotient(write.address, machine.lanes))
+        )
+        for unit in range(machine.units):
+            loaded = Mux(
+                loads & (quotient(lane, QUAD) == unit), Const(1, QUAD) << remainder(lane, QUAD), 0
+            )
             m.d.comb += [
-                operands.write_address.eq(writeback.word),
-                operands.write_enable.eq(writeback.word_enable),
-                operands.write_data.eq(writeback.word_data),
+                operands.write_enable[unit].eq(
+                    Mux(control.busy, writeback.word_enable[unit], loaded)
+                ),
+                operands.write_data[unit].eq(
+                    Mux(control.busy, writeback.word_data[unit], write.data.replicate(QUAD))
+                ),
             ]
-        with m.Else():
-            m.d.comb += [
-                operands.write_address.eq(write.address // machine.lanes),
-                operands.write_data.eq(Cat(write.data).replicate(machine.lanes)),
-            ]
-            with m.If(taken & (write.region == Region.OPERANDS)):
-                m.d.comb += operands.write_enable.eq(Const(1, machine.lanes) << lane)
-        assert len(operands.write_data) == WEIGHT_BITS * machine.lanes

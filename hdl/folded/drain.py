@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
-from gptloom.hdl.folded.layouts import INDEX_BITS, Job, accumulators
+from gptloom.hdl.folded.layouts import INDEX_BITS, Accumulator, Job
 
 
 class Drain(wiring.Component):
@@ -36,7 +36,7 @@ class Drain(wiring.Component):
         super().__init__(
             {
                 "load": In(1),
-                "sums": In(accumulators(machine.units)),
+                "sums": In(Accumulator).array(machine.units),
                 "job": In(Job),
                 "valid": Out(1),
                 "enable": Out(machine.writers),
@@ -44,7 +44,7 @@ class Drain(wiring.Component):
                 "last": Out(1),
                 "next_index": Out(INDEX_BITS),
                 "job_out": Out(Job),
-                "sums_out": Out(accumulators(machine.units)),
+                "sums_out": Out(Accumulator).array(machine.units),
                 "score_valid": Out(1),
                 "score_first": Out(1),
             }
@@ -66,8 +66,9 @@ class Drain(wiring.Component):
         scores = self.job_out.destination == Destination.SCORES
         for_scores = self.job.destination == Destination.SCORES
         with m.If(self.load):
+            for taken, sum_ in zip(self.sums_out, self.sums, strict=True):
+                m.d.sync += taken.eq(sum_)
             m.d.sync += [
-                self.sums_out.eq(self.sums),
                 self.job_out.eq(self.job),
                 self.index.eq(first_index),
                 active.eq(1),

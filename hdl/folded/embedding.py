@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import Machine
+from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.folded.layouts import INDEX_BITS, Quad
 from gptloom.model.arithmetic import WEIGHT_BITS
 
@@ -36,11 +37,11 @@ class _Table(wiring.Component):
             shape=unsigned(8 * writers), depth=self._depth, init=self._init
         )
         read, write = memory.read_port(), memory.write_port(granularity=8)
-        lane = self.write_address % writers
+        lane = remainder(self.write_address, writers)
         m.d.comb += [
             read.addr.eq(self.address),
             self.word.eq(read.data),
-            write.addr.eq(self.write_address // writers),
+            write.addr.eq(quotient(self.write_address, writers)),
             write.data.eq(self.write_data.replicate(writers)),
             write.en.eq(Mux(self.write_enable, Const(1, writers) << lane, 0)),
         ]

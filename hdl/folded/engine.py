@@ -7,9 +7,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.hdl.folded.layouts import Issue, Job, Quad, accumulators
+from gptloom.hdl.folded.layouts import UNIT_BITS, Accumulator, Issue, Job, Quad
 from gptloom.hdl.multipliers import Multiplier
-from gptloom.model.arithmetic import ACCUMULATOR_BITS, ACTIVATION_BITS, WEIGHT_BITS
+from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 
 
 class Engine(wiring.Component):
@@ -26,7 +26,7 @@ class Engine(wiring.Component):
         What every lane multiplies with.
     issue : In
         Present cycle's work.
-    word : In
+    words : In
         Operand memory's output, one cycle after the issue.
     quads : In
         Activation banks' outputs, one cycle after the issue.
@@ -42,10 +42,10 @@ class Engine(wiring.Component):
         super().__init__(
             {
                 "issue": In(Issue),
-                "word": In(WEIGHT_BITS * machine.lanes),
+                "words": In(UNIT_BITS).array(machine.units),
                 "quads": In(data.ArrayLayout(Quad, machine.heads)),
                 "done": Out(1),
-                "sums": Out(accumulators(machine.units)),
+                "sums": Out(Accumulator).array(machine.units),
                 "job": Out(Job),
             }
         )
@@ -62,21 +62,21 @@ class Engine(wiring.Component):
         read, adding, end = stages[1], stages[self.latency - 1], stages[self.latency]
         m.d.comb += [self.done.eq(end.valid & end.last), self.job.eq(end.job)]
 
-        word = Signal.like(self.word)
-        m.d.sync += word.eq(self.word)
         operands = self._operands(m, read)
 
         for unit in range(machine.units):
             quad = operands[unit % len(operands)]
+            word = Signal(UNIT_BITS, name=f"word_{unit}")
+            m.d.sync += word.eq(self.words[unit])
             products = []
             for lane in range(QUAD):
                 multiplier = self.multipliers[unit * QUAD + lane]()
                 m.submodules[f"multiplier_{unit}_{lane}"] = multiplier
-                weight = word.word_select(unit * QUAD + lane, WEIGHT_BITS)
+                weight = word.word_select(lane, WEIGHT_BITS)
                 m.d.comb += [multiplier.a.eq(quad[lane]), multiplier.b.eq(weight)]
                 products.append(multiplier.o)
             sum_ = Signal(signed(ACTIVATION_BITS + WEIGHT_BITS + 2), name=f"sum_{unit}")
-            total = Signal(signed(ACCUMULATOR_BITS), name=f"total_{unit}")
+            total = Signal(Accumulator, name=f"total_{unit}")
             m.d.sync += sum_.eq((products[0] + products[1]) + (products[2] + products[3]))
             with m.If(adding.valid):
                 m.d.sync += total.eq(Mux(adding.first, 0, total) + sum_)
@@ -84,7 +84,7 @@ class Engine(wiring.Component):
         return m
 
     def _operands(self, m: Module, read) -> list:
-        """Registered quads, one for every distinct head among the units."""
+        """Return registered quads, one for every distinct head among the units."""
         machine = self._machine
         shared = Signal(Quad)
         m.d.comb += shared.eq(self.quads[read.bank])

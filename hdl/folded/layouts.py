@@ -5,7 +5,13 @@ from amaranth.lib import data
 
 from gptloom.firmware.isa import WIDTHS
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.model.arithmetic import ACCUMULATOR_BITS, ACTIVATION_BITS, LOGIT_BITS, MANTISSA_BITS
+from gptloom.model.arithmetic import (
+    ACCUMULATOR_BITS,
+    ACTIVATION_BITS,
+    LOGIT_BITS,
+    MANTISSA_BITS,
+    WEIGHT_BITS,
+)
 
 Instruction = data.StructLayout({name: unsigned(width) for name, width in WIDTHS.items()})
 
@@ -13,6 +19,11 @@ INDEX_BITS = WIDTHS["rows"]
 ADDRESS_BITS = WIDTHS["base"]
 EXPONENT_BITS = 5
 OPERATION_BITS = 6
+UNIT_BITS = QUAD * WEIGHT_BITS
+"""One unit's share of an operand word."""
+
+Accumulator = signed(ACCUMULATOR_BITS)
+"""A dot product."""
 
 Scale = data.StructLayout(
     {"mantissa": unsigned(MANTISSA_BITS), "exponent": unsigned(EXPONENT_BITS)}
@@ -57,11 +68,6 @@ Issue = data.StructLayout(
     }
 )
 """One quad of one pass: `first` and `last` of its pass; where its operands are."""
-
-
-def accumulators(count: int) -> data.ArrayLayout:
-    """Return the layout of `count` dot products."""
-    return data.ArrayLayout(signed(ACCUMULATOR_BITS), count)
 
 
 def results(machine: Machine) -> data.StructLayout:

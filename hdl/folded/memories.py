@@ -8,54 +8,57 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.hdl.folded.layouts import ADDRESS_BITS, Quad
+from gptloom.hdl.folded.layouts import ADDRESS_BITS, UNIT_BITS, Quad
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 
 
 class OperandMemory(wiring.Component):
     """Weights, keys and values: one word holds a byte for every lane. Block RAM.
 
-    Lanes are grouped in units of four. A write sets any of the bytes of one word; all units or all
-    lanes of a unit may be given different data.
+    Each unit of four lanes has a memory of its own; all are read at one address.
 
     Attributes
     ----------
     init
-        First words at power-on; the others are 0.
+        First words at power-on, the first unit lowest; the others are 0.
     address : In
-        Word to read; `word` follows one cycle later.
-    write_address, write_enable, write_data : In
-        Word, one bit for each lane, and the lanes' bytes.
+        Word to read; `words` follow one cycle later.
+    words : Out
+        Four bytes for each unit.
+    write_address : In
+        Word to write.
+    write_enable, write_data : In
+        For each unit, one bit a lane and the lanes' bytes.
     """
 
     def __init__(self, machine: Machine, init: Sequence[int] = ()):
         self._machine = machine
         self.init = init
-        bits = WEIGHT_BITS * machine.lanes
         super().__init__(
             {
                 "address": In(ADDRESS_BITS),
-                "word": Out(bits),
+                "words": Out(UNIT_BITS).array(machine.units),
                 "write_address": In(ADDRESS_BITS),
-                "write_enable": In(machine.lanes),
-                "write_data": In(bits),
+                "write_enable": In(QUAD).array(machine.units),
+                "write_data": In(UNIT_BITS).array(machine.units),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(
-            shape=unsigned(len(self.word)), depth=self._machine.operand_words, init=self.init
-        )
-        read = memory.read_port()
-        write = memory.write_port(granularity=WEIGHT_BITS)
-        m.d.comb += [
-            read.addr.eq(self.address),
-            self.word.eq(read.data),
-            write.addr.eq(self.write_address),
-            write.en.eq(self.write_enable),
-            write.data.eq(self.write_data),
-        ]
+        for unit in range(self._machine.units):
+            init = [word >> (unit * UNIT_BITS) & ((1 << UNIT_BITS) - 1) for word in self.init]
+            memory = Memory(shape=unsigned(UNIT_BITS), depth=self._machine.operand_words, init=init)
+            m.submodules[f"unit_{unit}"] = memory
+            read = memory.read_port()
+            write = memory.write_port(granularity=WEIGHT_BITS)
+            m.d.comb += [
+                read.addr.eq(self.address),
+                self.words[unit].eq(read.data),
+                write.addr.eq(self.write_address),
+                write.en.eq(self.write_enable[unit]),
+                write.data.eq(self.write_data[unit]),
+            ]
         return m
 
 

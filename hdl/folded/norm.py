@@ -75,7 +75,7 @@ class Norm(wiring.Component):
         return m
 
     def _flags(self, m: Module, taken) -> list[Signal]:
-        """Valid, first and last of a beat, as long delayed as its sum of squares."""
+        """Return valid, first and last of a beat, as long delayed as its sum of squares."""
         flags = []
         for signal in (taken, self.result.index == 0, self.result.last):
             for _ in range(2):

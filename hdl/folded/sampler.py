@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
+from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.folded.layouts import INDEX_BITS, results
 from gptloom.hdl.random import XorShift32
 from gptloom.model.arithmetic import LOGIT_BITS
@@ -82,9 +83,9 @@ class Noise(wiring.Component):
         place, arrived = Signal.like(token), Signal()
         m.d.sync += [place.eq(token), arrived.eq(drawing)]
         m.d.comb += [
-            write.addr.eq(place // writers),
+            write.addr.eq(quotient(place, writers)),
             write.data.eq(drawn.data.as_unsigned().replicate(writers)),
-            write.en.eq(Mux(arrived, Const(1, writers) << (place % writers), 0)),
+            write.en.eq(Mux(arrived, Const(1, writers) << remainder(place, writers), 0)),
         ]
 
         at = Signal(range(memory.depth))
@@ -182,7 +183,7 @@ class Sampler(wiring.Component):
 
     @staticmethod
     def _larger(m: Module, one, other):
-        """The larger of two candidates; the one of the lower index where they are equal."""
+        """Return the larger of two candidates; the one of the lower index where they are equal."""
         replaces = other[0] > one[0]
         value, index = Signal.like(one[0], name="larger"), Signal.like(one[1], name="larger_index")
         m.d.comb += [

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.isa import WIDTHS, Kind
 from gptloom.firmware.machine import QUAD, Machine
+from gptloom.hdl.arithmetic import quotient
 from gptloom.hdl.folded.layouts import ADDRESS_BITS, Instruction, Issue
 
 
@@ -141,7 +142,7 @@ class Sequencer(wiring.Component):
         quads = Signal.like(slot)
         least = Signal.like(slot)
         m.d.comb += [
-            quads.eq(Mux(values, self.position // QUAD, new.quads - 1)),
+            quads.eq(Mux(values, quotient(self.position, QUAD), new.quads - 1)),
             least.eq(Mux(scores, machine.score_beats - 1, machine.beats - 1)),
         ]
         with m.If(load):
@@ -171,5 +172,5 @@ class Sequencer(wiring.Component):
     def _last_score_pass(self):
         machine = self._machine
         if machine.positions_per_word > 1:
-            return self.position // machine.positions_per_word
+            return quotient(self.position, machine.positions_per_word)
         return (self.position + 1) * machine.words_per_position - 1

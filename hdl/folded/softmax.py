@@ -5,8 +5,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.hdl.arithmetic import leading_one
-from gptloom.hdl.folded.layouts import Quad, Scale, accumulators
+from gptloom.hdl.arithmetic import leading_one, quotient, remainder
+from gptloom.hdl.folded.layouts import Accumulator, Quad, Scale
 from gptloom.hdl.folded.requantise import ScoreQuantise
 from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS, SCORE_FRACTION
 from gptloom.model.tables import (
@@ -54,7 +54,7 @@ class Softmax(wiring.Component):
                 "begin": In(1),
                 "valid": In(1),
                 "first": In(1),
-                "sums": In(accumulators(machine.score_heads)),
+                "sums": In(Accumulator).array(machine.score_heads),
                 "target": In(range(machine.activation_words)),
                 "position": In(range(machine.context)),
                 "reading": Out(1),
@@ -81,11 +81,14 @@ class Softmax(wiring.Component):
         scored, start = self._score(m, maxima, target)
         numerators, position, written, last = self._exponentiate(m, maxima, target, start)
 
-        lane = Mux(written, position % QUAD, scored["position"] % QUAD)
-        place = Mux(written, position, scored["position"])
+        place, lane = Signal.like(self.position), Signal(range(QUAD))
+        m.d.comb += [
+            place.eq(Mux(written, position, scored["position"])),
+            lane.eq(remainder(place, QUAD)),
+        ]
         head_enable = Mux(written, (1 << heads) - 1, scored["heads"])
         m.d.comb += [
-            self.row.eq(target + place // QUAD),
+            self.row.eq(target + quotient(place, QUAD)),
             self.tap_valid.eq(written | scored["heads"].any()),
             self.tap_numerators.eq(written),
             self.tap_position.eq(place),
@@ -123,14 +126,14 @@ class Softmax(wiring.Component):
         with m.If(self.valid):
             m.d.sync += [at.eq(slot), target.eq(self.target)]
 
-        position = at // machine.heads
+        position, head_at = quotient(at, machine.heads), remainder(at, machine.heads)
         present = Signal()
         m.d.comb += present.eq(valid & (position <= self.position))
         enable = Signal(machine.heads)
         scores = []
         for head in range(machine.heads):
             first = head - head % together
-            mine = present & (at % machine.heads == first)
+            mine = present & (head_at == first)
             m.d.comb += enable[head].eq(mine)
             if head < together:
                 m.submodules[f"score_{head}"] = quantise = ScoreQuantise()
@@ -142,7 +145,7 @@ class Softmax(wiring.Component):
                 m.d.sync += maxima[head].eq(scores[head])
         start = Signal()
         m.d.comb += start.eq(
-            present & (position == self.position) & (at % machine.heads == machine.heads - together)
+            present & (position == self.position) & (head_at == machine.heads - together)
         )
         return {"position": position, "heads": enable, "scores": scores}, start
 
@@ -158,7 +161,7 @@ class Softmax(wiring.Component):
             m.d.sync += count.eq(count + 1)
             with m.If(count == final):
                 m.d.sync += self.reading.eq(0)
-        m.d.comb += self.read_row.eq(target + count // QUAD)
+        m.d.comb += self.read_row.eq(target + quotient(count, QUAD))
 
         stages = [(self.reading, count, count == final)]
         for number in range(1, 6):
@@ -178,7 +181,7 @@ class Softmax(wiring.Component):
             octaves = Signal(ACTIVATION_BITS - SCORE_FRACTION, name=f"octaves_{head}")
             numerator = Signal(MANTISSA_BITS, name=f"numerator_{head}")
             m.d.sync += [
-                score.eq(self.quads[head][stages[1][1] % QUAD]),
+                score.eq(self.quads[head][remainder(stages[1][1], QUAD)]),
                 distance.eq(maxima[head] - score),
                 mantissa.eq(Array(EXP2_TABLE.tolist())[distance[:SCORE_FRACTION]]),
                 octaves.eq(distance[SCORE_FRACTION:]),

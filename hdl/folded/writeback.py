@@ -7,16 +7,17 @@ from amaranth.lib.wiring import In, Out
 from gptloom.firmware.isa import Destination, Kind
 from gptloom.firmware.isa import Scale as ScaleOf
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.hdl.arithmetic import narrowed, saturated
+from gptloom.hdl.arithmetic import narrowed, quotient, remainder, saturated
 from gptloom.hdl.folded.layouts import (
     ADDRESS_BITS,
     INDEX_BITS,
     OPERATION_BITS,
+    UNIT_BITS,
+    Accumulator,
     Job,
     Quad,
     Scale,
     Temperature,
-    accumulators,
     results,
 )
 from gptloom.hdl.folded.requantise import Requantise
@@ -80,7 +81,7 @@ class Writeback(wiring.Component):
                 "last": In(1),
                 "index": In(INDEX_BITS),
                 "job": In(Job),
-                "sums": In(accumulators(machine.writers)),
+                "sums": In(Accumulator).array(machine.writers),
                 "stream": In(values),
                 "norm": In(Scale),
                 "reciprocals": In(data.ArrayLayout(Scale, machine.heads)),
@@ -95,8 +96,8 @@ class Writeback(wiring.Component):
                 "row_enable": Out(elements),
                 "row_data": Out(elements * ACTIVATION_BITS),
                 "word": Out(ADDRESS_BITS),
-                "word_enable": Out(machine.lanes),
-                "word_data": Out(WEIGHT_BITS * machine.lanes),
+                "word_enable": Out(QUAD).array(machine.units),
+                "word_data": Out(UNIT_BITS).array(machine.units),
             }
         )
 
@@ -168,7 +169,7 @@ class Writeback(wiring.Component):
         for i in range(machine.writers):
             scale = Signal(Scale, name=f"scale_{i}")
             head = Signal(range(max(2, machine.heads)), name=f"head_{i}")
-            m.d.comb += head.eq((self.index + i) % machine.heads)
+            m.d.comb += head.eq(remainder(self.index + i, machine.heads))
             with m.Switch(self.job.scale):
                 with m.Case(ScaleOf.NORM):
                     m.d.comb += scale.eq(self.norm)
@@ -192,11 +193,13 @@ class Writeback(wiring.Component):
         following = Signal(ADDRESS_BITS)
         is_value = beat.destination == Destination.VALUE
         is_cache = is_value | (beat.destination == Destination.KEY)
-        new_group = Mux(is_value, beat.index % machine.units == 0, beat.index % heads_quads == 0)
+        place = Mux(
+            is_value, remainder(beat.index, machine.units), remainder(beat.index, heads_quads)
+        )
         step = Mux(is_cache, beat.stride, 1)
         with m.If(beat.index == 0):
             m.d.comb += following.eq(beat.target)
-        with m.Elif(new_group):
+        with m.Elif(place == 0):
             m.d.comb += following.eq(group + step)
         with m.Else():
             m.d.comb += following.eq(group)
@@ -208,12 +211,12 @@ class Writeback(wiring.Component):
         """Activation memory: element j is in bank j // 4 % heads, whatever the word."""
         machine, result = self._machine, self.result
         embedded = result.operation.all()
-        row = result.index // (QUAD * machine.heads)
+        row = quotient(result.index, QUAD * machine.heads)
         m.d.comb += self.row.eq(Mux(embedded, row, address))
         wanted = (result.destination == Destination.ACTIVATION) | (
             result.destination == Destination.STREAM
         )
-        place = result.index[:INDEX_BITS] % (QUAD * machine.heads)
+        place = remainder(result.index, QUAD * machine.heads)
         values = Cat(narrowed(v, ACTIVATION_BITS) for v in result["values"])
         copies = machine.heads * QUAD // machine.writers
         m.d.comb += [
@@ -227,30 +230,29 @@ class Writeback(wiring.Component):
         units, heads, writers = machine.units, machine.heads, machine.writers
         is_key = result.destination == Destination.KEY
         is_value = result.destination == Destination.VALUE
-        head = result.index // QUAD % heads
+        head = remainder(quotient(result.index, QUAD), heads)
         slot = Signal(unsigned(len(self.position) + len(head)))
-        m.d.comb += slot.eq(self.position * heads + head)
+        m.d.comb += slot.eq(Cat(head, self.position) if heads > 1 else self.position)
         with m.If(is_key):
-            m.d.comb += self.word.eq(address + slot // units)
+            m.d.comb += self.word.eq(address + quotient(slot, units))
         with m.Else():
-            m.d.comb += self.word.eq(address + self.position // QUAD)
+            m.d.comb += self.word.eq(address + quotient(self.position, QUAD))
 
+        key_unit, key_lane = remainder(slot, units), remainder(result.index, QUAD)
+        value_unit, value_lane = remainder(result.index, units), remainder(self.position, QUAD)
         bytes_ = Array(narrowed(v, WEIGHT_BITS) for v in result["values"])
         for unit in range(units):
             for lane in range(QUAD):
-                i = unit * QUAD + lane
                 # A key fills the lanes of one unit, a value one lane of consecutive units.
                 key_writer, value_writer = lane % writers, unit % writers
-                key_here = (slot % units == unit) & (result.index % QUAD == lane - key_writer)
-                value_here = (self.position % QUAD == lane) & (
-                    result.index % units == unit - value_writer
-                )
+                key_here = (key_unit == unit) & (key_lane == lane - key_writer)
+                value_here = (value_lane == lane) & (value_unit == unit - value_writer)
                 m.d.comb += [
-                    self.word_enable[i].eq(
+                    self.word_enable[unit][lane].eq(
                         (is_key & key_here & result.enable.bit_select(key_writer, 1))
                         | (is_value & value_here & result.enable.bit_select(value_writer, 1))
                     ),
-                    self.word_data.word_select(i, WEIGHT_BITS).eq(
-                        Mux(is_key, bytes_[key_writer], bytes_[value_writer])
-                    ),
+                    self.word_data[unit]
+                    .word_select(lane, WEIGHT_BITS)
+                    .eq(Mux(is_key, bytes_[key_writer], bytes_[value_writer])),
                 ]

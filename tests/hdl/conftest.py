@@ -41,13 +41,31 @@ class Bench:
 
     def set(self, **values):
         for name, value in values.items():
+            if name not in self._members:
+                self._set_array(name, value)
+                continue
             assert self._members[name].flow == In, f"{name} is an output"
             shape = self._members[name].shape
             if isinstance(shape, ShapeCastable):
                 value = Const.cast(shape.const(value)).value
             self._engine.poke(name, int(value) & ((1 << Shape.cast(shape).width) - 1))
 
+    def _set_array(self, name, value):
+        """Set an array of ports from a list, or from a number with the first port lowest."""
+        width = Shape.cast(self._members[f"{name}__0"].shape).width
+        ports = self._array(name)
+        if isinstance(value, int):
+            value = [value >> i * width for i in range(len(ports))]
+        self.set(**dict(zip(ports, value, strict=True)))
+
+    def _array(self, name):
+        return [
+            f"{name}__{i}" for i in range(sum(n.startswith(f"{name}__") for n in self._members))
+        ]
+
     def get(self, name):
+        if name not in self._members:
+            return [self.get(port) for port in self._array(name)]
         return self._readers[name](self._engine.peek(name))
 
     def step(self, cycles=1):

@@ -83,7 +83,7 @@ def test_dot_products(bench, lanes, heads):
     following = idle
     for cycle, (issue, a, b) in enumerate([*inputs, *[idle] * Engine.latency]):
         # Memories answer one cycle after the issue.
-        block.set(issue=issue, quads=following[1].tolist(), word=packed(following[2]))
+        block.set(issue=issue, quads=following[1].tolist(), words=packed(following[2]))
         following = (issue, a, b)
         if block.get("done"):
             sums = [int(total) for total in block.get("sums")]

@@ -57,13 +57,13 @@ NAMES = ("address", "write_enable", "write_address")
 
 
 def test_operand_memory(bench, machine):
-    def signed_bytes(word):
-        found = word.to_bytes(machine.lanes, "little")
+    def signed_bytes(words):
+        found = b"".join(word.to_bytes(QUAD, "little") for word in words)
         return np.frombuffer(found, np.int8).tolist()
 
     memory = np.zeros((64, machine.lanes), np.int64)
     block = bench(OperandMemory(machine))
-    exercise(block, memory, signed_bytes, 8, unsigned, (*NAMES, "word"))
+    exercise(block, memory, signed_bytes, 8, unsigned, (*NAMES, "words"))
 
 
 def test_activation_memory(bench, machine):

@@ -88,23 +88,30 @@ class Writing:
         return memories
 
     def see(self, memories, due):
-        get, m = self.block.get, self.machine
+        get = self.block.get
         result = get("result")
         assert result.enable == (due["enable"] if due else 0)
         if due:
             assert (result.index, result.last) == (due["index"], due["last"])
             on = range(bin(due["enable"]).count("1"))
             memories.results += [result["values"][i] for i in on]
-        self.see_port(memories.rows, "row", m.heads * QUAD, ACTIVATION_BITS)
-        self.see_port(memories.words, "word", m.lanes, WEIGHT_BITS)
+        self.see_rows(memories.rows)
+        units = zip(get("word_enable"), get("word_data"), strict=True)
+        for unit, (enable, elements) in enumerate(units):
+            address = get("word")
+            self.see_port(memories.words, address, enable, elements, unit * QUAD, QUAD, WEIGHT_BITS)
 
-    def see_port(self, memory, name, elements, bits):
-        enable, data = self.block.get(f"{name}_enable"), self.block.get(f"{name}_data")
-        address = self.block.get(name)
-        for i in range(elements):
-            if enable >> i & 1:
+    def see_rows(self, memory):
+        get, elements = self.block.get, self.machine.heads * QUAD
+        enable, data = get("row_enable"), get("row_data")
+        self.see_port(memory, get("row"), enable, data, 0, elements, ACTIVATION_BITS)
+
+    def see_port(self, memory, address, enable, data, first, elements, bits):
+        for at in range(elements):
+            i = first + at
+            if enable >> at & 1:
                 assert (address, i) not in memory, "written twice"
-                value = data >> i * bits & ((1 << bits) - 1)
+                value = data >> at * bits & ((1 << bits) - 1)
                 memory[address, i] = value - (value >> (bits - 1) << bits)
 
     def random_sums(self, rows):
@@ -281,7 +288,7 @@ def test_embeddings_are_written_like_a_stream(writing):
         assert (result.index, result.last) == (index, index + m.writers == width)
         assert (result.destination, result.operation) == (Destination.STREAM, EMBEDDING)
         seen += [result["values"][i] for i in range(m.writers)]
-        writing.see_port(memories.rows, "row", m.heads * QUAD, ACTIVATION_BITS)
+        writing.see_rows(memories.rows)
     writing.block.set(embedding_valid=0)
     writing.block.step()
     assert seen == values.tolist()
