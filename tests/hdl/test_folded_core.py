@@ -22,7 +22,12 @@ from gptloom.sim.session import CoreSession
 
 TWO_HEADS = ModelConfig(width=16, heads=2, hidden=32, context=8, vocabulary=11)
 ONE_HEAD = ModelConfig(width=12, heads=1, hidden=20, context=12, vocabulary=6)
-ALL = (ModelConfig.MICROGPT, ModelConfig.GATEGPT, ModelConfig.TWO_LAYER)
+
+# Models that share hardware. A compiled simulation costs half a minute and more, so that these are
+# machines that other tests build as well.
+NAMES = (ModelConfig.MICROGPT,)
+WIDE = (ModelConfig.MICROGPT, ModelConfig.GATEGPT)
+DEEP = (ModelConfig.MICROGPT, ModelConfig.TWO_LAYER)
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +61,14 @@ class Hardware:
 
 @pytest.fixture(scope="module")
 def hardware():
-    """Cores by lanes and shapes; each is built once."""
+    """Cores by lanes and the models they hold; each is built once."""
     built = {}
 
     def get(lanes, *configs):
-        if (lanes, configs) not in built:
-            built[lanes, configs] = Hardware(Machine.for_models(lanes, *configs))
-        return built[lanes, configs]
+        machine = Machine.for_models(lanes, *configs)
+        if machine not in built:
+            built[machine] = Hardware(machine)
+        return built[machine]
 
     yield get
     for one in built.values():
@@ -96,14 +102,12 @@ def test_every_shipped_checkpoint_is_here():
 @pytest.mark.parametrize(
     ("name", "lanes", "configs", "count"),
     [
-        ("names", 8, ALL[:1], 30),
-        ("names", 16, ALL[:1], 200),
-        ("names", 32, ALL[:1], 30),
-        ("names", 64, ALL, 30),
-        ("names-24", 16, ALL, 30),
-        ("names-24", 64, ALL, 30),
-        ("names-2l", 16, ALL, 30),
-        ("names-2l", 64, ALL, 30),
+        ("names", 8, NAMES, 30),
+        ("names", 16, NAMES, 200),
+        ("names", 32, NAMES, 30),
+        ("names", 64, DEEP, 30),
+        ("names-24", 16, WIDE, 30),
+        ("names-2l", 64, DEEP, 30),
     ],
 )
 def test_names_are_the_golden_models(hardware, shipped, name, lanes, configs, count):
@@ -112,10 +116,13 @@ def test_names_are_the_golden_models(hardware, shipped, name, lanes, configs, co
     check(session, model, count, lanes, 1.0)
 
 
-@pytest.mark.parametrize("name", ["names", "names-24", "names-2l"])
+@pytest.mark.parametrize(
+    ("name", "lanes", "configs"),
+    [("names", 16, NAMES), ("names-24", 16, WIDE), ("names-2l", 64, DEEP)],
+)
 @pytest.mark.parametrize("temperature", [0, 0.1, 0.35, 2.0])
-def test_greedy_and_the_range_of_temperatures(hardware, shipped, name, temperature):
-    session = hardware(16, *ALL).session(shipped[name], 3, temperature)
+def test_greedy_and_the_range_of_temperatures(hardware, shipped, name, lanes, configs, temperature):
+    session = hardware(lanes, *configs).session(shipped[name], 3, temperature)
     check(session, shipped[name], 4, 3, temperature)
 
 
@@ -123,14 +130,14 @@ def test_greedy_and_the_range_of_temperatures(hardware, shipped, name, temperatu
 def test_prompts(hardware, shipped, length):
     model = shipped["names-2l"]
     prompt = model.tokenizer.encode("maximilianannab"[:length])
-    session = hardware(64, *ALL).session(model, 8, 1.0)
+    session = hardware(64, *DEEP).session(model, 8, 1.0)
     check(session, model, 4, 8, 1.0, prompt)
 
 
 def test_documents_with_and_without_a_prompt_in_turn(hardware, shipped):
     # A long document first: nothing of its keys, values and scores may show in the short ones.
     model = shipped["names"]
-    session = hardware(16, *ALL[:1]).session(model, 6, 0.5)
+    session = hardware(16, *NAMES).session(model, 6, 0.5)
     golden = GoldenModel(model)
     for seed, text in enumerate(("annamarialuisah", "", "jo", "", "elisabethannama", "z"), 1):
         prompt = model.tokenizer.encode(text)
@@ -140,24 +147,29 @@ def test_documents_with_and_without_a_prompt_in_turn(hardware, shipped):
         )
 
 
-def test_another_checkpoint_in_the_same_hardware_and_the_first_one_again(hardware, shipped):
-    core = hardware(16, *ALL)
+@pytest.mark.parametrize(
+    ("other", "lanes", "configs"), [("names-24", 16, WIDE), ("names-2l", 64, DEEP)]
+)
+def test_another_checkpoint_in_the_same_hardware_and_the_first_one_again(
+    hardware, shipped, other, lanes, configs
+):
+    core = hardware(lanes, *configs)
     session = core.session(shipped["names"], 1, 1.0)
-    for name in ("names", "names-24", "names-2l", "names"):
+    for name in ("names", other, "names"):
         core.load(session, shipped[name], 4, 0.8)
         check(session, shipped[name], 5, 4, 0.8)
 
 
 def test_a_seed_of_zero_is_taken_as_one(hardware, shipped):
     model = shipped["names"]
-    session = hardware(16, *ALL[:1]).session(model, 0, 1.0)
+    session = hardware(16, *NAMES).session(model, 0, 1.0)
     check(session, model, 3, 1, 1.0)
 
 
 @pytest.mark.parametrize("free", [0.5, 0.02, 0.002])
 def test_back_pressure_changes_nothing_but_the_time(hardware, shipped, free):
     model = shipped["names"]
-    core = hardware(16, *ALL[:1])
+    core = hardware(16, *NAMES)
     core.session(model, 11, 1.0)
     engine, draw = core.engine, random.Random(3)
     expected = documents(GoldenModel(model).generate(11, 1.0), 3)
@@ -223,12 +235,12 @@ def check_values(core, model, seed, temperature, count, prompt=()):
 
 
 RANDOM = [
-    (16, ALL, ModelConfig.MICROGPT),
-    (16, ALL, ModelConfig.GATEGPT),
-    (64, ALL, ModelConfig.GATEGPT),
-    (64, ALL, ModelConfig.TWO_LAYER),
-    (8, ALL[:1], ModelConfig.MICROGPT),
-    (32, ALL[:1], replace(ModelConfig.MICROGPT, context=8, hidden=36, vocabulary=9)),
+    (16, WIDE, ModelConfig.MICROGPT),
+    (16, WIDE, ModelConfig.GATEGPT),
+    (64, DEEP, ModelConfig.MICROGPT),
+    (64, DEEP, ModelConfig.TWO_LAYER),
+    (8, NAMES, ModelConfig.MICROGPT),
+    (32, NAMES, replace(ModelConfig.MICROGPT, context=8, hidden=36, vocabulary=9)),
     (16, (TWO_HEADS,), TWO_HEADS),
     (16, (ONE_HEAD,), ONE_HEAD),
 ]
@@ -269,7 +281,7 @@ def test_random_models_generate_the_golden_models_tokens(hardware, random_model,
     [(1, "wq", "q"), (0, "wk", "k"), (1, "wo", "out"), (1, "fc2", "mlp"), (0, "lm_head", "logits")],
 )
 def test_a_wrong_weight_is_found_where_it_is(hardware, random_model, layer, matrix, site):
-    core, model = hardware(64, *ALL), random_model(ModelConfig.TWO_LAYER, 2)
+    core, model = hardware(64, *DEEP), random_model(ModelConfig.TWO_LAYER, 2)
     image = build_image(model, core.machine)
     weights = bytearray(image.regions[Region.OPERANDS])
     # The first weight of unit 1: it belongs to the second output in drain order.
