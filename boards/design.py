@@ -132,7 +132,8 @@ def elaborate(
     """
     pll = board.pll(mhz)
     core = FoldedCore(machine, multipliers(board, machine), build_image(model, machine))
-    scales = [model.logit_scale(temperature) for temperature in TEMPERATURES]
+    temperatures = TEMPERATURES if board.button else TEMPERATURES[:1]
+    scales = [model.logit_scale(temperature) for temperature in temperatures]
     top = Top(core, model.tokenizer, model.config.context, scales, clock_hz=pll.hz, baud=baud)
     plan = board.make_platform().prepare(BoardTop(board, pll, top), NAME)
     return Sources(plan.files[f"{NAME}.il"], plan.files[f"{NAME}.{board.family.constraints}"], pll)

@@ -45,7 +45,9 @@ class PllDomain(Elaboratable):
         """Request the oscillator and make the domain."""
         m = Module()
         m.domains.sync = ClockDomain()
-        clock, locked = Signal(name="pll_clock"), Signal(name="pll_locked")
+        # The constraint is for the net of this name, which synthesis would otherwise join.
+        clock = Signal(name="pll_clock", attrs={"keep": 1})
+        locked = Signal(name="pll_locked")
         pin = platform.request(self._oscillator, dir="-")
         if isinstance(self._pll, Ecp5Pll):
             self._ecp5(m, pin, clock, locked)

@@ -35,8 +35,9 @@ class Family:
         the files.
     attributes
         Of an ordinary 3.3 V pin.
-    logic, flip_flops, multipliers, memories
-        Names of what the report counts, as nextpnr has them.
+    logic, multipliers, memories
+        Names of what the report counts, as nextpnr has them. An iCE40's logic cell is a lookup
+        table with a flip-flop.
     memory_cells, multiplier_cells, flip_flop_cells
         Beginnings of the netlist's cell types.
     multipliers_of
@@ -55,7 +56,6 @@ class Family:
     pack: tuple[str, ...]
     attributes: Mapping[str, str]
     logic: str
-    flip_flops: str
     multipliers: str
     memories: str
     memory_cells: tuple[str, ...]
@@ -94,7 +94,6 @@ FAMILIES = {
         pack=("icepack", "{placed}", "{bitstream}"),
         attributes={"IO_STANDARD": "SB_LVCMOS"},
         logic="ICESTORM_LC",
-        flip_flops="",
         multipliers="ICESTORM_DSP",
         memories="ICESTORM_RAM",
         memory_cells=("SB_RAM40_4K", "SB_SPRAM256KA"),
@@ -124,7 +123,6 @@ FAMILIES = {
         pack=("ecppack", "--compress", "--input", "{placed}", "--bit", "{bitstream}"),
         attributes={"IO_TYPE": "LVCMOS33"},
         logic="TRELLIS_COMB",
-        flip_flops="TRELLIS_FF",
         multipliers="MULT18X18D",
         memories="DP16KD",
         memory_cells=("DP16KD", "PDPW16KD"),

@@ -14,7 +14,9 @@ SECOND_TIER = (
         button=Pin("button"),
         leds=(Pin("rgb_led", part="g"),),
         display=Header("io", 0, rs="11", e="12", d="5 6 9 10"),
-        extra=(Wires("serial", outputs=(("tx", "1"),), inputs=(("rx", "0"),), connector=("io", 0)),),
+        extra=(
+            Wires("serial", outputs=(("tx", "1"),), inputs=(("rx", "0"),), connector=("io", 0)),
+        ),
         tier=2,
         note="the serial line is on the header's pins 1 (TX) and 0 (RX)",
     ),

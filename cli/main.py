@@ -16,6 +16,7 @@ from gptloom.model.errors import UserError
 #: (amaranth, torch, matplotlib) inside its function.
 SUBCOMMANDS = (
     "gptloom.cli.budget:budget",
+    "gptloom.cli.build:build",
     "gptloom.cli.generate:generate",
     "gptloom.cli.image:image",
     "gptloom.cli.quantise:quantize",

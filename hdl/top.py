@@ -150,7 +150,8 @@ class Top(wiring.Component):
     context
         Positions of the image.
     scales
-        Of the logits, for the temperatures that the button steps through.
+        Of the logits, for the temperatures that the button steps through; a single one where
+        there is no button.
     clock_hz
         Frequency of the domain ``sync``, as the PLL makes it.
     baud
@@ -188,7 +189,7 @@ class Top(wiring.Component):
         self._bos = tokenizer.bos
         self._names = Names(tokenizer, context)
         self._transmitter = Transmitter(baud_divider(clock_hz, baud))
-        self._debounce = Button(round(clock_hz * BOUNCE_SECONDS))
+        self._bounce = round(clock_hz * BOUNCE_SECONDS)
         super().__init__(
             {"tx": Out(1, init=1), "button": In(1), "busy": Out(1), "activity": Out(1)}
         )
@@ -198,13 +199,15 @@ class Top(wiring.Component):
         m.submodules.core = core = self.core
         m.submodules.names = names = self._names
         m.submodules.transmitter = transmitter = self._transmitter
-        m.submodules.debounce = debounce = self._debounce
         wiring.connect(m, core.o, names.i)
         wiring.connect(m, names.o, transmitter.i)
 
         step = Signal(range(len(self._scales)))
-        with m.If(debounce.pressed):
-            m.d.sync += step.eq(Mux(step == len(self._scales) - 1, 0, step + 1))
+        if len(self._scales) > 1:
+            m.submodules.debounce = debounce = Button(self._bounce)
+            m.d.comb += debounce.i.eq(self.button)
+            with m.If(debounce.pressed):
+                m.d.sync += step.eq(Mux(step == len(self._scales) - 1, 0, step + 1))
         temperatures = Array(
             Const(
                 Temperature.const(
@@ -219,7 +222,6 @@ class Top(wiring.Component):
             core.i.p.token.eq(self._bos),
             core.i.p.last.eq(1),
             core.temperature.eq(temperatures[step]),
-            debounce.i.eq(self.button),
             self.tx.eq(transmitter.tx),
             self.busy.eq(core.busy),
             self.activity.eq(core.counters.tokens[ACTIVITY_BIT]),

@@ -1,0 +1,238 @@
+"""From a design to a bitstream: synthesis once, placement for several seeds, packing the best."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptloom.boards import checks
+from gptloom.boards.board import Board
+from gptloom.boards.design import NAME, Sources
+from gptloom.boards.report import Timing, parse_timing
+from gptloom.boards.tools import ToolError, Tools
+from gptloom.model.errors import UserError
+
+Stage = Callable[[str], "contextmanager"]
+"""Shows that a stage of this name runs, for as long as its context is open."""
+
+
+class TimingError(Exception):
+    """The placed design does not reach its clock."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build in its folder.
+
+    Attributes
+    ----------
+    board
+        What it is for.
+    folder
+        ``build/<board>-<core>-<lanes>``; everything is written there.
+    tools
+        What runs.
+    stage
+        Shows progress.
+    """
+
+    board: Board
+    folder: Path
+    tools: Tools
+    stage: Stage
+
+    @property
+    def bitstream(self) -> Path:
+        """The file that `flash` takes; it is there only when timing is met."""
+        return self.folder / f"{self.folder.name}.{self.board.family.bitstream}"
+
+    @property
+    def placed(self) -> Path:
+        """The placed design that the bitstream was packed from."""
+        return self.folder / f"{self.folder.name}.{self.board.family.placed}"
+
+    def required_tools(self) -> tuple[str, ...]:
+        """Return the names of the tools in order of use."""
+        family = self.board.family
+        return ("yosys", family.place, family.pack[0])
+
+    def begin(self) -> None:
+        """Make the folder and remove what an earlier build left in it.
+
+        From here on the folder's contents belong together: no bitstream of an earlier design.
+        """
+        for name in self.required_tools():
+            self.tools.find(name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for file in (self.bitstream, self.placed, *self.folder.glob("seed*"), *self._reports()):
+            file.unlink(missing_ok=True)
+
+    def _reports(self) -> Iterable[Path]:
+        return (self.folder / "report.json", self.folder / "report.md")
+
+    def synthesise(self, sources: Sources, lanes_in_cells: int) -> int:
+        """Run yosys, check what it made (see :mod:`.checks`) and return its flip-flops.
+
+        Raises
+        ------
+        UserError
+            If yosys fails or lost a part of the design.
+        """
+        family = self.board.family
+        options = family.synthesis_options.get(self.board.device, "")
+        script = checks.SCRIPT.format(name=NAME) + (
+            f"read_rtlil {NAME}.il\n"
+            f"{family.synthesis} {options} -top {NAME}\n"
+            f"write_json {NAME}.json\n"
+        )
+        (self.folder / f"{NAME}.il").write_text(sources.rtlil)
+        (self.folder / f"{NAME}.{family.constraints}").write_text(sources.constraints)
+        (self.folder / f"{NAME}.ys").write_text(script)
+        with self.stage("synthesis"):
+            self.tools.run("yosys", ["-q", "-l", "synthesis.log", f"{NAME}.ys"], self.folder)
+        netlists = (
+            json.loads((self.folder / f"{NAME}{kind}.json").read_text())["modules"][NAME]
+            for kind in (".before", ".kept", "")
+        )
+        before, kept, mapped = netlists
+        checks.check_netlist(before, kept, mapped, family, lanes_in_cells)
+        return sum(
+            cell["type"].startswith(family.flip_flop_cells) for cell in mapped["cells"].values()
+        )
+
+    def place(self, seeds: Iterable[int], constraint_mhz: float) -> list[Timing]:
+        """Place and route once for every seed, as many at a time as there are processors.
+
+        Raises
+        ------
+        UserError
+            If the design does not fit, or nextpnr fails for every seed.
+        """
+        seeds = list(seeds)
+        workers = min(len(seeds), _processors())
+        timings, errors = [], []
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                for attempt in [pool.submit(self._place, seed, constraint_mhz) for seed in seeds]:
+                    try:
+                        timings.append(attempt.result())
+                    except ToolError as error:
+                        errors.append(error)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self.tools.stop()
+                raise
+        if not timings:
+            raise UserError(self._explain(errors[0]))
+        return timings
+
+    def _place(self, seed: int, constraint_mhz: float) -> Timing:
+        board, family = self.board, self.board.family
+        platform = board.make_platform()
+        arguments = [
+            family.devices[platform.device],
+            "--package", family.packages[platform.package],
+            *(["--speed", platform.speed] if family.name == "ecp5" else []),
+            "--json", f"{NAME}.json",
+            f"--{family.constraints}", f"{NAME}.{family.constraints}",
+            f"--{_PLACED_OPTION[family.name]}", f"seed{seed}.{family.placed}",
+            "--report", f"seed{seed}.json",
+            "--log", f"seed{seed}.log",
+            "--seed", str(seed),
+            # What is not met is judged here, with the report at hand.
+            "--timing-allow-fail",
+            "--quiet",
+        ]  # fmt: skip
+        with self.stage(f"place and route, seed {seed}"):
+            self.tools.run(family.place, arguments, self.folder)
+        timing = parse_timing(json.loads((self.folder / f"seed{seed}.json").read_text()), seed)
+        if abs(timing.constraint_mhz / constraint_mhz - 1) > 1e-3:
+            raise RuntimeError(
+                f"nextpnr timed {timing.constraint_mhz} MHz instead of {constraint_mhz} MHz"
+            )
+        return timing
+
+    def _explain(self, error: ToolError) -> str:
+        """Say what does not fit, where that is why nextpnr failed."""
+        logs = "".join(log.read_text() for log in self.folder.glob("seed*.log"))
+        over = {
+            kind: (int(used), int(available))
+            for kind, used, available in re.findall(r"(\w+):\s+(\d+)/\s*(\d+)\s+\d+%", logs)
+            if int(used) > int(available)
+        }
+        if not over:
+            return str(error)
+        needs = ", ".join(f"{used:,} {kind} of {have:,}" for kind, (used, have) in over.items())
+        return (
+            f"the design does not fit the {self.board.device} of {self.board.name}, it needs "
+            f"{needs}: choose fewer lanes or a larger board"
+        )
+
+    def pack(self, timing: Timing) -> Path:
+        """Make the bitstream, whole or not at all.
+
+        Raises
+        ------
+        UserError
+            If packing fails.
+        """
+        family = self.board.family
+        seed_file = f"seed{timing.seed}.{family.placed}"
+        # Of no ending that a bitstream has, so that it is never taken for one.
+        unfinished = f"seed{timing.seed}.packed"
+        name, *template = family.pack
+        arguments = [part.format(placed=seed_file, bitstream=unfinished) for part in template]
+        with self.stage("packing"):
+            self.tools.run(name, arguments, self.folder)
+        os.replace(self.folder / seed_file, self.placed)
+        os.replace(self.folder / unfinished, self.bitstream)
+        return self.bitstream
+
+    def discard(self) -> None:
+        """Remove placed designs that are not the bitstream's."""
+        for file in self.folder.glob(f"seed*.{self.board.family.placed}"):
+            file.unlink()
+
+
+_PLACED_OPTION = {"ice40": "asc", "ecp5": "textcfg"}
+
+
+def check_timing(timing: Timing, lanes: int) -> None:
+    """Refuse a design that does not reach its clock.
+
+    Raises
+    ------
+    TimingError
+        With the slowest path and what to try.
+    """
+    if timing.met:
+        return
+    slower = int(timing.fmax_mhz)
+    fewer = f", --lanes {lanes // 2}" if lanes > 8 else ""
+    raise TimingError(
+        f"timing is not met, {timing.fmax_mhz:.1f} MHz instead of {timing.constraint_mhz:.1f}: "
+        f"the slowest path is {timing.path}; try more --seeds, --clock {slower}{fewer}"
+    )
+
+
+def best_of(timings: Iterable[Timing]) -> Timing:
+    """Return the fastest; of equals the one of the lowest seed."""
+    return max(timings, key=lambda timing: (timing.fmax_mhz, -timing.seed))
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def silent(name: str) -> Iterator[None]:
+    """Show nothing of a stage."""
+    yield

@@ -1,0 +1,128 @@
+"""What a netlist must keep of the design: memories, multipliers and registers.
+
+Synthesis says nothing when a memory does not fit block RAM or a register never changes, so netlists
+(yosys ``write_json``, top module, flattened) are compared: the design as it is (`before`), with
+constants found while no register may disappear (`kept`), and mapped to cells (`mapped`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gptloom.boards.families import Family
+from gptloom.model.errors import UserError
+
+Netlist = Mapping[str, Any]
+
+SCRIPT = """\
+read_rtlil {name}.il
+hierarchy -top {name}
+proc
+flatten
+opt_clean
+write_json {name}.before.json
+setattr -set keep 1 t:$*dff* %co1:+[Q] t:* %d
+opt
+write_json {name}.kept.json
+design -reset
+"""
+"""Yosys commands that write the first two netlists."""
+
+BLOCK_MEMORIES = (".operands.", ".noise.table")
+"""Parts of the names of memories that must be in block RAM."""
+
+CONSTANT = (
+    # Nobody loads an image: it is there from power-on.
+    r"\.core\.(bos|last_position|last_beat)$",
+    # Greedy decoding is none of the temperatures, for it makes one name only.
+    r"\.core\.greedy$",
+    # There is no prompt that could be too long for the context.
+    r"\.control\.truncated$",
+    # The core never waits for the line.
+    r"counters\.stalls$",
+)
+"""Registers that are constant by the top's purpose, as patterns of their names."""
+
+
+def check_netlist(
+    before: Netlist, kept: Netlist, mapped: Netlist, family: Family, lanes_in_cells: int
+) -> None:
+    """Refuse a netlist that lost what the design means.
+
+    Parameters
+    ----------
+    before, kept, mapped
+        See the module.
+    family
+        Of the part, for the names of its cells.
+    lanes_in_cells
+        Lanes whose multiplier is to be a cell of the part.
+
+    Raises
+    ------
+    UserError
+        Naming the memory, multiplier or register.
+    """
+    wrong = [
+        *_memories(before, mapped, family),
+        *_multipliers(mapped, family, lanes_in_cells),
+        *(f"the register {name} never changes" for name in constant_registers(before, kept)),
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise UserError(
+            f"synthesis lost a part of the design, {wrong[0]}{more}, so no bitstream is made: "
+            "try another version of yosys, or report this"
+        )
+
+
+def _cells(netlist: Netlist, beginnings: tuple[str, ...]) -> list[str]:
+    cells = netlist["cells"].items()
+    return [name for name, cell in cells if cell["type"].startswith(beginnings)]
+
+
+def _memories(before: Netlist, mapped: Netlist, family: Family) -> list[str]:
+    blocks = _cells(mapped, family.memory_cells)
+    flip_flops = _cells(mapped, family.flip_flop_cells)
+    wrong = []
+    for name, memory in before.get("memories", {}).items():
+        required = any(part in name for part in BLOCK_MEMORIES)
+        if not required or any(cell.startswith(f"{name}.") for cell in blocks):
+            continue
+        bits = sum(cell.startswith(f"{name}[") for cell in flip_flops)
+        where = f"became {bits:,} flip-flops" if bits else "is not in block RAM"
+        wrong.append(f"the memory {name} ({memory['size']} x {memory['width']} bits) {where}")
+    return wrong
+
+
+def _multipliers(mapped: Netlist, family: Family, expected: int) -> list[str]:
+    found = sum(".engine.multiplier_" in name for name in _cells(mapped, family.multiplier_cells))
+    if found == expected:
+        return []
+    return [f"{found} of {expected} lanes multiply in {family.multiplier_cells[0]} cells"]
+
+
+def constant_registers(before: Netlist, kept: Netlist) -> list[str]:
+    """Return registers that keep their initial value forever, but those that are meant to.
+
+    A constant bit is ordinary (a counter need not use all); a whole register is not.
+    """
+    driven: set[int | str] = set()
+    for cell in before["cells"].values():
+        if "dff" in cell["type"]:
+            driven.update(cell["connections"]["Q"])
+    names: dict[tuple, list[str]] = {}
+    for name, net in before["netnames"].items():
+        bits = net["bits"]
+        constant = name in kept["netnames"] and not any(
+            isinstance(bit, int) for bit in kept["netnames"][name]["bits"]
+        )
+        if constant and not net["hide_name"] and bits and driven.issuperset(bits):
+            names.setdefault(tuple(bits), []).append(name)
+    return sorted(
+        min(aliases, key=len)
+        for aliases in names.values()
+        if not any(re.search(pattern, alias) for pattern in CONSTANT for alias in aliases)
+    )

@@ -1,0 +1,227 @@
+"""What place-and-route says about a design, as figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gptloom.boards.families import Family
+
+_CELL_SUFFIX = re.compile(
+    r"(_(SB|TRELLIS|LUT4|PFUMX|L6MUX21|CCU2C|MULT18X18D|DP16KD|PDPW16KD|Z|Q|DI)(_|$)|\$nextpnr).*"
+)
+"""What yosys and nextpnr add to the name of a signal to name the cells that drive it."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """The slowest path of a clock.
+
+    Attributes
+    ----------
+    points
+        Signals of the design from register to register, as the design names them.
+    nanoseconds
+        From the first register's clock edge to the last one's setup.
+    logic_nanoseconds
+        The part that is not routing.
+    """
+
+    points: tuple[str, ...]
+    nanoseconds: float
+    logic_nanoseconds: float
+
+    def __str__(self) -> str:
+        return f"{self.points[0]} to {self.points[-1]}, {self.nanoseconds:.1f} ns"
+
+
+@dataclass(frozen=True)
+class Used:
+    """How much of one kind of cell is used."""
+
+    used: int
+    available: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One placed and routed design.
+
+    Attributes
+    ----------
+    seed
+        Of the placement.
+    fmax_mhz
+        Highest frequency, after routing.
+    constraint_mhz
+        What it has to reach.
+    path
+        The one that limits it.
+    utilisation
+        By nextpnr's kinds of cells.
+    """
+
+    seed: int
+    fmax_mhz: float
+    constraint_mhz: float
+    path: Path
+    utilisation: Mapping[str, Used]
+
+    @property
+    def met(self) -> bool:
+        """Whether the design runs at its clock."""
+        return self.fmax_mhz >= self.constraint_mhz
+
+    @property
+    def slack_ns(self) -> float:
+        """Time left in a cycle."""
+        return 1e3 / self.constraint_mhz - 1e3 / self.fmax_mhz
+
+    def count(self, kind: str) -> int:
+        """Return how many cells of a kind are used; 0 for what the family has not."""
+        return self.utilisation[kind].used if kind in self.utilisation else 0
+
+
+def parse_timing(report: Mapping[str, Any], seed: int) -> Timing:
+    """Read the JSON of nextpnr's ``--report``.
+
+    Parameters
+    ----------
+    report
+        Decoded.
+    seed
+        Of the placement.
+
+    Raises
+    ------
+    ValueError
+        If no clock was timed: then the design's constraint did not arrive.
+    """
+    if not report["fmax"]:
+        raise ValueError("nextpnr timed no clock")
+    name, clock = min(report["fmax"].items(), key=lambda c: c[1]["achieved"] / c[1]["constraint"])
+    paths = [
+        _path(entry["path"])
+        for entry in report["critical_paths"]
+        if entry["from"] == entry["to"] == f"posedge {name}"
+    ]
+    return Timing(
+        seed=seed,
+        fmax_mhz=clock["achieved"],
+        constraint_mhz=clock["constraint"],
+        path=max(paths, key=lambda path: path.nanoseconds),
+        utilisation={
+            kind: Used(cells["used"], cells["available"])
+            for kind, cells in report["utilization"].items()
+        },
+    )
+
+
+def _path(steps: list[Mapping[str, Any]]) -> Path:
+    points: list[str] = []
+    for step in steps:
+        for end in ("from", "to"):
+            name = design_name(step[end]["cell"])
+            if name and (not points or points[-1] != name):
+                points.append(name)
+    delays = [(step["delay"], step["type"]) for step in steps]
+    return Path(
+        tuple(points),
+        sum(delay for delay, _ in delays),
+        sum(delay for delay, kind in delays if kind != "routing"),
+    )
+
+
+def design_name(cell: str) -> str:
+    """Return the signal or block of the design that a cell belongs to, without the top's name.
+
+    Empty for a cell that has no name of its own.
+    """
+    if cell.startswith("$"):
+        return ""
+    return re.sub(r"\$\d+", "", _CELL_SUFFIX.sub("", cell)).removeprefix("top.")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One build, as it is reported and recorded.
+
+    Attributes
+    ----------
+    timing
+        Of the best seed.
+    seeds
+        Fmax of every seed that was tried.
+    family
+        Of the part.
+    figures
+        The object of ``boards/results.json``.
+    """
+
+    timing: Timing
+    seeds: Mapping[int, float]
+    family: Family
+    figures: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all figures for the JSON report."""
+        timing = self.timing
+        return {
+            **self.figures,
+            "slack_ns": round(timing.slack_ns, 3),
+            "critical_path": list(timing.path.points),
+            "critical_path_ns": round(timing.path.nanoseconds, 3),
+            "critical_path_logic_ns": round(timing.path.logic_nanoseconds, 3),
+            "utilisation": {
+                kind: {"used": cells.used, "available": cells.available}
+                for kind, cells in timing.utilisation.items()
+                if cells.used
+            },
+            "seeds": {str(seed): round(fmax, 2) for seed, fmax in self.seeds.items()},
+        }
+
+    def rows(self) -> dict[str, str]:
+        """Return the table's lines, the same for terminal and Markdown."""
+        f, timing = self.figures, self.timing
+        verdict = "met" if timing.met else "NOT MET"
+        rows = {
+            "board": f"{f['board']} ({f['device']})",
+            "core": f"{f['core']}, {f['lanes']} lanes, {f['bits']}-bit weights",
+            "Fmax after routing": f"{timing.fmax_mhz:.2f} MHz",
+            "constraint": f"{timing.constraint_mhz:.2f} MHz, {verdict}",
+            "slack": f"{timing.slack_ns:+.2f} ns",
+        }
+        for kind, cells in timing.utilisation.items():
+            if cells.used:
+                rows[kind] = (
+                    f"{bar(cells.used / cells.available)} {cells.used:,} of {cells.available:,}"
+                )
+        rows["cycles/token"] = f"{f['cycles_per_token']:.1f}"
+        speed = f["tokens_per_second"]
+        rows["tokens/s"] = f"{speed:,}" if timing.met else "none: timing is not met"
+        rows["held-out loss, integer"] = f"{f['integer_loss']:.4f}"
+        rows["critical path"] = (
+            f"{timing.path.nanoseconds:.2f} ns, of these logic {timing.path.logic_nanoseconds:.2f}"
+        )
+        for number, point in enumerate(timing.path.points):
+            rows[f"  {number + 1}"] = point
+        rows["seed"] = ", ".join(
+            f"{seed}: {fmax:.1f} MHz{' (taken)' if seed == timing.seed else ''}"
+            for seed, fmax in self.seeds.items()
+        )
+        rows["tools"] = f["tools"]
+        rows["command"] = f["command"]
+        return rows
+
+    def markdown(self) -> str:
+        """Return the table as Markdown."""
+        lines = [f"| {name.strip()} | {value} |" for name, value in self.rows().items()]
+        return "\n".join(["| | |", "|---|---|", *lines]) + "\n"
+
+
+def bar(share: float, width: int = 20) -> str:
+    """Return a bar of a share of 1; what is more than all of it fills the bar."""
+    filled = min(width, round(share * width))
+    return "█" * filled + "░" * (width - filled) + f" {share:4.0%}"

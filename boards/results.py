@@ -1,0 +1,79 @@
+"""The record of measured builds: a JSON file, and the table made from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gptloom.model.checkpoint import write_atomically
+from gptloom.model.errors import UserError
+
+FIELDS = (
+    "board", "device", "core", "lanes", "bits", "fmax_mhz", "constraint_mhz", "met", "lut", "ff",
+    "dsp", "bram", "cycles_per_token", "tokens_per_second", "integer_loss", "seed", "tools",
+    "command",
+)  # fmt: skip
+
+_HOME = Path(__file__).resolve().parent
+RESULTS = _HOME / "results.json"
+PAGE = _HOME.parent / "docs" / "boards.md"
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+
+
+def load_results(path: Path = RESULTS) -> list[dict[str, Any]]:
+    """Return all recorded builds; none where nothing was recorded."""
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def record(figures: Mapping[str, Any], results: Path = RESULTS, page: Path = PAGE) -> None:
+    """Add a build, or replace the one of the same board, core, lanes and clock.
+
+    Parameters
+    ----------
+    figures
+        All of ``FIELDS``.
+    results, page
+        The record, and the page whose table is made anew from it.
+
+    Raises
+    ------
+    UserError
+        Outside a checkout, where the page is missing.
+    """
+    if not page.exists():
+        raise UserError(
+            "--record changes boards/results.json and docs/boards.md of a checkout: run ./loom "
+            "build in a clone of the repository"
+        )
+    entry = {name: figures[name] for name in FIELDS}
+    others = [r for r in load_results(results) if _key(r) != _key(entry)]
+    entries = sorted([*others, entry], key=_key)
+    text = page.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    write_atomically(results, (json.dumps(entries, indent=2) + "\n").encode())
+    write_atomically(page, f"{before}{BEGIN}\n{table(entries)}\n{END}{after}".encode())
+
+
+def _key(entry: Mapping[str, Any]) -> tuple:
+    return entry["board"], entry["core"], entry["lanes"], entry["constraint_mhz"]
+
+
+def table(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Return the Markdown table of recorded builds."""
+    lines = [
+        "| board | core | clock MHz | Fmax MHz | LUT | FF | DSP | BRAM | cycles/token | tokens/s "
+        "| loss |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for e in entries:
+        speed = f"{e['tokens_per_second']:,}" if e["met"] else "timing not met"
+        lines.append(
+            f"| {e['board']} ({e['device']}) | {e['core']}, {e['lanes']} lanes "
+            f"| {e['constraint_mhz']:g} | {e['fmax_mhz']:.1f} | {e['lut']:,} | {e['ff']:,} "
+            f"| {e['dsp']} | {e['bram']} | {e['cycles_per_token']:.1f} | {speed} "
+            f"| {e['integer_loss']:.4f} |"
+        )
+    return "\n".join(lines)

