@@ -224,9 +224,11 @@ def show_boards(console) -> None:
     from gptloom.boards.table import BOARDS
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("board", "name", "part", "clock MHz", "note"):
+    for heading in ("board", "part", "clock MHz"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("name", "note"):
         table.add_column(heading)
     for entry in BOARDS.values():
         clock = f"{entry.pll().hz / 1e6:g}"
-        table.add_row(entry.name, entry.title, entry.part, clock, entry.note)
+        table.add_row(entry.name, entry.part, clock, entry.title, entry.note)
     console.print(table)

@@ -17,6 +17,8 @@ from gptloom.model.errors import UserError
 SUBCOMMANDS = (
     "gptloom.cli.budget:budget",
     "gptloom.cli.build:build",
+    "gptloom.cli.doctor:doctor",
+    "gptloom.cli.flash:flash",
     "gptloom.cli.generate:generate",
     "gptloom.cli.image:image",
     "gptloom.cli.quantise:quantize",

@@ -1,0 +1,22 @@
+"""`gptloom doctor`: what is there, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+
+def doctor() -> None:
+    """Say what this machine has for building and loading, and how to get what is missing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from gptloom.boards.doctor import examine
+    from gptloom.sim.engines.compilers import find_compiler
+
+    compiler = find_compiler()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("needed for", "what", "found, or how to get it"):
+        table.add_column(heading, overflow="fold")
+    for finding in examine(compiler.title if compiler else None):
+        mark, text = ("✓", finding.found) if finding.found else ("✗", finding.remedy)
+        style = None if finding.found else "yellow"
+        table.add_row(finding.need, f"{mark} {finding.name}", text, style=style)
+    Console(highlight=False).print(table)
