@@ -65,7 +65,7 @@ class CoreSignature(wiring.Signature):
     seed : In(stream of 32 bits)
         State of the random numbers; taken between documents. 0 is taken as 1.
     load : In(stream of Write)
-        Model image; taken between documents.
+        Model image; taken between documents. It sets the random numbers' state to 1.
     busy : Out(1)
         A document is under way.
     counters : Out(Counters)

@@ -35,6 +35,9 @@ from gptloom.model.tokenizer import Tokenizer
 LAYER_SITES = ("q", "k", "v", "mix", "out", "hidden", "mlp")
 LAYER_WEIGHTS = ("wq", "wk", "wv", "wo", "fc1", "fc2")
 
+MAX_SHIFT = 32
+"""Largest shift that the hardware's five bits hold, exponent included."""
+
 MIN_TEMPERATURE = 0.1
 MAX_TEMPERATURE = 2.0
 
@@ -106,7 +109,7 @@ class IntegerModel:
         Raises
         ------
         UserError
-            If the temperature is neither 0 nor within 0.1 to 2.0.
+            If the temperature is neither 0 nor within 0.1 to 2.0, or the scale is out of range.
         """
         if temperature == 0:
             return LogitScale(*_mantissa_and_shift(self._unit_scale()), greedy=True)
@@ -128,4 +131,9 @@ def _mantissa_and_shift(scale: float) -> tuple[int, int]:
     shift = MANTISSA_BITS - int(exponent)
     if mantissa == 1 << MANTISSA_BITS:
         mantissa, shift = mantissa >> 1, shift - 1
+    if not 1 <= shift <= MAX_SHIFT:
+        raise UserError(
+            f"logits need a scale of {scale:.3g}, which is out of the hardware's range: train with "
+            "larger or smaller weights in lm_head"
+        )
     return mantissa, shift

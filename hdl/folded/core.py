@@ -197,6 +197,8 @@ class FoldedCore(wiring.Component):
         """Prompts in, tokens out."""
         wiring.connect(m, wiring.flipped(self.i), control.i)
         wiring.connect(m, control.o, wiring.flipped(self.o))
+        seeded = self.seed.valid & self.seed.ready
+        loaded = self.load.valid & self.load.ready
         m.d.comb += [
             self.counters.eq(control.counters),
             self.busy.eq(control.busy),
@@ -205,8 +207,9 @@ class FoldedCore(wiring.Component):
             control.done.eq(sampler.done),
             control.sampled.eq(sampler.token),
             self.seed.ready.eq(~control.busy),
-            sampler.load.eq(self.seed.valid & self.seed.ready),
-            sampler.seed.eq(self.seed.payload),
+            # How many values are drawn depends on the model: a new one has them drawn again.
+            sampler.load.eq(seeded | (loaded & (self.load.p.region == Region.SETTINGS))),
+            sampler.seed.eq(Mux(seeded, self.seed.payload, 1)),
         ]
 
     def _load(self, m: Module, control, embedding, program, operands, writeback, sampler) -> None:

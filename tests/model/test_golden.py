@@ -268,3 +268,16 @@ def test_accumulators_fit_whatever_the_weights(sign):
     assert widest.highest < limit
     # The test means something only if the accumulators are nearly full.
     assert max(-widest.lowest, widest.highest) > limit // 4
+
+
+def test_a_logit_scale_that_the_hardware_cannot_shift_is_refused():
+    from dataclasses import replace
+
+    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.errors import UserError
+    from gptloom.model.quantise import quantise
+
+    model = quantise(load_checkpoint("names"))
+    for unit in (1e6, 1e-12):
+        with pytest.raises(UserError, match="lm_head"):
+            replace(model, logit_unit=unit).logit_scale(1.0)

@@ -119,3 +119,16 @@ def test_pysim_generates_the_same_names_in_the_same_cycles(generator, model):
     one, other = slow.run(request), generator.run(request)
     assert one.documents == other.documents
     assert one.cycles_by_position == other.cycles_by_position
+
+
+def test_an_image_alone_is_enough_to_start(generator, model):
+    """Noise drawn before an image is loaded is for another vocabulary: it must be drawn again."""
+    engine = generator.engine
+    engine.reset()
+    session = CoreSession(generator.core, engine)
+    session.seed(99)
+    session.load(generator.image)
+    session.temperature(model.logit_scale(1.0))
+    expected = GoldenModel(model).generate(1, 1.0)
+    for seen, right, _ in zip(session.tokens(), expected, range(40), strict=False):
+        assert (seen.token, seen.last) == (right.token, right.last)
