@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amaranth.build import Platform
-from amaranth.hdl import Elaboratable, Module
+from amaranth.hdl import ClockDomain, Elaboratable, Module
 from amaranth.lib import io
 
 from gptloom.boards.board import Board
@@ -21,6 +21,7 @@ from gptloom.hdl.multipliers import (
     Multiplier,
 )
 from gptloom.hdl.top import BAUD, TEMPERATURES, Top
+from gptloom.hdl.uart import baud_divider
 from gptloom.model.integer import IntegerModel
 
 NAME = "top"
@@ -47,6 +48,7 @@ class BoardTop(Elaboratable):
         """Request the pins."""
         m = Module()
         board, top = self._board, self._top
+        m.domains.sync = ClockDomain()
         m.submodules.domain = PllDomain(board.oscillator, self._pll, on_pad=board.on_pad)
         m.submodules.top = top
 
@@ -131,6 +133,8 @@ def elaborate(
         If the PLL or the serial line cannot be made, or the extra is missing.
     """
     pll = board.pll(mhz)
+    # Before any hardware is made, which amaranth wants to be used.
+    baud_divider(pll.hz, baud)
     core = FoldedCore(machine, multipliers(board, machine), build_image(model, machine))
     temperatures = TEMPERATURES if board.button else TEMPERATURES[:1]
     scales = [model.logit_scale(temperature) for temperature in temperatures]

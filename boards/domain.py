@@ -22,7 +22,7 @@ BLOCK_RAM_SECONDS = 15e-6
 
 
 class PllDomain(Elaboratable):
-    """Makes the domain ``sync`` from a board's oscillator.
+    """Drives the domain ``sync``, which the design's top defines, from a board's oscillator.
 
     Reset holds until the PLL is locked, on an iCE40 15 us longer.
 
@@ -42,9 +42,8 @@ class PllDomain(Elaboratable):
         self._on_pad = on_pad
 
     def elaborate(self, platform: Platform) -> Module:
-        """Request the oscillator and make the domain."""
+        """Request the oscillator."""
         m = Module()
-        m.domains.sync = ClockDomain()
         # The constraint is for the net of this name, which synthesis would otherwise join.
         clock = Signal(name="pll_clock", attrs={"keep": 1})
         locked = Signal(name="pll_locked")

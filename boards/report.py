@@ -56,7 +56,7 @@ class Timing:
     fmax_mhz
         Highest frequency, after routing.
     constraint_mhz
-        What it has to reach.
+        What it has to reach: the PLL's frequency.
     path
         The one that limits it.
     utilisation
@@ -84,7 +84,7 @@ class Timing:
         return self.utilisation[kind].used if kind in self.utilisation else 0
 
 
-def parse_timing(report: Mapping[str, Any], seed: int) -> Timing:
+def parse_timing(report: Mapping[str, Any], seed: int, clock_mhz: float) -> Timing:
     """Read the JSON of nextpnr's ``--report``.
 
     Parameters
@@ -93,15 +93,20 @@ def parse_timing(report: Mapping[str, Any], seed: int) -> Timing:
         Decoded.
     seed
         Of the placement.
+    clock_mhz
+        The PLL's frequency, which is the constraint; nextpnr rounds it to a period of whole
+        picoseconds.
 
     Raises
     ------
     ValueError
-        If no clock was timed: then the design's constraint did not arrive.
+        If no clock was timed, or with another constraint.
     """
     if not report["fmax"]:
         raise ValueError("nextpnr timed no clock")
     name, clock = min(report["fmax"].items(), key=lambda c: c[1]["achieved"] / c[1]["constraint"])
+    if abs(clock["constraint"] / clock_mhz - 1) > 1e-3:
+        raise ValueError(f"nextpnr timed {clock['constraint']} MHz instead of {clock_mhz} MHz")
     paths = [
         _path(entry["path"])
         for entry in report["critical_paths"]
@@ -110,7 +115,7 @@ def parse_timing(report: Mapping[str, Any], seed: int) -> Timing:
     return Timing(
         seed=seed,
         fmax_mhz=clock["achieved"],
-        constraint_mhz=clock["constraint"],
+        constraint_mhz=clock_mhz,
         path=max(paths, key=lambda path: path.nanoseconds),
         utilisation={
             kind: Used(cells["used"], cells["available"])

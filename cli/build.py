@@ -6,6 +6,7 @@ import json
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,6 +76,7 @@ def build(
         model = quantise(load_checkpoint(checkpoint))
     machine = Machine.for_models(lanes, model.config)
     task = Build(entry, folder / f"{entry.name}-folded-{lanes}", tools, progress)
+    task.find_tools()
     with progress("elaboration"):
         sources = elaborate(entry, model, machine, mhz=clock, baud=baud)
     task.begin()
@@ -116,38 +118,41 @@ def build(
 
 
 class Progress:
-    """Says on the terminal which stage runs, and afterwards how long it took."""
+    """Says on the terminal which stages run, and afterwards how long each took."""
 
     def __init__(self):
         from rich.console import Console
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         self._console = Console(stderr=True, highlight=False)
-        self._columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        self._bars: Progress | None = None
-        self._make = Progress
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._lock = Lock()
+        self._open = 0
 
     @contextmanager
     def __call__(self, name: str):
-        """Show a stage; several may run at the same time."""
+        """Show a stage; several may run at the same time, in threads of their own."""
         begun = time.monotonic()
-        outermost = self._bars is None
-        if outermost:
-            self._bars = self._make(
-                *self._columns,
-                console=self._console,
-                transient=True,
-                disable=not self._console.is_terminal,
-            )
-            self._bars.start()
-        task = self._bars.add_task(name, total=None)
+        with self._lock:
+            if not self._open:
+                self._bars.start()
+            self._open += 1
+            task = self._bars.add_task(name, total=None)
         try:
             yield
         finally:
-            self._bars.remove_task(task)
-            if outermost:
-                self._bars.stop()
-                self._bars = None
+            with self._lock:
+                self._bars.remove_task(task)
+                self._open -= 1
+                if not self._open:
+                    self._bars.stop()
         self._console.print(f"[dim]{name}: {time.monotonic() - begun:.1f} s[/]")
 
 

@@ -186,9 +186,8 @@ class Top(wiring.Component):
     ):
         self.core = core
         self._scales = scales
-        self._bos = tokenizer.bos
-        self._names = Names(tokenizer, context)
-        self._transmitter = Transmitter(baud_divider(clock_hz, baud))
+        self._tokenizer, self._context = tokenizer, context
+        self._divider = baud_divider(clock_hz, baud)
         self._bounce = round(clock_hz * BOUNCE_SECONDS)
         super().__init__(
             {"tx": Out(1, init=1), "button": In(1), "busy": Out(1), "activity": Out(1)}
@@ -197,8 +196,8 @@ class Top(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.core = core = self.core
-        m.submodules.names = names = self._names
-        m.submodules.transmitter = transmitter = self._transmitter
+        m.submodules.names = names = Names(self._tokenizer, self._context)
+        m.submodules.transmitter = transmitter = Transmitter(self._divider)
         wiring.connect(m, core.o, names.i)
         wiring.connect(m, names.o, transmitter.i)
 
@@ -219,7 +218,7 @@ class Top(wiring.Component):
         )
         m.d.comb += [
             core.i.valid.eq(1),
-            core.i.p.token.eq(self._bos),
+            core.i.p.token.eq(self._tokenizer.bos),
             core.i.p.last.eq(1),
             core.temperature.eq(temperatures[step]),
             self.tx.eq(transmitter.tx),

@@ -1,0 +1,139 @@
+"""Reading nextpnr's reports; the recorded ones are shortened."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gptloom.boards.build import TimingError, best_of, check_timing
+from gptloom.boards.families import FAMILIES
+from gptloom.boards.report import Result, bar, design_name, parse_timing
+from gptloom.boards.results import BEGIN, END, FIELDS, load_results, record
+from gptloom.model.errors import UserError
+
+DATA = Path(__file__).parent / "data"
+FIGURES = {
+    "board": "ice40-hx8k", "device": "iCE40HX8K-CT256", "core": "folded", "lanes": 8, "bits": 8,
+    "fmax_mhz": 85.29, "constraint_mhz": 81.0, "met": True, "lut": 5817, "ff": 2000, "dsp": 0,
+    "bram": 26, "cycles_per_token": 546.0, "tokens_per_second": 148352, "integer_loss": 2.1068,
+    "seed": 1, "tools": "yosys 0, nextpnr 0", "command": "gptloom build",
+}  # fmt: skip
+
+
+def load(family):
+    return json.loads((DATA / f"{family}.json").read_text())
+
+
+def test_ice40_report():
+    timing = parse_timing(load("ice40"), 1, 81.0)
+    assert timing.fmax_mhz == pytest.approx(85.288, abs=1e-3)
+    # nextpnr has 81.0045: a period of 12,345 ps.
+    assert timing.constraint_mhz == 81.0
+    assert timing.met
+    assert timing.slack_ns == pytest.approx(1000 / 81 - 1000 / 85.2878, abs=1e-3)
+    assert timing.count("ICESTORM_LC") == 5817
+    assert timing.count("ICESTORM_RAM") == 26
+    assert timing.count("MULT18X18D") == 0
+    assert timing.path.points == (
+        "core.writeback.requantise_0.mantissa",
+        "core.writeback.requantise_0.product",
+    )
+
+
+def test_ecp5_report():
+    timing = parse_timing(load("ecp5"), 3, 80.0)
+    assert timing.seed == 3
+    assert timing.fmax_mhz == pytest.approx(98.377, abs=1e-3)
+    assert timing.path.nanoseconds == pytest.approx(1000 / 98.377, abs=0.02)
+    assert timing.path.logic_nanoseconds < timing.path.nanoseconds
+    assert timing.path.points == ("core.embedding.tokens.memory.0.0", "core.norm.result")
+    assert timing.count("MULT18X18D") == 10
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        ("top.core.norm$174.square_0_SB_DFFSR_Q_1_D_SB_MAC16_O_DSP", "core.norm.square_0"),
+        ("top.core.engine.multiplier_0_1.dsp", "core.engine.multiplier_0_1.dsp"),
+        ("top.core.norm$174.result_TRELLIS_FF_Q_30", "core.norm.result"),
+        ("top.core.operands.unit_0.0.1_RAM", "core.operands.unit_0.0.1_RAM"),
+        ("$abc$123$auto$blifparse.cc:535:parse_blif$456", ""),
+    ],
+)
+def test_paths_have_the_designs_names(cell, name):
+    assert design_name(cell) == name
+
+
+def test_a_missed_constraint_is_an_error():
+    with pytest.raises(ValueError, match="instead of 48"):
+        parse_timing(load("ecp5"), 1, 48.0)
+    with pytest.raises(ValueError, match="no clock"):
+        parse_timing(load("ecp5") | {"fmax": {}}, 1, 80.0)
+
+
+def slower(family, mhz, seed=1):
+    report = load(family)
+    next(iter(report["fmax"].values()))["achieved"] = mhz
+    return parse_timing(report, seed, 80.0 if family == "ecp5" else 81.0)
+
+
+def test_missed_timing_names_path_and_remedies():
+    with pytest.raises(TimingError) as caught:
+        check_timing(slower("ecp5", 71.9), 16)
+    message = str(caught.value)
+    assert "71.9 MHz instead of 80.0" in message
+    assert "core.embedding.tokens.memory.0.0 to core.norm.result" in message
+    assert "--seeds" in message
+    assert "--clock 71" in message
+    assert "--lanes 8" in message
+    assert "\n" not in message
+    check_timing(slower("ecp5", 80.0), 16)
+
+
+def test_best_seed_is_the_fastest_then_the_lowest():
+    timings = [slower("ecp5", mhz, seed) for seed, mhz in ((3, 90.0), (1, 90.0), (2, 85.0))]
+    assert best_of(timings).seed == 1
+
+
+@pytest.mark.parametrize("met", [True, False])
+def test_result_is_shown_and_saved(met):
+    timing = slower("ice40", 90.0 if met else 70.0)
+    figures = FIGURES | {"met": met, "tokens_per_second": 148352 if met else None}
+    result = Result(timing, {1: 70.0, 2: 69.0}, FAMILIES["ice40"], figures)
+    saved = json.loads(json.dumps(result.as_dict()))
+    assert set(FIELDS) <= set(saved)
+    assert saved["utilisation"]["ICESTORM_LC"] == {"used": 5817, "available": 7680}
+    assert saved["seeds"] == {"1": 70.0, "2": 69.0}
+    text = result.markdown()
+    assert ("148,352" in text) is met
+    assert ("NOT MET" in text) is not met
+    assert "76%" in text
+
+
+def test_bars_never_leave_their_frame():
+    assert [len(bar(share)) for share in (0, 0.5, 1, 1.7)] == [25] * 4
+    assert bar(1.7).count("█") == 20
+
+
+def test_records_are_replaced_not_repeated(tmp_path):
+    results, page = tmp_path / "results.json", tmp_path / "boards.md"
+    page.write_text(f"before\n{BEGIN}\nprevious\n{END}\nafter\n")
+    assert load_results(results) == []
+    record(FIGURES, results, page)
+    record(FIGURES | {"board": "abc", "extra": 1}, results, page)
+    record(FIGURES | {"fmax_mhz": 86.0}, results, page)
+    entries = load_results(results)
+    assert [(e["board"], e["fmax_mhz"]) for e in entries] == [("abc", 85.29), ("ice40-hx8k", 86.0)]
+    assert all(tuple(entry) == FIELDS for entry in entries)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "previous" not in text
+    assert text.count("ice40-hx8k") == 1
+    assert "148,352" in text
+
+
+def test_recording_needs_a_checkout(tmp_path):
+    with pytest.raises(UserError, match="checkout"):
+        record(FIGURES, tmp_path / "results.json", tmp_path / "boards.md")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,100 @@
+"""Every entry of the table, up to the files that synthesis reads; no tool runs."""
+
+import re
+
+import pytest
+
+from gptloom.boards.design import elaborate, multipliers
+from gptloom.boards.table import BOARDS, find_board
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.multipliers import FabricMultiplier
+from gptloom.model.errors import UserError
+
+FIRST = {
+    "ulx3s-12f", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f", "icepi-zero", "icebreaker", "ice40-hx8k",
+}  # fmt: skip
+SECOND = {
+    "orangecrab-r0.2", "colorlight-5a-75b", "icesugar", "icesugar-pro", "ecpix5-45f", "ecpix5-85f",
+    "upduino-v3",
+}  # fmt: skip
+
+
+def test_the_table_is_complete():
+    assert {board.name for board in BOARDS.values() if board.tier == 1} == FIRST
+    assert {board.name for board in BOARDS.values() if board.tier == 2} == SECOND
+    assert all(name == board.name for name, board in BOARDS.items())
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_board_elaborates(name, model):
+    board = BOARDS[name]
+    sources = elaborate(board, model, Machine.for_models(8, model.config))
+    mhz = board.pll().hz / 1e6
+    if board.family.name == "ice40":
+        pins = dict(re.findall(r"^set_io (\S+) (\S+)$", sources.constraints, re.MULTILINE))
+        assert f"set_frequency domain.pll_clock {mhz}" in sources.constraints
+        cell = "SB_PLL40_PAD" if board.on_pad else "SB_PLL40_CORE"
+    else:
+        pins = dict(re.findall(r'LOCATE COMP "(\S+)" SITE "(\S+)"', sources.constraints))
+        assert f'FREQUENCY NET "domain.pll_clock" {mhz * 1e6} HZ' in sources.constraints
+        cell = "EHXPLLL"
+    assert rf"cell \{cell} \pll" in sources.rtlil
+    # Clock, serial line, and whatever the board has for people.
+    expected = 2 + bool(board.button) + len(board.leds) + len(board.quiet)
+    assert len(pins) == len(set(pins.values())) == expected
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_displays_pins_are_free(name):
+    board = BOARDS[name]
+    platform = board.make_platform()
+    display = platform.request("display", 0, dir="-")
+    assert [len(display.rs), len(display.e), len(display.d)] == [1, 1, 4]
+
+    def names(port):
+        return {bit.name for bit in port.io.metadata}
+
+    used = set()
+    for pin in {board.uart, *([board.button] if board.button else [])}:
+        used |= names(pin.port(platform))
+    assert not used & (names(display.rs) | names(display.e) | names(display.d))
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_lanes_use_the_parts_multipliers_as_far_as_they_go(name, model):
+    board = BOARDS[name]
+    for lanes in (8, 64):
+        kinds = multipliers(board, Machine.for_models(lanes, model.config))
+        assert len(kinds) == lanes
+        cells = sum(kind is not FabricMultiplier for kind in kinds)
+        assert cells <= board.family.multipliers_of[board.device]
+    if board.device in ("LFE5U-45F", "LFE5U-85F"):
+        assert board.device == "LFE5U-45F" or cells == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("ulx3s-25", "ulx3s-25f"), ("icebraker", "icebreaker"), ("icepi", "icepi-zero")],
+)
+def test_unknown_boards_are_answered_with_the_nearest(name, near):
+    with pytest.raises(UserError, match=f"did you mean {near}\\?") as caught:
+        find_board(name)
+    assert all(board in str(caught.value) for board in BOARDS)
+
+
+def test_nothing_near_lists_all():
+    with pytest.raises(UserError) as caught:
+        find_board("zzzz")
+    assert "did you mean" not in str(caught.value)
+    assert "icebreaker" in str(caught.value)
+
+
+def test_case_does_not_matter():
+    assert find_board("ULX3S-85F").name == "ulx3s-85f"
+
+
+def test_another_clock_is_used_throughout(model):
+    board = find_board("icebreaker")
+    sources = elaborate(board, model, Machine.for_models(8, model.config), mhz=48)
+    assert sources.pll.hz == 48e6
+    assert "set_frequency domain.pll_clock 48.0" in sources.constraints
