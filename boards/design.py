@@ -78,9 +78,10 @@ def multipliers(board: Board, machine: Machine) -> list[type[Multiplier]]:
 
     Those that requantiser and norm need are left to them.
     """
-    others = sum(machine.multipliers.values()) - machine.lanes
-    free = max(0, board.family.multipliers_of[board.device] - others)
-    own = Mac16Multiplier if board.family.name == "ice40" else Mult18Multiplier
+    family, needed = board.family, machine.multipliers
+    others = needed["requantise"] * family.requantiser_cells + needed["norm"]
+    free = max(0, family.multipliers_of[board.device] - others)
+    own = Mac16Multiplier if family.name == "ice40" else Mult18Multiplier
     count = min(machine.lanes, free)
     return [own] * count + [FabricMultiplier] * (machine.lanes - count)
 

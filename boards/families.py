@@ -42,6 +42,9 @@ class Family:
         Beginnings of the netlist's cell types.
     multipliers_of
         Multiplier cells by part.
+    requantiser_cells
+        Multiplier cells that yosys takes for one requantiser, whose sum is wider than the 16 bits
+        of an SB_MAC16.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Family:
     multiplier_cells: tuple[str, ...]
     flip_flop_cells: tuple[str, ...]
     multipliers_of: Mapping[str, int]
+    requantiser_cells: int
 
     def resource(self, wires: Wires) -> Resource:
         """Make the platform's resource of an entry's wires."""
@@ -100,6 +104,7 @@ FAMILIES = {
         multiplier_cells=("SB_MAC16",),
         flip_flop_cells=("SB_DFF",),
         multipliers_of={"iCE40UP5K": 8, "iCE40HX8K": 0},
+        requantiser_cells=2,
     ),
     "ecp5": Family(
         name="ecp5",
@@ -134,5 +139,6 @@ FAMILIES = {
             for kind in _ECP5_KINDS
             for size, count in {"12F": 28, "25F": 28, "45F": 72, "85F": 156}.items()
         },
+        requantiser_cells=1,
     ),
 }

@@ -41,7 +41,8 @@ PACK = "import sys, shutil; shutil.copy(sys.argv[1], sys.argv[2])"
 
 def pretend(folder, name, code):
     file = folder / name
-    file.write_text(f"#!{sys.executable}\n{code}\n")
+    version = "import sys\nif '--version' in sys.argv: sys.exit(0)"
+    file.write_text(f"#!{sys.executable}\n{version}\n{code}\n")
     file.chmod(file.stat().st_mode | stat.S_IEXEC)
 
 
