@@ -29,7 +29,7 @@ ACTIVITY_BIT = 16
 class Names(wiring.Component):
     """Sampled tokens in, lines of text out, without ever stalling the core.
 
-    While one name is being sent the core generates thousands: a name that ends meanwhile is
+    While one name is being sent the core generates dozens: a name that ends meanwhile is
     dropped, and the first one that ends when the line is free comes next. Lines end with CR LF.
 
     Attributes
