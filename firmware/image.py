@@ -25,7 +25,7 @@ from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel
 
 MAGIC = b"LOOM"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<4sHH6HIdI")
 """Magic, version, lanes, the six dimensions, size after the header, logit unit, CRC-32."""
 
@@ -192,7 +192,13 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
             Region.TOKENS: _bytes(model.token_embedding),
             Region.POSITIONS: _bytes(model.position_embedding),
             Region.SETTINGS: bytes(
-                [model.tokenizer.bos, c.context - 1, c.width // machine.writers - 1]
+                [
+                    model.tokenizer.bos,
+                    c.context - 1,
+                    c.width // machine.writers - 1,
+                    layout.key_stride,
+                    layout.value_stride,
+                ]
             ),
         },
     )

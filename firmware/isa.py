@@ -47,7 +47,9 @@ class Scale(IntEnum):
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction, as the sequencer reads it from the program memory.
+    """One instruction: what to issue, then what to do with the results.
+
+    The hardware reads its halves at different times, from memories of their own.
 
     Attributes
     ----------
@@ -55,9 +57,6 @@ class Instruction:
         A :class:`Kind`.
     base
         Operand word of the first pass and quad.
-    stride
-        Operand words from pass to pass (``VALUES``), from quad to quad (``SCORES``), or from group
-        to group of the rows it writes (``KEY``, ``VALUE``).
     passes, quads
         Groups of outputs, and words of inputs for each. The sequencer replaces the one that
         depends on the position.
@@ -83,7 +82,6 @@ class Instruction:
 
     kind: Kind = Kind.MATRIX
     base: int = 0
-    stride: int = 0
     passes: int = 0
     quads: int = 0
     source: int = 0
@@ -106,8 +104,11 @@ class Instruction:
         ValueError
             If a field does not fit its width.
         """
+        return self._pack(ISSUE_WIDTHS) | self._pack(RESULT_WIDTHS) << 8 * ISSUE_BYTES
+
+    def _pack(self, widths: dict[str, int]) -> int:
         word, position = 0, 0
-        for name, width in WIDTHS.items():
+        for name, width in widths.items():
             value = int(getattr(self, name))
             if not 0 <= value < 1 << width:
                 raise ValueError(f"{name} {value} does not fit {width} bits of an instruction")
@@ -116,14 +117,19 @@ class Instruction:
         return word
 
 
-WIDTHS = dict(
+ISSUE_WIDTHS = dict(
     kind=2,
     base=12,
-    stride=8,
     passes=6,
     quads=6,
     source=5,
     delay=6,
+    final=1,
+    prefill_final=1,
+)
+"""Fields of the half that the sequencer reads and their widths, least significant first."""
+
+RESULT_WIDTHS = dict(
     destination=3,
     target=12,
     rows=8,
@@ -131,10 +137,13 @@ WIDTHS = dict(
     residual=1,
     scale=2,
     shift=5,
-    final=1,
-    prefill_final=1,
 )
-"""Fields of an instruction word and their widths, least significant first."""
+"""Fields of the half that is read when results leave the engine."""
 
-assert list(WIDTHS) == [field.name for field in fields(Instruction)]
-assert sum(WIDTHS.values()) <= 8 * INSTRUCTION_BYTES
+WIDTHS = ISSUE_WIDTHS | RESULT_WIDTHS
+ISSUE_BYTES = 5
+RESULT_BYTES = INSTRUCTION_BYTES - ISSUE_BYTES
+
+assert sorted(WIDTHS) == sorted(field.name for field in fields(Instruction))
+assert sum(ISSUE_WIDTHS.values()) <= 8 * ISSUE_BYTES
+assert sum(RESULT_WIDTHS.values()) <= 8 * RESULT_BYTES

@@ -12,7 +12,7 @@ LANES = (8, 16, 32, 64)
 QUAD = 4
 """Lanes of one dot-product unit, and elements of one activation word."""
 
-INSTRUCTION_BYTES = 10
+INSTRUCTION_BYTES = 9
 MAX_VOCABULARY = 64
 
 

@@ -79,15 +79,15 @@ def _attention(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
     )  # fmt: skip
     key = _matrix(
         layout, index, "wk", **from_stream, shift=shift["k"], rows=layout.key_rows,
-        destination=Destination.KEY, target=keys, stride=layout.key_stride,
+        destination=Destination.KEY, target=keys,
     )  # fmt: skip
     value = _matrix(
         layout, index, "wv", **from_stream, shift=shift["v"], rows=width,
-        destination=Destination.VALUE, target=values, stride=layout.value_stride,
+        destination=Destination.VALUE, target=values,
         prefill_final=final,
     )  # fmt: skip
     score = Instruction(
-        Kind.SCORES, base=keys, stride=layout.key_stride, quads=layout.head_quads,
+        Kind.SCORES, base=keys, quads=layout.head_quads,
         source=layout.query, destination=Destination.SCORES, target=layout.scores,
     )  # fmt: skip
     start = Instruction(
@@ -95,7 +95,7 @@ def _attention(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
         destination=Destination.RESIDUAL, scale=Scale.NORM, shift=model.start_shift - 1,
     )  # fmt: skip
     mix = Instruction(
-        Kind.VALUES, base=values, stride=layout.value_stride, passes=layout.value_passes,
+        Kind.VALUES, base=values, passes=layout.value_passes,
         source=layout.scores, target=layout.mixed, rows=width, scale=Scale.SUM, shift=shift["mix"],
     )  # fmt: skip
     out = _matrix(

@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
 from gptloom.firmware.image import INSTRUCTION_STRIDE, Image, Region
-from gptloom.firmware.isa import INSTRUCTION_BYTES, Destination
+from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES, Destination
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.core import CoreSignature
@@ -15,7 +15,7 @@ from gptloom.hdl.folded.control import Control
 from gptloom.hdl.folded.drain import Drain
 from gptloom.hdl.folded.embedding import Embedding
 from gptloom.hdl.folded.engine import Engine
-from gptloom.hdl.folded.layouts import Instruction, Quad, Temperature, results
+from gptloom.hdl.folded.layouts import Instruction, Order, Quad, Temperature, results
 from gptloom.hdl.folded.memories import (
     ActivationMemory,
     OperandMemory,
@@ -80,7 +80,10 @@ class FoldedCore(wiring.Component):
             machine, self.preload.tokens, self.preload.positions
         )
         m.submodules.program = program = ProgramMemory(
-            machine, Instruction.size, INSTRUCTION_BYTES, self.preload.program
+            machine, Instruction.size, ISSUE_BYTES, self.preload.program
+        )
+        m.submodules.orders = orders = ProgramMemory(
+            machine, Order.size, RESULT_BYTES, self.preload.orders
         )
         m.submodules.sequencer = sequencer = Sequencer(machine)
         m.submodules.operands = operands = OperandMemory(machine, self.preload.operands)
@@ -97,7 +100,17 @@ class FoldedCore(wiring.Component):
         with m.If(control.start):
             m.d.sync += temperature.eq(self.temperature)
         self._document(m, control, sampler, sequencer)
-        self._load(m, control, embedding, program, operands, writeback, sampler)
+        self._load(m, embedding, program, orders, operands, writeback)
+        self._settings(
+            m,
+            [
+                [control.bos, sampler.last_token],
+                [control.last_position],
+                [embedding.last_beat],
+                [sequencer.key_stride, writeback.key_stride],
+                [sequencer.value_stride, writeback.value_stride],
+            ],
+        )
 
         result = writeback.result
         m.d.comb += [
@@ -125,12 +138,16 @@ class FoldedCore(wiring.Component):
             # the drain takes whole passes,
             drain.load.eq(engine.done),
             drain.job.eq(engine.job),
+            orders.enable.eq(1),
+            orders.address.eq(engine.next_operation),
+            drain.order.eq(orders.word),
             # and results are scaled and written, a few a cycle.
             writeback.valid.eq(drain.valid),
             writeback.enable.eq(drain.enable),
             writeback.last.eq(drain.last),
             writeback.index.eq(drain.index),
-            writeback.job.eq(drain.job_out),
+            writeback.operation.eq(drain.job_out.operation),
+            writeback.order.eq(drain.order_out),
             writeback.norm.eq(norm.norm),
             writeback.reciprocals.eq(softmax.reciprocals),
             writeback.temperature.eq(temperature),
@@ -154,7 +171,7 @@ class FoldedCore(wiring.Component):
             softmax.begin.eq(sequencer.scores_begin),
             softmax.valid.eq(drain.score_valid),
             softmax.first.eq(drain.score_first),
-            softmax.target.eq(drain.job_out.target),
+            softmax.target.eq(drain.order_out.target),
             softmax.position.eq(control.position),
             softmax.quads.eq(activations.quads),
         ]
@@ -202,6 +219,7 @@ class FoldedCore(wiring.Component):
         m.d.comb += [
             self.counters.eq(control.counters),
             self.busy.eq(control.busy),
+            self.load.ready.eq(~control.busy),
             control.hold.eq(self.load.valid | self.seed.valid),
             control.finished.eq(sequencer.finished),
             control.done.eq(sampler.done),
@@ -212,19 +230,22 @@ class FoldedCore(wiring.Component):
             sampler.seed.eq(Mux(seeded, self.seed.payload, 1)),
         ]
 
-    def _load(self, m: Module, control, embedding, program, operands, writeback, sampler) -> None:
+    def _settings(self, m: Module, readers) -> None:
+        """Registers for what the image says of the model, by address, each with its readers."""
+        write = self.load.p
+        taken = self.load.valid & self.load.ready
+        for i, (setting, init) in enumerate(zip(readers, self.preload.settings, strict=True)):
+            register = Signal.like(setting[0], name=setting[0].name, init=init)
+            m.d.comb += [reader.eq(register) for reader in setting]
+            with m.If(taken & (write.region == Region.SETTINGS) & (write.address == i)):
+                m.d.sync += register.eq(write.data)
+
+    def _load(self, m: Module, embedding, program, orders, operands, writeback) -> None:
         """Model image into the memories, a byte at a time; otherwise keys and values."""
         machine = self.machine
-        bos, last_position, last_beat = self.preload.settings
-        settings = [
-            Signal.like(control.bos, name="bos", init=bos),
-            Signal.like(control.last_position, name="last_position", init=last_position),
-            Signal.like(embedding.last_beat, name="last_beat", init=last_beat),
-        ]
         write = self.load.p
         taken = self.load.valid & self.load.ready
         m.d.comb += [
-            self.load.ready.eq(~control.busy),
             embedding.write_address.eq(write.address),
             embedding.write_data.eq(write.data),
             embedding.write_tokens.eq(taken & (write.region == Region.TOKENS)),
@@ -233,28 +254,24 @@ class FoldedCore(wiring.Component):
             program.write_byte.eq(remainder(write.address, INSTRUCTION_STRIDE)),
             program.write_data.eq(write.data),
             program.write_enable.eq(taken & (write.region == Region.PROGRAM)),
-            control.bos.eq(settings[0]),
-            sampler.last_token.eq(settings[0]),
-            control.last_position.eq(settings[1]),
-            embedding.last_beat.eq(settings[2]),
+            # Bytes that a word does not have are not written.
+            orders.write_address.eq(program.write_address),
+            orders.write_byte.eq(program.write_byte - ISSUE_BYTES),
+            orders.write_data.eq(write.data),
+            orders.write_enable.eq(program.write_enable),
         ]
-        for i, setting in enumerate(settings):
-            with m.If(taken & (write.region == Region.SETTINGS) & (write.address == i)):
-                m.d.sync += setting.eq(write.data)
         lane = remainder(write.address, machine.lanes)
         loads = taken & (write.region == Region.OPERANDS)
         m.d.comb += operands.write_address.eq(
-            Mux(control.busy, writeback.word, quotient(write.address, machine.lanes))
+            Mux(self.busy, writeback.word, quotient(write.address, machine.lanes))
         )
         for unit in range(machine.units):
             loaded = Mux(
                 loads & (quotient(lane, QUAD) == unit), Const(1, QUAD) << remainder(lane, QUAD), 0
             )
             m.d.comb += [
-                operands.write_enable[unit].eq(
-                    Mux(control.busy, writeback.word_enable[unit], loaded)
-                ),
+                operands.write_enable[unit].eq(Mux(self.busy, writeback.word_enable[unit], loaded)),
                 operands.write_data[unit].eq(
-                    Mux(control.busy, writeback.word_data[unit], write.data.replicate(QUAD))
+                    Mux(self.busy, writeback.word_data[unit], write.data.replicate(QUAD))
                 ),
             ]

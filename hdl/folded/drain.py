@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
-from gptloom.hdl.folded.layouts import INDEX_BITS, Accumulator, Job
+from gptloom.hdl.folded.layouts import INDEX_BITS, Accumulator, Job, Order
 
 
 class Drain(wiring.Component):
@@ -17,10 +17,11 @@ class Drain(wiring.Component):
 
     Attributes
     ----------
-    load, sums, job : In
+    load, sums, job, order : In
         A finished pass.
     valid : Out(1)
-        The first `writers` of `sums_out` are results `index`, `index + 1`, ... of `job_out`.
+        The first `writers` of `sums_out` are results `index`, `index + 1`, ... of `job_out`, to be
+        treated by `order_out`.
     enable : Out
         Which of the writers have a row.
     last : Out(1)
@@ -38,12 +39,14 @@ class Drain(wiring.Component):
                 "load": In(1),
                 "sums": In(Accumulator).array(machine.units),
                 "job": In(Job),
+                "order": In(Order),
                 "valid": Out(1),
                 "enable": Out(machine.writers),
                 "index": Out(INDEX_BITS),
                 "last": Out(1),
                 "next_index": Out(INDEX_BITS),
                 "job_out": Out(Job),
+                "order_out": Out(Order),
                 "sums_out": Out(Accumulator).array(machine.units),
                 "score_valid": Out(1),
                 "score_first": Out(1),
@@ -63,13 +66,14 @@ class Drain(wiring.Component):
             first_index.eq(Mux(self.job.opening, 0, self.index + writers)),
             self.next_index.eq(Mux(self.load, first_index, self.index + writers)),
         ]
-        scores = self.job_out.destination == Destination.SCORES
-        for_scores = self.job.destination == Destination.SCORES
+        scores = self.order_out.destination == Destination.SCORES
+        for_scores = self.order.destination == Destination.SCORES
         with m.If(self.load):
             for taken, sum_ in zip(self.sums_out, self.sums, strict=True):
                 m.d.sync += taken.eq(sum_)
             m.d.sync += [
                 self.job_out.eq(self.job),
+                self.order_out.eq(self.order),
                 self.index.eq(first_index),
                 active.eq(1),
                 beat.eq(0),
@@ -77,19 +81,14 @@ class Drain(wiring.Component):
                 self.score_first.eq(self.job.opening),
             ]
         with m.Elif(active):
-            for i in range(machine.units):
-                result, score = (
-                    self.sums_out[min(i + step, machine.units - 1)]
-                    for step in (writers, machine.score_heads)
-                )
-                m.d.sync += self.sums_out[i].eq(Mux(scores, score, result))
+            self._shift(m, scores)
             m.d.sync += [beat.eq(beat + 1), self.score_first.eq(0)]
             with m.If(beat == last_beat):
                 m.d.sync += active.eq(0)
             with m.Else():
                 m.d.sync += self.index.eq(self.index + writers)
 
-        rows = self.job_out.rows
+        rows = self.order_out.rows
         has_row = Cat(self.index + i < rows for i in range(writers))
         m.d.comb += [
             self.valid.eq(active & ~scores & has_row[0]),
@@ -98,3 +97,15 @@ class Drain(wiring.Component):
             self.score_valid.eq(active & scores),
         ]
         return m
+
+    def _shift(self, m: Module, scores) -> None:
+        """Bring the sums of the next beat to the front."""
+        machine = self._machine
+        last = machine.units - 1
+        for i in range(last):
+            following = self.sums_out[min(i + machine.writers, last)]
+            # Scores that leave all at once need no shift, others mostly the same one.
+            if machine.score_beats > 1 and machine.score_heads != machine.writers:
+                score = self.sums_out[min(i + machine.score_heads, last)]
+                following = Mux(scores, score, following)
+            m.d.sync += self.sums_out[i].eq(following)

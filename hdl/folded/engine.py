@@ -7,7 +7,14 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.hdl.folded.layouts import UNIT_BITS, Accumulator, Issue, Job, Quad
+from gptloom.hdl.folded.layouts import (
+    OPERATION_BITS,
+    UNIT_BITS,
+    Accumulator,
+    Issue,
+    Job,
+    Quad,
+)
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 
@@ -32,6 +39,8 @@ class Engine(wiring.Component):
         Activation banks' outputs, one cycle after the issue.
     done : Out(1)
         `sums` are the dot products of a whole pass, and `job` says what they are.
+    next_operation : Out
+        Value of the job's operation in the next cycle.
     """
 
     latency = 4 + Multiplier.latency
@@ -47,6 +56,7 @@ class Engine(wiring.Component):
                 "done": Out(1),
                 "sums": Out(Accumulator).array(machine.units),
                 "job": Out(Job),
+                "next_operation": Out(OPERATION_BITS),
             }
         )
 
@@ -60,7 +70,11 @@ class Engine(wiring.Component):
             m.d.sync += stage.eq(stages[-1])
             stages.append(stage)
         read, adding, end = stages[1], stages[self.latency - 1], stages[self.latency]
-        m.d.comb += [self.done.eq(end.valid & end.last), self.job.eq(end.job)]
+        m.d.comb += [
+            self.done.eq(end.valid & end.last),
+            self.job.eq(end.job),
+            self.next_operation.eq(adding.job.operation),
+        ]
 
         operands = self._operands(m, read)
 

@@ -3,7 +3,7 @@
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
-from gptloom.firmware.isa import WIDTHS
+from gptloom.firmware.isa import ISSUE_WIDTHS, RESULT_WIDTHS, WIDTHS
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.model.arithmetic import (
     ACCUMULATOR_BITS,
@@ -13,12 +13,17 @@ from gptloom.model.arithmetic import (
     WEIGHT_BITS,
 )
 
-Instruction = data.StructLayout({name: unsigned(width) for name, width in WIDTHS.items()})
+Instruction = data.StructLayout({name: unsigned(width) for name, width in ISSUE_WIDTHS.items()})
+"""What the sequencer reads of an instruction."""
+
+Order = data.StructLayout({name: unsigned(width) for name, width in RESULT_WIDTHS.items()})
+"""What is read of an instruction when its results leave the engine."""
 
 INDEX_BITS = WIDTHS["rows"]
 ADDRESS_BITS = WIDTHS["base"]
 EXPONENT_BITS = 5
 OPERATION_BITS = 6
+STRIDE_BITS = 8
 UNIT_BITS = QUAD * WEIGHT_BITS
 """One unit's share of an operand word."""
 
@@ -38,23 +43,8 @@ Temperature = data.StructLayout(
 Quad = data.ArrayLayout(signed(ACTIVATION_BITS), QUAD)
 """One word of activation memory: four elements."""
 
-Job = data.StructLayout(
-    {
-        "kind": unsigned(WIDTHS["kind"]),
-        "destination": unsigned(WIDTHS["destination"]),
-        "target": unsigned(WIDTHS["target"]),
-        "stride": unsigned(WIDTHS["stride"]),
-        "rows": unsigned(WIDTHS["rows"]),
-        "relu": 1,
-        "residual": 1,
-        "scale": unsigned(WIDTHS["scale"]),
-        "shift": unsigned(WIDTHS["shift"]),
-        "operation": unsigned(OPERATION_BITS),
-        "opening": 1,
-    }
-)
-"""What happens to the results of a pass: an instruction's fields, its number in the program
-(`operation`), and whether this is its first pass (`opening`)."""
+Job = data.StructLayout({"operation": unsigned(OPERATION_BITS), "opening": 1})
+"""What a pass belongs to: an instruction's number in the program, and whether it is its first."""
 
 Issue = data.StructLayout(
     {

@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 
 from gptloom.firmware.image import INSTRUCTION_STRIDE, Image, Region
+from gptloom.firmware.isa import ISSUE_BYTES
 from gptloom.firmware.machine import Machine
+
+ISSUE_BITS = 8 * ISSUE_BYTES
 
 
 @dataclass(frozen=True)
@@ -12,17 +15,19 @@ class Preload:
 
     Attributes
     ----------
-    operands, program, tokens, positions
+    operands, program, orders, tokens, positions
         Words from address 0, as wide as the memory; the first byte is the lowest.
     settings
-        Values of the settings registers: end token, last position, last beat of a row.
+        Values of the settings registers: end token, last position, last beat of a row, strides of
+        keys and values.
     """
 
     operands: list[int] = field(default_factory=list)
     program: list[int] = field(default_factory=list)
+    orders: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    settings: tuple[int, int, int] = (0, 0, 0)
+    settings: tuple[int, ...] = (0, 0, 0, 0, 0)
 
     @classmethod
     def of(cls, image: Image, machine: Machine) -> "Preload":
@@ -52,7 +57,8 @@ class Preload:
         }
         return cls(
             operands=words[Region.OPERANDS],
-            program=words[Region.PROGRAM],
+            program=[word & ((1 << ISSUE_BITS) - 1) for word in words[Region.PROGRAM]],
+            orders=[word >> ISSUE_BITS for word in words[Region.PROGRAM]],
             tokens=words[Region.TOKENS],
             positions=words[Region.POSITIONS],
             settings=tuple(words[Region.SETTINGS]),

@@ -4,10 +4,10 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.isa import WIDTHS, Kind
+from gptloom.firmware.isa import ISSUE_WIDTHS, Kind
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient
-from gptloom.hdl.folded.layouts import ADDRESS_BITS, Instruction, Issue
+from gptloom.hdl.folded.layouts import ADDRESS_BITS, STRIDE_BITS, Instruction, Issue
 
 
 class Sequencer(wiring.Component):
@@ -25,6 +25,8 @@ class Sequencer(wiring.Component):
         Position of the token.
     sample : In(1)
         Whether logits are wanted: if not, the program ends at ``prefill_final``.
+    key_stride, value_stride : In
+        Of the model: operand words from quad to quad of the keys, from pass to pass of the values.
     softmax_ready : In(1)
         The numerators of the present scores are written.
     fetch, fetch_address : Out
@@ -48,6 +50,8 @@ class Sequencer(wiring.Component):
                 "start": In(1),
                 "position": In(range(machine.context)),
                 "sample": In(1),
+                "key_stride": In(STRIDE_BITS),
+                "value_stride": In(STRIDE_BITS),
                 "softmax_ready": In(1),
                 "fetch": Out(1),
                 "fetch_address": Out(range(machine.program_words)),
@@ -70,16 +74,16 @@ class Sequencer(wiring.Component):
         load = Signal()
         running = Signal()
         waiting = Signal()
-        delay = Signal(WIDTHS["delay"])
+        delay = Signal(ISSUE_WIDTHS["delay"])
 
-        slot = Signal(WIDTHS["quads"])
+        slot = Signal(ISSUE_WIDTHS["quads"])
         last_slot = Signal.like(slot)
         last_quad = Signal.like(slot)
-        pass_ = Signal(WIDTHS["passes"])
+        pass_ = Signal(ISSUE_WIDTHS["passes"])
         last_pass = Signal.like(pass_)
         pass_base = Signal(ADDRESS_BITS)
-        quad_step = Signal(WIDTHS["stride"])
-        pass_step = Signal(WIDTHS["stride"])
+        quad_step = Signal(STRIDE_BITS)
+        pass_step = Signal(STRIDE_BITS)
         bank = Signal(range(max(machine.heads, 2)))
 
         m.d.comb += [
@@ -89,14 +93,10 @@ class Sequencer(wiring.Component):
             self.issue.broadcast.eq(now.kind == Kind.MATRIX),
             self.issue.bank.eq(bank),
             self.issue.offset.eq(pass_ & (machine.words_per_position - 1)),
-            self.issue.job.kind.eq(now.kind),
             self.issue.job.operation.eq(next_word - 2),
             self.issue.job.opening.eq(pass_ == 0),
             self.scores_begin.eq(running & (now.kind == Kind.SCORES) & (slot == 0) & (pass_ == 0)),
         ]
-        for field in ("destination", "target", "stride", "rows", "relu", "residual", "scale"):
-            m.d.comb += self.issue.job[field].eq(now[field])
-        m.d.comb += self.issue.job.shift.eq(now.shift)
 
         ends_pass = slot == last_slot
         ends = running & ends_pass & (pass_ == last_pass)
@@ -158,8 +158,8 @@ class Sequencer(wiring.Component):
                 last_quad.eq(quads),
                 last_slot.eq(Mux(quads > least, quads, least)),
                 last_pass.eq(Mux(scores, self._last_score_pass(), new.passes - 1)),
-                quad_step.eq(Mux(scores, new.stride, 1)),
-                pass_step.eq(Mux(scores, 1, Mux(values, new.stride, new.quads))),
+                quad_step.eq(Mux(scores, self.key_stride, 1)),
+                pass_step.eq(Mux(scores, 1, Mux(values, self.value_stride, new.quads))),
             ]
             with m.If((new.delay == 0) & ~values):
                 m.d.sync += [running.eq(1), waiting.eq(0)]

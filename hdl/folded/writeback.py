@@ -1,10 +1,10 @@
 """Write-back: results are scaled, get the residual added and go where the instruction says."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.isa import Destination, Kind
+from gptloom.firmware.isa import Destination
 from gptloom.firmware.isa import Scale as ScaleOf
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import narrowed, quotient, remainder, saturated
@@ -12,9 +12,10 @@ from gptloom.hdl.folded.layouts import (
     ADDRESS_BITS,
     INDEX_BITS,
     OPERATION_BITS,
+    STRIDE_BITS,
     UNIT_BITS,
     Accumulator,
-    Job,
+    Order,
     Quad,
     Scale,
     Temperature,
@@ -33,14 +34,13 @@ _Beat = data.StructLayout(
         "valid": 1,
         "last": 1,
         "index": INDEX_BITS,
-        "kind": 2,
         "destination": 3,
-        "target": ADDRESS_BITS,
-        "stride": 8,
+        "address": ADDRESS_BITS,
         "operation": OPERATION_BITS,
         "residual": 1,
     }
 )
+"""What accompanies results on their way; `address` is where their group begins, then the word."""
 
 
 class Writeback(wiring.Component):
@@ -50,8 +50,10 @@ class Writeback(wiring.Component):
     ----------
     latency
         From the drain's `valid` to `result`: 5 cycles.
-    valid, enable, last, index, job, sums : In
+    valid, enable, last, index, operation, order, sums : In
         The drain's beat.
+    key_stride, value_stride : In
+        Of the model: operand words from one group of a key's or value's rows to the next.
     stream : In
         Elements `index`, ... of the residual stream.
     norm, reciprocals, temperature : In
@@ -80,7 +82,10 @@ class Writeback(wiring.Component):
                 "enable": In(machine.writers),
                 "last": In(1),
                 "index": In(INDEX_BITS),
-                "job": In(Job),
+                "operation": In(OPERATION_BITS),
+                "order": In(Order),
+                "key_stride": In(STRIDE_BITS),
+                "value_stride": In(STRIDE_BITS),
                 "sums": In(Accumulator).array(machine.writers),
                 "stream": In(values),
                 "norm": In(Scale),
@@ -104,41 +109,54 @@ class Writeback(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         machine = self._machine
-        job = self.job
+        order = self.order
 
         beat = Signal(_Beat)
-        m.d.comb += [beat.valid.eq(self.valid), beat.last.eq(self.last), beat.index.eq(self.index)]
-        for field in ("kind", "destination", "target", "stride", "operation", "residual"):
-            m.d.comb += beat[field].eq(job[field])
+        m.d.comb += [
+            beat.valid.eq(self.valid),
+            beat.last.eq(self.last),
+            beat.index.eq(self.index),
+            beat.destination.eq(order.destination),
+            beat.address.eq(self._group(m)),
+            beat.operation.eq(self.operation),
+            beat.residual.eq(order.residual),
+        ]
         enable, stream = self.enable, self.stream
         for number in range(Requantise.latency):
             beat = self._registered(m, beat, f"beat_{number}")
+            if number == 0:
+                beat = self._placed(m, beat)
             enable = self._registered(m, enable, f"enable_{number}")
             stream = self._registered(m, stream, f"stream_{number}")
 
+        # The normalised embedding is all that goes there.
+        is_start = order.destination == Destination.RESIDUAL
         scales = self._scales(m)
         for i in range(machine.writers):
             requantise = Requantise()
             m.submodules[f"requantise_{i}"] = requantise
             start = self.stream[i] << EMBEDDING_SHIFT
             m.d.comb += [
-                requantise.i.eq(Mux(job.kind == Kind.START, start, self.sums[i])),
+                requantise.i.eq(Mux(is_start, start, self.sums[i])),
                 requantise.mantissa.eq(scales[i].mantissa),
-                requantise.shift.eq(job.shift + scales[i].exponent),
+                requantise.shift.eq(order.shift + scales[i].exponent),
                 requantise.narrow.eq(
-                    (job.destination == Destination.KEY) | (job.destination == Destination.VALUE)
+                    (order.destination == Destination.KEY)
+                    | (order.destination == Destination.VALUE)
                 ),
-                requantise.wide.eq(job.destination == Destination.LOGITS),
-                requantise.relu.eq(job.relu),
+                requantise.wide.eq(order.destination == Destination.LOGITS),
+                requantise.relu.eq(order.relu),
             ]
             total = saturated(requantise.o + stream[i], ACTIVATION_BITS)
             m.d.sync += self.result["values"][i].eq(Mux(beat.residual, total, requantise.o))
+        address = Signal(ADDRESS_BITS)
         m.d.sync += [
             self.result.enable.eq(Mux(beat.valid, enable, 0)),
             self.result.index.eq(beat.index),
             self.result.last.eq(beat.last),
             self.result.destination.eq(beat.destination),
             self.result.operation.eq(beat.operation),
+            address.eq(beat.address),
         ]
         with m.If(self.embedding_valid):
             m.d.sync += [
@@ -147,11 +165,10 @@ class Writeback(wiring.Component):
                 self.result.last.eq(self.embedding_last),
                 self.result.destination.eq(Destination.STREAM),
                 self.result.operation.eq(~Const(0, OPERATION_BITS)),
+                address.eq(quotient(self.embedding_index, QUAD * machine.heads)),
             ]
             for i in range(machine.writers):
                 m.d.sync += self.result["values"][i].eq(self.embedding[i])
-        address = Signal(ADDRESS_BITS)
-        m.d.sync += address.eq(self._address(m, beat))
         self._write_rows(m, address)
         self._write_words(m, address)
         return m
@@ -170,7 +187,7 @@ class Writeback(wiring.Component):
             scale = Signal(Scale, name=f"scale_{i}")
             head = Signal(range(max(2, machine.heads)), name=f"head_{i}")
             m.d.comb += head.eq(remainder(self.index + i, machine.heads))
-            with m.Switch(self.job.scale):
+            with m.Switch(self.order.scale):
                 with m.Case(ScaleOf.NORM):
                     m.d.comb += scale.eq(self.norm)
                 with m.Case(ScaleOf.SUM):
@@ -185,34 +202,54 @@ class Writeback(wiring.Component):
             scales.append(scale)
         return scales
 
-    def _address(self, m: Module, beat) -> Signal:
-        """Word to write, one cycle before `result`: advances by groups of elements."""
-        machine = self._machine
-        heads_quads = QUAD * machine.heads
+    def _group(self, m: Module) -> Signal:
+        """Return the word where the present group of results begins: groups follow each other."""
+        machine, order = self._machine, self.order
         group = Signal(ADDRESS_BITS)
         following = Signal(ADDRESS_BITS)
-        is_value = beat.destination == Destination.VALUE
-        is_cache = is_value | (beat.destination == Destination.KEY)
-        place = Mux(
-            is_value, remainder(beat.index, machine.units), remainder(beat.index, heads_quads)
-        )
-        step = Mux(is_cache, beat.stride, 1)
-        with m.If(beat.index == 0):
-            m.d.comb += following.eq(beat.target)
-        with m.Elif(place == 0):
-            m.d.comb += following.eq(group + step)
+        row_length = QUAD * machine.heads
+        step = Signal(STRIDE_BITS)
+        is_new = Signal()
+        with m.Switch(order.destination):
+            with m.Case(Destination.VALUE):
+                m.d.comb += step.eq(self.value_stride)
+                m.d.comb += is_new.eq(remainder(self.index, machine.units) == 0)
+            with m.Case(Destination.KEY):
+                m.d.comb += step.eq(self.key_stride)
+                m.d.comb += is_new.eq(remainder(self.index, row_length) == 0)
+            with m.Default():
+                m.d.comb += step.eq(1)
+                m.d.comb += is_new.eq(remainder(self.index, row_length) == 0)
+        with m.If(self.index == 0):
+            m.d.comb += following.eq(order.target)
         with m.Else():
-            m.d.comb += following.eq(group)
-        with m.If(beat.valid):
+            m.d.comb += following.eq(group + Mux(is_new, step, 0))
+        with m.If(self.valid):
             m.d.sync += group.eq(following)
         return following
+
+    def _slot(self, m: Module, index) -> Signal:
+        """Return the number of a key in the cache: position by position, head by head."""
+        heads = self._machine.heads
+        head = remainder(quotient(index, QUAD), heads)
+        slot = Signal(range(self._machine.context * heads), name="slot")
+        m.d.comb += slot.eq(Cat(head, self.position) if heads > 1 else self.position)
+        return slot
+
+    def _placed(self, m: Module, beat):
+        """Return the beat with the address of its word: in the cache, groups have all positions."""
+        placed = Signal(_Beat)
+        m.d.comb += placed.eq(beat)
+        with m.If(beat.destination == Destination.KEY):
+            slot = self._slot(m, beat.index)
+            m.d.comb += placed.address.eq(beat.address + quotient(slot, self._machine.units))
+        with m.Elif(beat.destination == Destination.VALUE):
+            m.d.comb += placed.address.eq(beat.address + quotient(self.position, QUAD))
+        return placed
 
     def _write_rows(self, m: Module, address: Signal) -> None:
         """Activation memory: element j is in bank j // 4 % heads, whatever the word."""
         machine, result = self._machine, self.result
-        embedded = result.operation.all()
-        row = quotient(result.index, QUAD * machine.heads)
-        m.d.comb += self.row.eq(Mux(embedded, row, address))
         wanted = (result.destination == Destination.ACTIVATION) | (
             result.destination == Destination.STREAM
         )
@@ -220,6 +257,7 @@ class Writeback(wiring.Component):
         values = Cat(narrowed(v, ACTIVATION_BITS) for v in result["values"])
         copies = machine.heads * QUAD // machine.writers
         m.d.comb += [
+            self.row.eq(address),
             self.row_enable.eq(Mux(wanted, result.enable << place, 0)),
             self.row_data.eq(values.replicate(copies)),
         ]
@@ -230,13 +268,8 @@ class Writeback(wiring.Component):
         units, heads, writers = machine.units, machine.heads, machine.writers
         is_key = result.destination == Destination.KEY
         is_value = result.destination == Destination.VALUE
-        head = remainder(quotient(result.index, QUAD), heads)
-        slot = Signal(unsigned(len(self.position) + len(head)))
-        m.d.comb += slot.eq(Cat(head, self.position) if heads > 1 else self.position)
-        with m.If(is_key):
-            m.d.comb += self.word.eq(address + quotient(slot, units))
-        with m.Else():
-            m.d.comb += self.word.eq(address + quotient(self.position, QUAD))
+        slot = self._slot(m, result.index)
+        m.d.comb += self.word.eq(address)
 
         key_unit, key_lane = remainder(slot, units), remainder(result.index, QUAD)
         value_unit, value_lane = remainder(result.index, units), remainder(self.position, QUAD)

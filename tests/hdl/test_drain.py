@@ -28,16 +28,15 @@ def play(machine, block, instructions, beats, draw):
         sums = draw.integers(-(1 << 23), 1 << 23, (passes, machine.units))
         sent.append(sums.reshape(-1))
         for i in range(passes):
-            job = {
-                "destination": destination,
-                "rows": rows,
-                "opening": i == 0,
-                "operation": number,
+            taken = {
+                "job": {"opening": i == 0, "operation": number},
+                "order": {"destination": destination, "rows": rows},
+                "sums": sums[i].tolist(),
             }
-            cycles.append({"load": 1, "job": job, "sums": sums[i].tolist()})
+            cycles.append({"load": 1, **taken})
             # While a pass leaves, the engine's sums are those of the next one, half finished.
             garbage = draw.integers(-(1 << 23), 1 << 23, machine.units).tolist()
-            idle = {"load": 0, "sums": garbage, "job": {"opening": 1, "rows": 3}}
+            idle = {"load": 0, "sums": garbage, "job": {"opening": 1}, "order": {"rows": 3}}
             cycles += [idle] * (beats - 1 + int(draw.choice([0, 0, 1, 5])))
     return sent, block.play([*cycles, {"load": 0}], OUTPUTS, after=beats)
 

@@ -55,7 +55,7 @@ def passes(machine, draw, count):
                 "broadcast": broadcast,
                 "bank": bank,
                 "offset": offset,
-                "job": {"target": number},
+                "job": {"operation": number},
             }
             inputs.append((issue, a, b))
         expected[len(inputs) - 1] = (number, sums.tolist())
@@ -78,7 +78,7 @@ def test_dot_products(bench, lanes, heads):
     machine = Machine.for_models(lanes, ModelConfig(heads=heads))
     inputs, expected = passes(machine, np.random.default_rng(lanes + heads), 40)
     block = bench(Engine(machine))
-    seen = {}
+    seen, foreseen = {}, None
     idle = ({"valid": 0}, *(np.zeros_like(x) for x in inputs[0][1:]))
     following = idle
     for cycle, (issue, a, b) in enumerate([*inputs, *[idle] * Engine.latency]):
@@ -87,6 +87,8 @@ def test_dot_products(bench, lanes, heads):
         following = (issue, a, b)
         if block.get("done"):
             sums = [int(total) for total in block.get("sums")]
-            seen[cycle - Engine.latency] = (block.get("job").target, sums)
+            assert block.get("job").operation == foreseen
+            seen[cycle - Engine.latency] = (block.get("job").operation, sums)
+        foreseen = block.get("next_operation")
         block.step()
     assert seen == expected

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from gptloom.firmware.isa import Destination, Kind, Scale
+from gptloom.firmware.isa import Destination, Scale
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import LANES, QUAD, Machine
 from gptloom.hdl.folded.writeback import Writeback
@@ -55,14 +55,16 @@ class Writing:
             norm=scale(self.norm),
             reciprocals=[scale(r) for r in self.reciprocals],
             temperature={"mantissa": self.temperature[0], "shift": self.temperature[1]},
+            key_stride=self.layout.key_stride,
+            value_stride=self.layout.value_stride,
         )
 
-    def write(self, job, sums, stream, position=0):
-        """Pass all rows of a job through, as the drain delivers them; padding has no enable."""
+    def write(self, order, sums, stream, position=0):
+        """Pass all rows of an order through, as the drain delivers them; padding has no enable."""
         m = self.machine
         self.block.set(position=position)
         memories = Memories()
-        rows = job["rows"]
+        rows = order["rows"]
         cycles = []
         for index in range(0, -(-rows // m.units) * m.units, m.writers):
             enable = [index + i < rows for i in range(m.writers)]
@@ -74,7 +76,7 @@ class Writing:
                     "enable": sum(1 << i for i, on in enumerate(enable) if on),
                     "index": index,
                     "last": index + m.writers >= rows,
-                    "job": job,
+                    "order": order,
                     "sums": sums[index : index + m.writers].tolist(),
                     "stream": stream[index : index + m.writers].tolist(),
                 }
@@ -146,7 +148,7 @@ def in_rows(config, base, values):
 def test_values_of_every_scale_go_to_the_activation_memory(writing, source):
     rows = writing.config.hidden
     for shift, relu in ((1, False), (9, True), (12, False), (19, True)):
-        job = {
+        order = {
             "destination": Destination.ACTIVATION,
             "target": writing.layout.hidden,
             "rows": rows,
@@ -165,7 +167,7 @@ def test_values_of_every_scale_go_to_the_activation_memory(writing, source):
         }[source]
         expected = arithmetic.requantise(sums[:rows], mantissa, shift + exponent, ACTIVATION_BITS)
         expected = np.maximum(expected, 0) if relu else expected
-        memories = writing.write(job, sums, writing.random_stream(rows))
+        memories = writing.write(order, sums, writing.random_stream(rows))
         assert memories.results == expected.tolist()
         assert memories.rows == in_rows(writing.config, writing.layout.hidden, expected)
         assert not memories.words
@@ -173,7 +175,7 @@ def test_values_of_every_scale_go_to_the_activation_memory(writing, source):
 
 def test_the_residual_is_added_and_saturates(writing):
     rows = writing.config.width
-    job = {
+    order = {
         "destination": Destination.STREAM,
         "target": writing.layout.stream,
         "rows": rows,
@@ -186,7 +188,7 @@ def test_the_residual_is_added_and_saturates(writing):
     added = arithmetic.requantise(sums, UNIT_MANTISSA, 12, ACTIVATION_BITS) + stream
     expected = arithmetic.saturate(added, ACTIVATION_BITS)[:rows]
     assert expected[:2].tolist() == [-512, 511]
-    memories = writing.write(job, sums, stream)
+    memories = writing.write(order, sums, stream)
     assert memories.results == expected.tolist()
     assert memories.rows == in_rows(writing.config, writing.layout.stream, expected)
     assert not memories.words
@@ -194,8 +196,7 @@ def test_the_residual_is_added_and_saturates(writing):
 
 def test_the_raw_embedding_is_scaled_and_stays_out_of_the_activation_memory(writing):
     rows = writing.config.width
-    job = {
-        "kind": Kind.START,
+    order = {
         "destination": Destination.RESIDUAL,
         "rows": rows,
         "scale": Scale.NORM,
@@ -205,7 +206,7 @@ def test_the_raw_embedding_is_scaled_and_stays_out_of_the_activation_memory(writ
     mantissa, exponent = writing.norm
     raised = stream[:rows] << EMBEDDING_SHIFT
     expected = arithmetic.requantise(raised, mantissa, 11 + exponent, ACTIVATION_BITS)
-    memories = writing.write(job, writing.random_sums(rows), stream)
+    memories = writing.write(order, writing.random_sums(rows), stream)
     assert memories.results == expected.tolist()
     assert not memories.rows
     assert not memories.words
@@ -213,7 +214,7 @@ def test_the_raw_embedding_is_scaled_and_stays_out_of_the_activation_memory(writ
 
 def test_logits_are_wide_and_stay_out_of_the_memories(writing):
     rows = writing.config.vocabulary
-    job = {
+    order = {
         "destination": Destination.LOGITS,
         "rows": rows,
         "scale": Scale.TEMPERATURE,
@@ -222,7 +223,7 @@ def test_logits_are_wide_and_stay_out_of_the_memories(writing):
     sums = writing.random_sums(rows)
     mantissa, exponent = writing.temperature
     expected = arithmetic.requantise(sums[:rows], mantissa, 1 + exponent, LOGIT_BITS)
-    memories = writing.write(job, sums, writing.random_stream(rows))
+    memories = writing.write(order, sums, writing.random_stream(rows))
     assert memories.results == expected.tolist()
     assert not memories.rows
     assert not memories.words
@@ -235,10 +236,9 @@ def test_keys_and_values_of_every_position_lie_where_the_engine_reads_them(writi
     rows = layout.key_rows if is_key else c.width
     base = (layout.key_base if is_key else layout.value_base)(c.layers - 1)
     stride = layout.key_stride if is_key else layout.value_stride
-    job = {
+    order = {
         "destination": destination,
         "target": base,
-        "stride": stride,
         "rows": rows,
         "scale": Scale.NORM,
         "shift": 11,
@@ -248,7 +248,7 @@ def test_keys_and_values_of_every_position_lie_where_the_engine_reads_them(writi
     for position in range(c.context):
         sums = writing.random_sums(rows)
         values = arithmetic.requantise(sums[:rows], mantissa, 12 + exponent, WEIGHT_BITS).tolist()
-        memories = writing.write(job, sums, writing.random_stream(rows), position)
+        memories = writing.write(order, sums, writing.random_stream(rows), position)
         expected = {}
         for j, value in enumerate(values):
             if is_key:
