@@ -1,7 +1,20 @@
 """Multipliers: one behaviour, and what each family of parts has for it."""
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from dataclasses import dataclass
+
+from amaranth.hdl import (
+    Cat,
+    ClockSignal,
+    Const,
+    Instance,
+    Module,
+    Mux,
+    Signal,
+    Value,
+    signed,
+    unsigned,
+)
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
@@ -44,58 +57,101 @@ class Multiplier(wiring.Component):
         return m
 
 
-class FabricMultiplier(Multiplier):
-    """In four-input lookup tables and carry chains: about 120 of them.
+class Digit(data.Struct):
+    """A digit of base 4: its `code` is 0, 1, 2, or 3 for -1; `negate` changes the sign."""
 
-    The weight becomes four digits of base 4: -1, 0, 1 or 2, the top one -2 to 2. A bit of
-    ``digit * a`` then depends on two bits of `a` and two of the digit, which is one table, where
-    an adder for every bit of the weight would need twice as many.
+    code: unsigned(2)
+    negate: unsigned(1)
+
+
+def recoded(m: Module, value: Value) -> list[Digit]:
+    """Return the digits of a signed value of an even width, lowest first.
+
+    They are -1, 0, 1 or 2, the top one -2 to 2: only that one uses `negate`. A bit of ``digit * a``
+    then depends on two bits of `a` and two of the digit, which is one lookup table of four inputs,
+    where an adder for every bit of the value would need twice as many.
     """
+    digits = [Signal(Digit, name=f"digit_{i}") for i in range(len(value) // 2)]
+    carry = Const(0, 1)
+    for i, digit in enumerate(digits[:-1]):
+        low, high = value[2 * i], value[2 * i + 1]
+        # 3 is 4 - 1, and 4 is 4 - 0: the next digit takes the 4.
+        carried = Signal(name=f"carry_{i}")
+        m.d.comb += [digit.code.eq(Cat(low, high) + carry), carried.eq(high & (low | carry))]
+        carry = carried
+    low, high = value[-2], value[-1]
+    m.d.comb += [
+        digits[-1].code.eq(Cat(low ^ carry, Mux(high, ~(low | carry), low & carry))),
+        digits[-1].negate.eq(high & ~(low & carry)),
+    ]
+    return digits
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Part of a product: `value`, and `one` of the weight of the last of its `digits`."""
+
+    value: Value
+    one: Value
+    digits: int = 1
+
+    @classmethod
+    def of(cls, m: Module, a: Value, digit: Digit) -> "Partial":
+        """Return ``digit * a``; its `one` makes a complement negative."""
+        row = Signal(signed(len(a) + 1))
+        with m.Switch(digit.code):
+            with m.Case(1):
+                m.d.comb += row.eq(a)
+            with m.Case(2):
+                m.d.comb += row.eq(a << 1)
+            with m.Case(3):
+                m.d.comb += row.eq(~a)
+        value = (row ^ digit.negate.replicate(len(row)).as_signed()).as_signed()
+        return cls(value, digit.code.all() | digit.negate)
+
+    def join(self, higher: "Partial") -> "Partial":
+        """Add the part of the digits that follow: it leaves room below for this one's `one`."""
+        room = Cat(Const(0, 2 * self.digits - 2), self.one, Const(0, 1))
+        return Partial(
+            self.value + Cat(room, higher.value).as_signed(),
+            higher.one,
+            self.digits + higher.digits,
+        )
+
+    def registered(self, m: Module) -> "Partial":
+        """Return the same one cycle later."""
+        value, one = Signal(signed(len(self.value))), Signal()
+        m.d.sync += [value.eq(self.value), one.eq(self.one)]
+        return Partial(value, one, self.digits)
+
+    @property
+    def total(self) -> Value:
+        """All of it in one number."""
+        return self.value + Cat(Const(0, 2 * self.digits - 2), self.one, Const(0, 1)).as_signed()
+
+
+def product(m: Module, a: Value, b: Value) -> Value:
+    """Return the product of two signed values, the second of an even width, in tables and carries.
+
+    Of all families, only the engine's lanes are worth a block of its own.
+    """
+    parts = [Partial.of(m, a, digit) for digit in recoded(m, b)]
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=False)
+        parts = [low.join(high) for low, high in pairs] + parts[len(parts) & ~1 :]
+    return parts[0].total
+
+
+class FabricMultiplier(Multiplier):
+    """In four-input lookup tables and carry chains: about 140 of them."""
 
     def elaborate(self, platform):
+        """Return the hardware."""
         m = Module()
-        rows, negations = [], []
-        carry = Const(0, 1)
-        for number in range(WEIGHT_BITS // 2 - 1):
-            pair = self.b[2 * number : 2 * number + 2]
-            # 3 is 4 - 1, and 4 is 4 - 0: the next digit takes the 4.
-            digit = Signal(2, name=f"digit_{number}")
-            carried = Signal(name=f"carry_{number}")
-            m.d.comb += [digit.eq(pair + carry), carried.eq(pair[1] & (pair[0] | carry))]
-            row = Signal(signed(ACTIVATION_BITS + 1), name=f"row_{number}")
-            with m.Switch(digit):
-                with m.Case(1):
-                    m.d.comb += row.eq(self.a)
-                with m.Case(2):
-                    m.d.comb += row.eq(self.a << 1)
-                with m.Case(3):
-                    m.d.comb += row.eq(~self.a)
-            rows.append(row)
-            negations.append(digit.all())
-            carry = carried
-        top = self.b[-2:]
-        once, twice, negative = (Signal(name=n) for n in ("once", "twice", "negative"))
-        magnitude = Signal(signed(ACTIVATION_BITS + 1))
-        m.d.comb += [
-            once.eq(top[0] ^ carry),
-            twice.eq(Mux(top[1], ~(top[0] | carry), top[0] & carry)),
-            negative.eq(top[1] & ~(top[0] & carry)),
-            magnitude.eq(Mux(twice, self.a << 1, Mux(once, self.a, 0))),
-        ]
-        rows.append((magnitude ^ negative.replicate(len(magnitude)).as_signed()).as_signed())
-        negations.append(negative)
-
-        # A negated row lacks one; most of these ones fit where a shifted row leaves room.
-        low, high = (Signal(signed(ACTIVATION_BITS + 4), name=name) for name in ("low", "high"))
-        ones = [Signal(name=f"one_{number}") for number in (1, 3)]
-        m.d.sync += [
-            low.eq(rows[0] + Cat(negations[0], Const(0, 1), rows[1]).as_signed()),
-            high.eq(rows[2] + Cat(negations[2], Const(0, 1), rows[3]).as_signed()),
-            ones[0].eq(negations[1]),
-            ones[1].eq(negations[3]),
-        ]
-        upper = high + Cat(Const(0, 2), ones[1], Const(0, 1)).as_signed()
-        m.d.sync += self.o.eq(low + Cat(Const(0, 2), ones[0], Const(0, 1), upper).as_signed())
+        first, second, third, fourth = (Partial.of(m, self.a, d) for d in recoded(m, self.b))
+        low, high = first.join(second).registered(m), third.join(fourth).registered(m)
+        whole = Partial(high.total, Const(0, 1), high.digits)
+        m.d.sync += self.o.eq(low.join(whole).value)
         return m
 
 

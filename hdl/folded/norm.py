@@ -8,6 +8,7 @@ from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import leading_one, narrowed
 from gptloom.hdl.folded.layouts import Scale, results
+from gptloom.hdl.multipliers import product
 from gptloom.model.arithmetic import ACTIVATION_BITS
 from gptloom.model.tables import RSQRT_TABLE, RSQRT_WINDOW_BITS
 
@@ -42,7 +43,10 @@ class Norm(wiring.Component):
             square = Signal(bits, name=f"square_{i}")
             element = Signal(signed(ACTIVATION_BITS), name=f"element_{i}")
             m.d.comb += element.eq(narrowed(value, ACTIVATION_BITS))
-            m.d.sync += square.eq(Mux(result.enable[i], element * element, 0))
+            with m.If(result.enable[i]):
+                m.d.sync += square.eq(product(m, element, element))
+            with m.Else():
+                m.d.sync += square.eq(0)
             squares.append(square)
         beat = Signal(bits + len(squares).bit_length())
         m.d.sync += beat.eq(sum(squares))

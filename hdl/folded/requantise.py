@@ -1,11 +1,12 @@
 """Requantising: a dot product becomes an activation."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.hdl.arithmetic import narrowed, saturated
 from gptloom.hdl.folded.layouts import EXPONENT_BITS
+from gptloom.hdl.multipliers import Partial, recoded
 from gptloom.model.arithmetic import (
     ACCUMULATOR_BITS,
     ACTIVATION_BITS,
@@ -55,37 +56,46 @@ class Requantise(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         scaled = Signal(signed(SCALED_BITS))
-        mantissa = Signal.like(self.mantissa)
-        m.d.sync += [
-            scaled.eq(saturated(self.i[PRE_SHIFT:].as_signed(), SCALED_BITS)),
-            mantissa.eq(self.mantissa),
-        ]
+        # The factor is recoded while the accumulator saturates, for a short path in each cycle.
+        factor = recoded(m, Cat(self.mantissa, Const(0, 1)))
+        digits = [Signal.like(digit, name=f"registered_{i}") for i, digit in enumerate(factor)]
+        m.d.sync += scaled.eq(saturated(self.i[PRE_SHIFT:].as_signed(), SCALED_BITS))
+        m.d.sync += [digit.eq(now) for digit, now in zip(digits, factor, strict=True)]
+
+        rows = [Partial.of(m, scaled, digit) for digit in digits]
+        whole = rows[0].join(rows[1]).join(rows[2].join(rows[3])).join(rows[4])
         product = Signal(signed(SCALED_BITS + MANTISSA_BITS))
-        m.d.sync += product.eq(scaled * mantissa)
+        m.d.sync += product.eq(whole.value)
 
         # The bit below the result is kept: adding it rounds half up.
         doubled = Signal(signed(len(product)))
         m.d.sync += doubled.eq(product >> self._delayed(m, self.shift, 2))
+        m.d.sync += self.o.eq(self._rounded(m, doubled))
+        return m
 
-        rounded = Signal(signed(len(product)))
+    def _rounded(self, m: Module, doubled: Signal) -> Value:
+        """Half of a value, half up, saturated: whether it fits is seen while it is incremented."""
         narrow, wide, relu = (
             self._delayed(m, flag, 3) for flag in (self.narrow, self.wide, self.relu)
         )
-        result = Signal(signed(LOGIT_BITS))
-        m.d.comb += [
-            rounded.eq((doubled + 1) >> 1),
-            result.eq(
-                Mux(
-                    wide,
-                    saturated(rounded, LOGIT_BITS),
-                    Mux(
-                        narrow, saturated(rounded, WEIGHT_BITS), saturated(rounded, ACTIVATION_BITS)
-                    ),
-                )
-            ),
-        ]
-        m.d.sync += self.o.eq(Mux(relu & (rounded < 0), 0, result))
-        return m
+        negative = doubled[-1]
+        rounded, result = Signal(signed(LOGIT_BITS)), Signal(signed(LOGIT_BITS))
+        m.d.comb += rounded.eq(doubled[1 : LOGIT_BITS + 1].as_signed() + doubled[0])
+
+        def choose(bits: int) -> None:
+            above = doubled[bits:]
+            # The largest value and a half would round out of range.
+            fits = above.all() | ~(above.any() | doubled[:bits].all())
+            limit = Value.cast((1 << (bits - 1)) - 1) ^ negative.replicate(bits)
+            m.d.comb += result.eq(Mux(fits, rounded, limit.as_signed()))
+
+        with m.If(wide):
+            choose(LOGIT_BITS)
+        with m.Elif(narrow):
+            choose(WEIGHT_BITS)
+        with m.Else():
+            choose(ACTIVATION_BITS)
+        return Mux(relu & negative, 0, result)
 
     @staticmethod
     def _delayed(m: Module, signal, cycles: int) -> Signal:

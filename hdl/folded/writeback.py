@@ -147,7 +147,7 @@ class Writeback(wiring.Component):
                 requantise.wide.eq(order.destination == Destination.LOGITS),
                 requantise.relu.eq(order.relu),
             ]
-            total = saturated(requantise.o + stream[i], ACTIVATION_BITS)
+            total = saturated(narrowed(requantise.o, ACTIVATION_BITS) + stream[i], ACTIVATION_BITS)
             m.d.sync += self.result["values"][i].eq(Mux(beat.residual, total, requantise.o))
         address = Signal(ADDRESS_BITS)
         m.d.sync += [

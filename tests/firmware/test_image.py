@@ -190,7 +190,14 @@ def test_the_other_regions(random_model):
     ):
         assert np.frombuffer(regions[region], np.int8).tolist() == table.reshape(-1).tolist()
     last_beat = ODD.width // machine.writers - 1
-    assert list(regions[Region.SETTINGS]) == [ODD.vocabulary - 1, ODD.context - 1, last_beat]
+    layout = Layout(machine, ODD)
+    strides = [layout.key_stride, layout.value_stride]
+    assert list(regions[Region.SETTINGS]) == [
+        ODD.vocabulary - 1,
+        ODD.context - 1,
+        last_beat,
+        *strides,
+    ]
 
 
 def test_the_load_port_gets_rows_of_embeddings_as_far_apart_as_the_hardware_needs(random_model):

@@ -74,10 +74,8 @@ def test_operands_and_targets(case):
             assert i.rows == rows.get(site, c.width)
         if site in ("k", "score"):
             assert (i.base if site == "score" else i.target) == layout.key_base(layer)
-            assert i.stride == layout.key_stride
         if site in ("v", "mix"):
             assert (i.base if site == "mix" else i.target) == layout.value_base(layer)
-            assert i.stride == layout.value_stride
     destinations = dict(k=Destination.KEY, v=Destination.VALUE, score=Destination.SCORES,
                         start=Destination.RESIDUAL, out=Destination.STREAM, mlp=Destination.STREAM,
                         logits=Destination.LOGITS)  # fmt: skip
