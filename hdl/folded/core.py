@@ -231,7 +231,7 @@ class FoldedCore(wiring.Component):
         ]
 
     def _settings(self, m: Module, readers) -> None:
-        """Registers for what the image says of the model, by address, each with its readers."""
+        """Give what the image says of the model, by address, to its readers."""
         write = self.load.p
         taken = self.load.valid & self.load.ready
         for i, (setting, init) in enumerate(zip(readers, self.preload.settings, strict=True)):

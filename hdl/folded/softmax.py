@@ -120,15 +120,19 @@ class Softmax(wiring.Component):
         together = machine.score_heads
         slot = Signal(range(machine.context * machine.heads + machine.units))
         at = Signal.like(slot)
-        valid = Signal()
         m.d.comb += slot.eq(Mux(self.first, 0, at + together))
-        m.d.sync += valid.eq(self.valid)
+        # Compared while the scores are quantised: write ports are a long way from here.
+        present, start = Signal(), Signal()
+        final = Signal.like(slot)
+        m.d.comb += final.eq(self.position * machine.heads + machine.heads - together)
+        m.d.sync += [
+            present.eq(self.valid & (slot <= final)),
+            start.eq(self.valid & (slot == final)),
+        ]
         with m.If(self.valid):
             m.d.sync += [at.eq(slot), target.eq(self.target)]
 
         position, head_at = quotient(at, machine.heads), remainder(at, machine.heads)
-        present = Signal()
-        m.d.comb += present.eq(valid & (position <= self.position))
         enable = Signal(machine.heads)
         scores = []
         for head in range(machine.heads):
@@ -143,10 +147,6 @@ class Softmax(wiring.Component):
                 scores.append(scores[head % together])
             with m.If(mine & ((position == 0) | (scores[head] > maxima[head]))):
                 m.d.sync += maxima[head].eq(scores[head])
-        start = Signal()
-        m.d.comb += start.eq(
-            present & (position == self.position) & (head_at == machine.heads - together)
-        )
         return {"position": position, "heads": enable, "scores": scores}, start
 
     def _exponentiate(self, m: Module, maxima: list[Signal], target: Signal, start: Signal):
@@ -163,12 +163,13 @@ class Softmax(wiring.Component):
                 m.d.sync += self.reading.eq(0)
         m.d.comb += self.read_row.eq(target + quotient(count, QUAD))
 
-        stages = [(self.reading, count, count == final)]
+        stages = [(self.reading, count, count == final, count <= self.position)]
         for number in range(1, 6):
             stage = (
                 Signal(name=f"valid_{number}"),
                 Signal.like(count, name=f"position_{number}"),
                 Signal(name=f"last_{number}"),
+                Signal(name=f"counts_{number}"),
             )
             m.d.sync += [now.eq(before) for now, before in zip(stage, stages[-1], strict=True)]
             stages.append(stage)
@@ -185,10 +186,10 @@ class Softmax(wiring.Component):
                 distance.eq(maxima[head] - score),
                 mantissa.eq(Array(EXP2_TABLE.tolist())[distance[:SCORE_FRACTION]]),
                 octaves.eq(distance[SCORE_FRACTION:]),
-                numerator.eq(Mux(stages[4][1] <= self.position, mantissa >> octaves, 0)),
+                numerator.eq(Mux(stages[4][3], mantissa >> octaves, 0)),
             ]
             numerators.append(numerator)
-        valid, position, last = stages[5]
+        valid, position, last, _ = stages[5]
         return numerators, position, valid, valid & last
 
     def _sum(self, m: Module, numerators, position, written, last) -> None:

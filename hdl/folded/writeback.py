@@ -265,7 +265,7 @@ class Writeback(wiring.Component):
     def _write_words(self, m: Module, address: Signal) -> None:
         """Operand memory: where keys and values of the token's position belong."""
         machine, result = self._machine, self.result
-        units, heads, writers = machine.units, machine.heads, machine.writers
+        units, writers = machine.units, machine.writers
         is_key = result.destination == Destination.KEY
         is_value = result.destination == Destination.VALUE
         slot = self._slot(m, result.index)
