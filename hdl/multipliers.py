@@ -11,6 +11,7 @@ from amaranth.hdl import (
     Mux,
     Signal,
     Value,
+    ValueLike,
     signed,
     unsigned,
 )
@@ -118,10 +119,12 @@ class Partial:
             self.digits + higher.digits,
         )
 
-    def registered(self, m: Module) -> "Partial":
-        """Return the same one cycle later."""
+    def registered(self, m: Module, clear: ValueLike = 0) -> "Partial":
+        """Return the same one cycle later, or nothing."""
         value, one = Signal(signed(len(self.value))), Signal()
         m.d.sync += [value.eq(self.value), one.eq(self.one)]
+        with m.If(clear):
+            m.d.sync += [value.eq(0), one.eq(0)]
         return Partial(value, one, self.digits)
 
     @property
@@ -130,16 +133,14 @@ class Partial:
         return self.value + Cat(Const(0, 2 * self.digits - 2), self.one, Const(0, 1)).as_signed()
 
 
-def product(m: Module, a: Value, b: Value) -> Value:
-    """Return the product of two signed values, the second of an even width, in tables and carries.
+def pairs(m: Module, a: Value, b: Value) -> list[Partial]:
+    """Return the parts of a product of signed values, the second of an even width, by two digits.
 
-    Of all families, only the engine's lanes are worth a block of its own.
+    That takes half of the time: there are registers to be put between the parts and their sum.
     """
     parts = [Partial.of(m, a, digit) for digit in recoded(m, b)]
-    while len(parts) > 1:
-        pairs = zip(parts[::2], parts[1::2], strict=False)
-        parts = [low.join(high) for low, high in pairs] + parts[len(parts) & ~1 :]
-    return parts[0].total
+    joined = [low.join(high) for low, high in zip(parts[::2], parts[1::2], strict=False)]
+    return joined + parts[len(parts) & ~1 :]
 
 
 class FabricMultiplier(Multiplier):
@@ -148,8 +149,7 @@ class FabricMultiplier(Multiplier):
     def elaborate(self, platform):
         """Return the hardware."""
         m = Module()
-        first, second, third, fourth = (Partial.of(m, self.a, d) for d in recoded(m, self.b))
-        low, high = first.join(second).registered(m), third.join(fourth).registered(m)
+        low, high = (part.registered(m) for part in pairs(m, self.a, self.b))
         whole = Partial(high.total, Const(0, 1), high.digits)
         m.d.sync += self.o.eq(low.join(whole).value)
         return m

@@ -10,7 +10,7 @@ from gptloom.firmware.image import INSTRUCTION_STRIDE, Image, Region
 from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES, Destination
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient, remainder
-from gptloom.hdl.core import CoreSignature
+from gptloom.hdl.core import CoreSignature, Write
 from gptloom.hdl.folded.control import Control
 from gptloom.hdl.folded.drain import Drain
 from gptloom.hdl.folded.embedding import Embedding
@@ -99,10 +99,17 @@ class FoldedCore(wiring.Component):
         temperature = Signal(Temperature)
         with m.If(control.start):
             m.d.sync += temperature.eq(self.temperature)
-        self._document(m, control, sampler, sequencer)
-        self._load(m, embedding, program, orders, operands, writeback)
+        # Memories are a long way from whoever loads them.
+        loaded = Signal(data.StructLayout({"valid": 1, "write": Write}))
+        m.d.sync += [
+            loaded.valid.eq(self.load.valid & self.load.ready),
+            loaded.write.eq(self.load.p),
+        ]
+        self._document(m, loaded, control, sampler, sequencer)
+        self._load(m, loaded, embedding, program, orders, operands, writeback)
         self._settings(
             m,
+            loaded,
             [
                 [control.bos, sampler.last_token],
                 [control.last_position],
@@ -210,41 +217,39 @@ class FoldedCore(wiring.Component):
         ]
         return m
 
-    def _document(self, m: Module, control, sampler, sequencer) -> None:
+    def _document(self, m: Module, loaded, control, sampler, sequencer) -> None:
         """Prompts in, tokens out."""
         wiring.connect(m, wiring.flipped(self.i), control.i)
         wiring.connect(m, control.o, wiring.flipped(self.o))
         seeded = self.seed.valid & self.seed.ready
-        loaded = self.load.valid & self.load.ready
+        configured = loaded.valid & (loaded.write.region == Region.SETTINGS)
         m.d.comb += [
             self.counters.eq(control.counters),
             self.busy.eq(control.busy),
             self.load.ready.eq(~control.busy),
-            control.hold.eq(self.load.valid | self.seed.valid),
+            control.hold.eq(self.load.valid | loaded.valid | self.seed.valid),
             control.finished.eq(sequencer.finished),
             control.done.eq(sampler.done),
             control.sampled.eq(sampler.token),
             self.seed.ready.eq(~control.busy),
             # How many values are drawn depends on the model: a new one has them drawn again.
-            sampler.load.eq(seeded | (loaded & (self.load.p.region == Region.SETTINGS))),
+            sampler.load.eq(seeded | configured),
             sampler.seed.eq(Mux(seeded, self.seed.payload, 1)),
         ]
 
-    def _settings(self, m: Module, readers) -> None:
+    def _settings(self, m: Module, loaded, readers) -> None:
         """Give what the image says of the model, by address, to its readers."""
-        write = self.load.p
-        taken = self.load.valid & self.load.ready
+        write = loaded.write
         for i, (setting, init) in enumerate(zip(readers, self.preload.settings, strict=True)):
             register = Signal.like(setting[0], name=setting[0].name, init=init)
             m.d.comb += [reader.eq(register) for reader in setting]
-            with m.If(taken & (write.region == Region.SETTINGS) & (write.address == i)):
+            with m.If(loaded.valid & (write.region == Region.SETTINGS) & (write.address == i)):
                 m.d.sync += register.eq(write.data)
 
-    def _load(self, m: Module, embedding, program, orders, operands, writeback) -> None:
+    def _load(self, m: Module, loaded, embedding, program, orders, operands, writeback) -> None:
         """Model image into the memories, a byte at a time; otherwise keys and values."""
         machine = self.machine
-        write = self.load.p
-        taken = self.load.valid & self.load.ready
+        write, taken = loaded.write, loaded.valid
         m.d.comb += [
             embedding.write_address.eq(write.address),
             embedding.write_data.eq(write.data),
@@ -263,15 +268,15 @@ class FoldedCore(wiring.Component):
         lane = remainder(write.address, machine.lanes)
         loads = taken & (write.region == Region.OPERANDS)
         m.d.comb += operands.write_address.eq(
-            Mux(self.busy, writeback.word, quotient(write.address, machine.lanes))
+            Mux(loads, quotient(write.address, machine.lanes), writeback.word)
         )
         for unit in range(machine.units):
-            loaded = Mux(
+            lanes = Mux(
                 loads & (quotient(lane, QUAD) == unit), Const(1, QUAD) << remainder(lane, QUAD), 0
             )
             m.d.comb += [
-                operands.write_enable[unit].eq(Mux(self.busy, writeback.word_enable[unit], loaded)),
+                operands.write_enable[unit].eq(writeback.word_enable[unit] | lanes),
                 operands.write_data[unit].eq(
-                    Mux(self.busy, writeback.word_data[unit], write.data.replicate(QUAD))
+                    Mux(loads, write.data.replicate(QUAD), writeback.word_data[unit])
                 ),
             ]

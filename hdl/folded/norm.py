@@ -8,7 +8,7 @@ from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import leading_one, narrowed
 from gptloom.hdl.folded.layouts import Scale, results
-from gptloom.hdl.multipliers import product
+from gptloom.hdl.multipliers import pairs
 from gptloom.model.arithmetic import ACTIVATION_BITS
 from gptloom.model.tables import RSQRT_TABLE, RSQRT_WINDOW_BITS
 
@@ -40,14 +40,12 @@ class Norm(wiring.Component):
         taken = result.enable.any() & (result.destination == Destination.STREAM)
         squares = []
         for i, value in enumerate(result["values"]):
-            square = Signal(bits, name=f"square_{i}")
             element = Signal(signed(ACTIVATION_BITS), name=f"element_{i}")
             m.d.comb += element.eq(narrowed(value, ACTIVATION_BITS))
-            with m.If(result.enable[i]):
-                m.d.sync += square.eq(product(m, element, element))
-            with m.Else():
-                m.d.sync += square.eq(0)
-            squares.append(square)
+            low, middle, high = (
+                part.registered(m, clear=~result.enable[i]) for part in pairs(m, element, element)
+            )
+            squares.append(low.join(middle).join(high).total[:bits])
         beat = Signal(bits + len(squares).bit_length())
         m.d.sync += beat.eq(sum(squares))
 

@@ -145,9 +145,10 @@ class Sampler(wiring.Component):
             noise.seed.eq(self.seed),
             noise.last_token.eq(self.last_token),
             noise.refill.eq(self.done),
-            noise.restart.eq(self.done | self.load),
             noise.next.eq(taken),
         ]
+        # The next logits are far away, and so is the memory.
+        m.d.sync += noise.restart.eq(self.done | self.load)
 
         bits = LOGIT_BITS + 1
         lowest = -(1 << (bits - 1))

@@ -76,11 +76,16 @@ class Sequencer(wiring.Component):
         waiting = Signal()
         delay = Signal(ISSUE_WIDTHS["delay"])
 
+        # What is left is counted as well, and its end known as a pass begins: whether the next
+        # instruction is taken decides on most registers here, and on the fetch.
         slot = Signal(ISSUE_WIDTHS["quads"])
+        slots_left = Signal.like(slot)
         last_slot = Signal.like(slot)
         last_quad = Signal.like(slot)
+        ends_pass = Signal()
         pass_ = Signal(ISSUE_WIDTHS["passes"])
-        last_pass = Signal.like(pass_)
+        passes_left = Signal.like(pass_)
+        on_last_pass = Signal()
         pass_base = Signal(ADDRESS_BITS)
         quad_step = Signal(STRIDE_BITS)
         pass_step = Signal(STRIDE_BITS)
@@ -98,8 +103,7 @@ class Sequencer(wiring.Component):
             self.scores_begin.eq(running & (now.kind == Kind.SCORES) & (slot == 0) & (pass_ == 0)),
         ]
 
-        ends_pass = slot == last_slot
-        ends = running & ends_pass & (pass_ == last_pass)
+        ends = running & ends_pass & on_last_pass
         over = now.final | (now.prefill_final & ~self.sample)
         m.d.comb += self.finished.eq(ends & over)
 
@@ -107,14 +111,23 @@ class Sequencer(wiring.Component):
             with m.If(ends_pass):
                 m.d.sync += [
                     slot.eq(0),
+                    slots_left.eq(last_slot),
+                    ends_pass.eq(last_slot == 0),
                     pass_.eq(pass_ + 1),
+                    passes_left.eq(passes_left - 1),
+                    on_last_pass.eq(passes_left == 1),
                     pass_base.eq(pass_base + pass_step),
                     self.operand.eq(pass_base + pass_step),
                     self.row.eq(now.source),
                     bank.eq(0),
                 ]
             with m.Else():
-                m.d.sync += [slot.eq(slot + 1), self.operand.eq(self.operand + quad_step)]
+                m.d.sync += [
+                    slot.eq(slot + 1),
+                    slots_left.eq(slots_left - 1),
+                    ends_pass.eq(slots_left == 1),
+                    self.operand.eq(self.operand + quad_step),
+                ]
                 with m.If((now.kind != Kind.MATRIX) | (bank == machine.heads - 1)):
                     m.d.sync += [self.row.eq(self.row + 1), bank.eq(0)]
                 with m.Else():
@@ -141,9 +154,13 @@ class Sequencer(wiring.Component):
         scores, values = new.kind == Kind.SCORES, new.kind == Kind.VALUES
         quads = Signal.like(slot)
         least = Signal.like(slot)
+        slots = Signal.like(slot)
+        passes = Signal.like(pass_)
         m.d.comb += [
             quads.eq(Mux(values, quotient(self.position, QUAD), new.quads - 1)),
             least.eq(Mux(scores, machine.score_beats - 1, machine.beats - 1)),
+            slots.eq(Mux(quads > least, quads, least)),
+            passes.eq(Mux(scores, self._last_score_pass(), new.passes - 1)),
         ]
         with m.If(load):
             m.d.sync += [
@@ -156,8 +173,11 @@ class Sequencer(wiring.Component):
                 pass_base.eq(new.base),
                 self.row.eq(new.source),
                 last_quad.eq(quads),
-                last_slot.eq(Mux(quads > least, quads, least)),
-                last_pass.eq(Mux(scores, self._last_score_pass(), new.passes - 1)),
+                last_slot.eq(slots),
+                slots_left.eq(slots),
+                ends_pass.eq((quads == 0) & (least == 0)),
+                passes_left.eq(passes),
+                on_last_pass.eq(passes == 0),
                 quad_step.eq(Mux(scores, self.key_stride, 1)),
                 pass_step.eq(Mux(scores, 1, Mux(values, self.value_stride, new.quads))),
             ]
