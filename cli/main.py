@@ -19,6 +19,7 @@ SUBCOMMANDS = (
     "gptloom.cli.build:build",
     "gptloom.cli.doctor:doctor",
     "gptloom.cli.flash:flash",
+    "gptloom.cli.swap:swap",
     "gptloom.cli.generate:generate",
     "gptloom.cli.image:image",
     "gptloom.cli.quantise:quantize",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from gptloom.firmware.isa import INSTRUCTION_BYTES
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.page import encode_page
 from gptloom.firmware.program import compile_program
 from gptloom.model.checkpoint import write_atomically
 from gptloom.model.config import ModelConfig
@@ -25,7 +26,7 @@ from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel
 
 MAGIC = b"LOOM"
-VERSION = 2
+VERSION = 3
 HEADER = struct.Struct("<4sHH6HIdI")
 """Magic, version, lanes, the six dimensions, size after the header, logit unit, CRC-32."""
 
@@ -43,7 +44,12 @@ class Region(IntEnum):
     PROGRAM = 1
     TOKENS = 2
     POSITIONS = 3
-    SETTINGS = 4
+    PAGE = 4
+    SETTINGS = 5
+
+
+CHECKED = (Region.OPERANDS, Region.PROGRAM, Region.TOKENS, Region.POSITIONS)
+"""Regions of the checksum, in its order: weights, scales, embeddings."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,31 @@ class Image:
                 # The hardware finds an embedding's row by joining row number and element.
                 yield region, i // width * step + i % width if embedding else i, byte
 
+    def contents(self, machine: Machine) -> dict[Region, bytes]:
+        """Return the bytes that a machine's memories hold, by address on the load port.
+
+        What no write reaches between the written bytes is 0.
+        """
+        written: dict[Region, dict[int, int]] = {region: {} for region in sorted(self.regions)}
+        for region, address, byte in self.writes(machine):
+            written[region][address] = byte
+        return {
+            region: bytes(bytes_at.get(i, 0) for i in range(max(bytes_at) + 1))
+            for region, bytes_at in written.items()
+        }
+
+    def checksum(self, machine: Machine) -> int:
+        """CRC-32 of everything that the hardware computes with, as it reads it back itself.
+
+        Over the contents of ``CHECKED``, one after the other.
+        """
+        return zlib.crc32(b"".join(self.checked(machine).values()))
+
+    def checked(self, machine: Machine) -> dict[Region, bytes]:
+        """Return the contents that the checksum is taken over."""
+        contents = self.contents(machine)
+        return {region: contents[region] for region in CHECKED}
+
     def check_fits(self, machine: Machine) -> None:
         """Refuse a machine that cannot hold this image.
 
@@ -191,6 +222,7 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
             Region.PROGRAM: b"".join(word.ljust(INSTRUCTION_STRIDE, b"\0") for word in words),
             Region.TOKENS: _bytes(model.token_embedding),
             Region.POSITIONS: _bytes(model.position_embedding),
+            Region.PAGE: encode_page(model),
             Region.SETTINGS: bytes(
                 [
                     model.tokenizer.bos,
@@ -208,7 +240,7 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
 
 def _operands(model: IntegerModel, layout: Layout) -> bytes:
     m = layout.machine
-    memory = np.zeros((layout.operand_words, m.units, QUAD), np.int64)
+    memory = np.zeros((layout.weight_words, m.units, QUAD), np.int64)
     matrices = {
         (i, name): w for i, layer in enumerate(model.layers) for name, w in layer.weights.items()
     }

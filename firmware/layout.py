@@ -111,7 +111,8 @@ class Layout:
         return placed
 
     @property
-    def _weight_words(self) -> int:
+    def weight_words(self) -> int:
+        """Words of the operand memory that hold weights; keys and values follow."""
         return sum(m.passes * m.quads for m in self.matrices.values())
 
     @property
@@ -133,7 +134,7 @@ class Layout:
     def key_base(self, layer: int) -> int:
         """First word of a layer's keys."""
         per_layer = self.head_quads * self.key_stride + self.value_passes * self.value_stride
-        return self._weight_words + layer * per_layer
+        return self.weight_words + layer * per_layer
 
     def value_base(self, layer: int) -> int:
         """First word of a layer's values."""

@@ -39,6 +39,13 @@ class Write(data.Struct):
     data: unsigned(8)
 
 
+class Address(data.Struct):
+    """Where a byte is that the load port wrote."""
+
+    region: unsigned(3)
+    address: unsigned(18)
+
+
 class Counters(data.Struct):
     """Counted since reset, modulo 2**32.
 
@@ -66,6 +73,9 @@ class CoreSignature(wiring.Signature):
         State of the random numbers; taken between documents. 0 is taken as 1.
     load : In(stream of Write)
         Model image; taken between documents. It sets the random numbers' state to 1.
+    read, read_data : In(stream of Address), Out(8)
+        Memories read back, between documents: `read_data` is the byte asked for in the cycle in
+        which the request is taken.
     busy : Out(1)
         A document is under way.
     counters : Out(Counters)
@@ -80,6 +90,8 @@ class CoreSignature(wiring.Signature):
                 "temperature": In(Temperature),
                 "seed": In(stream.Signature(SEED_BITS)),
                 "load": In(stream.Signature(Write)),
+                "read": In(stream.Signature(Address)),
+                "read_data": Out(8),
                 "busy": Out(1),
                 "counters": Out(Counters),
             }

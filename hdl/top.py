@@ -1,107 +1,25 @@
-"""Everything on the chip that does not depend on the board: a core, its names as text, a button."""
+"""Everything on the chip that does not depend on the board: a core, its serial line, a button."""
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, unsigned
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from gptloom.hdl.core import Token
-from gptloom.hdl.folded.layouts import Temperature
+from gptloom.firmware.page import TEMPERATURES
+from gptloom.hdl.checksum import Checksum
+from gptloom.hdl.console import Console
 from gptloom.hdl.uart import Transmitter, baud_divider
-from gptloom.model.errors import UserError
-from gptloom.model.integer import LogitScale
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.config import ModelConfig
 
 BAUD = 115200
-TEMPERATURES = (0.7, 1.0, 1.5, 0.4)
-"""What the button steps through; the first one holds from power-on."""
 
 BOUNCE_SECONDS = 0.01
 """For so long a button must rest before it is believed; contacts bounce for some milliseconds."""
 
 ACTIVITY_BIT = 16
 """The activity LED changes every 2**16 tokens, 3 times a second at 200,000 tokens/s."""
-
-
-class Names(wiring.Component):
-    """Sampled tokens in, lines of text out, without ever stalling the core.
-
-    While one name is being sent the core generates dozens: a name that ends meanwhile is
-    dropped, and the first one that ends when the line is free comes next. Lines end with CR LF.
-
-    Attributes
-    ----------
-    i : In(stream of Token)
-        Sampled tokens; always ready.
-    o : Out(stream of 8 bits)
-        Characters.
-
-    Raises
-    ------
-    UserError
-        If a character of the tokenizer is not ASCII: a terminal would show something else.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, context: int):
-        for character in tokenizer.characters:
-            if not character.isascii():
-                raise UserError(
-                    f"the character {character!r} cannot be sent as one byte on the serial line: "
-                    "use a checkpoint whose characters are ASCII"
-                )
-        self._tokenizer, self._context = tokenizer, context
-        super().__init__(
-            {"i": In(stream.Signature(Token)), "o": Out(stream.Signature(unsigned(8)))}
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        size = 1 << (self._context - 1).bit_length()
-        bits = self._tokenizer.bos.bit_length()
-        # Two halves: the core writes one while the other is sent.
-        m.submodules.memory = memory = Memory(shape=unsigned(bits), depth=2 * size, init=[])
-        write, read = memory.write_port(), memory.read_port()
-        sent_half = Signal()
-        length, at = Signal(range(size + 1)), Signal(range(size + 1))
-        token = self.i.p
-        m.d.comb += [
-            self.i.ready.eq(1),
-            write.addr.eq(token.position + Mux(sent_half, 0, size)),
-            write.data.eq(token.token),
-            write.en.eq(self.i.valid),
-            read.addr.eq(at + Mux(sent_half, size, 0)),
-        ]
-        ends_early = token.token == self._tokenizer.bos
-        characters = Array([ord(character) for character in self._tokenizer.characters])
-        with m.FSM():
-            with m.State("IDLE"), m.If(self.i.valid & token.last):
-                m.d.sync += [
-                    sent_half.eq(~sent_half),
-                    length.eq(Mux(ends_early, token.position, token.position + 1)),
-                    at.eq(0),
-                ]
-                m.next = "READ"
-            with m.State("READ"):
-                m.next = "CHARACTER"
-                with m.If(at == length):
-                    m.next = "CARRIAGE RETURN"
-            with m.State("CHARACTER"):
-                m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(characters[read.data])]
-                with m.If(self.o.ready):
-                    m.d.sync += at.eq(at + 1)
-                    m.next = "READ"
-            with m.State("CARRIAGE RETURN"):
-                m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(ord("\r"))]
-                with m.If(self.o.ready):
-                    m.next = "LINE FEED"
-            with m.State("LINE FEED"):
-                m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(ord("\n"))]
-                with m.If(self.o.ready):
-                    m.next = "IDLE"
-        return m
 
 
 class Button(wiring.Component):
@@ -145,22 +63,25 @@ class Top(wiring.Component):
     ----------
     core
         A component with :class:`.CoreSignature` that holds its image from power-on.
-    tokenizer
-        Of the image.
-    context
-        Positions of the image.
-    scales
-        Of the logits, for the temperatures that the button steps through; a single one where
-        there is no button.
+    page
+        See :func:`.encode_page`.
+    config
+        Shape of the image's model.
+    sizes
+        Bytes that are checked, see :class:`.Checksum`.
     clock_hz
         Frequency of the domain ``sync``, as the PLL makes it.
     baud
         Of the serial line.
+    temperatures
+        How many of the image's temperatures the button steps through; 1 where there is none.
 
     Attributes
     ----------
     tx : Out(1)
-        Serial line: a name a line.
+        Serial line, see :class:`.Console`.
+    rx : In(1)
+        Whatever is received asks for the checksum; of no clock.
     button : In(1)
         Next temperature; 1 when pressed, of no clock.
     busy : Out(1)
@@ -171,56 +92,65 @@ class Top(wiring.Component):
     Raises
     ------
     UserError
-        If the clock cannot make the baud rate, or a character is not ASCII.
+        If the clock cannot make the baud rate.
     """
 
     def __init__(
         self,
         core: wiring.Component,
-        tokenizer: Tokenizer,
-        context: int,
-        scales: Sequence[LogitScale],
+        page: Sequence[int],
+        config: ModelConfig,
+        sizes: Sequence[int],
         *,
         clock_hz: float,
         baud: int = BAUD,
+        temperatures: int = len(TEMPERATURES),
     ):
         self.core = core
-        self._scales = scales
-        self._tokenizer, self._context = tokenizer, context
+        self._page, self._config, self._sizes = page, config, sizes
+        self._temperatures = temperatures
         self._divider = baud_divider(clock_hz, baud)
         self._bounce = round(clock_hz * BOUNCE_SECONDS)
         super().__init__(
-            {"tx": Out(1, init=1), "button": In(1), "busy": Out(1), "activity": Out(1)}
+            {
+                "tx": Out(1, init=1),
+                "rx": In(1, init=1),
+                "button": In(1),
+                "busy": Out(1),
+                "activity": Out(1),
+            }
         )
 
     def elaborate(self, platform):
         m = Module()
+        config = self._config
+        bos = config.vocabulary - 1
         m.submodules.core = core = self.core
-        m.submodules.names = names = Names(self._tokenizer, self._context)
-        m.submodules.transmitter = transmitter = Transmitter(self._divider)
-        wiring.connect(m, core.o, names.i)
-        wiring.connect(m, names.o, transmitter.i)
-
-        step = Signal(range(len(self._scales)))
-        if len(self._scales) > 1:
-            m.submodules.debounce = debounce = Button(self._bounce)
-            m.d.comb += debounce.i.eq(self.button)
-            with m.If(debounce.pressed):
-                m.d.sync += step.eq(Mux(step == len(self._scales) - 1, 0, step + 1))
-        temperatures = Array(
-            Const(
-                Temperature.const(
-                    {"mantissa": s.mantissa, "shift": s.shift - 1, "greedy": s.greedy}
-                ).as_bits(),
-                Temperature.size,
-            )
-            for s in self._scales
+        m.submodules.checksum = checksum = Checksum(self._sizes)
+        m.submodules.console = console = Console(
+            self._page, bos, config.context, self._temperatures
         )
+        m.submodules.transmitter = transmitter = Transmitter(self._divider)
+        wiring.connect(m, core.o, console.i)
+        wiring.connect(m, console.o, transmitter.i)
+        wiring.connect(m, checksum.read, core.read)
+
+        received, before = Signal(init=1), Signal(init=1)
+        m.submodules.synchroniser = FFSynchronizer(self.rx, received, init=1)
+        m.d.sync += before.eq(received)
+        if self._temperatures > 1:
+            m.submodules.debounce = debounce = Button(self._bounce)
+            m.d.comb += [debounce.i.eq(self.button), console.turn.eq(debounce.pressed)]
         m.d.comb += [
-            core.i.valid.eq(1),
-            core.i.p.token.eq(self._tokenizer.bos),
+            checksum.start.eq(console.check),
+            checksum.read_data.eq(core.read_data),
+            console.checking.eq(checksum.busy),
+            console.crc.eq(checksum.crc),
+            console.ask.eq(before & ~received),
+            core.i.valid.eq(console.run),
+            core.i.p.token.eq(bos),
             core.i.p.last.eq(1),
-            core.temperature.eq(temperatures[step]),
+            core.temperature.eq(console.temperature),
             self.tx.eq(transmitter.tx),
             self.busy.eq(core.busy),
             self.activity.eq(core.counters.tokens[ACTIVITY_BIT]),

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from amaranth.lib import data
 
-from gptloom.firmware.image import Image
-from gptloom.hdl.core import Prompt, Token, Write
+from gptloom.firmware.image import Image, Region
+from gptloom.firmware.page import encode_scale
+from gptloom.hdl.core import Address, Prompt, Token, Write
 from gptloom.hdl.folded.core import FoldedCore
-from gptloom.hdl.folded.layouts import Temperature
 from gptloom.model.golden import GeneratedToken
 from gptloom.model.integer import LogitScale
 from gptloom.sim.engines import Engine
@@ -80,12 +80,19 @@ class CoreSession:
         """Set the state of the random numbers."""
         self._send("seed", seed)
 
+    def read(self, region: Region, address: int) -> int:
+        """Read a byte of the core's memories back; it waits for the end of a document."""
+        self.engine.poke("read__payload", _bits(Address, region=region, address=address))
+        self.engine.poke("read__valid", 1)
+        self._wait("read__ready")
+        byte = self.engine.peek("read_data")
+        self._step()
+        self.engine.poke("read__valid", 0)
+        return byte
+
     def temperature(self, scale: LogitScale) -> None:
         """Set the logits' scale for the tokens to come."""
-        bits = _bits(
-            Temperature, mantissa=scale.mantissa, shift=scale.shift - 1, greedy=scale.greedy
-        )
-        self.engine.poke("temperature", bits)
+        self.engine.poke("temperature", encode_scale(scale))
 
     def tokens(self, prompt: Sequence[int] = ()) -> Iterator[Emitted]:
         """Documents without end, token by token; the next one is asked for without a gap.

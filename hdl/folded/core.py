@@ -6,7 +6,7 @@ from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
-from gptloom.firmware.image import INSTRUCTION_STRIDE, Image, Region
+from gptloom.firmware.image import INSTRUCTION_STRIDE, Region
 from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES, Destination
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient, remainder
@@ -23,12 +23,13 @@ from gptloom.hdl.folded.memories import (
     StreamMemory,
 )
 from gptloom.hdl.folded.norm import Norm
-from gptloom.hdl.folded.preload import Preload
+from gptloom.hdl.folded.readback import Readback
 from gptloom.hdl.folded.sampler import Sampler
 from gptloom.hdl.folded.sequencer import Sequencer
 from gptloom.hdl.folded.softmax import Softmax
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.hdl.multipliers import Multiplier
+from gptloom.hdl.preload import Preload
 
 
 class FoldedCore(wiring.Component):
@@ -43,8 +44,8 @@ class FoldedCore(wiring.Component):
         What the core is built for.
     multipliers
         What every lane multiplies with; the default is for simulation.
-    image
-        Held by the memories from power-on; without one, the load port fills them.
+    preload
+        What the memories hold from power-on; without it, the load port fills them.
     tap : Out
         `result`: a beat of results as it is written. `score_valid`: a position's scores, or with
         `numerators` its softmax numerators, are written as `scores`, for the heads in `heads`.
@@ -54,11 +55,11 @@ class FoldedCore(wiring.Component):
         self,
         machine: Machine,
         multipliers: Sequence[type[Multiplier]] | None = None,
-        image: Image | None = None,
+        preload: Preload | None = None,
     ):
         self.machine = machine
         self.multipliers = multipliers
-        self.preload = Preload.of(image, machine) if image else Preload()
+        self.preload = preload or Preload()
         tap = data.StructLayout(
             {
                 "result": results(machine),
@@ -96,6 +97,8 @@ class FoldedCore(wiring.Component):
         m.submodules.softmax = softmax = Softmax(machine)
         m.submodules.sampler = sampler = Sampler(machine)
 
+        m.submodules.readback = readback = Readback(machine)
+
         temperature = Signal(Temperature)
         with m.If(control.start):
             m.d.sync += temperature.eq(self.temperature)
@@ -105,7 +108,8 @@ class FoldedCore(wiring.Component):
             loaded.valid.eq(self.load.valid & self.load.ready),
             loaded.write.eq(self.load.p),
         ]
-        self._document(m, loaded, control, sampler, sequencer)
+        self._document(m, loaded, readback.active, control, sampler, sequencer)
+        self._read(m, readback, embedding, program, orders, operands, sequencer, engine)
         self._load(m, loaded, embedding, program, orders, operands, writeback)
         self._settings(
             m,
@@ -136,8 +140,6 @@ class FoldedCore(wiring.Component):
             sequencer.softmax_ready.eq(softmax.ready),
             sequencer.instruction.eq(program.word),
             program.enable.eq(sequencer.fetch),
-            program.address.eq(sequencer.fetch_address),
-            operands.address.eq(sequencer.operand),
             activations.address.eq(Mux(softmax.reading, softmax.read_row, sequencer.row)),
             # the engine multiplies them,
             engine.issue.eq(sequencer.issue),
@@ -146,7 +148,6 @@ class FoldedCore(wiring.Component):
             drain.load.eq(engine.done),
             drain.job.eq(engine.job),
             orders.enable.eq(1),
-            orders.address.eq(engine.next_operation),
             drain.order.eq(orders.word),
             # and results are scaled and written, a few a cycle.
             writeback.valid.eq(drain.valid),
@@ -217,7 +218,7 @@ class FoldedCore(wiring.Component):
         ]
         return m
 
-    def _document(self, m: Module, loaded, control, sampler, sequencer) -> None:
+    def _document(self, m: Module, loaded, reading, control, sampler, sequencer) -> None:
         """Prompts in, tokens out."""
         wiring.connect(m, wiring.flipped(self.i), control.i)
         wiring.connect(m, control.o, wiring.flipped(self.o))
@@ -227,7 +228,9 @@ class FoldedCore(wiring.Component):
             self.counters.eq(control.counters),
             self.busy.eq(control.busy),
             self.load.ready.eq(~control.busy),
-            control.hold.eq(self.load.valid | loaded.valid | self.seed.valid),
+            control.hold.eq(
+                self.load.valid | loaded.valid | self.seed.valid | self.read.valid | reading
+            ),
             control.finished.eq(sequencer.finished),
             control.done.eq(sampler.done),
             control.sampled.eq(sampler.token),
@@ -236,6 +239,30 @@ class FoldedCore(wiring.Component):
             sampler.load.eq(seeded | configured),
             sampler.seed.eq(Mux(seeded, self.seed.payload, 1)),
         ]
+
+    def _read(
+        self, m: Module, readback, embedding, program, orders, operands, sequencer, engine
+    ) -> None:
+        """Read at the addresses of the sequence, or between documents where one is asked for."""
+        wiring.connect(m, wiring.flipped(self.read), readback.i)
+        address, reading = self.read.p.address, readback.active
+        instruction = quotient(address, INSTRUCTION_STRIDE)
+        word = quotient(address, self.machine.lanes)
+        m.d.comb += [
+            readback.busy.eq(self.busy),
+            self.read_data.eq(readback.data),
+            program.address.eq(Mux(reading, instruction, sequencer.fetch_address)),
+            orders.address.eq(Mux(reading, instruction, engine.next_operation)),
+            operands.address.eq(Mux(reading, word, sequencer.operand)),
+            embedding.reading.eq(reading),
+            embedding.read_address.eq(address),
+            readback.program.eq(program.word),
+            readback.order.eq(orders.word),
+        ]
+        for unit in range(self.machine.units):
+            m.d.comb += readback.operands[unit].eq(operands.words[unit])
+        for i in range(2):
+            m.d.comb += readback.embeddings[i].eq(embedding.words[i])
 
     def _settings(self, m: Module, loaded, readers) -> None:
         """Give what the image says of the model, by address, to its readers."""

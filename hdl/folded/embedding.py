@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import quotient, remainder
+from gptloom.hdl.attributes import BLOCK_RAM
 from gptloom.hdl.folded.layouts import INDEX_BITS, Quad
 from gptloom.model.arithmetic import WEIGHT_BITS
 
@@ -34,7 +35,7 @@ class _Table(wiring.Component):
         m = Module()
         writers = self._writers
         m.submodules.memory = memory = Memory(
-            shape=unsigned(8 * writers), depth=self._depth, init=self._init
+            shape=unsigned(8 * writers), depth=self._depth, init=self._init, attrs=BLOCK_RAM
         )
         read, write = memory.read_port(), memory.write_port(granularity=8)
         lane = remainder(self.write_address, writers)
@@ -65,6 +66,10 @@ class Embedding(wiring.Component):
         Elements `index`, ... of the sum; `last` with the row's end.
     write_address, write_tokens, write_positions, write_data : In
         Load port: byte address (row, element), a strobe for each table, the byte.
+    reading, read_address : In
+        Between documents: read the words of a byte address instead.
+    words : Out
+        What was read of tokens and positions, in this order.
     """
 
     latency = 1
@@ -93,6 +98,9 @@ class Embedding(wiring.Component):
                 "write_tokens": In(1),
                 "write_positions": In(1),
                 "write_data": In(8),
+                "reading": In(1),
+                "read_address": In(range(rows * machine.stream_elements)),
+                "words": Out(8 * machine.writers).array(2),
             }
         )
 
@@ -112,9 +120,12 @@ class Embedding(wiring.Component):
         busy = Signal()
         active = self.start | busy
         ends = beat == self.last_beat
+        read_word = quotient(self.read_address, machine.writers)
         m.d.comb += [
-            tokens.address.eq(Cat(beat, self.token)),
-            positions.address.eq(Cat(beat, self.position)),
+            tokens.address.eq(Mux(self.reading, read_word, Cat(beat, self.token))),
+            positions.address.eq(Mux(self.reading, read_word, Cat(beat, self.position))),
+            self.words[0].eq(tokens.word),
+            self.words[1].eq(positions.word),
         ]
         with m.If(active):
             m.d.sync += [busy.eq(~ends), beat.eq(Mux(ends, 0, beat + 1))]

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import QUAD, Machine
+from gptloom.hdl.attributes import BLOCK_RAM
 from gptloom.hdl.folded.layouts import ADDRESS_BITS, UNIT_BITS, Quad
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 
@@ -48,7 +49,12 @@ class OperandMemory(wiring.Component):
         m = Module()
         for unit in range(self._machine.units):
             init = [word >> (unit * UNIT_BITS) & ((1 << UNIT_BITS) - 1) for word in self.init]
-            memory = Memory(shape=unsigned(UNIT_BITS), depth=self._machine.operand_words, init=init)
+            memory = Memory(
+                shape=unsigned(UNIT_BITS),
+                depth=self._machine.operand_words,
+                init=init,
+                attrs=BLOCK_RAM,
+            )
             m.submodules[f"unit_{unit}"] = memory
             read = memory.read_port()
             write = memory.write_port(granularity=WEIGHT_BITS)
@@ -177,7 +183,10 @@ class ProgramMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.memory = memory = Memory(
-            shape=unsigned(8 * self._bytes), depth=self._machine.program_words, init=self.init
+            shape=unsigned(8 * self._bytes),
+            depth=self._machine.program_words,
+            init=self.init,
+            attrs=BLOCK_RAM,
         )
         read = memory.read_port()
         write = memory.write_port(granularity=8)

@@ -1,9 +1,107 @@
+"""What the boards' tests share: a model, and tools that only pretend."""
+
+import stat
+import sys
+from pathlib import Path
+
 import pytest
 
+from gptloom.boards.contents import columns, hex_lines, placeholder
+from gptloom.cli.main import main
+from gptloom.firmware.image import build_image
+from gptloom.firmware.machine import Machine
 from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.quantise import quantise
+
+DATA = Path(__file__).parent / "data"
+ICE40_COLUMN = 256
+
+NETLISTS = """\
+import json
+block = {"type": "SB_RAM40_4K", "connections": {}}
+flip_flop = {"type": "SB_DFF", "connections": {}}
+module = {"cells": {"m.operands.x.0": block, "f": flip_flop}, "netnames": {}, "memories": {}}
+for kind in (".before", ".kept", ""):
+    with open(f"top{kind}.json", "w") as file:
+        json.dump({"modules": {"top": module}}, file)
+"""
+PLACE = """\
+import json, sys
+arguments = dict(zip(sys.argv, sys.argv[1:]))
+report = json.load(open(REPORT))
+achieved = MHZ + 2 * (int(arguments["--seed"]) % 3)
+for clock in report["fmax"].values():
+    clock["achieved"] = achieved
+json.dump(report, open(arguments["--report"], "w"))
+open(arguments["--asc"], "w").write(f"placed {achieved}\\n" + open(MEMORIES).read())
+open(arguments["--log"], "w").write("fine")
+"""
+PACK = "shutil.copy(sys.argv[1], sys.argv[2])"
+BRAM = """\
+old, new = (open(file).read() for file in sys.argv[1:])
+print(sys.stdin.read().replace(old, new), end="")
+"""
 
 
 @pytest.fixture(scope="session")
 def model():
     return quantise(load_checkpoint("names"))
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """An empty folder that is the whole PATH."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+@pytest.fixture
+def pretend(path):
+    """Put a tool of this name on the PATH that runs some Python."""
+
+    def make(name, code):
+        file = path / name
+        version = "import shutil, sys\nif '--version' in sys.argv: sys.exit(0)"
+        file.write_text(f"#!{sys.executable}\n{version}\n{code}\n")
+        file.chmod(file.stat().st_mode | stat.S_IEXEC)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def section():
+    """Return what a pretended placed design says of its memories."""
+
+    def make(preload, machine):
+        lines = hex_lines(columns(preload, machine, ICE40_COLUMN), ICE40_COLUMN)
+        return f".ram_data 1 2\n{lines}"
+
+    return make
+
+
+@pytest.fixture
+def build(tmp_path, pretend, section, model, monkeypatch):
+    """Run ``gptloom build`` for the HX8K with pretended tools that reach so many MHz."""
+    monkeypatch.setattr("gptloom.cli.build.measure_cycles", lambda model, machine: 500.0)
+    machine = Machine.for_models(8, model.config)
+    memories = tmp_path / "memories"
+    memories.write_text(section(placeholder(build_image(model, machine), machine), machine))
+
+    def run(mhz, *options, pack=PACK, bram=BRAM):
+        report = str(DATA / "ice40.json")
+        given = f"REPORT, MHZ, MEMORIES = {report!r}, {mhz}, {str(memories)!r}"
+        pretend("yosys", NETLISTS)
+        pretend("nextpnr-ice40", f"{given}\n{PLACE}")
+        pretend("icebram", bram)
+        pretend("icepack", pack)
+        pretend("iceunpack", PACK)
+        return main(
+            ["build", "--board", "ice40-hx8k", "--lanes", "8", "--native", "--folder",
+             str(tmp_path / "build"), *options]
+        )  # fmt: skip
+
+    run.folder = tmp_path / "build" / "ice40-hx8k-folded-8"
+    run.bitstream = run.folder / "ice40-hx8k-folded-8.bin"
+    return run

@@ -1,24 +1,75 @@
 """One small bitstream of each family, from checkpoint to packed file, with the real tools."""
 
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
+from gptloom.boards.build import Build
+from gptloom.boards.design import elaborate
+from gptloom.boards.patch import pack
+from gptloom.boards.table import find_board
+from gptloom.boards.tools import Tools
 from gptloom.cli.main import main
+from gptloom.firmware.image import build_image
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.preload import Preload
+from gptloom.model.config import ModelConfig
+
+pytestmark = pytest.mark.long
+
+LANES = 8
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("board", "ending"), [("ice40-hx8k", "bin"), ("ulx3s-25f", "bit")])
-def test_bitstream_meets_its_clock(tmp_path, board, ending):
-    options = ["--lanes", "8", "--seeds", "2", "--folder", str(tmp_path)]
+@pytest.fixture(
+    scope="module", params=[("ice40-hx8k", "bin"), ("ulx3s-25f", "bit")], ids=lambda p: p[0]
+)
+def built(request, tmp_path_factory):
+    """A build of each family; every one takes a minute or two."""
+    board, ending = request.param
+    base = tmp_path_factory.mktemp(board)
+    options = ["--lanes", str(LANES), "--seeds", "2", "--folder", str(base)]
     assert not main(["build", "--board", board, *options])
-    folder = tmp_path / f"{board}-folded-8"
-    report = json.loads((folder / "report.json").read_text())
+    folder = base / f"{board}-folded-{LANES}"
+    return SimpleNamespace(
+        board=board,
+        folder=folder,
+        bitstream=folder / f"{folder.name}.{ending}",
+        report=json.loads((folder / "report.json").read_text()),
+    )
+
+
+def test_bitstream_meets_its_clock(built):
+    report = built.report
     assert report["met"]
     assert report["fmax_mhz"] >= report["constraint_mhz"] >= 80
     assert report["tokens_per_second"] == pytest.approx(
         report["constraint_mhz"] * 1e6 / report["cycles_per_token"], rel=1e-3
     )
-    bitstream = (folder / f"{board}-folded-8.{ending}").read_bytes()
     # Preambles of iCE40 and ECP5 bitstreams.
-    assert (b"\x7e\xaa\x99\x7e" if ending == "bin" else b"\xff\xff\xbd\xb3") in bitstream[:1000]
+    preamble = b"\x7e\xaa\x99\x7e" if built.bitstream.suffix == ".bin" else b"\xff\xff\xbd\xb3"
+    assert preamble in built.bitstream.read_bytes()[:1000]
+
+
+def test_a_swapped_bitstream_equals_a_full_rebuild(built, random_model, tmp_path):
+    machine = Machine.for_models(LANES, ModelConfig.MICROGPT)
+    image = build_image(random_model(ModelConfig.MICROGPT), machine)
+    image.write(tmp_path / "other.img")
+    before = built.bitstream.read_bytes()
+    options = ["--image", str(tmp_path / "other.img"), "--out", str(tmp_path / "swapped")]
+    assert not main(["swap", "--board", built.board, *options, str(built.bitstream)])
+    assert built.bitstream.read_bytes() == before
+
+    # The other model, synthesised, placed and routed as such: no placeholder, nothing patched.
+    board = find_board(built.board)
+    task = Build(board, tmp_path / "full", Tools(), lambda name: nullcontext())
+    task.begin()
+    sources = elaborate(board, image, machine, Preload.of(image, machine))
+    task.synthesise(sources, built.report["dsp"] and LANES)
+    seed = built.report["seed"]
+    task.place([seed], sources.pll.hz / 1e6)
+    pack(task.tools, board.family, task.folder, f"seed{seed}.{board.family.placed}", "rebuilt")
+    rebuilt = (task.folder / "rebuilt").read_bytes()
+    assert (tmp_path / "swapped").read_bytes() == rebuilt
+    assert rebuilt != before

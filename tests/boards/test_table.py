@@ -6,8 +6,10 @@ import pytest
 
 from gptloom.boards.design import elaborate, multipliers
 from gptloom.boards.table import BOARDS, find_board
+from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.multipliers import FabricMultiplier
+from gptloom.hdl.preload import Preload
 from gptloom.model.errors import UserError
 
 FIRST = {
@@ -19,6 +21,12 @@ SECOND = {
 }  # fmt: skip
 
 
+def parts(model):
+    machine = Machine.for_models(8, model.config)
+    image = build_image(model, machine)
+    return image, machine, Preload.of(image, machine)
+
+
 def test_the_table_is_complete():
     assert {board.name for board in BOARDS.values() if board.tier == 1} == FIRST
     assert {board.name for board in BOARDS.values() if board.tier == 2} == SECOND
@@ -28,7 +36,7 @@ def test_the_table_is_complete():
 @pytest.mark.parametrize("name", BOARDS)
 def test_every_board_elaborates(name, model):
     board = BOARDS[name]
-    sources = elaborate(board, model, Machine.for_models(8, model.config))
+    sources = elaborate(board, *parts(model))
     mhz = board.pll().hz / 1e6
     if board.family.name == "ice40":
         pins = dict(re.findall(r"^set_io (\S+) (\S+)$", sources.constraints, re.MULTILINE))
@@ -40,7 +48,7 @@ def test_every_board_elaborates(name, model):
         cell = "EHXPLLL"
     assert rf"cell \{cell} \pll" in sources.rtlil
     # Clock, serial line, and whatever the board has for people.
-    expected = 2 + bool(board.button) + len(board.leds) + len(board.quiet)
+    expected = 3 + bool(board.button) + len(board.leds) + len(board.quiet)
     assert len(pins) == len(set(pins.values())) == expected
 
 
@@ -55,7 +63,9 @@ def test_the_displays_pins_are_free(name):
         return {bit.name for bit in port.io.metadata}
 
     used = set()
-    for pin in {board.uart, *([board.button] if board.button else [])}:
+    serial = platform.request(board.uart, dir="-")
+    used |= names(serial.tx) | names(serial.rx)
+    for pin in [board.button] if board.button else []:
         used |= names(pin.port(platform))
     assert not used & (names(display.rs) | names(display.e) | names(display.d))
 
@@ -95,6 +105,6 @@ def test_case_does_not_matter():
 
 def test_another_clock_is_used_throughout(model):
     board = find_board("icebreaker")
-    sources = elaborate(board, model, Machine.for_models(8, model.config), mhz=48)
+    sources = elaborate(board, *parts(model), mhz=48)
     assert sources.pll.hz == 48e6
     assert "set_frequency domain.pll_clock 48.0" in sources.constraints

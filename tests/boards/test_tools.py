@@ -1,81 +1,25 @@
 """Finding, running and explaining tools; builds with tools that only pretend."""
 
 import json
-import stat
+import re
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from gptloom.boards.contents import placeholder
 from gptloom.boards.flash import check_bitstream, find_bitstream, flash_command, run_flash
 from gptloom.boards.table import BOARDS, find_board
 from gptloom.boards.tools import PACKAGES, ToolError, Tools
 from gptloom.cli.main import main
+from gptloom.firmware.image import Image, build_image
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.preload import Preload
 from gptloom.model.errors import UserError
 
-DATA = Path(__file__).parent / "data"
 
-NETLISTS = """\
-import json
-block = {"type": "SB_RAM40_4K", "connections": {}}
-flip_flop = {"type": "SB_DFF", "connections": {}}
-module = {"cells": {"m.operands.x.0": block, "f": flip_flop}, "netnames": {}, "memories": {}}
-for kind in (".before", ".kept", ""):
-    with open(f"top{kind}.json", "w") as file:
-        json.dump({"modules": {"top": module}}, file)
-"""
-PLACE = """\
-import json, sys
-arguments = dict(zip(sys.argv, sys.argv[1:]))
-report = json.load(open(REPORT))
-achieved = MHZ + 2 * (int(arguments["--seed"]) % 3)
-for clock in report["fmax"].values():
-    clock["achieved"] = achieved
-json.dump(report, open(arguments["--report"], "w"))
-open(arguments["--asc"], "w").write(f"placed {achieved}")
-open(arguments["--log"], "w").write("fine")
-"""
-PACK = "import sys, shutil; shutil.copy(sys.argv[1], sys.argv[2])"
-
-
-def pretend(folder, name, code):
-    file = folder / name
-    version = "import sys\nif '--version' in sys.argv: sys.exit(0)"
-    file.write_text(f"#!{sys.executable}\n{version}\n{code}\n")
-    file.chmod(file.stat().st_mode | stat.S_IEXEC)
-
-
-@pytest.fixture
-def path(tmp_path, monkeypatch):
-    """An empty folder that is the whole PATH."""
-    folder = tmp_path / "tools"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    return folder
-
-
-@pytest.fixture
-def build(tmp_path, path, monkeypatch):
-    """Run ``gptloom build`` for the HX8K with pretended tools that reach so many MHz."""
-    monkeypatch.setattr("gptloom.cli.build.measure_cycles", lambda model, machine: 500.0)
-
-    def run(mhz, *options, pack=PACK):
-        pretend(path, "yosys", NETLISTS)
-        report = f"REPORT, MHZ = {str(DATA / 'ice40.json')!r}, {mhz}"
-        pretend(path, "nextpnr-ice40", f"{report}\n{PLACE}")
-        pretend(path, "icepack", pack)
-        return main(
-            ["build", "--board", "ice40-hx8k", "--lanes", "8", "--native", "--folder",
-             str(tmp_path / "build"), *options]
-        )  # fmt: skip
-
-    run.folder = tmp_path / "build" / "ice40-hx8k-folded-8"
-    run.bitstream = run.folder / "ice40-hx8k-folded-8.bin"
-    return run
-
-
-def test_a_build_leaves_bitstream_and_reports(build, tmp_path, capsys):
+def test_a_build_leaves_bitstream_and_reports(build, model, section, tmp_path, capsys):
     copy = tmp_path / "copy.json"
     assert not build(80.5, "--seeds", "3", "--json", str(copy))
     report = json.loads((build.folder / "report.json").read_text())
@@ -85,9 +29,17 @@ def test_a_build_leaves_bitstream_and_reports(build, tmp_path, capsys):
     assert report["fmax_mhz"] == 84.5
     assert report["tokens_per_second"] == 81e6 / 500
     assert report["command"].endswith("--board ice40-hx8k --lanes 8 --seed 2")
-    assert build.bitstream.read_text() == "placed 84.5"
-    assert build.folder.joinpath("ice40-hx8k-folded-8.asc").read_text() == "placed 84.5"
+    # The placed design keeps its placeholder, the bitstream has the image in its place.
+    machine = Machine.for_models(8, model.config)
+    image = build_image(model, machine)
+    placed = build.folder.joinpath("ice40-hx8k-folded-8.asc").read_text()
+    assert placed == f"placed 84.5\n{section(placeholder(image, machine), machine)}"
+    inside = section(Preload.of(image, machine), machine)
+    assert build.bitstream.read_text() == f"placed 84.5\n{inside}"
+    assert Image.read(build.folder / "ice40-hx8k-folded-8.img") == image
+    assert report["weights_crc"] == f"{image.checksum(machine):08X}"
     assert not list(build.folder.glob("seed*.asc"))
+    assert not list(build.folder.glob("work-*"))
     out = capsys.readouterr().out
     assert "162,000" in out
     assert "162,000" in (build.folder / "report.md").read_text()
@@ -101,20 +53,26 @@ def test_missed_timing_exits_with_1_and_leaves_no_bitstream(build, capsys):
     assert captured.err.count("gptloom: error: timing is not met, 64.0 MHz instead of 81.0") == 1
     assert "tokens/s" in captured.out
     left = {file.suffix for file in build.folder.iterdir()}
-    assert not left & {".bin", ".asc", ".packed"}
+    assert not left & {".bin", ".asc", ".img"}
     report = json.loads((build.folder / "report.json").read_text())
     assert report["met"] is False
     assert report["tokens_per_second"] is None
 
 
 def test_packing_that_fails_leaves_no_bitstream(build, capsys):
-    broken = "import sys; open(sys.argv[2], 'w').write('half'); sys.exit('cannot pack')"
+    broken = "open(sys.argv[2], 'w').write('half'); sys.exit('cannot pack')"
     assert build(90, pack=broken) == 2
     assert "icepack failed with code 1 (cannot pack)" in capsys.readouterr().err
     assert not build.bitstream.exists()
 
 
-def test_designs_that_do_not_fit_say_what_is_missing(build, path, capsys):
+def test_memories_that_are_not_found_make_no_bitstream(build, capsys):
+    assert build(90, bram="print(sys.stdin.read(), end='')") == 2
+    assert re.search(r"memories could not be found in placed \(0 bits of", capsys.readouterr().err)
+    assert not build.bitstream.exists()
+
+
+def test_designs_that_do_not_fit_say_what_is_missing(build, pretend, capsys):
     code = (
         "import sys; a = dict(zip(sys.argv, sys.argv[1:]))\n"
         "open(a['--log'], 'w').write('Info:  ICESTORM_LC:  9000/  7680  117%\\n"
@@ -124,7 +82,7 @@ def test_designs_that_do_not_fit_say_what_is_missing(build, path, capsys):
 
     def after_yosys(*options):
         build(85)
-        pretend(path, "nextpnr-ice40", code)
+        pretend("nextpnr-ice40", code)
         return main(
             ["build", "--board", "ice40-hx8k", "--lanes", "8", "--native", "--folder",
              str(build.folder.parent)]
@@ -174,12 +132,12 @@ def test_missing_tools_are_told_with_their_remedy(path):
         Tools(native=True).find("yosys")
 
 
-def test_crashing_tools_are_one_sentence(path, tmp_path):
-    pretend(path, "yosys", "print('ERROR: out of cheese.'); raise SystemExit(3)")
+def test_crashing_tools_are_one_sentence(pretend, tmp_path):
+    pretend("yosys", "print('ERROR: out of cheese.'); raise SystemExit(3)")
     with pytest.raises(ToolError, match=r"yosys failed with code 3 \(out of cheese\)") as caught:
         Tools(native=True).run("yosys", [], tmp_path)
     assert "\n" not in str(caught.value)
-    pretend(path, "yosys", "import os; os.kill(os.getpid(), 9)")
+    pretend("yosys", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(ToolError, match="ended by signal 9"):
         Tools(native=True).run("yosys", [], tmp_path)
 
@@ -237,9 +195,9 @@ def test_bitstreams_of_other_boards_are_refused(tmp_path):
         ("flash is locked", r"failed with code 1 \(flash is locked\)"),
     ],
 )
-def test_loading_that_fails_is_one_sentence(path, capsys, says, message):
+def test_loading_that_fails_is_one_sentence(pretend, capsys, says, message):
     board = find_board("ulx3s-25f")
-    pretend(path, "openFPGALoader", f"import sys; sys.exit({says!r})")
+    pretend("openFPGALoader", f"import sys; sys.exit({says!r})")
     with pytest.raises(UserError, match=message):
         run_flash(board, ["openFPGALoader", "x.bit"])
     assert says in capsys.readouterr().out

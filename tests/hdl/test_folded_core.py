@@ -7,11 +7,12 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from gptloom.firmware.image import Region, build_image
+from gptloom.firmware.image import CHECKED, Region, build_image
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.firmware.program import compile_program
 from gptloom.hdl.folded.core import FoldedCore
+from gptloom.hdl.folded.readback import Readback
 from gptloom.model.checkpoint import load_checkpoint, shipped_checkpoints
 from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GoldenModel
@@ -306,3 +307,38 @@ def test_amaranths_simulator_agrees_cycle_by_cycle(hardware, random_model):
         session.taps = []
         taps.append((documents(session.tokens([3]), 1), session.taps))
     assert taps[0] == taps[1]
+
+
+def test_every_byte_is_read_back_between_documents(shipped, hardware):
+    one = hardware(16, *WIDE)
+    session = one.session(shipped["names"], seed=1, temperature=0.7)
+    image = build_image(shipped["names"], one.machine)
+    expected = documents(session.tokens(), 3)
+    one.session(shipped["names"], seed=1, temperature=0.7)
+    random_places = random.Random(5)
+    found = []
+    for token in session.tokens():
+        found.append(token)
+        if not token.last:
+            continue
+        for region, contents in image.contents(one.machine).items():
+            if region in CHECKED:
+                for address in random_places.sample(range(len(contents)), 40):
+                    assert session.read(region, address) == contents[address], (region, address)
+        if sum(token.last for token in found) == 3:
+            break
+    # Reading changes nothing of what is generated.
+    assert plain(found) == expected
+
+
+def test_a_read_waits_for_the_documents_end(shipped, hardware):
+    one = hardware(16, *WIDE)
+    session = one.session(shipped["names"], seed=1, temperature=0.7)
+    tokens = session.tokens()
+    next(tokens)
+    one.engine.poke("read__valid", 1)
+    while one.engine.peek("busy"):
+        assert not one.engine.peek("read__ready")
+        one.engine.step()
+    one.engine.run(Readback.latency)
+    assert one.engine.peek("read__ready")

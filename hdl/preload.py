@@ -1,4 +1,4 @@
-"""What the core's memories hold from the first clock on: an image, without its load port."""
+"""What the memories hold from the first clock on: an image, without its load port."""
 
 from dataclasses import dataclass, field
 
@@ -15,8 +15,9 @@ class Preload:
 
     Attributes
     ----------
-    operands, program, orders, tokens, positions
-        Words from address 0, as wide as the memory; the first byte is the lowest.
+    operands, program, orders, tokens, positions, page
+        Words from address 0, as wide as the memory; the first byte is the lowest. The page is not
+        the core's memory but the console's.
     settings
         Values of the settings registers: end token, last position, last beat of a row, strides of
         keys and values.
@@ -27,6 +28,7 @@ class Preload:
     orders: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
+    page: list[int] = field(default_factory=list)
     settings: tuple[int, ...] = (0, 0, 0, 0, 0)
 
     @classmethod
@@ -44,16 +46,15 @@ class Preload:
             Region.PROGRAM: INSTRUCTION_STRIDE,
             Region.TOKENS: machine.writers,
             Region.POSITIONS: machine.writers,
+            Region.PAGE: 1,
             Region.SETTINGS: 1,
         }
-        memories: dict[Region, dict[int, int]] = {region: {} for region in Region}
-        for region, address, byte in image.writes(machine):
-            word, place = divmod(address, bytes_per_word[region])
-            contents = memories[region]
-            contents[word] = contents.get(word, 0) | byte << (8 * place)
         words = {
-            region: [contents.get(i, 0) for i in range(max(contents) + 1)]
-            for region, contents in memories.items()
+            region: [
+                int.from_bytes(data[i : i + bytes_per_word[region]], "little")
+                for i in range(0, len(data), bytes_per_word[region])
+            ]
+            for region, data in image.contents(machine).items()
         }
         return cls(
             operands=words[Region.OPERANDS],
@@ -61,5 +62,6 @@ class Preload:
             orders=[word >> ISSUE_BITS for word in words[Region.PROGRAM]],
             tokens=words[Region.TOKENS],
             positions=words[Region.POSITIONS],
+            page=words[Region.PAGE],
             settings=tuple(words[Region.SETTINGS]),
         )

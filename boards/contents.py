@@ -1,0 +1,80 @@
+"""Contents of a bitstream's memories, and how another model's are put in their place.
+
+A design is placed and routed with memories full of random bits. Every column (the bits of one
+place in a memory's words, for as many words as one block RAM has) is then found in the placed
+design by its contents, wherever it went, and replaced by the model's: by icebram and ecpbram, which
+know how blocks are laid out in the files.
+"""
+
+from __future__ import annotations
+
+import random
+
+from gptloom.firmware.image import Image
+from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES
+from gptloom.firmware.machine import Machine
+from gptloom.firmware.page import PAGE_BYTES
+from gptloom.hdl.preload import Preload
+
+Shape = tuple[int, int]
+"""Words and bits of a memory."""
+
+
+def memory_shapes(machine: Machine) -> dict[str, Shape]:
+    """Return the memories that an image fills, by their names in :class:`.Preload`."""
+    row = machine.stream_elements // machine.writers
+    return {
+        "operands": (machine.operand_words, 8 * machine.lanes),
+        "program": (machine.program_words, 8 * ISSUE_BYTES),
+        "orders": (machine.program_words, 8 * RESULT_BYTES),
+        "tokens": (machine.vocabulary * row, 8 * machine.writers),
+        "positions": (machine.context * row, 8 * machine.writers),
+        "page": (PAGE_BYTES, 8),
+    }
+
+
+def placeholder(image: Image, machine: Machine) -> Preload:
+    """Return random contents for all memories, the same ones for every image of these settings."""
+    source = random.Random(0)
+    memories = {
+        name: [source.getrandbits(bits) for _ in range(words)]
+        for name, (words, bits) in memory_shapes(machine).items()
+    }
+    return Preload(**memories, settings=Preload.of(image, machine).settings)
+
+
+def columns(preload: Preload, machine: Machine, depth: int) -> list[int]:
+    """Return all columns of the memories.
+
+    Parameters
+    ----------
+    preload
+        The contents.
+    machine
+        What they are for.
+    depth
+        Words of a column: 256 (iCE40) or 512 (ECP5).
+
+    Returns
+    -------
+    list of int
+        Word i of a column is its bit i; memory by memory, `depth` words by `depth` words, the
+        lowest place first. A multiple of 8 in number.
+    """
+    found = []
+    for name, (words, bits) in memory_shapes(machine).items():
+        contents = getattr(preload, name)
+        for base in range(0, words, depth):
+            part = contents[base : base + depth]
+            found += [
+                sum((word >> place & 1) << i for i, word in enumerate(part))
+                for place in range(bits)
+            ]
+    return found
+
+
+def hex_lines(columns: list[int], depth: int) -> str:
+    """Return columns as icebram and ecpbram read them: a line for each of `depth` words."""
+    digits = len(columns) // 4
+    rows = (sum((column >> i & 1) << j for j, column in enumerate(columns)) for i in range(depth))
+    return "".join(f"{row:0{digits}x}\n" for row in rows)

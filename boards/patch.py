@@ -1,0 +1,188 @@
+"""Another model in a placed design, and in a finished bitstream: no synthesis, no placement."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gptloom.boards.board import Board
+from gptloom.boards.contents import columns, hex_lines, placeholder
+from gptloom.boards.families import Family
+from gptloom.boards.tools import Tools
+from gptloom.firmware.image import Image, Region
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.preload import Preload
+from gptloom.model.errors import UserError
+
+
+def patch(
+    tools: Tools,
+    family: Family,
+    folder: Path,
+    names: tuple[str, str],
+    image: Image,
+    machine: Machine,
+) -> None:
+    """Put an image into a placed design that holds the placeholder.
+
+    Parameters
+    ----------
+    tools
+        What runs.
+    family
+        Of the part.
+    folder
+        Where the files are.
+    names
+        The placed design, and the one to write.
+    image, machine
+        What is put in, and what it is for.
+
+    Raises
+    ------
+    UserError
+        If the placed design does not hold every bit of the placeholder exactly once.
+    """
+    placed, patched = names
+    depth = family.column
+    before = columns(placeholder(image, machine), machine, depth)
+    after = columns(Preload.of(image, machine), machine, depth)
+    (folder / "from.hex").write_text(hex_lines(before, depth))
+    (folder / "to.hex").write_text(hex_lines(after, depth))
+    if family.name == "ice40":
+        tools.run("icebram", ["from.hex", "to.hex"], folder, read=placed, write=patched)
+    else:
+        arguments = ["--input", placed, "--output", patched, "--from", "from.hex", "--to", "to.hex"]
+        tools.run("ecpbram", arguments, folder)
+    # Neither tool says so if a column is missing, or there twice.
+    old, new = (_memories((folder / name).read_text()) for name in names)
+    changed = sum((old[key] ^ new.get(key, 0)).bit_count() for key in old)
+    expected = sum((a ^ b).bit_count() for a, b in zip(before, after, strict=True))
+    if old.keys() != new.keys() or changed != expected:
+        raise UserError(
+            f"the memories could not be found in {placed} ({changed:,} bits of {expected:,} "
+            "changed): build it anew with 'gptloom build'"
+        )
+
+
+_SECTION = re.compile(r"^\.(?:ram_data|bram_init) +(.*)\n((?:[0-9a-f ]+\n)+)", re.MULTILINE)
+
+
+def _memories(placed: str) -> dict[str, int]:
+    """Return the contents of all block RAMs of a placed design as numbers."""
+    return {place: int("".join(digits.split()), 16) for place, digits in _SECTION.findall(placed)}
+
+
+def pack(tools: Tools, family: Family, folder: Path, placed: str, bitstream: str) -> None:
+    """Make a bitstream of a placed design."""
+    _convert(tools, family.pack, folder, placed, bitstream)
+
+
+def _convert(
+    tools: Tools, command: tuple[str, ...], folder: Path, placed: str, bitstream: str
+) -> None:
+    name, *template = command
+    arguments = [part.format(placed=placed, bitstream=bitstream) for part in template]
+    tools.run(name, arguments, folder)
+
+
+def swap(board: Board, tools: Tools, bitstream: Path, image: Image, out: Path) -> None:
+    """Write a finished bitstream with another model.
+
+    Parameters
+    ----------
+    board
+        What it is for.
+    tools
+        What runs.
+    bitstream
+        In the folder of its build, beside the placed design and the image that it was built for.
+    image
+        The other model.
+    out
+        File to write; whole, or not at all.
+
+    Raises
+    ------
+    UserError
+        If the bitstream is of another build or board, or the image of other dimensions.
+    """
+    family = board.family
+    build = bitstream.parent.resolve()
+    placed = build / f"{build.name}.{family.placed}"
+    built = build / f"{build.name}.img"
+    if not placed.is_file() or not built.is_file():
+        raise UserError(
+            f"{bitstream} is not beside the placed design and the image of its build: give the one "
+            f"in the folder where 'gptloom build --board {board.name}' made it"
+        )
+    inside = Image.read(built)
+    check_same_shape(image, inside)
+    machine = Machine.for_models(inside.lanes, inside.config)
+    with workplace(build) as folder:
+        shutil.copy(placed, folder / "placed")
+        shutil.copy(bitstream, folder / "given")
+        _check_same_build(tools, family, folder, bitstream, placed)
+        patch(tools, family, folder, ("placed", "patched"), image, machine)
+        pack(tools, family, folder, "patched", "packed")
+        os.replace(folder / "packed", out)
+
+
+def check_same_shape(image: Image, inside: Image) -> None:
+    """Refuse an image of other dimensions than a build's.
+
+    Raises
+    ------
+    UserError
+        Saying what the two are for.
+    """
+    same = (image.lanes, image.config) == (inside.lanes, inside.config) and (
+        image.regions[Region.SETTINGS] == inside.regions[Region.SETTINGS]
+    )
+    if not same:
+
+        def words(one: Image) -> str:
+            c = one.config
+            return (
+                f"{one.lanes} lanes, {c.layers} layers, {c.width} wide, {c.heads} heads, "
+                f"{c.hidden} hidden, context {c.context}, {c.vocabulary} tokens"
+            )
+
+        raise UserError(
+            f"the image is for other hardware ({words(image)}) than the bitstream "
+            f"({words(inside)}): build a bitstream for it with 'gptloom build'"
+        )
+
+
+def _check_same_build(
+    tools: Tools, family: Family, folder: Path, bitstream: Path, placed: Path
+) -> None:
+    """Compare all of a bitstream but memory contents with the placed design beside it."""
+    _convert(tools, family.pack, folder, "placed", "expected")
+    for name in ("expected", "given"):
+        try:
+            _convert(tools, family.unpack, folder, f"{name}.text", name)
+        except UserError as error:
+            raise UserError(
+                f"{bitstream} is not a bitstream of this board: give one that 'gptloom build' made"
+            ) from error
+    logic = [
+        _SECTION.sub("", (folder / f"{name}.text").read_text()) for name in ("expected", "given")
+    ]
+    if logic[0] != logic[1]:
+        raise UserError(
+            f"{bitstream} is not of the same build as {placed.name} beside it: give the "
+            "bitstream of that build, or build it anew"
+        )
+
+
+@contextmanager
+def workplace(folder: Path) -> Iterator[Path]:
+    """Make a folder for intermediate files inside another one: tools see no other place."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix="work-") as name:
+        yield Path(name)

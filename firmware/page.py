@@ -1,0 +1,43 @@
+"""The page: what the chip needs of a model to show its text and to set its temperature."""
+
+from gptloom.firmware.machine import MAX_VOCABULARY
+from gptloom.model.integer import IntegerModel, LogitScale
+
+TEMPERATURES = (0.7, 1.0, 1.5, 0.4)
+"""What a board's button steps through; the first one holds from power-on."""
+
+SCALES = MAX_VOCABULARY
+"""Address of the first temperature's scale; before it stands a character for each token."""
+
+SCALE_BYTES = 2
+
+LABEL, DIGITS, LINE_END = b"weights ", b"0123456789ABCDEF", b"\r\n"
+"""The rest of what is sent on a serial line, so that every character is read from the page."""
+
+LABEL_AT = SCALES + SCALE_BYTES * len(TEMPERATURES)
+DIGITS_AT = LABEL_AT + len(LABEL)
+LINE_END_AT = DIGITS_AT + len(DIGITS)
+PAGE_BYTES = LINE_END_AT + len(LINE_END)
+
+SHIFT_AT, GREEDY_AT = 9, 14
+"""Bits of a scale above its mantissa."""
+
+UNKNOWN = ord("?")
+"""Stands for a character that is not ASCII, which a terminal would show as something else."""
+
+
+def encode_page(model: IntegerModel) -> bytes:
+    """Return a model's page, ``PAGE_BYTES`` long.
+
+    A character for each token (0 for those that have none), for each of ``TEMPERATURES`` two
+    bytes, the lower first, as :func:`encode_scale` has them, and the texts of the serial line.
+    """
+    characters = bytes(ord(c) if c.isascii() else UNKNOWN for c in model.tokenizer.characters)
+    scales = [encode_scale(model.logit_scale(temperature)) for temperature in TEMPERATURES]
+    words = b"".join(scale.to_bytes(SCALE_BYTES, "little") for scale in scales)
+    return characters.ljust(SCALES, b"\0") + words + LABEL + DIGITS + LINE_END
+
+
+def encode_scale(scale: LogitScale) -> int:
+    """Return a logit scale as the core takes it: mantissa, shift less one, greedy."""
+    return scale.mantissa | scale.shift - 1 << SHIFT_AT | scale.greedy << GREEDY_AT

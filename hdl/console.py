@@ -1,0 +1,195 @@
+"""What leaves the chip as text: names without end, and on request the memories' checksum."""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import enum, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from gptloom.firmware.page import (
+    DIGITS_AT,
+    LABEL,
+    LABEL_AT,
+    LINE_END,
+    LINE_END_AT,
+    PAGE_BYTES,
+    SCALE_BYTES,
+    SCALES,
+    TEMPERATURES,
+)
+from gptloom.hdl.attributes import BLOCK_RAM
+from gptloom.hdl.core import Token
+from gptloom.hdl.folded.layouts import Temperature
+
+TOKENS_AT = 1 << (PAGE_BYTES - 1).bit_length()
+"""Here or above: two buffers of tokens, one filled by the core while the other is sent."""
+
+CRC_DIGITS = 8
+
+
+class Part(enum.Enum, shape=2):
+    """What is being sent, in the order of a line."""
+
+    LABEL = 0
+    CRC = 1
+    NAME = 2
+    LINE_END = 3
+
+
+class Console(wiring.Component):
+    """Tokens in, lines of text out, without ever stalling the core.
+
+    From power-on, and whenever asked to, it lets the core finish its document, has the checksum
+    computed and sends it (``weights 1A2B3C4D``). Then names: while one is sent the core generates
+    dozens, and a name that ends meanwhile is dropped. Lines end with CR LF.
+
+    Parameters
+    ----------
+    page
+        See :func:`.encode_page`; it is in the console's memory from power-on.
+    bos
+        The token that ends a document and is no character.
+    context
+        Positions of a document.
+    temperatures
+        How many of the page's temperatures are stepped through.
+
+    Attributes
+    ----------
+    i : In(stream of Token)
+        Sampled tokens; always ready.
+    o : Out(stream of 8 bits)
+        Characters.
+    ask, turn : In(1)
+        Pulses: send the checksum; take the next temperature.
+    run : Out(1)
+        Documents may begin.
+    temperature : Out(Temperature)
+        The core's; changes while documents run.
+    check : Out(1)
+        Start the checksum.
+    checking, crc : In
+        It is being computed; its value.
+    """
+
+    def __init__(
+        self, page: Sequence[int], bos: int, context: int, temperatures: int = len(TEMPERATURES)
+    ):
+        self._page, self._bos, self._context = page, bos, context
+        self._temperatures = temperatures
+        super().__init__(
+            {
+                "i": In(stream.Signature(Token)),
+                "o": Out(stream.Signature(unsigned(8))),
+                "ask": In(1),
+                "turn": In(1),
+                "run": Out(1),
+                "temperature": Out(Temperature),
+                "check": Out(1),
+                "checking": In(1),
+                "crc": In(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        place_bits = (self._context - 1).bit_length()
+        tokens_at = max(TOKENS_AT, 2 << place_bits)
+        m.submodules.memory = memory = Memory(
+            shape=unsigned(8),
+            depth=tokens_at + (2 << place_bits),
+            init=self._page,
+            attrs=BLOCK_RAM,
+        )
+        write, read = memory.write_port(), memory.read_port()
+        sent_half = Signal()
+        token = self.i.p
+        m.d.comb += [
+            self.i.ready.eq(1),
+            write.addr.eq(tokens_at | Cat(token.position[:place_bits], ~sent_half)),
+            write.data.eq(token.token),
+            write.en.eq(self.i.valid),
+        ]
+
+        asked, turned = Signal(init=1), Signal(init=1)
+        with m.If(self.ask):
+            m.d.sync += asked.eq(1)
+        with m.If(self.turn):
+            m.d.sync += turned.eq(1)
+        step = Signal(range(self._temperatures), init=self._temperatures - 1)
+        low = Signal(8)
+        part = Signal(Part)
+        longest = max(self._context, len(LABEL), CRC_DIGITS)
+        at, length = Signal(range(longest + 1)), Signal(range(longest + 1))
+        digits = Signal(4 * CRC_DIGITS)
+        m.d.comb += [self.o.payload.eq(read.data), read.en.eq(0)]
+        m.d.sync += self.run.eq(~asked)
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += at.eq(0)
+                with m.If(turned):
+                    m.d.sync += [
+                        turned.eq(0),
+                        step.eq(Mux(step == self._temperatures - 1, 0, step + 1)),
+                    ]
+                    m.next = "SCALE LOW"
+                with m.Elif(asked):
+                    m.d.comb += self.check.eq(1)
+                    m.next = "CHECK"
+                with m.Elif(self.i.valid & token.last):
+                    m.d.sync += [
+                        sent_half.eq(~sent_half),
+                        length.eq(token.position + (token.token != self._bos)),
+                        part.eq(Part.NAME),
+                    ]
+                    m.next = "FETCH"
+            with m.State("SCALE LOW"):
+                m.d.comb += [read.addr.eq(SCALES + SCALE_BYTES * step), read.en.eq(1)]
+                m.next = "SCALE HIGH"
+            with m.State("SCALE HIGH"):
+                m.d.comb += [read.addr.eq(SCALES + SCALE_BYTES * step + 1), read.en.eq(1)]
+                m.d.sync += low.eq(read.data)
+                m.next = "SCALE"
+            with m.State("SCALE"):
+                m.d.sync += self.temperature.as_value().eq(Cat(low, read.data))
+                m.next = "IDLE"
+            with m.State("CHECK"):
+                m.d.sync += [digits.eq(self.crc), part.eq(Part.LABEL), length.eq(len(LABEL))]
+                with m.If(~self.checking):
+                    m.d.sync += asked.eq(0)
+                    m.next = "FETCH"
+            with m.State("FETCH"):
+                addresses = {
+                    Part.LABEL: LABEL_AT + at,
+                    Part.CRC: DIGITS_AT + digits[-4:],
+                    Part.NAME: tokens_at | Cat(at[:place_bits], sent_half),
+                    Part.LINE_END: LINE_END_AT + at,
+                }
+                m.d.comb += [read.addr.eq(Array(addresses[p] for p in Part)[part]), read.en.eq(1)]
+                m.next = "SEND"
+                with m.If(part == Part.NAME):
+                    m.next = "TOKEN"
+                with m.If(at == length):
+                    following = Mux(part == Part.LABEL, Part.CRC, Part.LINE_END)
+                    m.d.sync += [
+                        at.eq(0),
+                        part.eq(following),
+                        length.eq(Mux(part == Part.LABEL, CRC_DIGITS, len(LINE_END))),
+                    ]
+                    m.next = "FETCH"
+                    with m.If(part == Part.LINE_END):
+                        m.next = "IDLE"
+            with m.State("TOKEN"):
+                # A token's character stands at its number.
+                m.d.comb += [read.addr.eq(read.data), read.en.eq(1)]
+                m.next = "SEND"
+            with m.State("SEND"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.d.sync += at.eq(at + 1)
+                    with m.If(part == Part.CRC):
+                        m.d.sync += digits.eq(digits << 4)
+                    m.next = "FETCH"
+        return m

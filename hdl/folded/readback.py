@@ -1,0 +1,86 @@
+"""The core's memories read back between documents, a byte at a time."""
+
+from amaranth.hdl import Array, Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from gptloom.firmware.image import INSTRUCTION_STRIDE, Region
+from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.arithmetic import remainder
+from gptloom.hdl.core import Address
+from gptloom.hdl.folded.layouts import UNIT_BITS
+
+
+class Readback(wiring.Component):
+    """Finds a byte in the words that all memories deliver at an address.
+
+    The address comes with every request and is held until that is taken: no memory needs a
+    register for it, and nothing here has to be fast.
+
+    Attributes
+    ----------
+    latency
+        From a request, with the core idle, to its taking: 4 cycles.
+    i : In(stream of Address)
+        Byte wanted.
+    busy : In(1)
+        The core computes: requests wait.
+    active : Out(1)
+        Memories are to be read at the address asked for.
+    operands, program, order, embeddings : In
+        Words one cycle after their address: of every unit, of both halves of an instruction, of
+        tokens and positions.
+    data : Out(8)
+        The byte, as the request is taken; 0 where an instruction's stride is not filled.
+    """
+
+    latency = 4
+
+    def __init__(self, machine: Machine):
+        self._machine = machine
+        super().__init__(
+            {
+                "i": In(stream.Signature(Address)),
+                "busy": In(1),
+                "active": Out(1),
+                "operands": In(UNIT_BITS).array(machine.units),
+                "program": In(8 * ISSUE_BYTES),
+                "order": In(8 * RESULT_BYTES),
+                "embeddings": In(8 * machine.writers).array(2),
+                "data": Out(8),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        machine = self._machine
+        waited = Signal(range(self.latency))
+        with m.If(self.active & ~self.i.ready):
+            m.d.sync += waited.eq(waited + 1)
+        with m.Else():
+            m.d.sync += waited.eq(0)
+        m.d.sync += self.active.eq(self.i.valid & ~self.busy & ~self.i.ready)
+        m.d.comb += self.i.ready.eq(waited == self.latency - 1)
+
+        address = self.i.p.address
+
+        def byte(words, stride):
+            """Return one of the bytes of words, a cycle later."""
+            bits = Cat(*words)
+            bits = Cat(bits, *[0] * (8 * stride - len(bits)))
+            found = Signal(8)
+            m.d.sync += found.eq(bits.word_select(remainder(address, stride), 8))
+            return found
+
+        operand = byte([self.operands[i] for i in range(machine.units)], machine.lanes)
+        instruction = byte([self.program, self.order], INSTRUCTION_STRIDE)
+        token, position = (byte([words], machine.writers) for words in self.embeddings)
+        found = {
+            Region.OPERANDS: operand,
+            Region.PROGRAM: instruction,
+            Region.TOKENS: token,
+            Region.POSITIONS: position,
+        }
+        m.d.sync += self.data.eq(Array(found[region] for region in sorted(found))[self.i.p.region])
+        return m

@@ -1,0 +1,69 @@
+"""The page: text and temperatures of a model."""
+
+from dataclasses import replace
+
+import pytest
+
+from gptloom.firmware.image import CHECKED, Region, build_image
+from gptloom.firmware.machine import LANES, Machine
+from gptloom.firmware.page import (
+    PAGE_BYTES,
+    SCALE_BYTES,
+    SCALES,
+    TEMPERATURES,
+    encode_page,
+    encode_scale,
+)
+from gptloom.hdl.folded.layouts import Temperature
+from gptloom.model.config import ModelConfig
+from gptloom.model.tokenizer import Tokenizer
+
+CONFIG = ModelConfig.MICROGPT
+
+
+def test_characters_stand_at_their_tokens(random_model):
+    model = random_model(CONFIG)
+    page = encode_page(model)
+    assert len(page) == PAGE_BYTES
+    for token, character in enumerate(model.tokenizer.characters):
+        assert chr(page[token]) == character
+    assert not any(page[len(model.tokenizer.characters) : SCALES])
+    assert page.endswith(b"weights 0123456789ABCDEF\r\n")
+
+
+def test_characters_that_are_not_ascii_are_question_marks(random_model):
+    characters = "é" + "abcdefghijklmnopqrstuvwxyz"[1:]
+    page = encode_page(replace(random_model(CONFIG), tokenizer=Tokenizer(characters)))
+    assert sorted(page[: CONFIG.vocabulary - 1]) == sorted(b"?bcdefghijklmnopqrstuvwxyz")
+
+
+@pytest.mark.parametrize("temperature", [*TEMPERATURES, 0, 0.1, 2.0])
+def test_scales_are_what_the_core_takes(random_model, temperature):
+    scale = random_model(CONFIG).logit_scale(temperature)
+    fields = {"mantissa": scale.mantissa, "shift": scale.shift - 1, "greedy": scale.greedy}
+    assert encode_scale(scale) == Temperature.const(fields).as_bits()
+    assert encode_scale(scale) < 1 << 8 * SCALE_BYTES
+
+
+def test_temperatures_stand_behind_the_characters(random_model):
+    model = random_model(CONFIG)
+    page = encode_page(model)
+    for i, temperature in enumerate(TEMPERATURES):
+        at = SCALES + SCALE_BYTES * i
+        word = int.from_bytes(page[at : at + SCALE_BYTES], "little")
+        assert word == encode_scale(model.logit_scale(temperature))
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_the_checksum_covers_every_bit_of_what_is_computed_with(random_model, lanes):
+    machine = Machine.for_models(lanes, CONFIG)
+    image = build_image(random_model(CONFIG), machine)
+    checksum = image.checksum(machine)
+    for region in CHECKED:
+        changed = bytearray(image.regions[region])
+        changed[len(changed) // 2] ^= 4
+        other = replace(image, regions=image.regions | {region: bytes(changed)})
+        assert other.checksum(machine) != checksum
+    # Neither text nor settings.
+    page = bytes(len(image.regions[Region.PAGE]))
+    assert replace(image, regions=image.regions | {Region.PAGE: page}).checksum(machine) == checksum
