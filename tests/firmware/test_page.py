@@ -32,9 +32,9 @@ def test_characters_stand_at_their_tokens(random_model):
 
 
 def test_characters_that_are_not_ascii_are_question_marks(random_model):
-    characters = "é" + "abcdefghijklmnopqrstuvwxyz"[1:]
+    characters = "bcdefghijklmnopqrstuvwxyzé"
     page = encode_page(replace(random_model(CONFIG), tokenizer=Tokenizer(characters)))
-    assert sorted(page[: CONFIG.vocabulary - 1]) == sorted(b"?bcdefghijklmnopqrstuvwxyz")
+    assert page[: CONFIG.vocabulary - 1] == b"bcdefghijklmnopqrstuvwxyz?"
 
 
 @pytest.mark.parametrize("temperature", [*TEMPERATURES, 0, 0.1, 2.0])
