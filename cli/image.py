@@ -39,3 +39,5 @@ def image(
     console = Console(highlight=False)
     console.print(f"{check or out}: an image for {made.lanes} lanes, CRC-32 {made.crc:08x}")
     console.print(f"model: {shape}", f"bytes: {sizes}", sep="\n", soft_wrap=True)
+    weights = made.checksum(Machine.for_models(made.lanes, made.config))
+    console.print(f"a chip that holds it says: weights {weights:08X}")
