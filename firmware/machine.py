@@ -109,7 +109,9 @@ class Machine:
             "token embedding": self.vocabulary * elements * WEIGHT_BITS,
             "position embedding": self.context * elements * WEIGHT_BITS,
             "noise table": NOISE_BITS << NOISE_INDEX_BITS,
-            "noise": ceil(self.vocabulary / self.writers) * self.writers * NOISE_BITS,
+            "noise": ceil(self.vocabulary / self.writers) * self.writers * NOISE_BITS
+            if self.writers > 1
+            else 0,
         }
 
     @classmethod

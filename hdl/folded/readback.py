@@ -1,13 +1,13 @@
 """The core's memories read back between documents, a byte at a time."""
 
-from amaranth.hdl import Array, Cat, Module, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.image import INSTRUCTION_STRIDE, Region
 from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES
-from gptloom.firmware.machine import Machine
-from gptloom.hdl.arithmetic import remainder
+from gptloom.firmware.machine import QUAD, Machine
+from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.core import Address
 from gptloom.hdl.folded.layouts import UNIT_BITS
 
@@ -21,7 +21,7 @@ class Readback(wiring.Component):
     Attributes
     ----------
     latency
-        From a request, with the core idle, to its taking: 4 cycles.
+        From a request, with the core idle, to its taking: 5 cycles.
     i : In(stream of Address)
         Byte wanted.
     busy : In(1)
@@ -35,7 +35,7 @@ class Readback(wiring.Component):
         The byte, as the request is taken; 0 where an instruction's stride is not filled.
     """
 
-    latency = 4
+    latency = 5
 
     def __init__(self, machine: Machine):
         self._machine = machine
@@ -65,17 +65,20 @@ class Readback(wiring.Component):
 
         address = self.i.p.address
 
-        def byte(words, stride):
-            """Return one of the bytes of words, a cycle later."""
-            bits = Cat(*words)
-            bits = Cat(bits, *[0] * (8 * stride - len(bits)))
+        def byte(word, stride):
+            """Return one of the bytes of a word, a cycle later."""
+            bits = Cat(word, Const(0, 8 * stride - len(word)))
             found = Signal(8)
             m.d.sync += found.eq(bits.word_select(remainder(address, stride), 8))
             return found
 
-        operand = byte([self.operands[i] for i in range(machine.units)], machine.lanes)
-        instruction = byte([self.program, self.order], INSTRUCTION_STRIDE)
-        token, position = (byte([words], machine.writers) for words in self.embeddings)
+        # In two steps: block RAM is slow, and at 64 lanes there are as many bytes.
+        quads = Cat(byte(self.operands[unit], QUAD) for unit in range(machine.units))
+        operand = Signal(8)
+        unit = remainder(quotient(address, QUAD), machine.units)
+        m.d.sync += operand.eq(quads.word_select(unit, 8))
+        instruction = byte(Cat(self.program, self.order), INSTRUCTION_STRIDE)
+        token, position = (byte(word, machine.writers) for word in self.embeddings)
         found = {
             Region.OPERANDS: operand,
             Region.PROGRAM: instruction,

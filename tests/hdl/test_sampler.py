@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import LANES, Machine
-from gptloom.hdl.folded.sampler import Noise, Sampler
+from gptloom.hdl.folded.noise import Noise
+from gptloom.hdl.folded.sampler import Sampler
 from gptloom.model import sampling
 from gptloom.model.arithmetic import LOGIT_BITS
 from gptloom.model.config import ModelConfig
@@ -185,6 +186,7 @@ def test_noise_comes_in_the_models_order(bench, lanes):
             block.set(restart=0, next=1)
             found += list(block.get("values"))
         assert found[:27] == [next(expected) for _ in range(27)]
+        block.step()
         block.set(next=0, refill=1)
         block.step()
         block.set(refill=0)
