@@ -93,6 +93,14 @@ class Machine:
         return max(1, self.heads // self.units)
 
     @property
+    def deep(self) -> bool:
+        """Whether paths are half as long, and latencies longer.
+
+        For the slow parts that 8 lanes are made for: the UltraPlus takes 3 ns for every step.
+        """
+        return self.lanes == 8
+
+    @property
     def multipliers(self) -> dict[str, int]:
         """Multipliers by what they are for."""
         return {"engine": self.lanes, "requantise": self.writers, "norm": self.writers}

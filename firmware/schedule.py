@@ -10,22 +10,52 @@ from dataclasses import dataclass, replace
 
 from gptloom.firmware.isa import Destination, Instruction, Kind, Scale
 from gptloom.firmware.layout import Layout
-from gptloom.firmware.machine import QUAD
+from gptloom.firmware.machine import QUAD, Machine
 
-DRAIN = 7
-"""From the last operand of a pass to its first results leaving the drain."""
-
-RESULT = 5
-"""From the drain to the result presented to a memory's write port."""
+FIRST = 3
+"""From a token's start to its first issue: the instruction is decoded, then taken."""
 
 WRITE = 1
 """From a write port to the first issue that reads what was written."""
 
-NORM = 6
-"""From the last element of the residual stream to its norm, ready for the drain."""
 
-EMBED = 2
-"""From a token's start to the first sum of embeddings at a memory's write port."""
+@dataclass(frozen=True)
+class Latencies:
+    """Cycles that depend on the machine.
+
+    Attributes
+    ----------
+    drain
+        From the last operand of a pass to its first results leaving the drain.
+    result
+        From the drain to the result presented to a memory's write port.
+    norm
+        From the last element of the residual stream to its norm, ready for the drain.
+    embed
+        From a token's start to the first sum of embeddings at a memory's write port.
+    score
+        From a score leaving the drain to its write.
+    numerator
+        From the read of a position's scores to the write of its numerators.
+    sample
+        From the last logits to the sampled token.
+    """
+
+    drain: int = 7
+    result: int = 5
+    norm: int = 6
+    embed: int = 2
+    score: int = 1
+    numerator: int = 5
+    sample: int = 3
+
+    @classmethod
+    def of(cls, machine: Machine) -> "Latencies":
+        """Return those of a machine."""
+        return _DEEP if machine.deep else cls()
+
+
+_DEEP = Latencies(drain=9, result=11, norm=11, embed=3, score=2, numerator=5, sample=3)
 
 
 @dataclass(frozen=True)
@@ -61,8 +91,8 @@ class Scheduler:
     def __init__(self, layout: Layout):
         self._layout = layout
         self._machine = layout.machine
-        # The first instruction is read in the cycle of the start.
-        self._free = 1
+        self._latencies = Latencies.of(layout.machine)
+        self._free = FIRST
         # Issue cycle from which each quad of an activation region can be read.
         self._quads: dict[int, list[int]] = {}
         self._keys = 0
@@ -89,9 +119,9 @@ class Scheduler:
     def _embed(self) -> None:
         writers = self._machine.writers
         elements = range(self._layout.config.width)
-        written = [EMBED + j // writers + WRITE for j in elements]
+        written = [self._latencies.embed + j // writers + WRITE for j in elements]
         self._quads[self._layout.stream] = written[QUAD - 1 :: QUAD]
-        self._norm = written[-1] - WRITE + NORM
+        self._norm = written[-1] - WRITE + self._latencies.norm
 
     def _shape(self, instruction: Instruction) -> tuple[int, int]:
         """Return passes and cycles from pass to pass, at the position hardest to serve."""
@@ -115,17 +145,18 @@ class Scheduler:
             bounds.append(self._keys)
         if instruction.scale is Scale.NORM:
             quads = max(instruction.quads, 1)
-            bounds.append(self._norm - DRAIN - (quads - 1))
+            bounds.append(self._norm - self._latencies.drain - (quads - 1))
         return max(bounds)
 
     def _retire(self, instruction: Instruction, start: int, passes: int, length: int) -> None:
-        m = self._machine
+        m, latencies = self._machine, self._latencies
+        out = latencies.drain + latencies.result
         # VALUES may use its whole pass; every other instruction has its own number of quads.
         quads = length if instruction.kind is Kind.VALUES else max(instruction.quads, 1)
         beats = m.score_beats if instruction.kind is Kind.SCORES else m.beats
         self._drain = start + (passes - 1) * length + quads - 1 + beats
         written = [
-            start + j // m.units * length + quads - 1 + DRAIN + j % m.units // m.writers + RESULT
+            start + j // m.units * length + quads - 1 + j % m.units // m.writers + out
             for j in range(instruction.rows)
         ]
         readable = [cycle + WRITE for cycle in written]
@@ -133,6 +164,6 @@ class Scheduler:
             whole = readable[QUAD - 1 :: QUAD]
             self._quads[instruction.target] = whole
         if instruction.destination is Destination.STREAM:
-            self._norm = written[-1] + NORM
+            self._norm = written[-1] + latencies.norm
         if instruction.destination is Destination.KEY:
             self._keys = readable[-1]

@@ -3,19 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gptloom.firmware import schedule
 from gptloom.firmware.isa import Instruction, Kind
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.firmware.schedule import Slot
-
-SCORE = 1
-"""From a score leaving the drain to its write."""
-
-NUMERATOR = 5
-"""From the read of a position's scores to the write of its numerators."""
-
-SAMPLE = 3
-"""From the last logits to the sampled token."""
+from gptloom.firmware.schedule import FIRST, Latencies, Slot
 
 EMIT = 2
 """From the sampled token to the next token's start."""
@@ -50,8 +40,9 @@ def timeline(slots: Sequence[Slot], machine: Machine, position: int) -> list[Pha
     position
         The token's position.
     """
+    latencies = Latencies.of(machine)
     phases = [Phase("embed", 0)]
-    free, scores_written, written = 1, 0, 0
+    free, scores_written, written = FIRST, 0, 0
     for slot in slots:
         instruction = slot.instruction
         passes, quads, length = _shape(instruction, machine, position)
@@ -59,14 +50,14 @@ def timeline(slots: Sequence[Slot], machine: Machine, position: int) -> list[Pha
         if instruction.kind is Kind.VALUES:
             # One position a cycle is read back, whole words of four. Looking takes a cycle.
             words = position // QUAD + 1
-            start = max(start + 1, scores_written + NUMERATOR + words * QUAD)
+            start = max(start + 1, scores_written + latencies.numerator + words * QUAD)
         last_issue = start + (passes - 1) * length + quads - 1
         if instruction.kind is Kind.SCORES:
             beat = position % machine.positions_per_word
-            scores_written = last_issue + schedule.DRAIN + beat + SCORE + 1
+            scores_written = last_issue + latencies.drain + beat + latencies.score + 1
         if instruction.final:
             beat = (instruction.rows - 1) % machine.units // machine.writers
-            written = last_issue + schedule.DRAIN + beat + schedule.RESULT
+            written = last_issue + latencies.drain + beat + latencies.result
         # The start of the residual stream hides in the softmax's time.
         if instruction.kind is not Kind.START:
             phases.append(Phase(slot.step.site, start))
@@ -74,7 +65,7 @@ def timeline(slots: Sequence[Slot], machine: Machine, position: int) -> list[Pha
             phases.append(Phase("softmax", last_issue + 1))
         free = start + passes * length
     phases.append(Phase("sample", free))
-    phases.append(Phase("end", written + SAMPLE + EMIT))
+    phases.append(Phase("end", written + latencies.sample + EMIT))
     return phases
 
 

@@ -36,6 +36,14 @@ def leading_one(m: Module, value: Value) -> Signal:
     return position
 
 
+def less(one: ValueLike, other: ValueLike) -> Value:
+    """Whether one value is less than another: the sign of their difference.
+
+    Amaranth's ``<`` means the same, but becomes a tree of lookup tables; this is a carry chain.
+    """
+    return (Value.cast(one) - Value.cast(other))[-1]
+
+
 def quotient(value: Value, divisor: int) -> Value:
     """Divide an unsigned value by a power of two: its upper bits.
 

@@ -18,6 +18,8 @@ from amaranth.hdl import (
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from gptloom.hdl.attributes import KEEP
+from gptloom.hdl.delay import delayed
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 
 PRODUCT_BITS = ACTIVATION_BITS + WEIGHT_BITS
@@ -110,14 +112,13 @@ class Partial:
         value = (row ^ digit.negate.replicate(len(row)).as_signed()).as_signed()
         return cls(value, digit.code.all() | digit.negate)
 
-    def join(self, higher: "Partial") -> "Partial":
+    def join(self, m: Module, higher: "Partial") -> "Partial":
         """Add the part of the digits that follow: it leaves room below for this one's `one`."""
         room = Cat(Const(0, 2 * self.digits - 2), self.one, Const(0, 1))
-        return Partial(
-            self.value + Cat(room, higher.value).as_signed(),
-            higher.one,
-            self.digits + higher.digits,
-        )
+        added = self.value + Cat(room, higher.value).as_signed()
+        value = Signal(added.shape(), attrs=KEEP)
+        m.d.comb += value.eq(added)
+        return Partial(value, higher.one, self.digits + higher.digits)
 
     def registered(self, m: Module, clear: ValueLike = 0) -> "Partial":
         """Return the same one cycle later, or nothing."""
@@ -133,13 +134,15 @@ class Partial:
         return self.value + Cat(Const(0, 2 * self.digits - 2), self.one, Const(0, 1)).as_signed()
 
 
-def pairs(m: Module, a: Value, b: Value) -> list[Partial]:
+def pairs(m: Module, a: Value, b: Value, deep: bool = False) -> list[Partial]:
     """Return the parts of a product of signed values, the second of an even width, by two digits.
 
     That takes half of the time: there are registers to be put between the parts and their sum.
+    With `deep` the digits take a cycle of their own.
     """
-    parts = [Partial.of(m, a, digit) for digit in recoded(m, b)]
-    joined = [low.join(high) for low, high in zip(parts[::2], parts[1::2], strict=False)]
+    a = delayed(m, a, deep)
+    parts = [Partial.of(m, a, delayed(m, digit, deep)) for digit in recoded(m, b)]
+    joined = [low.join(m, high) for low, high in zip(parts[::2], parts[1::2], strict=False)]
     return joined + parts[len(parts) & ~1 :]
 
 
@@ -151,7 +154,7 @@ class FabricMultiplier(Multiplier):
         m = Module()
         low, high = (part.registered(m) for part in pairs(m, self.a, self.b))
         whole = Partial(high.total, Const(0, 1), high.digits)
-        m.d.sync += self.o.eq(low.join(whole).value)
+        m.d.sync += self.o.eq(low.join(m, whole).value)
         return m
 
 

@@ -1,12 +1,13 @@
 """A document, token by token."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware import schedule
 from gptloom.firmware.machine import Machine
+from gptloom.firmware.schedule import WRITE, Latencies
 from gptloom.hdl.core import Counters, Prompt, Token
+from gptloom.hdl.delay import delayed
 
 
 class Control(wiring.Component):
@@ -21,7 +22,7 @@ class Control(wiring.Component):
     bos, last_position : In
         Of the model: the token that ends a document, and the context's end.
     start : Out(1)
-        A token begins: `token`, `position` and `sample` are new.
+        A token begins: `token`, `position` and `sample` are new, and stay until it is done.
     sample : Out(1)
         The token after this one is not known.
     finished : In(1)
@@ -54,81 +55,82 @@ class Control(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # Results of a prompt's token must be written before the next one moves on.
-        flush = schedule.DRAIN + schedule.RESULT + schedule.WRITE + self._machine.beats
-        flushing = Signal(range(flush + 1))
-        following = Signal.like(self.position)
-        at_end = Signal()
+        latencies = Latencies.of(self._machine)
+        cycles = latencies.drain + latencies.result + WRITE + self._machine.beats
+        # Counts up from what makes its top bit the end's sign.
+        end = 1 << cycles.bit_length()
+        flushing = Signal(range(2 * end))
+        finished = delayed(m, self.finished)
+        # Known a cycle after the position, which stays for much longer.
+        following, last_follows = Signal.like(self.position), Signal()
+        m.d.sync += following.eq(self.position + 1)
+        m.d.sync += last_follows.eq(following == self.last_position)
         truncated = Signal()
-        m.d.comb += at_end.eq(self.position == self.last_position)
+        # Known a cycle after the token, which is when it is asked for.
+        ends = Signal()
+        m.d.sync += ends.eq((self.position == self.last_position) | (self.sampled == self.bos))
 
         free = ~self.o.valid | self.o.ready
-        ends = at_end | (self.sampled == self.bos)
         counters = self.counters
         m.d.sync += [self.start.eq(0), counters.cycles.eq(counters.cycles + 1)]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
 
-        def begin(token, position, sample):
+        def present(token, position, sample):
             m.d.sync += [
-                self.start.eq(1),
                 self.token.eq(token),
                 self.position.eq(position),
                 self.sample.eq(sample),
             ]
 
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += self.i.ready.eq(~self.hold)
-                with m.If(self.i.valid & ~self.hold):
-                    begin(self.i.p.token, 0, self.i.p.last | (self.last_position == 0))
-                    m.d.sync += truncated.eq(~self.i.p.last)
-                    m.next = "TOKEN"
-            with m.State("TOKEN"):
-                m.d.comb += self.busy.eq(1)
-                m.d.sync += flushing.eq(flush)
-                with m.If(self.sample & self.done):
-                    m.next = "EMIT"
-                with m.Elif(~self.sample & self.finished):
-                    m.next = "FLUSH"
-            with m.State("FLUSH"):
-                m.d.comb += self.busy.eq(1)
-                m.d.sync += flushing.eq(flushing - 1)
-                with m.If(flushing == 0):
-                    m.next = "PROMPT"
-            with m.State("PROMPT"):
-                m.d.comb += [self.busy.eq(1), self.i.ready.eq(1)]
-                m.d.comb += following.eq(self.position + 1)
-                with m.If(self.i.valid):
-                    # A prompt that does not fit is cut: what the context cannot hold is dropped.
-                    begin(
-                        self.i.p.token,
-                        following,
-                        self.i.p.last | (following == self.last_position),
-                    )
-                    m.d.sync += truncated.eq(~self.i.p.last)
-                    m.next = "TOKEN"
-            with m.State("EMIT"):
-                m.d.comb += self.busy.eq(1)
-                with m.If(free):
-                    m.d.sync += [
-                        self.o.valid.eq(1),
-                        self.o.p.token.eq(self.sampled),
-                        self.o.p.position.eq(self.position),
-                        self.o.p.last.eq(ends),
-                        counters.tokens.eq(counters.tokens + 1),
-                    ]
-                    with m.If(~ends):
-                        begin(self.sampled, self.position + 1, 1)
-                        m.next = "TOKEN"
-                    with m.Elif(truncated):
-                        m.next = "DROP"
-                    with m.Else():
-                        m.next = "IDLE"
-                with m.Else():
-                    m.d.sync += counters.stalls.eq(counters.stalls + 1)
-            with m.State("DROP"):
-                m.d.comb += [self.busy.eq(1), self.i.ready.eq(1)]
-                with m.If(self.i.valid & self.i.p.last):
-                    m.d.sync += truncated.eq(0)
-                    m.next = "IDLE"
+        idle = Signal(init=1)
+        token, flush, prompt, emit, drop = (
+            Signal(name=name) for name in ("token", "flush", "prompt", "emit", "drop")
+        )
+        taken = self.i.valid & ~self.hold
+        # One register for each state: in few steps of logic there is no time to decode a number.
+        moves = [
+            (idle, token, taken),
+            (token, emit, self.sample & self.done),
+            (token, flush, ~self.sample & finished),
+            (flush, prompt, flushing[-1]),
+            (prompt, token, self.i.valid),
+            (emit, token, free & ~ends),
+            (emit, drop, free & ends & truncated),
+            (emit, idle, free & ends & ~truncated),
+            (drop, idle, self.i.valid & self.i.p.last),
+        ]
+        for state in (idle, token, flush, prompt, emit, drop):
+            enters = Cat(source & when for source, target, when in moves if target is state).any()
+            leaves = Cat(when for source, _, when in moves if source is state).any()
+            m.d.sync += state.eq(enters | (state & ~leaves))
+        m.d.comb += [
+            self.busy.eq(~idle),
+            self.i.ready.eq(prompt | drop | (idle & ~self.hold)),
+        ]
+
+        with m.If(idle):
+            # Whoever holds the beginning is far away: what is presented does not depend on it.
+            present(self.i.p.token, 0, self.i.p.last | (self.last_position == 0))
+            m.d.sync += [truncated.eq(~self.i.p.last), self.start.eq(taken)]
+        with m.If(token):
+            m.d.sync += flushing.eq(end + 1 - cycles)
+        with m.If(flush):
+            m.d.sync += flushing.eq(flushing + 1)
+        with m.If(prompt & self.i.valid):
+            # A prompt that does not fit is cut: what the context cannot hold is dropped.
+            present(self.i.p.token, following, self.i.p.last | last_follows)
+            m.d.sync += [truncated.eq(~self.i.p.last), self.start.eq(1)]
+        with m.If(emit & free):
+            present(self.sampled, following, 1)
+            m.d.sync += [
+                self.start.eq(~ends),
+                self.o.valid.eq(1),
+                self.o.p.token.eq(self.sampled),
+                self.o.p.position.eq(self.position),
+                self.o.p.last.eq(ends),
+                counters.tokens.eq(counters.tokens + 1),
+            ]
+        with m.If(emit & ~free):
+            m.d.sync += counters.stalls.eq(counters.stalls + 1)
         return m

@@ -11,6 +11,7 @@ from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES, Destination
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.core import CoreSignature, Write
+from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.control import Control
 from gptloom.hdl.folded.drain import Drain
 from gptloom.hdl.folded.embedding import Embedding
@@ -103,9 +104,11 @@ class FoldedCore(wiring.Component):
         with m.If(control.start):
             m.d.sync += temperature.eq(self.temperature)
         # Memories are a long way from whoever loads them.
-        loaded = Signal(data.StructLayout({"valid": 1, "write": Write}))
+        loaded = Signal(data.StructLayout({"valid": 1, "into": len(Region), "write": Write}))
+        taken = self.load.valid & self.load.ready
         m.d.sync += [
-            loaded.valid.eq(self.load.valid & self.load.ready),
+            loaded.valid.eq(taken),
+            loaded.into.eq(Mux(taken, 1 << self.load.p.region, 0)),
             loaded.write.eq(self.load.p),
         ]
         self._document(m, loaded, readback.active, control, sampler, sequencer)
@@ -222,8 +225,8 @@ class FoldedCore(wiring.Component):
         """Prompts in, tokens out."""
         wiring.connect(m, wiring.flipped(self.i), control.i)
         wiring.connect(m, control.o, wiring.flipped(self.o))
-        seeded = self.seed.valid & self.seed.ready
-        configured = loaded.valid & (loaded.write.region == Region.SETTINGS)
+        seeded, deep = self.seed.valid & self.seed.ready, self.machine.deep
+        configured = loaded.into[Region.SETTINGS]
         m.d.comb += [
             self.counters.eq(control.counters),
             self.busy.eq(control.busy),
@@ -236,8 +239,8 @@ class FoldedCore(wiring.Component):
             control.sampled.eq(sampler.token),
             self.seed.ready.eq(~control.busy),
             # How many values are drawn depends on the model: a new one has them drawn again.
-            sampler.load.eq(seeded | configured),
-            sampler.seed.eq(Mux(seeded, self.seed.payload, 1)),
+            sampler.load.eq(delayed(m, seeded | configured, deep)),
+            sampler.seed.eq(delayed(m, Mux(seeded, self.seed.payload, 1), deep)),
         ]
 
     def _read(
@@ -270,22 +273,23 @@ class FoldedCore(wiring.Component):
         for i, (setting, init) in enumerate(zip(readers, self.preload.settings, strict=True)):
             register = Signal.like(setting[0], name=setting[0].name, init=init)
             m.d.comb += [reader.eq(register) for reader in setting]
-            with m.If(loaded.valid & (write.region == Region.SETTINGS) & (write.address == i)):
+            chosen = remainder(write.address, 8) == i
+            with m.If(loaded.into[Region.SETTINGS] & chosen):
                 m.d.sync += register.eq(write.data)
 
     def _load(self, m: Module, loaded, embedding, program, orders, operands, writeback) -> None:
         """Model image into the memories, a byte at a time; otherwise keys and values."""
         machine = self.machine
-        write, taken = loaded.write, loaded.valid
+        write, into = loaded.write, loaded.into
         m.d.comb += [
             embedding.write_address.eq(write.address),
             embedding.write_data.eq(write.data),
-            embedding.write_tokens.eq(taken & (write.region == Region.TOKENS)),
-            embedding.write_positions.eq(taken & (write.region == Region.POSITIONS)),
+            embedding.write_tokens.eq(into[Region.TOKENS]),
+            embedding.write_positions.eq(into[Region.POSITIONS]),
             program.write_address.eq(quotient(write.address, INSTRUCTION_STRIDE)),
             program.write_byte.eq(remainder(write.address, INSTRUCTION_STRIDE)),
             program.write_data.eq(write.data),
-            program.write_enable.eq(taken & (write.region == Region.PROGRAM)),
+            program.write_enable.eq(into[Region.PROGRAM]),
             # Bytes that a word does not have are not written.
             orders.write_address.eq(program.write_address),
             orders.write_byte.eq(program.write_byte - ISSUE_BYTES),
@@ -293,7 +297,7 @@ class FoldedCore(wiring.Component):
             orders.write_enable.eq(program.write_enable),
         ]
         lane = remainder(write.address, machine.lanes)
-        loads = taken & (write.region == Region.OPERANDS)
+        loads = into[Region.OPERANDS]
         m.d.comb += operands.write_address.eq(
             Mux(loads, quotient(write.address, machine.lanes), writeback.word)
         )

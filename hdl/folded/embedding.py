@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.attributes import BLOCK_RAM
+from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import INDEX_BITS, Quad
 from gptloom.model.arithmetic import WEIGHT_BITS
 
@@ -35,7 +36,10 @@ class _Table(wiring.Component):
         m = Module()
         writers = self._writers
         m.submodules.memory = memory = Memory(
-            shape=unsigned(8 * writers), depth=self._depth, init=self._init, attrs=BLOCK_RAM
+            shape=unsigned(8 * writers),
+            depth=self._depth,
+            init=self._init,
+            attrs=BLOCK_RAM,
         )
         read, write = memory.read_port(), memory.write_port(granularity=8)
         lane = remainder(self.write_address, writers)
@@ -55,7 +59,7 @@ class Embedding(wiring.Component):
     Attributes
     ----------
     latency
-        From `start` to the first `elements`: 1 cycle.
+        From `start` to the first `elements`: 1 cycle, 2 in a deep machine.
     init_tokens, init_positions
         First words of the tables at power-on, `writers` bytes each; the others are 0.
     start : In(1)
@@ -72,8 +76,6 @@ class Embedding(wiring.Component):
         What was read of tokens and positions, in this order.
     """
 
-    latency = 1
-
     def __init__(
         self,
         machine: Machine,
@@ -82,6 +84,7 @@ class Embedding(wiring.Component):
     ):
         self._machine = machine
         self.init_tokens, self.init_positions = init_tokens, init_positions
+        self.latency = 1 + machine.deep
         self._beats = machine.stream_elements // machine.writers
         rows = max(machine.vocabulary, machine.context)
         super().__init__(
@@ -129,11 +132,12 @@ class Embedding(wiring.Component):
         ]
         with m.If(active):
             m.d.sync += [busy.eq(~ends), beat.eq(Mux(ends, 0, beat + 1))]
-        m.d.sync += [
-            self.valid.eq(active),
-            self.index.eq(beat * machine.writers),
-            self.last.eq(ends),
+        m.d.comb += [
+            self.valid.eq(delayed(m, active, self.latency)),
+            self.index.eq(delayed(m, beat, self.latency) * machine.writers),
+            self.last.eq(delayed(m, ends, self.latency)),
         ]
-        for element, one, other in zip(self.elements, tokens.word, positions.word, strict=True):
+        words = (delayed(m, table.word, machine.deep) for table in (tokens, positions))
+        for element, one, other in zip(self.elements, *words, strict=True):
             m.d.comb += element.eq(one + other)
         return m

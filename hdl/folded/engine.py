@@ -7,6 +7,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import QUAD, Machine
+from gptloom.hdl.attributes import KEEP
+from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import (
     OPERATION_BITS,
     UNIT_BITS,
@@ -28,7 +30,8 @@ class Engine(wiring.Component):
     Attributes
     ----------
     latency
-        From `issue` to `done`: 6 cycles. Operands belong to the issue of the cycle before.
+        From `issue` to `done`: 6 cycles, 8 in a deep machine. Operands belong to the issue of the
+        cycle before.
     multipliers
         What every lane multiplies with.
     issue : In
@@ -43,10 +46,9 @@ class Engine(wiring.Component):
         Value of the job's operation in the next cycle.
     """
 
-    latency = 4 + Multiplier.latency
-
     def __init__(self, machine: Machine, multipliers: Sequence[type[Multiplier]] | None = None):
         self._machine = machine
+        self.latency = 4 + Multiplier.latency + 2 * machine.deep
         self.multipliers = multipliers or [Multiplier] * machine.lanes
         super().__init__(
             {
@@ -69,19 +71,18 @@ class Engine(wiring.Component):
             stage = Signal(Issue, name=f"issue_{number + 1}")
             m.d.sync += stage.eq(stages[-1])
             stages.append(stage)
-        read, adding, end = stages[1], stages[self.latency - 1], stages[self.latency]
+        adding, end = stages[self.latency - 1], stages[self.latency]
         m.d.comb += [
             self.done.eq(end.valid & end.last),
             self.job.eq(end.job),
             self.next_operation.eq(adding.job.operation),
         ]
 
-        operands = self._operands(m, read)
+        operands = self._operands(m, stages)
 
         for unit in range(machine.units):
             quad = operands[unit % len(operands)]
-            word = Signal(UNIT_BITS, name=f"word_{unit}")
-            m.d.sync += word.eq(self.words[unit])
+            word = delayed(m, self.words[unit], 1 + machine.deep)
             products = []
             for lane in range(QUAD):
                 multiplier = self.multipliers[unit * QUAD + lane]()
@@ -91,23 +92,31 @@ class Engine(wiring.Component):
                 products.append(multiplier.o)
             sum_ = Signal(signed(ACTIVATION_BITS + WEIGHT_BITS + 2), name=f"sum_{unit}")
             total = Signal(Accumulator, name=f"total_{unit}")
-            m.d.sync += sum_.eq((products[0] + products[1]) + (products[2] + products[3]))
+            pairs = zip(products[::2], products[1::2], strict=True)
+            halves = []
+            for one, other in pairs:
+                half = Signal(signed(ACTIVATION_BITS + WEIGHT_BITS + 1), attrs=KEEP)
+                m.d.comb += half.eq(one + other)
+                halves.append(delayed(m, half, machine.deep))
+            m.d.sync += sum_.eq(halves[0] + halves[1])
             with m.If(adding.valid):
-                m.d.sync += total.eq(Mux(adding.first, 0, total) + sum_)
+                # In this order a bit of it is one lookup table.
+                m.d.sync += total.eq(Mux(adding.first, sum_, total + sum_))
             m.d.comb += self.sums[unit].eq(total)
         return m
 
-    def _operands(self, m: Module, read) -> list:
+    def _operands(self, m: Module, stages) -> list:
         """Return registered quads, one for every distinct head among the units."""
         machine = self._machine
-        shared = Signal(Quad)
-        m.d.comb += shared.eq(self.quads[read.bank])
+        deep, read = machine.deep, stages[1]
+        broadcast = stages[1 + deep].broadcast
+        shared = delayed(m, self.quads[read.bank], deep)
         operands = []
         for head in range(machine.score_heads):
             operand = Signal(Quad, name=f"operand_{head}")
             own = self.quads[head]
             if machine.units < machine.heads:
                 own = self.quads[(head + read.offset * machine.units)[: len(read.bank)]]
-            m.d.sync += operand.eq(Mux(read.broadcast, shared, own))
+            m.d.sync += operand.eq(Mux(broadcast, shared, delayed(m, own, deep)))
             operands.append(operand)
         return operands

@@ -1,12 +1,13 @@
 """RMSNorm's scalar, from the residual stream as it is written."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import leading_one, narrowed
+from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import Scale, results
 from gptloom.hdl.multipliers import pairs
 from gptloom.model.arithmetic import ACTIVATION_BITS
@@ -19,22 +20,22 @@ class Norm(wiring.Component):
     Attributes
     ----------
     latency
-        From the last element of the stream in `result` to its `norm`: 6 cycles.
+        From the last element of the stream in `result` to its `norm`: 6 cycles, 11 in a deep
+        machine.
     result : In
         Write-back's results; those for the residual stream count.
     norm : Out
         Scale of the latest whole stream.
     """
 
-    latency = 6
-
     def __init__(self, machine: Machine):
+        self.latency = 6 + 5 * machine.deep
         self._machine = machine
         super().__init__({"result": In(results(machine)), "norm": Out(Scale)})
 
     def elaborate(self, platform):
         m = Module()
-        result = self.result
+        result, deep = self.result, self._machine.deep
         bits = 2 * ACTIVATION_BITS - 1
 
         taken = result.enable.any() & (result.destination == Destination.STREAM)
@@ -42,24 +43,30 @@ class Norm(wiring.Component):
         for i, value in enumerate(result["values"]):
             element = Signal(signed(ACTIVATION_BITS), name=f"element_{i}")
             m.d.comb += element.eq(narrowed(value, ACTIVATION_BITS))
+            clear = delayed(m, ~result.enable[i], deep)
             low, middle, high = (
-                part.registered(m, clear=~result.enable[i]) for part in pairs(m, element, element)
+                part.registered(m, clear) for part in pairs(m, element, element, deep)
             )
-            squares.append(low.join(middle).join(high).total[:bits])
+            lower = low.join(m, middle)
+            if deep:
+                lower, high = lower.registered(m), high.registered(m)
+            square = lower.join(m, high)
+            if deep:
+                square = square.registered(m)
+            squares.append(square.total[:bits])
         beat = Signal(bits + len(squares).bit_length())
         m.d.sync += beat.eq(sum(squares))
 
         valid, first, last = self._flags(m, taken)
         total = Signal(bits + (self._machine.stream_elements - 1).bit_length())
         with m.If(valid):
-            m.d.sync += total.eq(Mux(first, 0, total) + beat)
+            m.d.sync += total.eq(Mux(first, beat, total + beat))
 
-        complete = Signal()
-        m.d.sync += complete.eq(valid & last)
-        half = Signal(range(len(total)))
-        window_of = Signal.like(total)
-        known = Signal()
-        m.d.sync += [half.eq(leading_one(m, total) >> 1), window_of.eq(total), known.eq(complete)]
+        # Half of the leading one's position is that of the first pair of bits with a one.
+        heads = delayed(m, Cat(total[i : i + 2].any() for i in range(0, len(total), 2)), deep)
+        half = delayed(m, leading_one(m, heads))
+        window_of = delayed(m, total, 1 + deep)
+        known = delayed(m, valid & last, 2 + deep)
 
         window = Signal(RSQRT_WINDOW_BITS)
         exponent = Signal.like(half)
@@ -69,20 +76,21 @@ class Norm(wiring.Component):
             exponent.eq(half),
             indexed.eq(known),
         ]
-        with m.If(indexed):
+        # Both halves of the table are looked at, the window's first bit picks one.
+        halves = [
+            delayed(m, Array(half)[window[:-1]], deep)
+            for half in RSQRT_TABLE.reshape(2, -1).tolist()
+        ]
+        upper, scale, ready = (delayed(m, x, deep) for x in (window[-1], exponent, indexed))
+        with m.If(ready):
             m.d.sync += [
-                self.norm.mantissa.eq(Array(RSQRT_TABLE.tolist())[window]),
-                self.norm.exponent.eq(exponent),
+                self.norm.mantissa.eq(Mux(upper, halves[1], halves[0])),
+                self.norm.exponent.eq(scale),
             ]
         return m
 
     def _flags(self, m: Module, taken) -> list[Signal]:
         """Return valid, first and last of a beat, as long delayed as its sum of squares."""
-        flags = []
-        for signal in (taken, self.result.index == 0, self.result.last):
-            for _ in range(2):
-                following = Signal()
-                m.d.sync += following.eq(signal)
-                signal = following
-            flags.append(signal)
-        return flags
+        cycles = 2 + 3 * self._machine.deep
+        flags = (taken, self.result.index == 0, self.result.last)
+        return [delayed(m, flag, cycles) for flag in flags]

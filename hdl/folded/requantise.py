@@ -1,10 +1,14 @@
 """Requantising: a dot product becomes an activation."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from functools import reduce
+from itertools import pairwise
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.hdl.arithmetic import narrowed, saturated
+from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import EXPONENT_BITS
 from gptloom.hdl.multipliers import Partial, recoded
 from gptloom.model.arithmetic import (
@@ -25,7 +29,7 @@ class Requantise(wiring.Component):
     Attributes
     ----------
     latency
-        4 cycles, a new value every cycle.
+        4 cycles, or 9 of half the length with `deep`; a new value every cycle.
     i : In
         Accumulator.
     mantissa, shift : In
@@ -38,9 +42,9 @@ class Requantise(wiring.Component):
         Result, sign-extended.
     """
 
-    latency = 4
-
-    def __init__(self):
+    def __init__(self, deep: bool = False):
+        self._deep = int(deep)
+        self.latency = self.latency_of(deep)
         super().__init__(
             {
                 "i": In(signed(ACCUMULATOR_BITS)),
@@ -53,39 +57,65 @@ class Requantise(wiring.Component):
             }
         )
 
+    @staticmethod
+    def latency_of(deep: bool) -> int:
+        """Return the latency."""
+        return 9 if deep else 4
+
     def elaborate(self, platform):
         m = Module()
-        scaled = Signal(signed(SCALED_BITS))
+        deep = self._deep
+        i, mantissa = delayed(m, self.i, deep), delayed(m, self.mantissa, deep)
         # The factor is recoded while the accumulator saturates, for a short path in each cycle.
-        factor = recoded(m, Cat(self.mantissa, Const(0, 1)))
-        digits = [Signal.like(digit, name=f"registered_{i}") for i, digit in enumerate(factor)]
-        m.d.sync += scaled.eq(saturated(self.i[PRE_SHIFT:].as_signed(), SCALED_BITS))
-        m.d.sync += [digit.eq(now) for digit, now in zip(digits, factor, strict=True)]
+        factor = recoded(m, Cat(mantissa, Const(0, 1)))
+        digits = [delayed(m, digit) for digit in factor]
+        scaled = delayed(m, saturated(i[PRE_SHIFT:].as_signed(), SCALED_BITS))
 
         rows = [Partial.of(m, scaled, digit) for digit in digits]
-        whole = rows[0].join(rows[1]).join(rows[2].join(rows[3])).join(rows[4])
+        parts = [rows[0].join(m, rows[1]), rows[2].join(m, rows[3]), rows[4]]
+        if deep:
+            low, middle, high = (part.registered(m) for part in parts)
+            parts = [low.join(m, middle).registered(m), high.registered(m)]
         product = Signal(signed(SCALED_BITS + MANTISSA_BITS))
-        m.d.sync += product.eq(whole.value)
+        m.d.sync += product.eq(reduce(lambda low, high: low.join(m, high), parts).value)
 
         # The bit below the result is kept: adding it rounds half up.
+        shift = delayed(m, self.shift, 2 + 3 * deep)
         doubled = Signal(signed(len(product)))
-        m.d.sync += doubled.eq(product >> self._delayed(m, self.shift, 2))
+        if deep:
+            fine = EXPONENT_BITS // 2
+            coarse = Signal.like(product)
+            m.d.sync += coarse.eq(product >> (shift[fine:] << fine))
+            m.d.sync += doubled.eq(coarse >> delayed(m, shift[:fine]))
+        else:
+            m.d.sync += doubled.eq(product >> shift)
         m.d.sync += self.o.eq(self._rounded(m, doubled))
         return m
 
     def _rounded(self, m: Module, doubled: Signal) -> Value:
         """Half of a value, half up, saturated: whether it fits is seen while it is incremented."""
+        deep = self._deep
         narrow, wide, relu = (
-            self._delayed(m, flag, 3) for flag in (self.narrow, self.wide, self.relu)
+            delayed(m, flag, self.latency - 1) for flag in (self.narrow, self.wide, self.relu)
         )
-        negative = doubled[-1]
-        rounded, result = Signal(signed(LOGIT_BITS)), Signal(signed(LOGIT_BITS))
+        negative = delayed(m, doubled[-1], deep)
+        rounded = Signal(signed(LOGIT_BITS))
         m.d.comb += rounded.eq(doubled[1 : LOGIT_BITS + 1].as_signed() + doubled[0])
+        rounded, result = delayed(m, rounded, deep), Signal(signed(LOGIT_BITS))
+
+        # Sections of the value between the widths that results may have.
+        edges = sorted({0, WEIGHT_BITS, ACTIVATION_BITS, LOGIT_BITS, len(doubled)})
+        sections = {
+            low: (delayed(m, bits.any(), deep), delayed(m, bits.all(), deep))
+            for low, bits in ((low, doubled[low:high]) for low, high in pairwise(edges))
+        }
 
         def choose(bits: int) -> None:
-            above = doubled[bits:]
+            below = Cat(every for low, (_, every) in sections.items() if low < bits).all()
+            above = Cat(some for low, (some, _) in sections.items() if low >= bits).any()
+            fill = Cat(every for low, (_, every) in sections.items() if low >= bits).all()
             # The largest value and a half would round out of range.
-            fits = above.all() | ~(above.any() | doubled[:bits].all())
+            fits = fill | ~(above | below)
             limit = Value.cast((1 << (bits - 1)) - 1) ^ negative.replicate(bits)
             m.d.comb += result.eq(Mux(fits, rounded, limit.as_signed()))
 
@@ -97,14 +127,6 @@ class Requantise(wiring.Component):
             choose(ACTIVATION_BITS)
         return Mux(relu & negative, 0, result)
 
-    @staticmethod
-    def _delayed(m: Module, signal, cycles: int) -> Signal:
-        for _ in range(cycles):
-            following = Signal(unsigned(len(signal)))
-            m.d.sync += following.eq(signal)
-            signal = following
-        return signal
-
 
 class ScoreQuantise(wiring.Component):
     """Equals :func:`gptloom.model.arithmetic.quantise_score`.
@@ -112,12 +134,11 @@ class ScoreQuantise(wiring.Component):
     Attributes
     ----------
     latency
-        1 cycle.
+        1 cycle, or 2 of half the length with `deep`.
     """
 
-    latency = 1
-
-    def __init__(self):
+    def __init__(self, deep: bool = False):
+        self.latency = 1 + int(deep)
         super().__init__({"i": In(signed(ACCUMULATOR_BITS)), "o": Out(signed(ACTIVATION_BITS))})
 
     def elaborate(self, platform):
@@ -125,5 +146,6 @@ class ScoreQuantise(wiring.Component):
         rounded = Signal(signed(ACCUMULATOR_BITS - SCORE_SHIFT + 2))
         doubled = self.i[SCORE_SHIFT - 1 :].as_signed()
         m.d.comb += rounded.eq((doubled + 1) >> 1)
+        rounded = delayed(m, rounded, self.latency - 1)
         m.d.sync += self.o.eq(narrowed(saturated(rounded, ACTIVATION_BITS), ACTIVATION_BITS))
         return m

@@ -6,6 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
+from gptloom.hdl.arithmetic import less
+from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import INDEX_BITS, results
 from gptloom.hdl.folded.noise import Noise
 from gptloom.model.arithmetic import LOGIT_BITS
@@ -63,6 +65,7 @@ class Sampler(wiring.Component):
         # The next logits are far away, and so is the memory.
         m.d.sync += noise.restart.eq(self.done | self.load)
 
+        # Less than any logit with its noise.
         bits = LOGIT_BITS + 1
         lowest = -(1 << (bits - 1))
         candidates = []
@@ -71,7 +74,7 @@ class Sampler(wiring.Component):
             index = Signal(INDEX_BITS, name=f"index_{i}")
             added = Mux(self.greedy, 0, noise.values[i])
             m.d.sync += [
-                noisy.eq(Mux(result.enable[i], value + added, lowest)),
+                noisy.eq(Mux(taken & result.enable[i], value + added, lowest)),
                 index.eq(result.index + i),
             ]
             candidates.append((noisy, index))
@@ -81,24 +84,19 @@ class Sampler(wiring.Component):
                 for pair in zip(candidates[::2], candidates[1::2], strict=True)
             ]
         winner, winner_index = candidates[0]
-        challenger, challenger_index = Signal(signed(bits)), Signal(INDEX_BITS)
+        challenger, challenger_index = delayed(m, winner), delayed(m, winner_index)
+        first = delayed(m, taken & (result.index == 0), 2)
+        # The complement of the best: added to a larger challenger, it does not get negative.
         best = Signal(signed(bits))
-        m.d.sync += [challenger.eq(winner), challenger_index.eq(winner_index)]
-
-        valid, first, last = taken, result.index == 0, result.last
-        for _ in range(2):
-            stage = Signal(3)
-            m.d.sync += [stage[0].eq(valid), stage[1].eq(first), stage[2].eq(last)]
-            valid, first, last = stage
-        with m.If(valid & (first | (challenger > best))):
-            m.d.sync += [best.eq(challenger), self.token.eq(challenger_index)]
-        m.d.sync += self.done.eq(valid & last)
+        with m.If(first | ((challenger + best) >= 0)):
+            m.d.sync += [best.eq(~challenger), self.token.eq(challenger_index)]
+        m.d.sync += self.done.eq(delayed(m, taken & result.last, 2))
         return m
 
     @staticmethod
     def _larger(m: Module, one, other):
         """Return the larger of two candidates; the one of the lower index where they are equal."""
-        replaces = other[0] > one[0]
+        replaces = less(one[0], other[0])
         value, index = Signal.like(one[0], name="larger"), Signal.like(one[1], name="larger_index")
         m.d.comb += [
             value.eq(Mux(replaces, other[0], one[0])),

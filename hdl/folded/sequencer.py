@@ -1,13 +1,43 @@
 """The program counter: instructions become issues, one quad a cycle."""
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.isa import ISSUE_WIDTHS, Kind
+from gptloom.firmware.isa import WIDTHS, Kind
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient
-from gptloom.hdl.folded.layouts import ADDRESS_BITS, STRIDE_BITS, Instruction, Issue
+from gptloom.hdl.folded.layouts import (
+    ADDRESS_BITS,
+    OPERATION_BITS,
+    STRIDE_BITS,
+    Instruction,
+    Issue,
+)
+
+
+def _steps(machine: Machine) -> data.StructLayout:
+    """Return the layout of an instruction as it is executed.
+
+    A pass takes ``last_slot + 1`` cycles, the last `padding` of them without an operand;
+    `passes_left` follow the first one, which waits for `delay` cycles and one more if it `waits`.
+    """
+    return data.StructLayout(
+        {
+            "base": WIDTHS["base"],
+            "source": WIDTHS["source"],
+            "pass_step": STRIDE_BITS,
+            "passes_left": WIDTHS["passes"],
+            "last_slot": WIDTHS["quads"],
+            "padding": range(max(machine.beats, machine.score_beats)),
+            "delay": WIDTHS["delay"],
+            "waits": 1,
+            "matrix": 1,
+            "scores": 1,
+            "values": 1,
+            "over": 1,
+        }
+    )
 
 
 class Sequencer(wiring.Component):
@@ -15,12 +45,14 @@ class Sequencer(wiring.Component):
 
     An instruction takes ``delay + passes * max(quads, beats)`` cycles; the next one follows without
     a gap. ``SCORES`` and ``VALUES`` replace passes or quads by what the position needs, and
-    ``VALUES`` waits for the softmax. While idle it reads instruction 0.
+    ``VALUES`` waits for the softmax. While idle it reads instruction 0, whose first cycle is the
+    third one after the start.
 
     Attributes
     ----------
     start : In(1)
-        Begin a token; its position and `sample` are stable until the next start.
+        Begin a token, while idle for two cycles or more; its position and `sample` are stable
+        until the next start.
     position : In
         Position of the token.
     sample : In(1)
@@ -67,127 +99,138 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         machine = self._machine
-        new, now = self.instruction, Signal(Instruction)
+        decoded = self._decoded(m)
+        new, now = Signal(_steps(machine)), Signal(_steps(machine))
 
-        # Two words ahead of the instruction under way.
-        next_word = Signal(range(machine.program_words + 2))
-        load = Signal()
+        # Cycles in which the first instruction is decoded and taken.
+        begin, beginning = Signal(2), Signal()
+        advance, load = Signal(), Signal()
         running = Signal()
-        waiting = Signal()
-        delay = Signal(ISSUE_WIDTHS["delay"])
+        waiting, due = Signal(), Signal()
+        operation = Signal(OPERATION_BITS)
 
-        # What is left is counted as well, and its end known as a pass begins: whether the next
-        # instruction is taken decides on most registers here, and on the fetch.
-        slot = Signal(ISSUE_WIDTHS["quads"])
-        slots_left = Signal.like(slot)
-        last_slot = Signal.like(slot)
-        last_quad = Signal.like(slot)
+        # Counters go down, and their end is known as it comes: whether the next instruction is
+        # taken decides on most registers here, and on the fetch.
+        slots_left = Signal.like(now.last_slot)
         ends_pass = Signal()
-        pass_ = Signal(ISSUE_WIDTHS["passes"])
-        passes_left = Signal.like(pass_)
-        on_last_pass = Signal()
+        ends = Signal()
+        first = Signal()
+        opening = Signal()
+        offset = Signal(range(max(2, machine.words_per_position)))
         pass_base = Signal(ADDRESS_BITS)
+        next_base = Signal(ADDRESS_BITS)
         quad_step = Signal(STRIDE_BITS)
-        pass_step = Signal(STRIDE_BITS)
         bank = Signal(range(max(machine.heads, 2)))
 
         m.d.comb += [
-            self.issue.valid.eq(running & (slot <= last_quad)),
-            self.issue.first.eq(slot == 0),
-            self.issue.last.eq(slot == last_quad),
-            self.issue.broadcast.eq(now.kind == Kind.MATRIX),
+            self.issue.valid.eq(running & (slots_left >= now.padding)),
+            self.issue.first.eq(first),
+            self.issue.last.eq(slots_left == now.padding),
+            self.issue.broadcast.eq(now.matrix),
             self.issue.bank.eq(bank),
-            self.issue.offset.eq(pass_ & (machine.words_per_position - 1)),
-            self.issue.job.operation.eq(next_word - 2),
-            self.issue.job.opening.eq(pass_ == 0),
-            self.scores_begin.eq(running & (now.kind == Kind.SCORES) & (slot == 0) & (pass_ == 0)),
+            self.issue.offset.eq(offset),
+            self.issue.job.operation.eq(operation),
+            self.issue.job.opening.eq(opening),
+            self.scores_begin.eq(running & now.scores & first & opening),
+            self.finished.eq(running & ends & now.over),
         ]
 
-        ends = running & ends_pass & on_last_pass
-        over = now.final | (now.prefill_final & ~self.sample)
-        m.d.comb += self.finished.eq(ends & over)
-
         with m.If(running):
+            m.d.sync += first.eq(ends_pass)
             with m.If(ends_pass):
                 m.d.sync += [
-                    slot.eq(0),
-                    slots_left.eq(last_slot),
-                    ends_pass.eq(last_slot == 0),
-                    pass_.eq(pass_ + 1),
-                    passes_left.eq(passes_left - 1),
-                    on_last_pass.eq(passes_left == 1),
-                    pass_base.eq(pass_base + pass_step),
-                    self.operand.eq(pass_base + pass_step),
+                    slots_left.eq(now.last_slot),
+                    ends_pass.eq(now.last_slot == 0),
+                    now.passes_left.eq(now.passes_left - 1),
+                    ends.eq((now.last_slot == 0) & (now.passes_left == 1)),
+                    opening.eq(0),
+                    pass_base.eq(next_base),
+                    self.operand.eq(next_base),
                     self.row.eq(now.source),
                     bank.eq(0),
                 ]
+                if machine.words_per_position > 1:
+                    m.d.sync += offset.eq(offset + 1)
             with m.Else():
                 m.d.sync += [
-                    slot.eq(slot + 1),
                     slots_left.eq(slots_left - 1),
                     ends_pass.eq(slots_left == 1),
+                    ends.eq((slots_left == 1) & (now.passes_left == 0)),
                     self.operand.eq(self.operand + quad_step),
                 ]
-                with m.If((now.kind != Kind.MATRIX) | (bank == machine.heads - 1)):
+                with m.If(~now.matrix | (bank == machine.heads - 1)):
                     m.d.sync += [self.row.eq(self.row + 1), bank.eq(0)]
                 with m.Else():
                     m.d.sync += bank.eq(bank + 1)
             with m.If(ends):
                 m.d.sync += running.eq(0)
         with m.Elif(waiting):
-            with m.If(delay != 0):
-                m.d.sync += delay.eq(delay - 1)
-            with m.Elif((now.kind != Kind.VALUES) | self.softmax_ready):
+            m.d.sync += [now.delay.eq(now.delay - 1), due.eq(due | (now.delay == 1))]
+            with m.If(due & (~now.values | self.softmax_ready)):
                 m.d.sync += [waiting.eq(0), running.eq(1)]
+        m.d.comb += next_base.eq(pass_base + now.pass_step)
 
+        # An instruction is read, decoded, then under way.
         idle = ~running & ~waiting
         m.d.comb += [
-            load.eq(Mux(idle, self.start, ends & ~over)),
+            load.eq(begin[1] | (running & ends & ~now.over)),
+            advance.eq(beginning | (running & ends & ~now.over)),
             self.fetch.eq(idle | load),
-            self.fetch_address.eq(Mux(idle & ~self.start, 0, next_word)),
         ]
-        with m.If(idle & ~self.start):
-            m.d.sync += next_word.eq(1)
-        with m.Elif(load):
-            m.d.sync += next_word.eq(next_word + 1)
+        m.d.sync += [begin.eq(Cat(self.start, begin)), beginning.eq(self.start | begin[0])]
+        with m.If(self.start | advance):
+            m.d.sync += self.fetch_address.eq(self.fetch_address + 1)
+        with m.Elif(idle):
+            m.d.sync += self.fetch_address.eq(0)
+        with m.If(advance):
+            m.d.sync += new.eq(decoded)
 
-        scores, values = new.kind == Kind.SCORES, new.kind == Kind.VALUES
-        quads = Signal.like(slot)
-        least = Signal.like(slot)
-        slots = Signal.like(slot)
-        passes = Signal.like(pass_)
-        m.d.comb += [
-            quads.eq(Mux(values, quotient(self.position, QUAD), new.quads - 1)),
-            least.eq(Mux(scores, machine.score_beats - 1, machine.beats - 1)),
-            slots.eq(Mux(quads > least, quads, least)),
-            passes.eq(Mux(scores, self._last_score_pass(), new.passes - 1)),
-        ]
         with m.If(load):
             m.d.sync += [
                 now.eq(new),
-                delay.eq(new.delay - 1),
-                slot.eq(0),
-                pass_.eq(0),
+                operation.eq(Mux(begin[1], 0, operation + 1)),
+                first.eq(1),
+                opening.eq(1),
+                offset.eq(0),
                 bank.eq(0),
                 self.operand.eq(new.base),
                 pass_base.eq(new.base),
                 self.row.eq(new.source),
-                last_quad.eq(quads),
-                last_slot.eq(slots),
-                slots_left.eq(slots),
-                ends_pass.eq((quads == 0) & (least == 0)),
-                passes_left.eq(passes),
-                on_last_pass.eq(passes == 0),
-                quad_step.eq(Mux(scores, self.key_stride, 1)),
-                pass_step.eq(Mux(scores, 1, Mux(values, self.value_stride, new.quads))),
+                slots_left.eq(new.last_slot),
+                ends_pass.eq(new.last_slot == 0),
+                ends.eq((new.last_slot == 0) & (new.passes_left == 0)),
+                quad_step.eq(Mux(new.scores, self.key_stride, 1)),
+                due.eq(new.delay == 0),
+                running.eq(~new.waits),
+                waiting.eq(new.waits),
             ]
-            with m.If((new.delay == 0) & ~values):
-                m.d.sync += [running.eq(1), waiting.eq(0)]
-            with m.Else():
-                m.d.sync += [running.eq(0), waiting.eq(1)]
-                with m.If(new.delay == 0):
-                    m.d.sync += delay.eq(0)
         return m
+
+    def _decoded(self, m: Module) -> Signal:
+        """Return what is done for the instruction that was read, at the token's position."""
+        machine, read = self._machine, self.instruction
+        step = Signal(_steps(machine))
+        scores, values = read.kind == Kind.SCORES, read.kind == Kind.VALUES
+        quads = Signal.like(step.last_slot)
+        least = Signal.like(step.padding)
+        m.d.comb += [
+            quads.eq(Mux(values, quotient(self.position, QUAD), read.quads - 1)),
+            least.eq(Mux(scores, machine.score_beats - 1, machine.beats - 1)),
+            step.padding.eq(Mux(quads < least, least - quads, 0)),
+            step.last_slot.eq(Mux(quads < least, least, quads)),
+            step.passes_left.eq(Mux(scores, self._last_score_pass(), read.passes - 1)),
+            step.pass_step.eq(Mux(scores, 1, Mux(values, self.value_stride, read.quads))),
+            step.base.eq(read.base),
+            step.source.eq(read.source),
+            # Looking whether the softmax is ready takes a cycle.
+            step.waits.eq(values | (read.delay != 0)),
+            step.delay.eq(Mux(values, 0, read.delay - 1)),
+            step.matrix.eq(read.kind == Kind.MATRIX),
+            step.scores.eq(scores),
+            step.values.eq(values),
+            step.over.eq(read.final | (read.prefill_final & ~self.sample)),
+        ]
+        return step
 
     def _last_score_pass(self):
         machine = self._machine

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import leading_one, quotient, remainder
+from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import Accumulator, Quad, Scale
 from gptloom.hdl.folded.requantise import ScoreQuantise
 from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS, SCORE_FRACTION
@@ -41,7 +42,8 @@ class Softmax(wiring.Component):
     ready : Out(1)
         The last numerators are being written.
     reciprocals : Out
-        One over the sum, by head; valid ``4 + heads`` cycles after `ready`.
+        One over the sum, by head; valid ``4 + heads`` cycles after `ready`, two more in a deep
+        machine.
     tap_valid, tap_numerators, tap_position, tap_heads, tap_scores : Out
         A position's scores, or its numerators, as they are written for the heads in `tap_heads`.
     """
@@ -75,36 +77,50 @@ class Softmax(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        heads = self._machine.heads
+        machine = self._machine
+        heads = machine.heads
+        place = Signal.like(self.position)
+        written, opening = Signal(), Signal()
+        enable = Signal(heads)
+        # Complements of the maxima: added to a score, they make its distance's complement.
         maxima = [Signal(signed(ACTIVATION_BITS), name=f"maximum_{h}") for h in range(heads)]
-        target = Signal.like(self.target)
-        scored, start = self._score(m, maxima, target)
-        numerators, position, written, last = self._exponentiate(m, maxima, target, start)
 
-        place, lane = Signal.like(self.position), Signal(range(QUAD))
-        m.d.comb += [
-            place.eq(Mux(written, position, scored["position"])),
-            lane.eq(remainder(place, QUAD)),
+        scores, coming, slot, target, held = self._score(m)
+        # Scores are read back from the cycle in which the last ones are written.
+        start = delayed(m, coming & (slot == self._final))
+        stages = self._read(m, held, start)
+        numerators = self._numerators(m, maxima, stages)
+        last = stages[5].valid & stages[5].last
+
+        # Where a score or a numerator goes is known ahead: write ports are a long way from here.
+        following = Mux(stages[4].valid, stages[4].position, quotient(slot, heads))
+        m.d.sync += [
+            place.eq(following),
+            self.row.eq(target + quotient(following, QUAD)),
+            written.eq(stages[4].valid),
+            opening.eq(quotient(slot, heads) == 0),
+            self.tap_valid.eq(stages[4].valid | coming),
         ]
-        head_enable = Mux(written, (1 << heads) - 1, scored["heads"])
         m.d.comb += [
-            self.row.eq(target + quotient(place, QUAD)),
-            self.tap_valid.eq(written | scored["heads"].any()),
             self.tap_numerators.eq(written),
             self.tap_position.eq(place),
-            self.tap_heads.eq(head_enable),
+            self.tap_heads.eq(enable),
         ]
         for head in range(heads):
-            m.d.comb += self.tap_scores[head].eq(
-                Mux(written, numerators[head], scored["scores"][head])
-            )
+            at_once = remainder(slot, heads) == head - head % machine.score_heads
+            m.d.sync += enable[head].eq(stages[4].valid | (coming & at_once))
+            score = scores[head % machine.score_heads]
+            value = Mux(written, numerators[head], score)
+            m.d.comb += self.tap_scores[head].eq(value)
             for i in range(QUAD):
                 at = head * QUAD + i
                 m.d.comb += [
-                    self.row_enable[at].eq(head_enable[head] & (lane == i)),
-                    self.row_data.word_select(at, ACTIVATION_BITS).eq(self.tap_scores[head]),
+                    self.row_enable[at].eq(enable[head] & (remainder(place, QUAD) == i)),
+                    self.row_data.word_select(at, ACTIVATION_BITS).eq(value),
                 ]
-        self._sum(m, numerators, position, written, last)
+            with m.If(enable[head] & ~written & (opening | ((score + maxima[head]) >= 0))):
+                m.d.sync += maxima[head].eq(~score)
+        self._sum(m, numerators, place, written, last)
 
         done = Signal()
         with m.If(last):
@@ -114,42 +130,38 @@ class Softmax(wiring.Component):
         m.d.comb += self.ready.eq(last | done)
         return m
 
-    def _score(self, m: Module, maxima: list[Signal], target: Signal):
-        """Quantise the drain's scores and keep each head's maximum."""
+    @property
+    def _final(self):
+        """Number of the last scores that leave the drain together and count."""
+        machine = self._machine
+        return self.position * machine.heads + machine.heads - machine.score_heads
+
+    def _score(self, m: Module):
+        """Quantise the drain's scores.
+
+        Return them, and of those to come in the next cycle whether they count, their number
+        (position by position, head by head), and the row of the first one, now and a cycle before.
+        """
         machine = self._machine
         together = machine.score_heads
-        slot = Signal(range(machine.context * machine.heads + machine.units))
-        at = Signal.like(slot)
-        m.d.comb += slot.eq(Mux(self.first, 0, at + together))
-        # Compared while the scores are quantised: write ports are a long way from here.
-        present, start = Signal(), Signal()
-        final = Signal.like(slot)
-        m.d.comb += final.eq(self.position * machine.heads + machine.heads - together)
-        m.d.sync += [
-            present.eq(self.valid & (slot <= final)),
-            start.eq(self.valid & (slot == final)),
-        ]
-        with m.If(self.valid):
-            m.d.sync += [at.eq(slot), target.eq(self.target)]
-
-        position, head_at = quotient(at, machine.heads), remainder(at, machine.heads)
-        enable = Signal(machine.heads)
         scores = []
-        for head in range(machine.heads):
-            first = head - head % together
-            mine = present & (head_at == first)
-            m.d.comb += enable[head].eq(mine)
-            if head < together:
-                m.submodules[f"score_{head}"] = quantise = ScoreQuantise()
-                m.d.comb += quantise.i.eq(self.sums[head])
-                scores.append(quantise.o)
-            else:
-                scores.append(scores[head % together])
-            with m.If(mine & ((position == 0) | (scores[head] > maxima[head]))):
-                m.d.sync += maxima[head].eq(scores[head])
-        return {"position": position, "heads": enable, "scores": scores}, start
+        for head in range(together):
+            m.submodules[f"score_{head}"] = quantise = ScoreQuantise(machine.deep)
+            m.d.comb += quantise.i.eq(self.sums[head])
+            scores.append(quantise.o)
+        valid, first = (delayed(m, flag, quantise.latency - 1) for flag in (self.valid, self.first))
+        slot = Signal(range(machine.context * machine.heads + machine.units))
+        following = Signal.like(slot)
+        target, held = Signal.like(self.target), Signal.like(self.target)
+        m.d.comb += slot.eq(Mux(first, 0, following))
+        with m.If(valid):
+            m.d.sync += following.eq(slot + together)
+        # Scores of the latest instruction: its row is there as long as they leave the drain.
+        m.d.comb += target.eq(Mux(self.valid, self.target, held))
+        m.d.sync += held.eq(target)
+        return scores, valid & (slot <= self._final), slot, target, held
 
-    def _exponentiate(self, m: Module, maxima: list[Signal], target: Signal, start: Signal):
+    def _read(self, m: Module, target, start) -> list:
         """Read the scores back, one position a cycle; five cycles later its numerators."""
         machine = self._machine
         count = Signal(range(machine.context))
@@ -163,34 +175,38 @@ class Softmax(wiring.Component):
                 m.d.sync += self.reading.eq(0)
         m.d.comb += self.read_row.eq(target + quotient(count, QUAD))
 
-        stages = [(self.reading, count, count == final, count <= self.position)]
-        for number in range(1, 6):
-            stage = (
-                Signal(name=f"valid_{number}"),
-                Signal.like(count, name=f"position_{number}"),
-                Signal(name=f"last_{number}"),
-                Signal(name=f"counts_{number}"),
-            )
-            m.d.sync += [now.eq(before) for now, before in zip(stage, stages[-1], strict=True)]
-            stages.append(stage)
+        beat = Signal(
+            data.StructLayout({"valid": 1, "position": count.shape(), "last": 1, "counts": 1})
+        )
+        m.d.comb += [
+            beat.valid.eq(self.reading),
+            beat.position.eq(count),
+            beat.last.eq(count == final),
+            beat.counts.eq(count <= self.position),
+        ]
+        stages = [beat]
+        for _ in range(5):
+            stages.append(delayed(m, stages[-1]))
+        return stages
 
+    def _numerators(self, m: Module, maxima: list[Signal], stages: list) -> list[Signal]:
+        """Compute the numerators of what was read."""
         numerators = []
-        for head in range(machine.heads):
+        for head in range(self._machine.heads):
             score = Signal(signed(ACTIVATION_BITS), name=f"score_{head}")
             distance = Signal(ACTIVATION_BITS, name=f"distance_{head}")
             mantissa = Signal(MANTISSA_BITS, name=f"mantissa_{head}")
             octaves = Signal(ACTIVATION_BITS - SCORE_FRACTION, name=f"octaves_{head}")
             numerator = Signal(MANTISSA_BITS, name=f"numerator_{head}")
             m.d.sync += [
-                score.eq(self.quads[head][remainder(stages[1][1], QUAD)]),
-                distance.eq(maxima[head] - score),
+                score.eq(self.quads[head][remainder(stages[1].position, QUAD)]),
+                distance.eq(~(score + maxima[head])),
                 mantissa.eq(Array(EXP2_TABLE.tolist())[distance[:SCORE_FRACTION]]),
                 octaves.eq(distance[SCORE_FRACTION:]),
-                numerator.eq(Mux(stages[4][3], mantissa >> octaves, 0)),
+                numerator.eq(Mux(stages[4].counts, mantissa >> octaves, 0)),
             ]
             numerators.append(numerator)
-        valid, position, last, _ = stages[5]
-        return numerators, position, valid, valid & last
+        return numerators
 
     def _sum(self, m: Module, numerators, position, written, last) -> None:
         """Add up each head's numerators and, head after head, find one over the sum."""
@@ -199,7 +215,7 @@ class Softmax(wiring.Component):
         totals = Array(Signal(bits, name=f"total_{h}") for h in range(machine.heads))
         for total, numerator in zip(totals, numerators, strict=True):
             with m.If(written):
-                m.d.sync += total.eq(Mux(position == 0, 0, total) + numerator)
+                m.d.sync += total.eq(Mux(position == 0, numerator, total + numerator))
 
         busy = Signal()
         head = Signal(range(max(2, machine.heads)))
@@ -210,29 +226,17 @@ class Softmax(wiring.Component):
             with m.If(head == machine.heads - 1):
                 m.d.sync += busy.eq(0)
 
-        total = Signal(bits)
-        exponent = Signal(range(bits))
-        selected = [Signal.like(head, name=f"head_{i}") for i in range(2)]
-        valid = [Signal(name=f"divide_{i}") for i in range(2)]
-        present = Signal(bits)
-        m.d.comb += present.eq(totals[head])
-        m.d.sync += [
-            total.eq(present),
-            exponent.eq(leading_one(m, present)),
-            selected[0].eq(head),
-            valid[0].eq(busy),
-        ]
+        deep = machine.deep
+        present = delayed(m, totals[head], deep)
+        total, exponent = delayed(m, present), delayed(m, leading_one(m, present))
         index = Signal(RECIPROCAL_INDEX_BITS)
-        scale = Signal(range(bits))
-        m.d.sync += [
-            index.eq((total << RECIPROCAL_INDEX_BITS) >> exponent),
-            scale.eq(exponent),
-            selected[1].eq(selected[0]),
-            valid[1].eq(valid[0]),
-        ]
+        m.d.sync += index.eq((total << RECIPROCAL_INDEX_BITS) >> exponent)
+        mantissa = delayed(m, Array(RECIPROCAL_TABLE.tolist())[index], deep)
+        scale = delayed(m, exponent, 1 + deep)
+        which, valid = (delayed(m, signal, 2 + 2 * deep) for signal in (head, busy))
         for h in range(machine.heads):
-            with m.If(valid[1] & (selected[1] == h)):
+            with m.If(valid & (which == h)):
                 m.d.sync += [
-                    self.reciprocals[h].mantissa.eq(Array(RECIPROCAL_TABLE.tolist())[index]),
+                    self.reciprocals[h].mantissa.eq(mantissa),
                     self.reciprocals[h].exponent.eq(scale),
                 ]

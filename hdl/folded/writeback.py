@@ -8,6 +8,7 @@ from gptloom.firmware.isa import Destination
 from gptloom.firmware.isa import Scale as ScaleOf
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import narrowed, quotient, remainder, saturated
+from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import (
     ADDRESS_BITS,
     INDEX_BITS,
@@ -35,12 +36,16 @@ _Beat = data.StructLayout(
         "last": 1,
         "index": INDEX_BITS,
         "destination": 3,
+        "opening": 1,
         "address": ADDRESS_BITS,
+        "step": STRIDE_BITS,
+        "offset": ADDRESS_BITS,
         "operation": OPERATION_BITS,
         "residual": 1,
     }
 )
-"""What accompanies results on their way; `address` is where their group begins, then the word."""
+"""What accompanies results on their way; `address` is the instruction's target (it is `opening`),
+then where their group begins, `step` after the one before, and then the word, at an `offset`."""
 
 
 class Writeback(wiring.Component):
@@ -49,7 +54,7 @@ class Writeback(wiring.Component):
     Attributes
     ----------
     latency
-        From the drain's `valid` to `result`: 5 cycles.
+        From the drain's `valid` to `result`: 5 cycles, 11 in a deep machine.
     valid, enable, last, index, operation, order, sums : In
         The drain's beat.
     key_stride, value_stride : In
@@ -70,10 +75,9 @@ class Writeback(wiring.Component):
         Write port of the operand memory.
     """
 
-    latency = Requantise.latency + 1
-
     def __init__(self, machine: Machine):
         self._machine = machine
+        self.latency = Requantise.latency_of(machine.deep) + machine.deep + 1
         elements = machine.heads * QUAD
         values = data.ArrayLayout(Quad.elem_shape, machine.writers)
         super().__init__(
@@ -117,24 +121,28 @@ class Writeback(wiring.Component):
             beat.last.eq(self.last),
             beat.index.eq(self.index),
             beat.destination.eq(order.destination),
-            beat.address.eq(self._group(m)),
+            beat.opening.eq(self.index == 0),
+            beat.address.eq(order.target),
             beat.operation.eq(self.operation),
             beat.residual.eq(order.residual),
         ]
-        enable, stream = self.enable, self.stream
-        for number in range(Requantise.latency):
-            beat = self._registered(m, beat, f"beat_{number}")
+        self._place(m, beat)
+        enable, streams = self.enable, [self.stream]
+        for number in range(self.latency - 1):
+            beat, enable = delayed(m, beat), delayed(m, enable)
+            streams.append(delayed(m, streams[-1]))
             if number == 0:
-                beat = self._placed(m, beat)
-            enable = self._registered(m, enable, f"enable_{number}")
-            stream = self._registered(m, stream, f"stream_{number}")
+                beat = self._grouped(m, beat)
+            if number == 1:
+                placed = Signal(_Beat)
+                m.d.comb += [placed.eq(beat), placed.address.eq(beat.address + beat.offset)]
+                beat = placed
 
         # The normalised embedding is all that goes there.
         is_start = order.destination == Destination.RESIDUAL
         scales = self._scales(m)
         for i in range(machine.writers):
-            requantise = Requantise()
-            m.submodules[f"requantise_{i}"] = requantise
+            m.submodules[f"requantise_{i}"] = requantise = Requantise(machine.deep)
             start = self.stream[i] << EMBEDDING_SHIFT
             m.d.comb += [
                 requantise.i.eq(Mux(is_start, start, self.sums[i])),
@@ -147,8 +155,10 @@ class Writeback(wiring.Component):
                 requantise.wide.eq(order.destination == Destination.LOGITS),
                 requantise.relu.eq(order.relu),
             ]
-            total = saturated(narrowed(requantise.o, ACTIVATION_BITS) + stream[i], ACTIVATION_BITS)
-            m.d.sync += self.result["values"][i].eq(Mux(beat.residual, total, requantise.o))
+            total = narrowed(requantise.o, ACTIVATION_BITS) + streams[requantise.latency][i]
+            total = saturated(delayed(m, total, machine.deep), ACTIVATION_BITS)
+            value = delayed(m, requantise.o, machine.deep)
+            m.d.sync += self.result["values"][i].eq(Mux(beat.residual, total, value))
         address = Signal(ADDRESS_BITS)
         m.d.sync += [
             self.result.enable.eq(Mux(beat.valid, enable, 0)),
@@ -170,14 +180,8 @@ class Writeback(wiring.Component):
             for i in range(machine.writers):
                 m.d.sync += self.result["values"][i].eq(self.embedding[i])
         self._write_rows(m, address)
-        self._write_words(m, address)
+        self._write_words(m, beat, Mux(beat.valid, enable, 0), address)
         return m
-
-    @staticmethod
-    def _registered(m: Module, signal, name: str):
-        following = Signal.like(signal, name=name)
-        m.d.sync += following.eq(signal)
-        return following
 
     def _scales(self, m: Module) -> list:
         """Mantissa and exponent for each writer."""
@@ -202,31 +206,35 @@ class Writeback(wiring.Component):
             scales.append(scale)
         return scales
 
-    def _group(self, m: Module) -> Signal:
-        """Return the word where the present group of results begins: groups follow each other."""
-        machine, order = self._machine, self.order
-        group = Signal(ADDRESS_BITS)
-        following = Signal(ADDRESS_BITS)
+    def _place(self, m: Module, beat) -> None:
+        """Say whether a group begins with a beat, and where in its group it goes.
+
+        In the cache, groups have all positions.
+        """
+        machine = self._machine
         row_length = QUAD * machine.heads
-        step = Signal(STRIDE_BITS)
-        is_new = Signal()
-        with m.Switch(order.destination):
+        with m.Switch(beat.destination):
             with m.Case(Destination.VALUE):
-                m.d.comb += step.eq(self.value_stride)
-                m.d.comb += is_new.eq(remainder(self.index, machine.units) == 0)
+                m.d.comb += beat.offset.eq(quotient(self.position, QUAD))
+                with m.If(remainder(beat.index, machine.units) == 0):
+                    m.d.comb += beat.step.eq(self.value_stride)
             with m.Case(Destination.KEY):
-                m.d.comb += step.eq(self.key_stride)
-                m.d.comb += is_new.eq(remainder(self.index, row_length) == 0)
+                m.d.comb += beat.offset.eq(quotient(self._slot(m, beat.index), machine.units))
+                with m.If(remainder(beat.index, row_length) == 0):
+                    m.d.comb += beat.step.eq(self.key_stride)
             with m.Default():
-                m.d.comb += step.eq(1)
-                m.d.comb += is_new.eq(remainder(self.index, row_length) == 0)
-        with m.If(self.index == 0):
-            m.d.comb += following.eq(order.target)
-        with m.Else():
-            m.d.comb += following.eq(group + Mux(is_new, step, 0))
-        with m.If(self.valid):
-            m.d.sync += group.eq(following)
-        return following
+                m.d.comb += beat.step.eq(remainder(beat.index, row_length) == 0)
+
+    def _grouped(self, m: Module, beat):
+        """Return the beat with the word where its group begins: groups follow each other."""
+        group = Signal(ADDRESS_BITS)
+        grouped = Signal(_Beat)
+        m.d.comb += grouped.eq(beat)
+        with m.If(~beat.opening):
+            m.d.comb += grouped.address.eq(group + beat.step)
+        with m.If(beat.valid):
+            m.d.sync += group.eq(grouped.address)
+        return grouped
 
     def _slot(self, m: Module, index) -> Signal:
         """Return the number of a key in the cache: position by position, head by head."""
@@ -262,30 +270,34 @@ class Writeback(wiring.Component):
             self.row_data.eq(values.replicate(copies)),
         ]
 
-    def _write_words(self, m: Module, address: Signal) -> None:
-        """Operand memory: where keys and values of the token's position belong."""
-        machine, result = self._machine, self.result
+    def _write_words(self, m: Module, beat, enable, address: Signal) -> None:
+        """Operand memory: where keys and values of the token's position belong.
+
+        Where is decided on the beat before the result: write ports are a long way from here.
+        """
+        machine = self._machine
         units, writers = machine.units, machine.writers
-        is_key = result.destination == Destination.KEY
-        is_value = result.destination == Destination.VALUE
-        slot = self._slot(m, result.index)
+        is_key = beat.destination == Destination.KEY
+        is_value = beat.destination == Destination.VALUE
+        holds_keys = delayed(m, is_key)
+        slot = self._slot(m, beat.index)
         m.d.comb += self.word.eq(address)
 
-        key_unit, key_lane = remainder(slot, units), remainder(result.index, QUAD)
-        value_unit, value_lane = remainder(result.index, units), remainder(self.position, QUAD)
-        bytes_ = Array(narrowed(v, WEIGHT_BITS) for v in result["values"])
+        key_unit, key_lane = remainder(slot, units), remainder(beat.index, QUAD)
+        value_unit, value_lane = remainder(beat.index, units), remainder(self.position, QUAD)
+        bytes_ = Array(narrowed(v, WEIGHT_BITS) for v in self.result["values"])
         for unit in range(units):
             for lane in range(QUAD):
                 # A key fills the lanes of one unit, a value one lane of consecutive units.
                 key_writer, value_writer = lane % writers, unit % writers
                 key_here = (key_unit == unit) & (key_lane == lane - key_writer)
                 value_here = (value_lane == lane) & (value_unit == unit - value_writer)
-                m.d.comb += [
-                    self.word_enable[unit][lane].eq(
-                        (is_key & key_here & result.enable.bit_select(key_writer, 1))
-                        | (is_value & value_here & result.enable.bit_select(value_writer, 1))
-                    ),
+                m.d.sync += self.word_enable[unit][lane].eq(
+                    (is_key & key_here & enable.bit_select(key_writer, 1))
+                    | (is_value & value_here & enable.bit_select(value_writer, 1))
+                )
+                m.d.comb += (
                     self.word_data[unit]
                     .word_select(lane, WEIGHT_BITS)
-                    .eq(Mux(is_key, bytes_[key_writer], bytes_[value_writer])),
-                ]
+                    .eq(Mux(holds_keys, bytes_[key_writer], bytes_[value_writer]))
+                )

@@ -4,10 +4,13 @@ The program is replayed as the hardware runs it, with the latencies that the blo
 every location is followed: who wrote it, from when that can be read, and who reads it when.
 """
 
+import functools
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
 import pytest
+from amaranth.hdl import UnusedElaboratable
 
 from gptloom.firmware import schedule
 from gptloom.firmware.isa import Destination, Kind, Scale
@@ -17,14 +20,10 @@ from gptloom.firmware.program import compile_program
 from gptloom.hdl.folded.embedding import Embedding
 from gptloom.hdl.folded.engine import Engine
 from gptloom.hdl.folded.norm import Norm
+from gptloom.hdl.folded.requantise import ScoreQuantise
+from gptloom.hdl.folded.sampler import Sampler
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.model.config import ModelConfig
-
-# The engine's sums are copied by the drain; a control's start is that of the embedding, whose
-# sums are registered as results.
-DRAIN = Engine.latency + 1
-RESULT = Writeback.latency
-EMBED = Embedding.latency + 1
 
 SHAPES = {
     "microgpt": ModelConfig(),
@@ -38,11 +37,29 @@ SHAPES = {
 }
 
 
-def test_constants_are_the_blocks_latencies():
-    assert schedule.DRAIN == DRAIN
-    assert schedule.RESULT == RESULT
-    assert Norm.latency == schedule.NORM
-    assert schedule.EMBED == EMBED
+class Latencies:
+    """What the blocks of a machine say."""
+
+    def __init__(self, machine):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnusedElaboratable)
+            # The engine's sums are copied by the drain.
+            self.drain = Engine(machine).latency + 1
+            self.result = Writeback(machine).latency
+            self.norm = Norm(machine).latency
+            # A control's start is that of the embedding, whose sums are registered as results.
+            self.embed = Embedding(machine).latency + 1
+            self.score = ScoreQuantise(machine.deep).latency
+            self.sample = Sampler(machine).latency
+
+
+latencies_of = functools.cache(Latencies)
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_latencies_are_the_blocks(lanes):
+    machine = Machine.for_models(lanes, ModelConfig())
+    assert vars(Latencies(machine)).items() <= vars(schedule.Latencies.of(machine)).items()
 
 
 @dataclass
@@ -59,8 +76,12 @@ class Memory:
         self.last_read[place] = max(self.last_read[place], cycle)
 
     def write(self, place, cycle):
-        """Write so that it can be read in the cycle after."""
-        if self.last_read[place] > cycle or self.readable.get(place, 0) > cycle + 1:
+        """Write so that it can be read in the cycle after.
+
+        Memories promise nothing to who reads while they are written; the norm is a register.
+        """
+        busy_until = cycle + (place == "norm")
+        if self.last_read[place] >= busy_until or self.readable.get(place, 0) > cycle + 1:
             self.faults.append(f"{place} is overwritten in {cycle}, too early")
         self.readable[place] = cycle + 1
 
@@ -70,13 +91,14 @@ class Replay:
 
     def __init__(self, layout, program, position, whole_keys=False):
         self.layout, self.machine, self.position = layout, layout.machine, position
+        self.latencies = latencies_of(layout.machine)
         self.whole_keys = whole_keys
         self.memory = Memory()
         self.results = set()
         self.drained = 0
         self.attention = None
         self.embed()
-        now = 1
+        now = schedule.FIRST
         for i in program:
             now = self.run(i, now)
 
@@ -99,12 +121,12 @@ class Replay:
     def embed(self):
         beats = set()
         for j in range(self.layout.config.width):
-            cycle = EMBED + j // self.machine.writers
+            cycle = self.latencies.embed + j // self.machine.writers
             beats.add(cycle)
             self.memory.write(self.element(self.layout.stream, j), cycle)
             self.memory.write(("stream", j), cycle)
         self.results |= beats
-        self.memory.write("norm", max(beats) + Norm.latency - 1)
+        self.memory.write("norm", max(beats) + self.latencies.norm - 1)
 
     def run(self, i, now):
         m, heads = self.machine, self.machine.heads
@@ -122,7 +144,7 @@ class Replay:
             for k in range(quads):
                 self.issue(i, n, k, start, start + n * length + k)
         for n in range(passes):
-            out = start + n * length + quads - 1 + DRAIN
+            out = start + n * length + quads - 1 + self.latencies.drain
             if out < self.drained:
                 self.faults.append(f"a pass is drained in {out}, the one before until then")
             self.drained = out + beats
@@ -165,7 +187,7 @@ class Replay:
             if i.residual or i.kind == Kind.START:
                 # The stream is addressed a cycle ahead.
                 memory.read(("stream", j), cycle - 1)
-            written[j] = cycle + RESULT
+            written[j] = cycle + self.latencies.result
         activation = i.destination in (Destination.ACTIVATION, Destination.STREAM)
         for cycle in set(written.values()):
             self.result(cycle, activation)
@@ -178,7 +200,7 @@ class Replay:
             if i.destination in (Destination.KEY, Destination.VALUE):
                 memory.write((i.destination.name.lower(), i.target, j), cycle)
             if i.destination == Destination.STREAM and j == i.rows - 1:
-                memory.write("norm", cycle + Norm.latency - 1)
+                memory.write("norm", cycle + self.latencies.norm - 1)
 
 
 def compiled(random_model, lanes, config):
@@ -230,7 +252,10 @@ def test_times_are_those_of_the_replay(random_model):
             if slot.instruction.kind == Kind.VALUES:
                 assert slot.instruction.delay == 0
             else:
-                assert slot.start == (before.finish if before else 1) + slot.instruction.delay
+                assert (
+                    slot.start
+                    == (before.finish if before else schedule.FIRST) + slot.instruction.delay
+                )
 
 
 def test_the_check_itself_finds_each_kind_of_fault(random_model):

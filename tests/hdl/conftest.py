@@ -32,6 +32,7 @@ class Bench:
     """One block in Amaranth's own simulator; structs are dicts, arrays lists."""
 
     def __init__(self, component):
+        self.component = component
         self._engine = open_engine(component, "pysim")
         self._members = {
             "__".join(map(str, path)): member

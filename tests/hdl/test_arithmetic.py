@@ -4,11 +4,11 @@ import random
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Shape, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.hdl.arithmetic import leading_one, narrowed, saturated
+from gptloom.hdl.arithmetic import leading_one, less, narrowed, saturated
 from gptloom.model import arithmetic
 
 
@@ -41,6 +41,16 @@ class Leading(wiring.Component):
         m = Module()
         value = Signal.like(self.i)
         m.d.comb += [value.eq(self.i), self.o.eq(leading_one(m, value))]
+        return m
+
+
+class Less(wiring.Component):
+    def __init__(self, shape, other):
+        super().__init__({"i": In(shape), "other": In(other), "o": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(less(self.i, self.other))
         return m
 
 
@@ -88,3 +98,18 @@ def test_leading_one_of_wide_values(bench):
     values = [bits for i in range(23) for bits in (1 << i, (1 << i) + (1 << i) // 3, (2 << i) - 1)]
     expected = [value.bit_length() - 1 for value in values]
     assert answers(bench(Leading(23)), values) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "other"), [(signed(4), signed(4)), (4, 4), (signed(3), 5), (5, signed(2)), (1, 1)]
+)
+def test_less_is_less_for_every_pair(bench, shape, other):
+    def values(shape):
+        shape = Shape.cast(shape)
+        low = -(1 << (shape.width - 1)) if shape.signed else 0
+        return range(low, low + (1 << shape.width))
+
+    block = bench(Less(shape, other))
+    for b in values(other):
+        block.set(other=b)
+        assert answers(block, values(shape)) == [int(a < b) for a in values(shape)]

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from gptloom.firmware import schedule
 from gptloom.firmware.machine import Machine
+from gptloom.firmware.schedule import Latencies
 from gptloom.hdl.folded.control import Control
 from gptloom.model.config import ModelConfig
 
@@ -22,11 +22,12 @@ class Transformer:
 
     def __init__(self, bench, sampled, seed=0):
         machine = Machine.for_models(16, ModelConfig(vocabulary=BOS + 1, context=CONTEXT))
+        latencies = Latencies.of(machine)
         self.block = bench(Control(machine))
         self.block.set(bos=BOS, last_position=CONTEXT - 1)
         self.sampled = [iter(tokens) for tokens in sampled]
         self.draw = random.Random(seed)
-        self.settled = schedule.DRAIN + schedule.RESULT + machine.beats
+        self.settled = latencies.drain + latencies.result + machine.beats
         self.starts, self.tokens, self.ends = [], [], []
         self.cycle = 0
         self.stalls = 0

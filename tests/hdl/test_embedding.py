@@ -36,11 +36,11 @@ def start(machine, block, token, position, width):
     """Start a token; return what comes by index, and check that it comes without gaps."""
     seen = {}
     inputs = [{"start": 1, "token": token, "position": position}]
-    inputs += [{"start": 0}] * (width // machine.writers + Embedding.latency + 2)
+    inputs += [{"start": 0}] * (width // machine.writers + block.component.latency + 2)
     outputs = block.play(inputs, ["valid", "index", "last", "elements"])
     beats = width // machine.writers
     for cycle, o in enumerate(outputs):
-        beat = cycle - Embedding.latency
+        beat = cycle - block.component.latency
         assert o["valid"] == (0 <= beat < beats)
         if o["valid"]:
             assert o["index"] == beat * machine.writers

@@ -81,14 +81,14 @@ def test_dot_products(bench, lanes, heads):
     seen, foreseen = {}, None
     idle = ({"valid": 0}, *(np.zeros_like(x) for x in inputs[0][1:]))
     following = idle
-    for cycle, (issue, a, b) in enumerate([*inputs, *[idle] * Engine.latency]):
+    for cycle, (issue, a, b) in enumerate([*inputs, *[idle] * block.component.latency]):
         # Memories answer one cycle after the issue.
         block.set(issue=issue, quads=following[1].tolist(), words=packed(following[2]))
         following = (issue, a, b)
         if block.get("done"):
             sums = [int(total) for total in block.get("sums")]
             assert block.get("job").operation == foreseen
-            seen[cycle - Engine.latency] = (block.get("job").operation, sums)
+            seen[cycle - block.component.latency] = (block.get("job").operation, sums)
         foreseen = block.get("next_operation")
         block.step()
     assert seen == expected

@@ -69,7 +69,7 @@ def test_norm_of_a_stream_after_its_latency(norm):
         cycles = []
         for beat in beats(machine, values):
             cycles += [*[idle(machine, draw)] * int(draw.choice([0, 0, 2])), beat]
-        block.play([*cycles, idle(machine, draw)], [], after=Norm.latency - 1)
+        block.play([*cycles, idle(machine, draw)], [], after=block.component.latency - 1)
         assert scale(block) == expected(values)
 
 
@@ -80,12 +80,12 @@ def test_streams_back_to_back_and_the_earlier_norm_stays_until_then(norm):
     cycles = [beat for values in vectors for beat in beats(machine, values)]
     length = WIDTH // machine.writers
     seen = []
-    for cycle in [*cycles, *[idle(machine, draw)] * Norm.latency]:
+    for cycle in [*cycles, *[idle(machine, draw)] * block.component.latency]:
         block.set(**cycle)
         seen.append(scale(block))
         block.step()
     for number, values in enumerate(vectors):
-        ready = (number + 1) * length - 1 + Norm.latency
+        ready = (number + 1) * length - 1 + block.component.latency
         assert set(seen[ready : ready + length]) == {expected(values)}
 
 
@@ -97,5 +97,5 @@ def test_only_the_residual_stream_counts(norm):
     for destination in Destination:
         if destination != Destination.STREAM:
             block.play(beats(machine, draw.integers(LOW, HIGH, WIDTH), destination), [])
-    block.play([idle(machine, draw)], [], after=Norm.latency)
+    block.play([idle(machine, draw)], [], after=block.component.latency)
     assert scale(block) == expected(values)

@@ -43,18 +43,19 @@ def check(block, cases):
         }
         for accumulator, mantissa, shift, bits, relu in cases
     ]
-    seen = block.play(inputs, ["o"], after=Requantise.latency)
-    assert [s["o"] for s in seen[Requantise.latency :]] == [scaled(case) for case in cases]
+    latency = block.component.latency
+    seen = block.play(inputs, ["o"], after=latency)
+    assert [s["o"] for s in seen[latency:]] == [scaled(case) for case in cases]
 
 
-@pytest.fixture(scope="module")
-def block(bench):
-    return bench(Requantise())
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "deep"])
+def block(request, bench):
+    return bench(Requantise(request.param))
 
 
-@pytest.fixture(scope="module")
-def score_block(bench):
-    return bench(ScoreQuantise())
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "deep"])
+def score_block(request, bench):
+    return bench(ScoreQuantise(request.param))
 
 
 CASES = st.tuples(
@@ -96,6 +97,7 @@ def test_score_corners(score_block):
 
 
 def check_scores(block, values):
-    seen = block.play([{"i": value} for value in values], ["o"], after=ScoreQuantise.latency)
+    latency = block.component.latency
+    seen = block.play([{"i": value} for value in values], ["o"], after=latency)
     expected = arithmetic.quantise_score(values).tolist()
-    assert [s["o"] for s in seen[ScoreQuantise.latency :]] == expected
+    assert [s["o"] for s in seen[latency:]] == expected

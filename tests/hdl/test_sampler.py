@@ -190,3 +190,10 @@ def test_noise_comes_in_the_models_order(bench, lanes):
         block.set(next=0, refill=1)
         block.step()
         block.set(refill=0)
+
+
+def test_the_first_token_after_power_on_may_be_of_negative_logits_only(bench):
+    sampler = Sampling(bench, 16, 5)
+    sampler.refill()
+    logits = np.array([-3000, -2000, -1000, -2000, -3000])
+    assert sampler.token(logits) == sampling.draw(logits, next(noise_of(1, 5)))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from gptloom.firmware import schedule
 from gptloom.firmware.isa import ISSUE_WIDTHS, Instruction, Kind
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import LANES, QUAD, Machine
@@ -19,7 +20,7 @@ SHAPES = {
 }
 CASES = [(lanes, "microgpt") for lanes in LANES] + [
     (16, "width 24"), (64, "two layers"), (16, "one head, context 8"), (8, "two heads"),
-    (32, "two heads"),
+    (32, "two heads"), (64, "one head, context 8"),
 ]  # fmt: skip
 STRIDES = {"key_stride": 37, "value_stride": 11}
 
@@ -75,7 +76,7 @@ def fields(instruction):
 
 def expected_issues(machine, program, position, sample, softmax):
     """What is issued when, from the instruction's definition alone."""
-    issues, cycle, last_score = {}, 1, None
+    issues, cycle, last_score = {}, schedule.FIRST, None
     for number, i in enumerate(program):
         beats = machine.beats
         passes, quads = i.passes, i.quads
@@ -186,5 +187,5 @@ def test_shortest_instructions_follow_each_other_without_a_gap(bench):
     machine = Machine.for_models(8, ModelConfig())
     program = [Instruction(base=i, passes=1, quads=1, final=i == 5) for i in range(6)]
     issued, end = Running(bench, machine, program).token(0, 1, 0)
-    assert list(issued) == [1 + i * machine.beats for i in range(6)]
-    assert end == 6 * machine.beats
+    assert list(issued) == [schedule.FIRST + i * machine.beats for i in range(6)]
+    assert end == schedule.FIRST + 6 * machine.beats - 1

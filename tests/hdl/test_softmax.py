@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gptloom.firmware import schedule
 from gptloom.firmware.machine import LANES, QUAD, Machine
+from gptloom.firmware.schedule import Latencies
 from gptloom.hdl.folded.softmax import Softmax
 from gptloom.model import arithmetic, tables
 from gptloom.model.arithmetic import ACTIVATION_BITS
@@ -42,6 +42,8 @@ class Attention:
                     tap = (get("tap_numerators"), get("tap_position"), head)
                     self.taps.append((*tap, get("tap_scores")[head]))
         ready = get("ready")
+        # Block RAM does not say what is read from a word that is being written.
+        assert not (get("reading") and enable and get("row") == get("read_row"))
         self.block.step()
         if read is not None:
             self.block.set(quads=read)
@@ -70,7 +72,7 @@ class Attention:
             waited += 1
             assert waited < 4 * m.context
         # The first sum of values that waited for these numerators leaves the drain now.
-        for _ in range(schedule.DRAIN):
+        for _ in range(Latencies.of(m).drain):
             assert self.step()
         return [(r.mantissa, r.exponent) for r in self.block.get("reciprocals")]
 

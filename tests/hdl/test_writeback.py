@@ -64,7 +64,7 @@ class Writing:
         m = self.machine
         self.block.set(position=position)
         memories = Memories()
-        rows = order["rows"]
+        rows, latency = order["rows"], self.block.component.latency
         cycles = []
         for index in range(0, -(-rows // m.units) * m.units, m.writers):
             enable = [index + i < rows for i in range(m.writers)]
@@ -81,8 +81,8 @@ class Writing:
                     "stream": stream[index : index + m.writers].tolist(),
                 }
             )
-        cycles += [{"valid": 0}] * (Writeback.latency + 1)
-        due = {i + Writeback.latency: c for i, c in enumerate(cycles) if c["valid"]}
+        cycles += [{"valid": 0}] * (latency + 1)
+        due = {i + latency: c for i, c in enumerate(cycles) if c["valid"]}
         for cycle, inputs in enumerate(cycles):
             self.block.set(**inputs)
             self.see(memories, due.get(cycle))
