@@ -21,6 +21,9 @@ from gptloom.firmware.image import Image
 from gptloom.firmware.machine import Machine
 from gptloom.model.errors import UserError
 
+NO_COLLISION = "setparam -set COLLISION_X_MASK 1'1 */a:no_rw_check %m t:$memrd_v2 %i"
+"""Yosys command that frees the read ports of :data:`gptloom.hdl.attributes.NO_COLLISION`."""
+
 Stage = Callable[[str], AbstractContextManager[None]]
 """Shows that a stage of this name runs, for as long as its context is open."""
 
@@ -111,6 +114,7 @@ class Build:
         options = family.synthesis_options.get(self.board.device, "")
         script = checks.SCRIPT.format(name=NAME) + (
             f"read_rtlil {NAME}.il\n"
+            f"{NO_COLLISION}\n"
             f"{family.synthesis} {options} -top {NAME}\n"
             f"write_json {NAME}.json\n"
         )

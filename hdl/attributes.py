@@ -6,6 +6,14 @@ BLOCK_RAM = {"ram_style": "block", "rom_style": "block"}
 Yosys would make logic of a small one, and of one that nothing writes.
 """
 
+NO_COLLISION = {"no_rw_check": 1}
+"""Of all memories of a component where no bit that matters is read while it is written.
+
+Simulation reads what was there before; block RAM promises nothing, and yosys would add logic that
+does. The schedule never needs it (``tests/firmware/test_schedule.py``). Yosys heeds its attribute
+only where it makes read ports itself; :mod:`gptloom.boards.build` does where they are there before.
+"""
+
 KEEP = {"keep": 1}
 """Of a sum that is added to others in the same cycle.
 

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import quotient, remainder
-from gptloom.hdl.attributes import BLOCK_RAM
+from gptloom.hdl.attributes import BLOCK_RAM, NO_COLLISION
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import INDEX_BITS, Quad
 from gptloom.model.arithmetic import WEIGHT_BITS
@@ -39,7 +39,7 @@ class _Table(wiring.Component):
             shape=unsigned(8 * writers),
             depth=self._depth,
             init=self._init,
-            attrs=BLOCK_RAM,
+            attrs=BLOCK_RAM | NO_COLLISION,
         )
         read, write = memory.read_port(), memory.write_port(granularity=8)
         lane = remainder(self.write_address, writers)

@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.hdl.attributes import BLOCK_RAM
+from gptloom.hdl.attributes import BLOCK_RAM, NO_COLLISION
 from gptloom.hdl.folded.layouts import ADDRESS_BITS, UNIT_BITS, Quad
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 
@@ -53,7 +53,7 @@ class OperandMemory(wiring.Component):
                 shape=unsigned(UNIT_BITS),
                 depth=self._machine.operand_words,
                 init=init,
-                attrs=BLOCK_RAM,
+                attrs=BLOCK_RAM | NO_COLLISION,
             )
             m.submodules[f"unit_{unit}"] = memory
             read = memory.read_port()
@@ -98,7 +98,10 @@ class ActivationMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.memory = memory = Memory(
-            shape=unsigned(len(self.write_data)), depth=self._machine.activation_words, init=[]
+            shape=unsigned(len(self.write_data)),
+            depth=self._machine.activation_words,
+            init=[],
+            attrs=NO_COLLISION,
         )
         read = memory.read_port()
         write = memory.write_port(granularity=ACTIVATION_BITS)
@@ -139,7 +142,9 @@ class StreamMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bits = len(Signal(self.elements.shape()).as_value())
-        m.submodules.memory = memory = Memory(shape=unsigned(bits), depth=self._depth, init=[])
+        m.submodules.memory = memory = Memory(
+            shape=unsigned(bits), depth=self._depth, init=[], attrs=NO_COLLISION
+        )
         read = memory.read_port()
         write = memory.write_port(granularity=ACTIVATION_BITS)
         m.d.comb += [
@@ -186,7 +191,7 @@ class ProgramMemory(wiring.Component):
             shape=unsigned(8 * self._bytes),
             depth=self._machine.program_words,
             init=self.init,
-            attrs=BLOCK_RAM,
+            attrs=BLOCK_RAM | NO_COLLISION,
         )
         read = memory.read_port()
         write = memory.write_port(granularity=8)

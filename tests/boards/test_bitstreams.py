@@ -1,11 +1,16 @@
 """One small bitstream of each family, from checkpoint to packed file, with the real tools."""
 
 import json
+import re
 from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module
+from amaranth.lib.memory import Memory
 
+from gptloom.boards import build
 from gptloom.boards.build import Build
 from gptloom.boards.design import elaborate
 from gptloom.boards.patch import pack
@@ -14,6 +19,7 @@ from gptloom.boards.tools import Tools
 from gptloom.cli.main import main
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
+from gptloom.hdl.attributes import NO_COLLISION
 from gptloom.hdl.preload import Preload
 from gptloom.model.config import ModelConfig
 
@@ -73,3 +79,21 @@ def test_a_swapped_bitstream_equals_a_full_rebuild(built, random_model, tmp_path
     rebuilt = (task.folder / "rebuilt").read_bytes()
     assert (tmp_path / "swapped").read_bytes() == rebuilt
     assert rebuilt != before
+
+
+def test_only_memories_that_say_so_lose_their_promise(tmp_path):
+    m = Module()
+    for name, attrs in (("promising", {}), ("silent", NO_COLLISION)):
+        inner = m.submodules[name] = Module()
+        inner.submodules.memory = memory = Memory(shape=8, depth=16, init=[], attrs=attrs)
+        memory.read_port()
+        memory.write_port()
+    (tmp_path / "in.il").write_text(rtlil.convert(m, ports=[]))
+    script = f"read_rtlil in.il\n{build.NO_COLLISION}\nwrite_rtlil out.il\n"
+    (tmp_path / "in.ys").write_text(script)
+    Tools().run("yosys", ["-q", "in.ys"], tmp_path)
+    memories = (tmp_path / "out.il").read_text().split("\nmodule ")[2:]
+    found = {
+        module.split()[0]: re.findall(r"COLLISION_X_MASK 1'(\d)", module) for module in memories
+    }
+    assert found == {r"\top.promising": ["0"], r"\top.silent": ["1"]}
