@@ -177,6 +177,18 @@ class Board:
         """Tools and cells of its part."""
         return FAMILIES["ice40" if self.device.startswith("iCE40") else "ecp5"]
 
+    @property
+    def capacity(self) -> dict[str, int]:
+        """How many of each resource the part has, by the names that reports use."""
+        family, device = self.family, self.device
+        logic = family.logic_of[device]
+        return {
+            "lut": logic,
+            "ff": logic,
+            "dsp": family.multipliers_of[device],
+            "bram": family.memories_of[device],
+        }
+
     def pll(self, mhz: float | None = None) -> Ecp5Pll | Ice40Pll:
         """Return the setting nearest to a frequency, or to the entry's own.
 

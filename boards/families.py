@@ -44,8 +44,9 @@ class Family:
         table with a flip-flop.
     memory_cells, multiplier_cells, flip_flop_cells
         Beginnings of the netlist's cell types.
-    multipliers_of
-        Multiplier cells by part.
+    multipliers_of, logic_of, memories_of
+        Multiplier cells, logic cells (of an ECP5: lookup tables; each has a flip-flop) and block
+        RAMs by part.
     requantiser_cells
         Multiplier cells that yosys takes for one requantiser, whose sum is wider than the 16 bits
         of an SB_MAC16.
@@ -71,6 +72,8 @@ class Family:
     multiplier_cells: tuple[str, ...]
     flip_flop_cells: tuple[str, ...]
     multipliers_of: Mapping[str, int]
+    logic_of: Mapping[str, int]
+    memories_of: Mapping[str, int]
     requantiser_cells: int
 
     def resource(self, wires: Wires) -> Resource:
@@ -89,6 +92,13 @@ class Family:
 
 _ECP5_SIZES = {"12F": "12k", "25F": "25k", "45F": "45k", "85F": "85k"}
 _ECP5_KINDS = {"LFE5U": "", "LFE5UM": "um-", "LFE5UM5G": "um5g-"}
+
+
+def _ecp5(*counts: int) -> dict[str, int]:
+    """By part, from those of 25F, 45F and 85F; a 12F is the same die as a 25F."""
+    sizes = dict(zip(_ECP5_SIZES, (counts[0], *counts), strict=True))
+    return {f"{kind}-{size}": count for kind in _ECP5_KINDS for size, count in sizes.items()}
+
 
 FAMILIES = {
     "ice40": Family(
@@ -112,6 +122,8 @@ FAMILIES = {
         multiplier_cells=("SB_MAC16",),
         flip_flop_cells=("SB_DFF",),
         multipliers_of={"iCE40UP5K": 8, "iCE40HX8K": 0},
+        logic_of={"iCE40UP5K": 5_280, "iCE40HX8K": 7_680},
+        memories_of={"iCE40UP5K": 30, "iCE40HX8K": 32},
         requantiser_cells=2,
     ),
     "ecp5": Family(
@@ -143,12 +155,9 @@ FAMILIES = {
         memory_cells=("DP16KD", "PDPW16KD"),
         multiplier_cells=("MULT18X18D",),
         flip_flop_cells=("TRELLIS_FF",),
-        # 12F and 25F are the same die.
-        multipliers_of={
-            f"{kind}-{size}": count
-            for kind in _ECP5_KINDS
-            for size, count in {"12F": 28, "25F": 28, "45F": 72, "85F": 156}.items()
-        },
+        multipliers_of=_ecp5(28, 72, 156),
+        logic_of=_ecp5(24_288, 43_848, 83_640),
+        memories_of=_ecp5(56, 108, 208),
         requantiser_cells=1,
     ),
 }

@@ -18,6 +18,7 @@ SUBCOMMANDS = (
     "gptloom.cli.budget:budget",
     "gptloom.cli.build:build",
     "gptloom.cli.doctor:doctor",
+    "gptloom.cli.estimate:estimate",
     "gptloom.cli.flash:flash",
     "gptloom.cli.swap:swap",
     "gptloom.cli.generate:generate",

@@ -105,3 +105,20 @@ def build(tmp_path, pretend, section, model, monkeypatch):
     run.folder = tmp_path / "build" / "ice40-hx8k-folded-8"
     run.bitstream = run.folder / "ice40-hx8k-folded-8.bin"
     return run
+
+
+@pytest.fixture(scope="session")
+def differences():
+    """Compare an estimate with a build's figures: relative differences by name."""
+
+    def compare(estimate, figures):
+        expected = estimate.as_dict()
+        names = ("lut", "ff", "dsp", "bram", "cycles_per_token", "tokens_per_second")
+        # A build that misses its clock has no tokens/s.
+        return {
+            name: abs(expected[name] - figures[name]) / max(figures[name], 1)
+            for name in names
+            if figures[name] is not None
+        }
+
+    return compare

@@ -12,7 +12,9 @@ from amaranth.lib.memory import Memory
 
 from gptloom.boards import build
 from gptloom.boards.build import Build
+from gptloom.boards.calibration import load_calibration
 from gptloom.boards.design import elaborate
+from gptloom.boards.estimate import Estimator
 from gptloom.boards.patch import pack
 from gptloom.boards.table import find_board
 from gptloom.boards.tools import Tools
@@ -56,6 +58,14 @@ def test_bitstream_meets_its_clock(built):
     # Preambles of iCE40 and ECP5 bitstreams.
     preamble = b"\x7e\xaa\x99\x7e" if built.bitstream.suffix == ".bin" else b"\xff\xff\xbd\xb3"
     assert preamble in built.bitstream.read_bytes()[:1000]
+
+
+def test_a_build_comes_to_what_was_estimated(built, model, differences):
+    estimator = Estimator(model, load_calibration().sizes)
+    found = differences(estimator.estimate(find_board(built.board), LANES), built.report)
+    assert max(found.values()) <= 0.15
+    assert found["dsp"] == found["bram"] == 0
+    assert found["cycles_per_token"] <= 1e-4
 
 
 def test_a_swapped_bitstream_equals_a_full_rebuild(built, random_model, tmp_path):

@@ -1,0 +1,252 @@
+"""The designs that the size model is fitted on: synthesised, packed, and recorded.
+
+``gptloom estimate --calibrate`` makes the record anew; it is due when the hardware or the tools
+changed. Packing is what turns yosys' cells into what a part has (carry chains, lookup tables beside
+flip-flops), so nextpnr does it here as well, but goes no further.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from gptloom.boards.build import Stage
+from gptloom.boards.contents import placeholder
+from gptloom.boards.design import NAME, elaborate
+from gptloom.boards.estimate import fabric, placed_memories
+from gptloom.boards.families import FAMILIES
+from gptloom.boards.results import PAGE
+from gptloom.boards.size import Point, SizeModel, fit, terms
+from gptloom.boards.table import find_board
+from gptloom.boards.tools import Tools
+from gptloom.firmware.image import build_image
+from gptloom.firmware.machine import Machine
+from gptloom.model.checkpoint import Checkpoint, load_checkpoint, write_atomically
+from gptloom.model.config import ModelConfig
+from gptloom.model.errors import UserError
+from gptloom.model.integer import IntegerModel
+from gptloom.model.quantise import quantise
+from gptloom.model.tokenizer import Tokenizer
+
+CALIBRATION = Path(__file__).resolve().parent / "calibration.json"
+
+Shape = str | Mapping[str, int]
+"""A shipped checkpoint, or dimensions that differ from microGPT's, with random weights."""
+
+WIDE = {"width": 32, "heads": 2, "hidden": 128, "context": 32, "vocabulary": 40}
+
+DESIGNS: tuple[tuple[str, int, Shape], ...] = (
+    ("ice40-hx8k", 8, "names"),
+    ("ice40-hx8k", 16, "names"),
+    ("ice40-hx8k", 32, "names"),
+    ("icebreaker", 8, "names"),
+    ("icebreaker", 16, "names"),
+    ("ice40-hx8k", 8, "names-2l"),
+    ("ice40-hx8k", 8, {"heads": 1}),
+    ("ice40-hx8k", 8, {"heads": 2}),
+    ("ice40-hx8k", 16, WIDE),
+    ("ulx3s-25f", 8, "names"),
+    ("ulx3s-25f", 16, "names"),
+    ("ulx3s-25f", 32, "names"),
+    ("ulx3s-25f", 64, "names"),
+    ("ulx3s-85f", 32, "names"),
+    ("ulx3s-25f", 16, "names-24"),
+    ("ulx3s-25f", 16, {"heads": 1}),
+    ("ulx3s-25f", 16, {"heads": 2}),
+    ("ulx3s-25f", 16, WIDE),
+)
+"""Board, lanes and model of every design. Every coefficient occurs at several counts; designs that
+fit no part (32 lanes on an iCE40) are packed all the same."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One design as it was packed.
+
+    Attributes
+    ----------
+    board, lanes, model
+        What it was.
+    lut, ff, dsp, bram
+        What it takes, as a build's report counts it.
+    """
+
+    board: str
+    lanes: int
+    model: Shape
+    lut: int
+    ff: int
+    dsp: int
+    bram: int
+
+    @property
+    def family(self) -> str:
+        """Of the part."""
+        return find_board(self.board).family.name
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the record holds.
+
+    Attributes
+    ----------
+    sizes
+        The fitted model.
+    designs
+        What it was fitted on.
+    tools
+        That made them.
+    """
+
+    sizes: SizeModel
+    designs: tuple[Packed, ...]
+    tools: str
+
+
+def load_calibration(path: Path | None = None) -> Calibration:
+    """Read the record."""
+    path = path or CALIBRATION
+    record = json.loads(path.read_text())
+    designs = tuple(Packed(**design) for design in record["designs"])
+    return Calibration(SizeModel(record["coefficients"]), designs, record["tools"])
+
+
+def save_calibration(calibration: Calibration, path: Path) -> None:
+    """Write the record, whole or not at all."""
+    record = {
+        "tools": calibration.tools,
+        "coefficients": calibration.sizes.coefficients,
+        "designs": [asdict(design) for design in calibration.designs],
+    }
+    write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def calibrate(folder: Path, tools: Tools, stage: Stage) -> Calibration:
+    """Synthesise and pack all designs, fit the model on them, and record both.
+
+    Parameters
+    ----------
+    folder
+        Where the designs go, each in a folder of its own.
+    tools
+        What runs.
+    stage
+        Shows progress.
+
+    Raises
+    ------
+    UserError
+        Outside a checkout, or if a tool fails.
+    """
+    if not PAGE.exists():
+        raise UserError(
+            "--calibrate changes boards/calibration.json of a checkout: run ./loom estimate in a "
+            "clone of the repository"
+        )
+    versions = [
+        tools.version(name)
+        for name in ("yosys", *(family.place for family in FAMILIES.values()))
+        if tools.find(name)
+    ]
+    designs = tuple(_pack(*design, folder, tools, stage) for design in DESIGNS)
+    calibration = Calibration(SizeModel(fit_all(designs)), designs, ", ".join(versions))
+    save_calibration(calibration, CALIBRATION)
+    return calibration
+
+
+def fit_all(designs: Iterable[Packed]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the coefficients by family and figure."""
+    points: dict[str, list[Point]] = {family: [] for family in FAMILIES}
+    for design in designs:
+        points[design.family].append(point(design))
+    return {family: fit(some) for family, some in points.items()}
+
+
+def point(design: Packed) -> Point:
+    """Return what a design is fitted with."""
+    model, machine, board = *_machine(design.lanes, design.model), find_board(design.board)
+    placed = placed_memories(model, machine, board.family.name)
+    size = {"lut": design.lut, "ff": design.ff}
+    return Point(terms(machine, fabric(board, machine), placed), size)
+
+
+def compare(calibration: Calibration) -> Iterator[tuple[Packed, dict[str, int]]]:
+    """Yield every design, and the size that the model gives it."""
+    for design in calibration.designs:
+        yield design, calibration.sizes.size(design.family, point(design).terms)
+
+
+def make_model(shape: Shape) -> IntegerModel:
+    """Return a shipped checkpoint's model, or one of random weights; the same one every time."""
+    return _make_model(shape if isinstance(shape, str) else tuple(shape.items()))
+
+
+@cache
+def _make_model(shape: str | tuple[tuple[str, int], ...]) -> IntegerModel:
+    if isinstance(shape, str):
+        return quantise(load_checkpoint(shape))
+    config = ModelConfig(**dict(shape))
+    draw = np.random.default_rng(1)
+    weights = {
+        name: draw.normal(0, 0.2, size).astype(np.float32)
+        for name, size in config.weight_shapes().items()
+    }
+    characters = "".join(chr(ord("0") + i) for i in range(config.vocabulary - 1))
+    rows = draw.integers(0, config.vocabulary, (64, config.context + 1)).astype(np.int16)
+    return quantise(Checkpoint(config, Tokenizer(characters), weights, rows))
+
+
+def _machine(lanes: int, shape: Shape) -> tuple[IntegerModel, Machine]:
+    model = make_model(shape)
+    return model, Machine.for_models(lanes, model.config)
+
+
+def _pack(name: str, lanes: int, shape: Shape, folder: Path, tools: Tools, stage: Stage) -> Packed:
+    """Synthesise one design as a build does, and have nextpnr pack it."""
+    board = find_board(name)
+    family = board.family
+    model, machine = _machine(lanes, shape)
+    label = shape if isinstance(shape, str) else "-".join(f"{k}{v}" for k, v in shape.items())
+    folder = folder / f"{name}-{lanes}-{label}"
+    folder.mkdir(parents=True, exist_ok=True)
+    image = build_image(model, machine)
+    sources = elaborate(board, image, machine, placeholder(image, machine))
+    (folder / f"{NAME}.il").write_text(sources.rtlil)
+    (folder / f"{NAME}.{family.constraints}").write_text(sources.constraints)
+    options = family.synthesis_options.get(board.device, "")
+    script = (
+        f"read_rtlil {NAME}.il; {family.synthesis} {options} -top {NAME}; write_json {NAME}.json"
+    )
+    with stage(f"{name}, {lanes} lanes, {label}: synthesis"):
+        tools.run("yosys", ["-q", "-l", "synthesis.log", "-p", script], folder)
+    platform = board.make_platform()
+    arguments = [
+        family.devices[platform.device],
+        "--package", family.packages[platform.package],
+        "--json", f"{NAME}.json",
+        f"--{family.constraints}", f"{NAME}.{family.constraints}",
+        "--report", "packed.json",
+        "--log", "packed.log",
+        "--pack-only",
+        "--quiet",
+    ]  # fmt: skip
+    with stage(f"{name}, {lanes} lanes, {label}: packing"):
+        tools.run(family.place, arguments, folder)
+    netlist = json.loads((folder / f"{NAME}.json").read_text())["modules"][NAME]
+    report = json.loads((folder / "packed.json").read_text())
+    used = {kind: count["used"] for kind, count in report["utilization"].items()}
+    return Packed(
+        board=name,
+        lanes=lanes,
+        model=shape,
+        lut=used[family.logic],
+        ff=sum(c["type"].startswith(family.flip_flop_cells) for c in netlist["cells"].values()),
+        dsp=used.get(family.multipliers, 0),
+        bram=used[family.memories],
+    )

@@ -1,0 +1,276 @@
+"""What a build will come to, before anyone waits for it: size, cycles/token, tokens/s, and fit.
+
+Multipliers, block RAM and cycles are exact; lookup tables and flip-flops come from a model that was
+fitted on synthesised designs (:mod:`.calibration`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+from gptloom.boards.board import Board
+from gptloom.boards.contents import placeholder
+from gptloom.boards.design import multipliers
+from gptloom.boards.memories import Placed, Shape, find_memories, place_all
+from gptloom.boards.size import SizeModel, terms
+from gptloom.boards.table import BOARDS
+from gptloom.firmware.image import build_image
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.machine import LANES, Machine
+from gptloom.firmware.page import TEMPERATURES
+from gptloom.firmware.program import compile_program
+from gptloom.firmware.timeline import timeline
+from gptloom.hdl.folded.core import FoldedCore
+from gptloom.hdl.multipliers import FabricMultiplier
+from gptloom.hdl.top import Top
+from gptloom.model.errors import UserError
+from gptloom.model.golden import GoldenModel
+from gptloom.model.integer import IntegerModel
+
+NAMES = 200
+TEMPERATURE = TEMPERATURES[0]
+SEED = 1
+"""What is sampled from the golden model, to know how often each position occurs: the documents that
+a build's cycles are counted over."""
+
+NEXT_DOCUMENT = 1
+"""Cycles before a document's first token, in which the core takes it from its input."""
+
+CLOCK_HZ = 80e6
+"""Of the top whose memories are looked at: they are the same at any clock."""
+
+ROUTABLE = 0.99
+"""Share of a part's logic that place-and-route can be expected to use: 98.4 % of a UP5K and 98.2 %
+of an HX8K were routed."""
+
+LOGIC, OTHERS = ("lut", "ff"), ("dsp", "bram")
+RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "BRAM"}
+"""What a part has so many of, as it is shown."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One core on one board.
+
+    Attributes
+    ----------
+    board
+        Its entry in the table.
+    lanes
+        Multipliers of the engine.
+    used, available
+        By the names of ``RESOURCES``.
+    cycles_per_token
+        Mean over whole documents, sampling and end tokens included.
+    clock_hz
+        What the PLL makes; whether the design reaches it shows place-and-route only.
+    """
+
+    board: Board
+    lanes: int
+    used: Mapping[str, int]
+    available: Mapping[str, int]
+    cycles_per_token: float
+    clock_hz: float
+
+    @property
+    def tokens_per_second(self) -> int:
+        """Tokens/s at the PLL's clock."""
+        return round(self.clock_hz / self.cycles_per_token)
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What there is too little of."""
+        limits = dict.fromkeys(LOGIC, ROUTABLE) | dict.fromkeys(OTHERS, 1.0)
+        return tuple(
+            name for name, limit in limits.items() if self.used[name] > limit * self.available[name]
+        )
+
+    @property
+    def fits(self) -> bool:
+        """Whether the part can be expected to hold the design."""
+        return not self.lacking
+
+    def as_dict(self) -> dict:
+        """Return the figures under the names that a build's report has."""
+        return {
+            "board": self.board.name,
+            "device": self.board.part,
+            "core": "folded",
+            "lanes": self.lanes,
+            **self.used,
+            "available": dict(self.available),
+            "fits": self.fits,
+            "cycles_per_token": round(self.cycles_per_token, 2),
+            "constraint_mhz": round(self.clock_hz / 1e6, 3),
+            "tokens_per_second": self.tokens_per_second,
+        }
+
+
+class Estimator:
+    """Estimates for one model.
+
+    Parameters
+    ----------
+    model
+        What the core is to run.
+    sizes
+        The fitted model of lookup tables and flip-flops.
+    """
+
+    def __init__(self, model: IntegerModel, sizes: SizeModel):
+        self.model, self._sizes = model, sizes
+        # Of all boards the same, so computed once for every width.
+        self._cycles = cache(lambda machine: mean_cycles(model, machine, self._positions))
+        self._memories = cache(lambda machine: memories(model, machine))
+
+    @cached_property
+    def _positions(self) -> Counter[int]:
+        return sampled_positions(self.model)
+
+    def estimate(self, board: Board, lanes: int, mhz: float | None = None) -> Estimate:
+        """Return what a core with so many lanes comes to on a board.
+
+        Parameters
+        ----------
+        board
+            Its entry in the table.
+        lanes
+            Multipliers of the engine.
+        mhz
+            Another clock than the entry's.
+
+        Raises
+        ------
+        UserError
+            If the width cannot be built, or not for this model.
+        """
+        clock_hz = board.pll(mhz).hz
+        machine = Machine.for_models(lanes, self.model.config)
+        placed = place_all(self._memories(machine), board.family.name)
+        used = {
+            **self._sizes.size(board.family.name, terms(machine, fabric(board, machine), placed)),
+            "dsp": cells(board, machine),
+            "bram": placed.blocks,
+        }
+        return Estimate(board, lanes, used, board.capacity, self._cycles(machine), clock_hz)
+
+    def widths(self, board: Board, mhz: float | None = None) -> Iterator[Estimate]:
+        """Yield the estimates of all widths that can be built for the model, widest first.
+
+        Raises
+        ------
+        UserError
+            If there is none, or the PLL cannot make the clock.
+        """
+        refusals = []
+        for lanes in sorted(LANES, reverse=True):
+            try:
+                estimate = self.estimate(board, lanes, mhz)
+            except UserError as error:
+                # Too few lanes for the model's matrices, or more than its heads can share.
+                refusals.append(error)
+            else:
+                yield estimate
+        if len(refusals) == len(LANES):
+            raise refusals[0]
+
+    def choose(self, board: Board, lanes: int | None = None, mhz: float | None = None) -> Estimate:
+        """Return the estimate of a width, or of the largest one that fits.
+
+        Raises
+        ------
+        UserError
+            If it does not fit, with the largest width that does and the boards that hold this one.
+        """
+        wanted = None if lanes is None else self.estimate(board, lanes, mhz)
+        if wanted and wanted.fits:
+            return wanted
+        widest = self._widest(board, mhz)
+        if wanted is None and widest.fits:
+            return widest
+        refused = wanted or widest
+        others = [e.board.name for e in self.everywhere(refused.lanes) if e.fits]
+        raise UserError(_refusal(refused, widest, others))
+
+    def _widest(self, board: Board, mhz: float | None) -> Estimate:
+        """Return the widest that fits, or where none does the narrowest."""
+        for estimate in self.widths(board, mhz):
+            if estimate.fits:
+                break
+        return estimate
+
+    def everywhere(self, lanes: int) -> list[Estimate]:
+        """Return the estimates of one width on all boards of the table, at their usual clocks."""
+        return [self.estimate(board, lanes) for board in BOARDS.values()]
+
+
+def _refusal(refused: Estimate, widest: Estimate, others: Sequence[str]) -> str:
+    lanes, board, used, available = refused.lanes, refused.board, refused.used, refused.available
+    needs = " and ".join(
+        f"{used[name]:,} of {available[name]:,} {RESOURCES[name]}" for name in refused.lacking
+    )
+    if all(used[name] <= available[name] for name in refused.lacking):
+        needs += f", of which {ROUTABLE:.0%} can be routed"
+    fewer = f"{widest.lanes} lanes are the most that do" if widest.fits else "nor do fewer"
+    elsewhere = f"{lanes} lanes fit {', '.join(others)}" if others else f"no board holds {lanes}"
+    return f"{lanes} lanes do not fit {board.name}, they take about {needs}: {fewer}; {elsewhere}"
+
+
+def cells(board: Board, machine: Machine) -> int:
+    """Return the part's multipliers that a machine's lanes take; nothing else takes any."""
+    return machine.lanes - fabric(board, machine)
+
+
+def fabric(board: Board, machine: Machine) -> int:
+    """Return the lanes that multiply in lookup tables."""
+    return sum(kind is FabricMultiplier for kind in multipliers(board, machine))
+
+
+def memories(model: IntegerModel, machine: Machine) -> list[Shape]:
+    """Return all memories of the boards' top."""
+    image = build_image(model, machine)
+    contents = placeholder(image, machine)
+    sizes = [len(region) for region in image.checked(machine).values()]
+    core = FoldedCore(machine, preload=contents)
+    return find_memories(Top(core, contents.page, image.config, sizes, clock_hz=CLOCK_HZ))
+
+
+def placed_memories(model: IntegerModel, machine: Machine, family: str) -> Placed:
+    """Return what the memories of the boards' top become in a family's parts."""
+    return place_all(memories(model, machine), family)
+
+
+def sampled_positions(model: IntegerModel) -> Counter[int]:
+    """Return how many tokens of sampled documents are computed at each position."""
+    positions: Counter[int] = Counter()
+    tokens = GoldenModel(model).generate(SEED, TEMPERATURE)
+    for _ in range(NAMES):
+        for token in tokens:
+            positions[token.position] += 1
+            if token.last:
+                break
+    return positions
+
+
+def mean_cycles(model: IntegerModel, machine: Machine, positions: Mapping[int, int]) -> float:
+    """Return the mean cycles of a token, end tokens included.
+
+    Parameters
+    ----------
+    model
+        What is run.
+    machine
+        What it runs on.
+    positions
+        How often each position occurs.
+    """
+    slots = compile_program(model, Layout(machine, model.config))
+    cycles = sum(
+        count * timeline(slots, machine, position)[-1].start
+        for position, count in positions.items()
+    )
+    return (cycles + NEXT_DOCUMENT * positions[0]) / sum(positions.values())

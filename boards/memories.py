@@ -1,0 +1,242 @@
+"""What a design's memories become in block RAM: how many blocks, or lookup tables instead.
+
+yosys (pass ``memory_libmap``) gives every memory a cost in each kind of RAM cell, and in logic, and
+takes the cheapest. The same rules are applied here to the memories of the elaborated design, so
+that the number of blocks is exact and known without synthesis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
+from math import ceil, inf
+from typing import TYPE_CHECKING
+
+from amaranth.hdl import Elaboratable, Fragment
+from amaranth.hdl import Shape as Bits
+
+if TYPE_CHECKING:
+    from amaranth.lib.memory import Memory
+
+LOADED = (".tokens.", ".positions.", ".program.", ".orders.")
+"""Parts of the names of memories that are written by the load port only: the boards' tops have an
+image from power-on and leave that port alone, so that these are ROM."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One memory of a design.
+
+    Attributes
+    ----------
+    name
+        Path in the design.
+    words, width
+        Depth, and bits of a word.
+    enables
+        Write enables of a word, each for an equal share of it; 0 for what is never written.
+    readers
+        Read ports.
+    in_blocks
+        The design asks for block RAM.
+    """
+
+    name: str
+    words: int
+    width: int
+    enables: int
+    readers: int = 1
+    in_blocks: bool = False
+
+    @property
+    def bits(self) -> int:
+        """All of its bits."""
+        return self.words * self.width
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What memories become.
+
+    Attributes
+    ----------
+    blocks
+        Block RAMs.
+    distributed
+        Cells of lookup tables.
+    multiplexers
+        Bits that are chosen from two, where words are in more than one row of cells.
+    rom_bits, register_bits
+        Bits of constants, and of flip-flops, in logic.
+    """
+
+    blocks: int = 0
+    distributed: int = 0
+    multiplexers: int = 0
+    rom_bits: int = 0
+    register_bits: int = 0
+
+    def __add__(self, other: Placed) -> Placed:
+        mine, its = astuple(self), astuple(other)
+        return Placed(*(a + b for a, b in zip(mine, its, strict=True)))
+
+
+@dataclass(frozen=True)
+class Ram:
+    """One kind of RAM cell, as yosys describes it.
+
+    Attributes
+    ----------
+    widths
+        Of a word, from the narrowest; each next one has half as many words.
+    words
+        At the narrowest width.
+    cost
+        Of a cell, where a bit in flip-flops costs 1.
+    byte
+        Bits that a write enable stands for; 0 where there is one for the whole word.
+    least_write, most_write
+        Narrowest and widest word that can be written, where that is not any width.
+    ports
+        How many can read; the last one can write instead, where there is more than one.
+    distributed
+        Made of lookup tables, and read without a clock.
+    """
+
+    widths: tuple[int, ...]
+    words: int
+    cost: int
+    byte: int = 0
+    least_write: int = 0
+    most_write: int = 1 << 30
+    ports: int = 1
+    distributed: bool = False
+
+    def place(self, memory: Shape) -> tuple[float, Placed]:
+        """Return what a memory costs in such cells, and what it becomes.
+
+        Cells in parallel make words wider; cells for more words need multiplexers, which cost as
+        well.
+        """
+        best: tuple[float, Placed] | None = None
+        for step, width in enumerate(self.widths):
+            if memory.enables:
+                if best and width > self.most_write:
+                    break
+                # Narrower words than can be written are possible through enables for their bytes.
+                if width < self.least_write and width < self.byte:
+                    continue
+                width = min(width, self.most_write)
+            banks = ceil(memory.words / (self.words >> step))
+            cells = ceil(banks * self._padded(memory, width) / width) * self._copies(memory)
+            multiplexers = (banks - 1) * memory.width * memory.readers
+            demultiplexers = banks * memory.enables if banks > 1 else 0
+            cost = (
+                self.cost * cells
+                + (multiplexers + demultiplexers) / 2
+                + 2 * self._emulation(memory)
+            )
+            # What was found before is compared without its fraction.
+            if best is None or cost < int(best[0]):
+                kind = "distributed" if self.distributed else "blocks"
+                best = cost, Placed(multiplexers=multiplexers, **{kind: cells})
+        return best
+
+    def _padded(self, memory: Shape, width: int) -> int:
+        """Return the bits of a word, with those that its enables leave unused."""
+        if not memory.enables:
+            return memory.width
+        byte = min(self.byte or width, width)
+        return memory.enables * ceil(memory.width / memory.enables / byte) * byte
+
+    def _copies(self, memory: Shape) -> int:
+        """Return how many copies of all cells give every reader a port."""
+        free = self.ports - 1 if memory.enables and self.ports > 1 else self.ports
+        return ceil(memory.readers / free)
+
+    def _emulation(self, memory: Shape) -> int:
+        """Return the score of the logic around the cells.
+
+        A block's word that is written while it is read must be read as it was, which takes logic.
+        """
+        collisions = 0 if self.distributed or not memory.enables else 3 + 3 * memory.readers
+        return collisions + memory.readers
+
+
+RAMS = {
+    # share/ice40/brams.txt of yosys: with enables for every bit, or narrow words without.
+    "ice40": (
+        Ram((2, 4, 8, 16), 2048, cost=64, most_write=8),
+        Ram((2, 4, 8, 16), 2048, cost=64, byte=1),
+    ),
+    # share/lattice/lutrams_trellis.txt and brams_16kd.txt.
+    "ecp5": (
+        Ram((4,), 16, cost=4, distributed=True),
+        Ram((1, 2, 4, 9, 18), 1 << 14, cost=128, byte=9, ports=2),
+        Ram((1, 2, 4, 9, 18, 36), 1 << 14, cost=128, byte=9, least_write=36),
+    ),
+}
+"""Kinds of RAM cells by family."""
+
+ROM_BIT, RAM_BIT = 1 / 16, 1
+"""Cost of a bit in logic."""
+
+
+def place(memory: Shape, family: str) -> Placed:
+    """Return what one memory becomes in a family's parts."""
+    written = bool(memory.enables)
+    if written:
+        best, placed = memory.bits * RAM_BIT, Placed(register_bits=memory.bits)
+    else:
+        best, placed = memory.bits * ROM_BIT, Placed(rom_bits=memory.bits)
+    if memory.in_blocks:
+        best = inf
+    for ram in RAMS[family]:
+        # Constants are never put into lookup tables that can be written.
+        if ram.distributed and (memory.in_blocks or not written):
+            continue
+        cost, cells = ram.place(memory)
+        if cost < best:
+            best, placed = int(cost), cells
+    return placed
+
+
+def place_all(memories: Iterable[Shape], family: str) -> Placed:
+    """Return what all memories of a design become in a family's parts."""
+    return sum((place(memory, family) for memory in memories), Placed())
+
+
+class _Recorder:
+    """Stands in for a platform: instead of a memory's hardware it leaves the memory itself."""
+
+    def get_memory(self, memory: Memory) -> Fragment:
+        """Return the memory as a fragment."""
+        fragment = Fragment()
+        fragment.memory = memory
+        return fragment
+
+
+def find_memories(design: Elaboratable) -> list[Shape]:
+    """Elaborate a design, without any of a board's cells, and return its memories."""
+    return list(_walk(Fragment.get(design, _Recorder()), ""))
+
+
+def _walk(fragment: Fragment, path: str) -> Iterator[Shape]:
+    memory = getattr(fragment, "memory", None)
+    if memory is not None:
+        yield _shape(memory, path)
+    for inner, name, *_ in fragment.subfragments:
+        yield from _walk(inner, f"{path}.{name}")
+
+
+def _shape(memory: Memory, path: str) -> Shape:
+    loaded = any(part in f"{path}." for part in LOADED)
+    styles = {memory.attrs.get(f"{kind}_style") for kind in ("ram", "rom")}
+    return Shape(
+        name=path.removeprefix("."),
+        words=memory.depth,
+        width=Bits.cast(memory.shape).width,
+        enables=0 if loaded else sum(len(port.en) for port in memory.write_ports),
+        readers=len(memory.read_ports),
+        in_blocks="block" in styles,
+    )

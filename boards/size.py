@@ -1,0 +1,100 @@
+"""The model of lookup tables and flip-flops: a sum of parts, each so many times a coefficient.
+
+The coefficients are fitted for each family on designs that were synthesised and packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from gptloom.boards.memories import ROM_BIT, Placed
+from gptloom.firmware.machine import Machine
+
+FIGURES = ("lut", "ff")
+TERMS = ("fixed", "lane", "writer", "head", "fabric")
+"""Parts that have a coefficient: the core itself, and every lane, writer, head and lane that
+multiplies in lookup tables."""
+
+DISTRIBUTED = 4
+"""Lookup tables of a cell of distributed RAM."""
+
+Coefficients = Mapping[str, float]
+"""By the names of ``TERMS``."""
+
+
+def terms(machine: Machine, fabric: int, memories: Placed) -> dict[str, float]:
+    """Return how often a design has each part.
+
+    Parameters
+    ----------
+    machine
+        Dimensions of the core.
+    fabric
+        Lanes that multiply in lookup tables.
+    memories
+        What its memories become; those in logic are counted under ``memory``, in lookup tables.
+    """
+    return {
+        "fixed": 1,
+        "lane": machine.lanes,
+        "writer": machine.writers,
+        "head": machine.heads,
+        "fabric": fabric,
+        "memory": (
+            DISTRIBUTED * memories.distributed + memories.multiplexers + ROM_BIT * memories.rom_bits
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class Point:
+    """A synthesised design.
+
+    Attributes
+    ----------
+    terms
+        See :func:`terms`.
+    size
+        What it came to, by the names of ``FIGURES``.
+    """
+
+    terms: Mapping[str, float]
+    size: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class SizeModel:
+    """Coefficients by family and figure."""
+
+    coefficients: Mapping[str, Mapping[str, Coefficients]]
+
+    def size(self, family: str, terms: Mapping[str, float]) -> dict[str, int]:
+        """Return lookup tables (of an iCE40: logic cells) and flip-flops of a design."""
+        size = {}
+        for figure, coefficients in self.coefficients[family].items():
+            total = sum(coefficients[name] * terms[name] for name in TERMS)
+            size[figure] = round(total + _known(figure, terms))
+        return size
+
+
+def _known(figure: str, terms: Mapping[str, float]) -> float:
+    """Return the part that needs no coefficient."""
+    return terms["memory"] if figure == "lut" else 0.0
+
+
+def fit(points: Iterable[Point]) -> dict[str, dict[str, float]]:
+    """Return the coefficients of a family that make the sum of squared relative errors least."""
+    points = list(points)
+    fitted = {}
+    for figure in FIGURES:
+        sizes = np.array([point.size[figure] for point in points], float)
+        known = np.array([_known(figure, point.terms) for point in points])
+        counts = np.array([[point.terms[name] for name in TERMS] for point in points], float)
+        solution, *_ = np.linalg.lstsq(counts / sizes[:, None], 1 - known / sizes, rcond=None)
+        fitted[figure] = {
+            name: round(float(value), 2) for name, value in zip(TERMS, solution, strict=True)
+        }
+    return fitted

@@ -1,0 +1,146 @@
+"""`gptloom estimate`: what a build comes to, in seconds and without synthesis."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gptloom.model.errors import UserError
+
+if TYPE_CHECKING:
+    from gptloom.boards.estimate import Estimate
+
+
+def estimate(
+    board: Annotated[str | None, typer.Option(help="Board, e.g. ulx3s-25f.")] = None,
+    lanes: Annotated[
+        int | None, typer.Option(help="Multipliers: 8, 16, 32 or 64; the most that fit.")
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="A shipped checkpoint's name or a file.")
+    ] = "names",
+    clock: Annotated[
+        float | None, typer.Option(help="MHz, if not the board's usual clock.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures to this file as well.")
+    ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Fit the estimate anew, on designs made by the tools."),
+    ] = False,
+    folder: Annotated[Path, typer.Option(help="Where --calibrate makes its designs.")] = Path(
+        "build/calibration"
+    ),
+    native: Annotated[
+        bool, typer.Option("--native", help="--calibrate with the tools from the PATH.")
+    ] = False,
+) -> None:
+    """Say what a build takes of a board, how fast it is, and which boards hold it.
+
+    Multipliers, block RAM and cycles/token are exact; LUT and FF are a model's, fitted on
+    synthesised designs. Whether the clock is reached only a build shows.
+    """
+    from rich.console import Console
+
+    from gptloom.boards.calibration import load_calibration
+    from gptloom.boards.estimate import Estimator
+    from gptloom.boards.table import BOARDS, find_board
+    from gptloom.model.checkpoint import load_checkpoint, write_atomically
+    from gptloom.model.quantise import quantise
+
+    console = Console(highlight=False)
+    if calibrate:
+        _calibrate(console, folder, native)
+        return
+    if board is None:
+        raise UserError(f"name a board, --board NAME: the boards are {', '.join(BOARDS)}")
+    if json_file and not json_file.parent.is_dir():
+        raise UserError(f"there is no folder {json_file.parent}: make it, or name another file")
+    entry = find_board(board)
+    model = quantise(load_checkpoint(checkpoint))
+    estimator = Estimator(model, load_calibration().sizes)
+    chosen = estimator.choose(entry, lanes, clock)
+    everywhere = estimator.everywhere(chosen.lanes)
+    _show(console, chosen, everywhere, wanted=lanes is not None)
+    if json_file:
+        figures = {
+            **chosen.as_dict(),
+            "checkpoint": checkpoint,
+            "integer_loss": model.metadata["integer_loss"],
+            "boards": [other.as_dict() for other in everywhere],
+        }
+        write_atomically(json_file, (json.dumps(figures, indent=2) + "\n").encode())
+
+
+def _show(console, chosen: Estimate, everywhere: list[Estimate], *, wanted: bool) -> None:
+    from rich.table import Table
+
+    from gptloom.boards.estimate import RESOURCES
+    from gptloom.boards.report import bar
+
+    why = "" if wanted else ", the most that fit"
+    rows = {
+        "board": f"{chosen.board.name} ({chosen.board.part})",
+        "core": f"folded, {chosen.lanes} lanes{why}",
+    }
+    for name, title in RESOURCES.items():
+        used, available = chosen.used[name], chosen.available[name]
+        if available:
+            rows[title] = f"{bar(used / available)} {used:,} of {available:,}"
+    rows["cycles/token"] = f"{chosen.cycles_per_token:.1f}"
+    rows["tokens/s"] = f"{chosen.tokens_per_second:,} at {chosen.clock_hz / 1e6:g} MHz"
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for title, value in rows.items():
+        table.add_row(title, value)
+    console.print(table)
+
+    console.print(f"\n{chosen.lanes} lanes on all boards:\n")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("board", no_wrap=True)
+    for title in (*RESOURCES.values(), "tokens/s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("fits", no_wrap=True)
+    for other in everywhere:
+        shares = (_share(other.used[name], other.available[name]) for name in RESOURCES)
+        lacking = " and ".join(RESOURCES[name] for name in other.lacking)
+        table.add_row(
+            other.board.name,
+            *shares,
+            f"{other.tokens_per_second:,}",
+            "yes" if other.fits else f"[red]no, {lacking}[/]",
+        )
+    console.print(table)
+
+
+def _share(used: int, available: int) -> str:
+    """Percentage of what a part has; nothing where it has none."""
+    return f"{used / available:.0%}" if available else ""
+
+
+def _calibrate(console, folder: Path, native: bool) -> None:
+    from rich.table import Table
+
+    from gptloom.boards.calibration import CALIBRATION, calibrate, compare
+    from gptloom.boards.tools import Tools
+    from gptloom.cli.build import Progress
+
+    calibration = calibrate(folder, Tools(native=native), Progress())
+    table = Table(box=None, pad_edge=False)
+    for title in ("board", "lanes", "model"):
+        table.add_column(title)
+    for title in ("LUT", "estimated", "", "FF", "estimated", ""):
+        table.add_column(title, justify="right")
+    for design, size in compare(calibration):
+        cells = []
+        for figure in ("lut", "ff"):
+            made = getattr(design, figure)
+            cells += [f"{made:,}", f"{size[figure]:,}", f"{size[figure] / made - 1:+.1%}"]
+        table.add_row(design.board, str(design.lanes), str(design.model), *cells)
+    console.print(table)
+    console.print(f"\n{CALIBRATION}", soft_wrap=True)
