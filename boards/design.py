@@ -79,13 +79,11 @@ class BoardTop(Elaboratable):
 def multipliers(board: Board, machine: Machine) -> list[type[Multiplier]]:
     """Choose what every lane multiplies with: the part's own multipliers as far as they go.
 
-    Those that requantiser and norm need are left to them.
+    Requantiser and norm need none of them: their products are made of lookup tables everywhere.
     """
-    family, needed = board.family, machine.multipliers
-    others = needed["requantise"] * family.requantiser_cells + needed["norm"]
-    free = max(0, family.multipliers_of[board.device] - others)
+    family = board.family
     own = Mac16Multiplier if family.name == "ice40" else Mult18Multiplier
-    count = min(machine.lanes, free)
+    count = min(machine.lanes, family.multipliers_of[board.device])
     return [own] * count + [FabricMultiplier] * (machine.lanes - count)
 
 

@@ -47,9 +47,6 @@ class Family:
     multipliers_of, logic_of, memories_of
         Multiplier cells, logic cells (of an ECP5: lookup tables; each has a flip-flop) and block
         RAMs by part.
-    requantiser_cells
-        Multiplier cells that yosys takes for one requantiser, whose sum is wider than the 16 bits
-        of an SB_MAC16.
     """
 
     name: str
@@ -74,7 +71,6 @@ class Family:
     multipliers_of: Mapping[str, int]
     logic_of: Mapping[str, int]
     memories_of: Mapping[str, int]
-    requantiser_cells: int
 
     def resource(self, wires: Wires) -> Resource:
         """Make the platform's resource of an entry's wires."""
@@ -124,7 +120,6 @@ FAMILIES = {
         multipliers_of={"iCE40UP5K": 8, "iCE40HX8K": 0},
         logic_of={"iCE40UP5K": 5_280, "iCE40HX8K": 7_680},
         memories_of={"iCE40UP5K": 30, "iCE40HX8K": 32},
-        requantiser_cells=2,
     ),
     "ecp5": Family(
         name="ecp5",
@@ -158,6 +153,5 @@ FAMILIES = {
         multipliers_of=_ecp5(28, 72, 156),
         logic_of=_ecp5(24_288, 43_848, 83_640),
         memories_of=_ecp5(56, 108, 208),
-        requantiser_cells=1,
     ),
 }
