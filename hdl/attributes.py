@@ -20,3 +20,10 @@ KEEP = {"keep": 1}
 Yosys would merge the additions and build a tree of lookup tables for three or more numbers at once,
 which is larger than one carry chain behind the other.
 """
+
+LOADED = {"reset_less": True}
+"""Keyword of a register that is written before it is read, whenever something begins.
+
+An iCE40 resets a register only while it is enabled: a reset is one more step of logic before the
+enable.
+"""

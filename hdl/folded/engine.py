@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.hdl.attributes import KEEP
+from gptloom.hdl.attributes import KEEP, LOADED
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import (
     OPERATION_BITS,
@@ -91,7 +91,7 @@ class Engine(wiring.Component):
                 m.d.comb += [multiplier.a.eq(quad[lane]), multiplier.b.eq(weight)]
                 products.append(multiplier.o)
             sum_ = Signal(signed(ACTIVATION_BITS + WEIGHT_BITS + 2), name=f"sum_{unit}")
-            total = Signal(Accumulator, name=f"total_{unit}")
+            total = Signal(Accumulator, name=f"total_{unit}", **LOADED)
             pairs = zip(products[::2], products[1::2], strict=True)
             halves = []
             for one, other in pairs:

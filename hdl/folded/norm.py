@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import leading_one, narrowed
+from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import Scale, results
 from gptloom.hdl.multipliers import pairs
@@ -58,7 +59,7 @@ class Norm(wiring.Component):
         m.d.sync += beat.eq(sum(squares))
 
         valid, first, last = self._flags(m, taken)
-        total = Signal(bits + (self._machine.stream_elements - 1).bit_length())
+        total = Signal(bits + (self._machine.stream_elements - 1).bit_length(), **LOADED)
         with m.If(valid):
             m.d.sync += total.eq(Mux(first, beat, total + beat))
 

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import less
+from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import INDEX_BITS, results
 from gptloom.hdl.folded.noise import Noise
@@ -87,9 +88,10 @@ class Sampler(wiring.Component):
         challenger, challenger_index = delayed(m, winner), delayed(m, winner_index)
         first = delayed(m, taken & (result.index == 0), 2)
         # The complement of the best: added to a larger challenger, it does not get negative.
-        best = Signal(signed(bits))
+        best, token = Signal(signed(bits), **LOADED), Signal.like(self.token, **LOADED)
+        m.d.comb += self.token.eq(token)
         with m.If(first | ((challenger + best) >= 0)):
-            m.d.sync += [best.eq(~challenger), self.token.eq(challenger_index)]
+            m.d.sync += [best.eq(~challenger), token.eq(challenger_index)]
         m.d.sync += self.done.eq(delayed(m, taken & result.last, 2))
         return m
 

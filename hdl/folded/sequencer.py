@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from gptloom.firmware.isa import WIDTHS, Kind
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient
+from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.folded.layouts import (
     ADDRESS_BITS,
     OPERATION_BITS,
@@ -100,29 +101,33 @@ class Sequencer(wiring.Component):
         m = Module()
         machine = self._machine
         decoded = self._decoded(m)
-        new, now = Signal(_steps(machine)), Signal(_steps(machine))
+        new, now = Signal(_steps(machine), **LOADED), Signal(_steps(machine), **LOADED)
 
         # Cycles in which the first instruction is decoded and taken.
         begin, beginning = Signal(2), Signal()
         advance, load = Signal(), Signal()
         running = Signal()
-        waiting, due = Signal(), Signal()
-        operation = Signal(OPERATION_BITS)
+        waiting, due = Signal(), Signal(**LOADED)
+        operation = Signal(OPERATION_BITS, **LOADED)
 
         # Counters go down, and their end is known as it comes: whether the next instruction is
         # taken decides on most registers here, and on the fetch.
-        slots_left = Signal.like(now.last_slot)
-        ends_pass = Signal()
-        ends = Signal()
-        first = Signal()
-        opening = Signal()
-        offset = Signal(range(max(2, machine.words_per_position)))
-        pass_base = Signal(ADDRESS_BITS)
+        slots_left = Signal.like(now.last_slot, **LOADED)
+        ends_pass = Signal(**LOADED)
+        ends = Signal(**LOADED)
+        first = Signal(**LOADED)
+        opening = Signal(**LOADED)
+        offset = Signal(range(max(2, machine.words_per_position)), **LOADED)
+        pass_base = Signal(ADDRESS_BITS, **LOADED)
         next_base = Signal(ADDRESS_BITS)
-        quad_step = Signal(STRIDE_BITS)
-        bank = Signal(range(max(machine.heads, 2)))
+        quad_step = Signal(STRIDE_BITS, **LOADED)
+        bank = Signal(range(max(machine.heads, 2)), **LOADED)
+        operand = Signal.like(self.operand, **LOADED)
+        row = Signal.like(self.row, **LOADED)
 
         m.d.comb += [
+            self.operand.eq(operand),
+            self.row.eq(row),
             self.issue.valid.eq(running & (slots_left >= now.padding)),
             self.issue.first.eq(first),
             self.issue.last.eq(slots_left == now.padding),
@@ -145,8 +150,8 @@ class Sequencer(wiring.Component):
                     ends.eq((now.last_slot == 0) & (now.passes_left == 1)),
                     opening.eq(0),
                     pass_base.eq(next_base),
-                    self.operand.eq(next_base),
-                    self.row.eq(now.source),
+                    operand.eq(next_base),
+                    row.eq(now.source),
                     bank.eq(0),
                 ]
                 if machine.words_per_position > 1:
@@ -156,10 +161,10 @@ class Sequencer(wiring.Component):
                     slots_left.eq(slots_left - 1),
                     ends_pass.eq(slots_left == 1),
                     ends.eq((slots_left == 1) & (now.passes_left == 0)),
-                    self.operand.eq(self.operand + quad_step),
+                    operand.eq(operand + quad_step),
                 ]
                 with m.If(~now.matrix | (bank == machine.heads - 1)):
-                    m.d.sync += [self.row.eq(self.row + 1), bank.eq(0)]
+                    m.d.sync += [row.eq(row + 1), bank.eq(0)]
                 with m.Else():
                     m.d.sync += bank.eq(bank + 1)
             with m.If(ends):
@@ -185,20 +190,21 @@ class Sequencer(wiring.Component):
         with m.If(advance):
             m.d.sync += new.eq(decoded)
 
+        step = self._padded(m, new)
         with m.If(load):
             m.d.sync += [
-                now.eq(new),
+                now.eq(step),
                 operation.eq(Mux(begin[1], 0, operation + 1)),
                 first.eq(1),
                 opening.eq(1),
                 offset.eq(0),
                 bank.eq(0),
-                self.operand.eq(new.base),
+                operand.eq(new.base),
                 pass_base.eq(new.base),
-                self.row.eq(new.source),
-                slots_left.eq(new.last_slot),
-                ends_pass.eq(new.last_slot == 0),
-                ends.eq((new.last_slot == 0) & (new.passes_left == 0)),
+                row.eq(new.source),
+                slots_left.eq(step.last_slot),
+                ends_pass.eq(step.last_slot == 0),
+                ends.eq((step.last_slot == 0) & (new.passes_left == 0)),
                 quad_step.eq(Mux(new.scores, self.key_stride, 1)),
                 due.eq(new.delay == 0),
                 running.eq(~new.waits),
@@ -211,13 +217,8 @@ class Sequencer(wiring.Component):
         machine, read = self._machine, self.instruction
         step = Signal(_steps(machine))
         scores, values = read.kind == Kind.SCORES, read.kind == Kind.VALUES
-        quads = Signal.like(step.last_slot)
-        least = Signal.like(step.padding)
         m.d.comb += [
-            quads.eq(Mux(values, quotient(self.position, QUAD), read.quads - 1)),
-            least.eq(Mux(scores, machine.score_beats - 1, machine.beats - 1)),
-            step.padding.eq(Mux(quads < least, least - quads, 0)),
-            step.last_slot.eq(Mux(quads < least, least, quads)),
+            step.last_slot.eq(Mux(values, quotient(self.position, QUAD), read.quads - 1)),
             step.passes_left.eq(Mux(scores, self._last_score_pass(), read.passes - 1)),
             step.pass_step.eq(Mux(scores, 1, Mux(values, self.value_stride, read.quads))),
             step.base.eq(read.base),
@@ -230,6 +231,18 @@ class Sequencer(wiring.Component):
             step.values.eq(values),
             step.over.eq(read.final | (read.prefill_final & ~self.sample)),
         ]
+        return step
+
+    def _padded(self, m: Module, decoded) -> Signal:
+        """Return a decoded instruction with passes at least as long as their results need."""
+        machine, step = self._machine, Signal(_steps(self._machine))
+        quads, least = decoded.last_slot, Signal(range(max(machine.beats, machine.score_beats)))
+        m.d.comb += [
+            least.eq(Mux(decoded.scores, machine.score_beats - 1, machine.beats - 1)),
+            step.eq(decoded),
+        ]
+        with m.If(quads < least):
+            m.d.comb += [step.last_slot.eq(least), step.padding.eq(least - quads)]
         return step
 
     def _last_score_pass(self):

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import leading_one, quotient, remainder
+from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import Accumulator, Quad, Scale
 from gptloom.hdl.folded.requantise import ScoreQuantise
@@ -83,7 +84,9 @@ class Softmax(wiring.Component):
         written, opening = Signal(), Signal()
         enable = Signal(heads)
         # Complements of the maxima: added to a score, they make its distance's complement.
-        maxima = [Signal(signed(ACTIVATION_BITS), name=f"maximum_{h}") for h in range(heads)]
+        maxima = [
+            Signal(signed(ACTIVATION_BITS), name=f"maximum_{h}", **LOADED) for h in range(heads)
+        ]
 
         scores, coming, slot, target, held = self._score(m)
         # Scores are read back from the cycle in which the last ones are written.
@@ -151,7 +154,7 @@ class Softmax(wiring.Component):
             scores.append(quantise.o)
         valid, first = (delayed(m, flag, quantise.latency - 1) for flag in (self.valid, self.first))
         slot = Signal(range(machine.context * machine.heads + machine.units))
-        following = Signal.like(slot)
+        following = Signal.like(slot, **LOADED)
         target, held = Signal.like(self.target), Signal.like(self.target)
         m.d.comb += slot.eq(Mux(first, 0, following))
         with m.If(valid):
@@ -212,7 +215,7 @@ class Softmax(wiring.Component):
         """Add up each head's numerators and, head after head, find one over the sum."""
         machine = self._machine
         bits = softmax_limit(machine.context).bit_length()
-        totals = Array(Signal(bits, name=f"total_{h}") for h in range(machine.heads))
+        totals = Array(Signal(bits, name=f"total_{h}", **LOADED) for h in range(machine.heads))
         for total, numerator in zip(totals, numerators, strict=True):
             with m.If(written):
                 m.d.sync += total.eq(Mux(position == 0, numerator, total + numerator))

@@ -8,6 +8,7 @@ from gptloom.firmware.isa import Destination
 from gptloom.firmware.isa import Scale as ScaleOf
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import narrowed, quotient, remainder, saturated
+from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import (
     ADDRESS_BITS,
@@ -227,7 +228,7 @@ class Writeback(wiring.Component):
 
     def _grouped(self, m: Module, beat):
         """Return the beat with the word where its group begins: groups follow each other."""
-        group = Signal(ADDRESS_BITS)
+        group = Signal(ADDRESS_BITS, **LOADED)
         grouped = Signal(_Beat)
         m.d.comb += grouped.eq(beat)
         with m.If(~beat.opening):
