@@ -13,12 +13,14 @@ from pathlib import Path
 
 from gptloom.boards import checks
 from gptloom.boards.board import Board
+from gptloom.boards.contents import placeholder
 from gptloom.boards.design import NAME, Sources
 from gptloom.boards.patch import pack, patch, workplace
 from gptloom.boards.report import Timing, parse_timing
 from gptloom.boards.tools import ToolError, Tools
 from gptloom.firmware.image import Image
 from gptloom.firmware.machine import Machine
+from gptloom.hdl.preload import Preload
 from gptloom.model.errors import UserError
 
 NO_COLLISION = "setparam -set COLLISION_X_MASK 1'1 */a:no_rw_check %m t:$memrd_v2 %i"
@@ -211,7 +213,8 @@ class Build:
         seed_file = f"seed{timing.seed}.{family.placed}"
         with self.stage("memory contents and packing"), workplace(self.folder) as folder:
             os.replace(self.folder / seed_file, folder / "placed")
-            patch(self.tools, family, folder, ("placed", "patched"), image, machine)
+            contents = placeholder(image, machine), Preload.of(image, machine)
+            patch(self.tools, family, folder, ("placed", "patched"), contents, machine)
             pack(self.tools, family, folder, "patched", "packed")
             image.write(self.image)
             os.replace(folder / "placed", self.placed)

@@ -42,8 +42,8 @@ BLOCK_MEMORIES = (
 
 CONSTANT = (
     # Nobody loads an image: it is there from power-on.
-    r"\.core\.(bos|last_position|last_beat|key_stride|value_stride|loaded.*)$",
-    r"\.(embedding|program|orders)(\$\d+)?\.(\w+\.)?write_\w+(\$\d+)?$",
+    r"\.core\.(bos|last_position|last_beat|key_stride|value_stride|load|loaded.*)$",
+    r"\.(embedding|program|orders)(\$\d+)?\.(\w+\.)?(write_\w+|port\$\d+)(\$\d+)?$",
     # Greedy decoding is none of the temperatures, for it makes one name only.
     r"\.core\.greedy$",
     # There is no prompt that could be too long for the context.

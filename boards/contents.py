@@ -33,9 +33,9 @@ def memory_shapes(machine: Machine) -> dict[str, Shape]:
     }
 
 
-def placeholder(image: Image, machine: Machine) -> Preload:
+def placeholder(image: Image, machine: Machine, seed: int = 0) -> Preload:
     """Return random contents for all memories, the same ones for every image of these settings."""
-    source = random.Random(0)
+    source = random.Random(seed)
     memories = {
         name: [source.getrandbits(bits) for _ in range(words)]
         for name, (words, bits) in memory_shapes(machine).items()

@@ -25,10 +25,10 @@ def patch(
     family: Family,
     folder: Path,
     names: tuple[str, str],
-    image: Image,
+    contents: tuple[Preload, Preload],
     machine: Machine,
 ) -> None:
-    """Put an image into a placed design that holds the placeholder.
+    """Replace the contents of a placed design's memories.
 
     Parameters
     ----------
@@ -40,18 +40,19 @@ def patch(
         Where the files are.
     names
         The placed design, and the one to write.
-    image, machine
-        What is put in, and what it is for.
+    contents
+        What the placed design holds (see :func:`.placeholder`), and what it shall hold.
+    machine
+        What they are for.
 
     Raises
     ------
     UserError
-        If the placed design does not hold every bit of the placeholder exactly once.
+        If the placed design does not hold every bit of the former exactly once.
     """
     placed, patched = names
     depth = family.column
-    before = columns(placeholder(image, machine), machine, depth)
-    after = columns(Preload.of(image, machine), machine, depth)
+    before, after = (columns(preload, machine, depth) for preload in contents)
     (folder / "from.hex").write_text(hex_lines(before, depth))
     (folder / "to.hex").write_text(hex_lines(after, depth))
     if family.name == "ice40":
@@ -128,7 +129,8 @@ def swap(board: Board, tools: Tools, bitstream: Path, image: Image, out: Path) -
         shutil.copy(placed, folder / "placed")
         shutil.copy(bitstream, folder / "given")
         _check_same_build(tools, family, folder, bitstream, placed)
-        patch(tools, family, folder, ("placed", "patched"), image, machine)
+        contents = placeholder(image, machine), Preload.of(image, machine)
+        patch(tools, family, folder, ("placed", "patched"), contents, machine)
         pack(tools, family, folder, "patched", "packed")
         os.replace(folder / "packed", out)
 

@@ -197,7 +197,6 @@ class Sequencer(wiring.Component):
                 operation.eq(Mux(begin[1], 0, operation + 1)),
                 first.eq(1),
                 opening.eq(1),
-                offset.eq(0),
                 bank.eq(0),
                 operand.eq(new.base),
                 pass_base.eq(new.base),
@@ -210,6 +209,8 @@ class Sequencer(wiring.Component):
                 running.eq(~new.waits),
                 waiting.eq(new.waits),
             ]
+            if machine.words_per_position > 1:
+                m.d.sync += offset.eq(0)
         return m
 
     def _decoded(self, m: Module) -> Signal:

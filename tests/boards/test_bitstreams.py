@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -13,17 +14,16 @@ from amaranth.lib.memory import Memory
 from gptloom.boards import build
 from gptloom.boards.build import Build
 from gptloom.boards.calibration import load_calibration
+from gptloom.boards.contents import placeholder
 from gptloom.boards.design import elaborate
 from gptloom.boards.estimate import Estimator
-from gptloom.boards.patch import pack
+from gptloom.boards.patch import pack, patch
 from gptloom.boards.table import find_board
 from gptloom.boards.tools import Tools
 from gptloom.cli.main import main
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.attributes import NO_COLLISION
-from gptloom.hdl.preload import Preload
-from gptloom.model.config import ModelConfig
 
 pytestmark = pytest.mark.long
 
@@ -68,27 +68,48 @@ def test_a_build_comes_to_what_was_estimated(built, model, differences):
     assert found["cycles_per_token"] <= 1e-4
 
 
-def test_a_swapped_bitstream_equals_a_full_rebuild(built, random_model, tmp_path):
-    machine = Machine.for_models(LANES, ModelConfig.MICROGPT)
-    image = build_image(random_model(ModelConfig.MICROGPT), machine)
-    image.write(tmp_path / "other.img")
-    before = built.bitstream.read_bytes()
-    options = ["--image", str(tmp_path / "other.img"), "--out", str(tmp_path / "swapped")]
-    assert not main(["swap", "--board", built.board, *options, str(built.bitstream)])
-    assert built.bitstream.read_bytes() == before
+def test_replaced_contents_equal_a_full_rebuild(built, model, tmp_path):
+    """The whole way with other contents, and these contents patched into the first build.
 
-    # The other model, synthesised, placed and routed as such: no placeholder, nothing patched.
-    board = find_board(built.board)
-    task = Build(board, tmp_path / "full", Tools(), lambda name: nullcontext())
+    Random ones: of contents in which a bit is the same in all words, yosys would make a constant.
+    """
+    board, tools = find_board(built.board), Tools()
+    machine = Machine.for_models(LANES, model.config)
+    image = build_image(model, machine)
+    contents = placeholder(image, machine), placeholder(image, machine, seed=1)
+    task = Build(board, tmp_path / "full", tools, lambda name: nullcontext())
     task.begin()
-    sources = elaborate(board, image, machine, Preload.of(image, machine))
+    sources = elaborate(board, image, machine, contents[1])
     task.synthesise(sources, built.report["dsp"] and LANES)
     seed = built.report["seed"]
     task.place([seed], sources.pll.hz / 1e6)
-    pack(task.tools, board.family, task.folder, f"seed{seed}.{board.family.placed}", "rebuilt")
-    rebuilt = (task.folder / "rebuilt").read_bytes()
-    assert (tmp_path / "swapped").read_bytes() == rebuilt
-    assert rebuilt != before
+    rebuilt = f"seed{seed}.{board.family.placed}"
+    pack(tools, board.family, task.folder, rebuilt, "rebuilt")
+
+    shutil.copy(built.bitstream.with_suffix(f".{board.family.placed}"), task.folder / "placed")
+    patch(tools, board.family, task.folder, ("placed", "patched"), contents, machine)
+    pack(tools, board.family, task.folder, "patched", "swapped")
+    swapped = (task.folder / "swapped").read_bytes()
+    assert swapped == (task.folder / "rebuilt").read_bytes()
+    assert swapped != built.bitstream.read_bytes()
+
+
+def test_a_model_is_swapped_in_seconds_and_back(built, model, random_model, tmp_path, capsys):
+    machine = Machine.for_models(LANES, model.config)
+    other = build_image(random_model(model.config), machine)
+    other.write(tmp_path / "other.img")
+    before = built.bitstream.read_bytes()
+    swapped = built.bitstream.with_stem("swapped")
+
+    def swap(image, out, bitstream):
+        options = ["--image", str(image), "--out", str(out), str(bitstream)]
+        assert not main(["swap", "--board", built.board, *options])
+
+    swap(tmp_path / "other.img", swapped, built.bitstream)
+    assert f"weights {other.checksum(machine):08X}" in capsys.readouterr().out
+    assert swapped.read_bytes() != before
+    swap(built.folder / f"{built.folder.name}.img", tmp_path / "back", swapped)
+    assert (tmp_path / "back").read_bytes() == before == built.bitstream.read_bytes()
 
 
 def test_only_memories_that_say_so_lose_their_promise(tmp_path):
