@@ -30,9 +30,12 @@ pytestmark = pytest.mark.long
 LANES = 8
 
 
-@pytest.fixture(
-    scope="module", params=[("ice40-hx8k", "bin"), ("ulx3s-25f", "bit")], ids=lambda p: p[0]
-)
+def family(board, ending):
+    """One build is shared by its tests: they run on one processor, other families' on others."""
+    return pytest.param((board, ending), id=board, marks=pytest.mark.xdist_group(board))
+
+
+@pytest.fixture(scope="module", params=[family("ice40-hx8k", "bin"), family("ulx3s-25f", "bit")])
 def built(request, tmp_path_factory):
     """A build of each family; every one takes a minute or two."""
     board, ending = request.param
