@@ -68,23 +68,28 @@ class Transmitter(wiring.Component):
         bits = Signal(BITS - 1, init=-1)
         left = Signal(range(BITS + 1))
         timer = Signal(range(self.divider))
-        ends = Signal()
-        m.d.comb += [ends.eq(timer == 0), self.i.ready.eq((left == 0) & ends)]
-        m.d.sync += timer.eq(timer - 1)
+        # Registers of their own: whoever delivers bytes waits for both.
+        ends, free = Signal(init=1), Signal(init=1)
+        m.d.comb += self.i.ready.eq(free & ends)
+        m.d.sync += [timer.eq(timer - 1), ends.eq(timer == 1)]
         with m.If(ends):
-            m.d.sync += timer.eq(0)
+            m.d.sync += [timer.eq(0), ends.eq(1)]
             with m.If(self.i.ready & self.i.valid):
                 m.d.sync += [
                     self.tx.eq(0),
                     bits.eq(Cat(self.i.payload, Const(1, 1))),
                     left.eq(BITS - 1),
+                    free.eq(0),
                     timer.eq(self.divider - 1),
+                    ends.eq(self.divider == 1),
                 ]
             with m.Elif(left != 0):
                 m.d.sync += [
                     self.tx.eq(bits[0]),
                     bits.eq(Cat(bits[1:], Const(1, 1))),
                     left.eq(left - 1),
+                    free.eq(left == 1),
                     timer.eq(self.divider - 1),
+                    ends.eq(self.divider == 1),
                 ]
         return m
