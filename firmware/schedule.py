@@ -52,7 +52,9 @@ class Latencies:
     @classmethod
     def of(cls, machine: Machine) -> "Latencies":
         """Return those of a machine."""
-        return _DEEP if machine.deep else cls()
+        if machine.deep:
+            return _DEEP
+        return cls(norm=7) if machine.writers > 1 else cls()
 
 
 _DEEP = Latencies(drain=9, result=11, norm=11, embed=3, score=2, numerator=5, sample=3)

@@ -21,8 +21,8 @@ class Norm(wiring.Component):
     Attributes
     ----------
     latency
-        From the last element of the stream in `result` to its `norm`: 6 cycles, 11 in a deep
-        machine.
+        From the last element of the stream in `result` to its `norm`: 6 cycles, 7 where several
+        elements come in one, 11 in a deep machine.
     result : In
         Write-back's results; those for the residual stream count.
     norm : Out
@@ -30,7 +30,9 @@ class Norm(wiring.Component):
     """
 
     def __init__(self, machine: Machine):
-        self.latency = 6 + 5 * machine.deep
+        # The sum of several squares takes a cycle of its own.
+        self._several = int(machine.writers > 1)
+        self.latency = 6 + self._several + 5 * machine.deep
         self._machine = machine
         super().__init__({"result": In(results(machine)), "norm": Out(Scale)})
 
@@ -52,7 +54,7 @@ class Norm(wiring.Component):
             if deep:
                 lower, high = lower.registered(m), high.registered(m)
             square = lower.join(m, high)
-            if deep:
+            if deep or self._several:
                 square = square.registered(m)
             squares.append(square.total[:bits])
         beat = Signal(bits + len(squares).bit_length())
@@ -92,6 +94,6 @@ class Norm(wiring.Component):
 
     def _flags(self, m: Module, taken) -> list[Signal]:
         """Return valid, first and last of a beat, as long delayed as its sum of squares."""
-        cycles = 2 + 3 * self._machine.deep
+        cycles = 2 + self._several + 3 * self._machine.deep
         flags = (taken, self.result.index == 0, self.result.last)
         return [delayed(m, flag, cycles) for flag in flags]
