@@ -49,6 +49,7 @@ class Checksum(wiring.Component):
         number = Signal(range(len(CHECKED)))
         at = Signal(range(max(self.sizes)))
         last = Signal.like(at)
+        at_last, at_end = Signal(), Signal()
         bits = Signal(8)
         left = Signal(range(8))
         remainder = Signal(32)
@@ -58,6 +59,8 @@ class Checksum(wiring.Component):
             self.read.p.region.eq(Array(CHECKED)[number]),
             self.read.p.address.eq(at),
         ]
+        # An address stays for many cycles: there is time to compare before it is left.
+        m.d.sync += [at_last.eq(at == last), at_end.eq(number == len(CHECKED) - 1)]
         with m.FSM():
             with m.State("IDLE"), m.If(self.start):
                 m.d.sync += [number.eq(0), at.eq(0), remainder.eq(-1), self.busy.eq(1)]
@@ -77,9 +80,9 @@ class Checksum(wiring.Component):
                 with m.If(left == 0):
                     m.d.sync += at.eq(at + 1)
                     m.next = "READ"
-                    with m.If(at == last):
+                    with m.If(at_last):
                         m.d.sync += [at.eq(0), number.eq(number + 1)]
-                        with m.If(number == len(CHECKED) - 1):
+                        with m.If(at_end):
                             m.d.sync += self.busy.eq(0)
                             m.next = "IDLE"
         return m

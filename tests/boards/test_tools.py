@@ -221,4 +221,5 @@ def test_list_shows_every_board(capsys, monkeypatch):
     assert not main(["build", "--board", "list"])
     out = capsys.readouterr().out
     assert all(name in out for name in BOARDS)
-    assert "79.5" in out
+    assert "48" in out
+    assert "81" in out
