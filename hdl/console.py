@@ -118,6 +118,7 @@ class Console(wiring.Component):
         with m.If(self.turn):
             m.d.sync += turned.eq(1)
         step = Signal(range(self._temperatures), init=self._temperatures - 1)
+        # Block RAM is too slow to be used in the cycle in which it is read.
         low = Signal(8)
         part = Signal(Part)
         longest = max(self._context, len(LABEL), CRC_DIGITS)
@@ -182,8 +183,11 @@ class Console(wiring.Component):
                     with m.If(part == Part.LINE_END):
                         m.next = "IDLE"
             with m.State("TOKEN"):
+                m.d.sync += low.eq(read.data)
+                m.next = "CHARACTER"
+            with m.State("CHARACTER"):
                 # A token's character stands at its number.
-                m.d.comb += [read.addr.eq(read.data), read.en.eq(1)]
+                m.d.comb += [read.addr.eq(low), read.en.eq(1)]
                 m.next = "SEND"
             with m.State("SEND"):
                 m.d.comb += self.o.valid.eq(1)
