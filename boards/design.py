@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from amaranth.build import Platform
@@ -106,6 +107,18 @@ class Sources:
     pll: Ecp5Pll | Ice40Pll
 
 
+_NAME = re.compile(r"\\\S*\[\S*")
+
+
+def unambiguous(rtlil: str) -> str:
+    """Write fields of arrays as ``name.0`` and not as ``name[0]``.
+
+    Yosys (abc9) gives a wire's bits such names and takes an array's field for one of them: that
+    connects what does not belong together.
+    """
+    return _NAME.sub(lambda name: name[0].replace("[", ".").replace("]", ""), rtlil)
+
+
 def elaborate(
     board: Board,
     image: Image,
@@ -151,4 +164,5 @@ def elaborate(
         temperatures=len(TEMPERATURES) if board.button else 1,
     )
     plan = board.make_platform().prepare(BoardTop(board, pll, top), NAME)
-    return Sources(plan.files[f"{NAME}.il"], plan.files[f"{NAME}.{board.family.constraints}"], pll)
+    rtlil = unambiguous(plan.files[f"{NAME}.il"])
+    return Sources(rtlil, plan.files[f"{NAME}.{board.family.constraints}"], pll)

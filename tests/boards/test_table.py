@@ -47,6 +47,8 @@ def test_every_board_elaborates(name, model):
         assert f'FREQUENCY NET "domain.pll_clock" {mhz * 1e6} HZ' in sources.constraints
         cell = "EHXPLLL"
     assert rf"cell \{cell} \pll" in sources.rtlil
+    # Yosys would take a wire of such a name for another wire's bit.
+    assert not re.search(r"\\\S*\[", sources.rtlil)
     # Clock, serial line, and whatever the board has for people.
     expected = 3 + bool(board.button) + len(board.leds) + len(board.quiet)
     assert len(pins) == len(set(pins.values())) == expected
