@@ -34,6 +34,18 @@ class TimingError(Exception):
     """The placed design does not reach its clock."""
 
 
+def synthesis_script(board: Board) -> str:
+    """Return the yosys commands that make a netlist of a design."""
+    family = board.family
+    options = family.synthesis_options.get(board.device, "")
+    return (
+        f"read_rtlil {NAME}.il\n"
+        f"{NO_COLLISION}\n"
+        f"{family.synthesis} {options} -top {NAME}\n"
+        f"write_json {NAME}.json\n"
+    )
+
+
 @dataclass(frozen=True)
 class Build:
     """One build in its folder.
@@ -113,13 +125,7 @@ class Build:
             If yosys fails or lost a part of the design.
         """
         family = self.board.family
-        options = family.synthesis_options.get(self.board.device, "")
-        script = checks.SCRIPT.format(name=NAME) + (
-            f"read_rtlil {NAME}.il\n"
-            f"{NO_COLLISION}\n"
-            f"{family.synthesis} {options} -top {NAME}\n"
-            f"write_json {NAME}.json\n"
-        )
+        script = checks.SCRIPT.format(name=NAME) + synthesis_script(self.board)
         (self.folder / f"{NAME}.il").write_text(sources.rtlil)
         (self.folder / f"{NAME}.{family.constraints}").write_text(sources.constraints)
         (self.folder / f"{NAME}.ys").write_text(script)
@@ -144,7 +150,7 @@ class Build:
             If the design does not fit, or nextpnr fails for every seed.
         """
         seeds = list(seeds)
-        workers = min(len(seeds), _processors())
+        workers = min(len(seeds), processors())
         timings, errors = [], []
         with ThreadPoolExecutor(workers) as pool:
             try:
@@ -254,7 +260,8 @@ def best_of(timings: Iterable[Timing]) -> Timing:
     return max(timings, key=lambda timing: (timing.fmax_mhz, -timing.seed))
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Return how many processes may run at a time."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from gptloom.boards.build import Stage
+from gptloom.boards.build import Stage, processors, synthesis_script
 from gptloom.boards.contents import placeholder
 from gptloom.boards.design import NAME, elaborate
 from gptloom.boards.estimate import fabric, placed_memories
@@ -46,6 +47,7 @@ DESIGNS: tuple[tuple[str, int, Shape], ...] = (
     ("ice40-hx8k", 32, "names"),
     ("icebreaker", 8, "names"),
     ("icebreaker", 16, "names"),
+    ("icebreaker", 32, "names"),
     ("ice40-hx8k", 8, "names-2l"),
     ("ice40-hx8k", 8, {"heads": 1}),
     ("ice40-hx8k", 8, {"heads": 2}),
@@ -55,6 +57,8 @@ DESIGNS: tuple[tuple[str, int, Shape], ...] = (
     ("ulx3s-25f", 32, "names"),
     ("ulx3s-25f", 64, "names"),
     ("ulx3s-85f", 32, "names"),
+    ("ulx3s-85f", 64, "names"),
+    ("ulx3s-25f", 8, {"heads": 2}),
     ("ulx3s-25f", 16, "names-24"),
     ("ulx3s-25f", 16, {"heads": 1}),
     ("ulx3s-25f", 16, {"heads": 2}),
@@ -154,7 +158,8 @@ def calibrate(folder: Path, tools: Tools, stage: Stage) -> Calibration:
         for name in ("yosys", *(family.place for family in FAMILIES.values()))
         if tools.find(name)
     ]
-    designs = tuple(_pack(*design, folder, tools, stage) for design in DESIGNS)
+    with ThreadPoolExecutor(processors()) as pool:
+        designs = tuple(pool.map(lambda design: _pack(*design, folder, tools, stage), DESIGNS))
     calibration = Calibration(SizeModel(fit_all(designs)), designs, ", ".join(versions))
     save_calibration(calibration, CALIBRATION)
     return calibration
@@ -219,12 +224,9 @@ def _pack(name: str, lanes: int, shape: Shape, folder: Path, tools: Tools, stage
     sources = elaborate(board, image, machine, placeholder(image, machine))
     (folder / f"{NAME}.il").write_text(sources.rtlil)
     (folder / f"{NAME}.{family.constraints}").write_text(sources.constraints)
-    options = family.synthesis_options.get(board.device, "")
-    script = (
-        f"read_rtlil {NAME}.il; {family.synthesis} {options} -top {NAME}; write_json {NAME}.json"
-    )
+    (folder / f"{NAME}.ys").write_text(synthesis_script(board))
     with stage(f"{name}, {lanes} lanes, {label}: synthesis"):
-        tools.run("yosys", ["-q", "-l", "synthesis.log", "-p", script], folder)
+        tools.run("yosys", ["-q", "-l", "synthesis.log", f"{NAME}.ys"], folder)
     platform = board.make_platform()
     arguments = [
         family.devices[platform.device],

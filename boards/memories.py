@@ -39,6 +39,8 @@ class Shape:
         Read ports.
     in_blocks
         The design asks for block RAM.
+    collisions
+        A word that is written while it is read must be read as it was.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Shape:
     enables: int
     readers: int = 1
     in_blocks: bool = False
+    collisions: bool = True
 
     @property
     def bits(self) -> int:
@@ -157,9 +160,10 @@ class Ram:
     def _emulation(self, memory: Shape) -> int:
         """Return the score of the logic around the cells.
 
-        A block's word that is written while it is read must be read as it was, which takes logic.
+        Block RAM does not promise what collisions read.
         """
-        collisions = 0 if self.distributed or not memory.enables else 3 + 3 * memory.readers
+        promised = self.distributed or not memory.enables or not memory.collisions
+        collisions = 0 if promised else 3 + 3 * memory.readers
         return collisions + memory.readers
 
 
@@ -239,4 +243,5 @@ def _shape(memory: Memory, path: str) -> Shape:
         enables=0 if loaded else sum(len(port.en) for port in memory.write_ports),
         readers=len(memory.read_ports),
         in_blocks="block" in styles,
+        collisions="no_rw_check" not in memory.attrs,
     )

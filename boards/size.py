@@ -14,9 +14,9 @@ from gptloom.boards.memories import ROM_BIT, Placed
 from gptloom.firmware.machine import Machine
 
 FIGURES = ("lut", "ff")
-TERMS = ("fixed", "lane", "writer", "head", "fabric")
-"""Parts that have a coefficient: the core itself, and every lane, writer, head and lane that
-multiplies in lookup tables."""
+TERMS = ("fixed", "deep", "lane", "writer", "head", "fabric")
+"""Parts that have a coefficient: the core itself, a deep machine's further registers, and every
+lane, writer, head and lane that multiplies in lookup tables."""
 
 DISTRIBUTED = 4
 """Lookup tables of a cell of distributed RAM."""
@@ -39,6 +39,7 @@ def terms(machine: Machine, fabric: int, memories: Placed) -> dict[str, float]:
     """
     return {
         "fixed": 1,
+        "deep": int(machine.deep),
         "lane": machine.lanes,
         "writer": machine.writers,
         "head": machine.heads,

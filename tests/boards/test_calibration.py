@@ -71,11 +71,11 @@ def test_the_recorded_coefficients_are_the_recorded_designs(record, points):
 
 def test_fitting_finds_known_coefficients():
     truth = {
-        figure: dict(zip(TERMS, (500 * scale, 50, 700, 200, 110), strict=True))
+        figure: dict(zip(TERMS, (500 * scale, 300, 50, 700, 200, 110), strict=True))
         for figure, scale in zip(FIGURES, (1, 2), strict=True)
     }
-    counts = [(1, 8, 1, 4, 8), (1, 16, 1, 4, 3), (1, 32, 4, 4, 0), (1, 64, 4, 2, 44),
-              (1, 16, 1, 1, 16), (1, 64, 4, 4, 0)]  # fmt: skip
+    counts = [(1, 1, 8, 1, 4, 8), (1, 0, 16, 1, 4, 3), (1, 0, 32, 4, 4, 0), (1, 0, 64, 4, 2, 44),
+              (1, 0, 16, 1, 1, 16), (1, 0, 64, 4, 4, 0), (1, 1, 8, 1, 2, 0)]  # fmt: skip
     points = []
     for memory, count in enumerate(counts):
         terms = dict(zip(TERMS, count, strict=True)) | {"memory": 100 * memory}
