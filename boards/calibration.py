@@ -27,7 +27,7 @@ from gptloom.boards.table import find_board
 from gptloom.boards.tools import Tools
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
-from gptloom.model.checkpoint import Checkpoint, load_checkpoint, write_atomically
+from gptloom.model.checkpoint import Checkpoint, load_checkpoint, write_json
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel
@@ -128,7 +128,7 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
         "coefficients": calibration.sizes.coefficients,
         "designs": [asdict(design) for design in calibration.designs],
     }
-    write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
+    write_json(path, record)
 
 
 def calibrate(folder: Path, tools: Tools, stage: Stage) -> Calibration:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gptloom.model.checkpoint import write_atomically
+from gptloom.model.checkpoint import write_atomically, write_json
 from gptloom.model.errors import UserError
 
 FIELDS = (
@@ -53,7 +53,7 @@ def record(figures: Mapping[str, Any], results: Path = RESULTS, page: Path = PAG
     text = page.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    write_atomically(results, (json.dumps(entries, indent=2) + "\n").encode())
+    write_json(results, entries)
     write_atomically(page, f"{before}{BEGIN}\n{table(entries)}\n{END}{after}".encode())
 
 

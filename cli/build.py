@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import time
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gptloom.cli.output import Progress, check_folders, say, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,8 +66,7 @@ def build(
         return
     if seeds < 1 or seed < 1:
         raise UserError("placements are numbered from 1, and at least one is tried")
-    if json_file and not json_file.parent.is_dir():
-        raise UserError(f"there is no folder {json_file.parent}: make it, or name another file")
+    check_folders(json_file)
     entry = find_board(board)
     progress = Progress()
     tools = Tools(native=native)
@@ -107,15 +103,13 @@ def build(
         bitstream = task.pack(best, image, machine)
     except TimingError as error:
         write_report(task.folder, result, json_file)
-        show(console, result)
-        Console(stderr=True, highlight=False).print(
-            f"[bold red]gptloom: error:[/] {error}", soft_wrap=True
-        )
+        show_figures(console, result.rows())
+        say("error", str(error))
         raise typer.Exit(1) from None
     finally:
         task.discard()
     write_report(task.folder, result, json_file)
-    show(console, result)
+    show_figures(console, result.rows())
     console.print(f"\n{bitstream} ({bitstream.stat().st_size:,} bytes)", soft_wrap=True)
     if record:
         from gptloom.boards.results import record as add
@@ -139,58 +133,20 @@ def check_characters(characters: str) -> None:
             )
 
 
-class Progress:
-    """Says on the terminal which stages run, and afterwards how long each took."""
-
-    def __init__(self):
-        from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        self._console = Console(stderr=True, highlight=False)
-        self._bars = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._lock = Lock()
-        self._open = 0
-
-    @contextmanager
-    def __call__(self, name: str):
-        """Show a stage; several may run at the same time, in threads of their own."""
-        begun = time.monotonic()
-        with self._lock:
-            if not self._open:
-                self._bars.start()
-            self._open += 1
-            task = self._bars.add_task(name, total=None)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._bars.remove_task(task)
-                self._open -= 1
-                if not self._open:
-                    self._bars.stop()
-        self._console.print(f"[dim]{name}: {time.monotonic() - begun:.1f} s[/]")
-
-
 def measure_cycles(model, machine) -> float:
     """Return the mean cycles of a token, counted in simulation of whole documents.
 
     The same documents as ``gptloom generate --count 200`` has: every token equals the golden
     model's.
     """
+    from gptloom.boards.estimate import SEED, TEMPERATURE
     from gptloom.firmware.image import build_image
     from gptloom.sim.engines import open_engine
     from gptloom.sim.generation import Generator, Request
 
     generator = Generator(model, machine, open_engine, build_image(model, machine))
     with generator.engine:
-        generation = generator.run(Request(MEASURED_NAMES, temperature=0.7, seed=1))
+        generation = generator.run(Request(MEASURED_NAMES, TEMPERATURE, SEED))
     return generation.cycles_per_token
 
 
@@ -223,25 +179,12 @@ def describe(
 
 def write_report(folder: Path, result: Result, json_file: Path | None) -> None:
     """Write JSON and Markdown into the build's folder, and JSON where it was asked for."""
-    from gptloom.model.checkpoint import write_atomically
+    from gptloom.model.checkpoint import write_atomically, write_json
 
-    text = (json.dumps(result.as_dict(), indent=2) + "\n").encode()
-    write_atomically(folder / "report.json", text)
+    for file in (folder / "report.json", json_file):
+        if file:
+            write_json(file, result.as_dict())
     write_atomically(folder / "report.md", result.markdown().encode())
-    if json_file:
-        write_atomically(json_file, text)
-
-
-def show(console, result: Result) -> None:
-    """Print the report."""
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in result.rows().items():
-        table.add_row(name, value)
-    console.print(table)
 
 
 def show_boards(console) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gptloom.cli.output import Progress, check_folders, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def estimate(
     from gptloom.boards.calibration import load_calibration
     from gptloom.boards.estimate import Estimator
     from gptloom.boards.table import BOARDS, find_board
-    from gptloom.model.checkpoint import load_checkpoint, write_atomically
+    from gptloom.model.checkpoint import load_checkpoint, write_json
     from gptloom.model.quantise import quantise
 
     console = Console(highlight=False)
@@ -58,8 +58,7 @@ def estimate(
         return
     if board is None:
         raise UserError(f"name a board, --board NAME: the boards are {', '.join(BOARDS)}")
-    if json_file and not json_file.parent.is_dir():
-        raise UserError(f"there is no folder {json_file.parent}: make it, or name another file")
+    check_folders(json_file)
     entry = find_board(board)
     model = quantise(load_checkpoint(checkpoint))
     estimator = Estimator(model, load_calibration().sizes)
@@ -73,7 +72,7 @@ def estimate(
             "integer_loss": model.metadata["integer_loss"],
             "boards": [other.as_dict() for other in everywhere],
         }
-        write_atomically(json_file, (json.dumps(figures, indent=2) + "\n").encode())
+        write_json(json_file, figures)
 
 
 def _show(console, chosen: Estimate, everywhere: list[Estimate], *, wanted: bool) -> None:
@@ -93,13 +92,7 @@ def _show(console, chosen: Estimate, everywhere: list[Estimate], *, wanted: bool
             rows[title] = f"{bar(used / available)} {used:,} of {available:,}"
     rows["cycles/token"] = f"{chosen.cycles_per_token:.1f}"
     rows["tokens/s"] = f"{chosen.tokens_per_second:,} at {chosen.clock_hz / 1e6:g} MHz"
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for title, value in rows.items():
-        table.add_row(title, value)
-    console.print(table)
-
+    show_figures(console, rows)
     console.print(f"\n{chosen.lanes} lanes on all boards:\n")
     table = Table(box=None, pad_edge=False)
     table.add_column("board", no_wrap=True)
@@ -128,7 +121,6 @@ def _calibrate(console, folder: Path, native: bool) -> None:
 
     from gptloom.boards.calibration import CALIBRATION, calibrate, compare
     from gptloom.boards.tools import Tools
-    from gptloom.cli.build import Progress
 
     calibration = calibrate(folder, Tools(native=native), Progress())
     table = Table(box=None, pad_edge=False)

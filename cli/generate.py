@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gptloom.cli.output import check_folders, say, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def generate(
 
     from gptloom.firmware.image import Image, build_image
     from gptloom.firmware.machine import Machine
-    from gptloom.model.checkpoint import load_checkpoint, write_atomically
+    from gptloom.model.checkpoint import load_checkpoint, write_atomically, write_json
     from gptloom.model.quantise import quantise
     from gptloom.model.sampling import check_seed
     from gptloom.sim.engines import open_engine
@@ -53,9 +53,7 @@ def generate(
 
     if count < 1:
         raise UserError(f"{count} names cannot be generated: ask for 1 or more")
-    for file in (wave, picture, json_file):
-        if file and not file.parent.is_dir():
-            raise UserError(f"there is no folder {file.parent}: make it, or name another file")
+    check_folders(wave, picture, json_file)
     console = Console(highlight=False, record=picture is not None)
     notices = Console(stderr=True, highlight=False)
     with notices.status("Quantising the checkpoint"):
@@ -96,7 +94,7 @@ def generate(
             request, lambda document: console.print(model.tokenizer.decode(document))
         )
     except MismatchError as error:
-        notices.print(f"[bold red]gptloom: error:[/] {error}", soft_wrap=True)
+        say("error", str(error))
         raise typer.Exit(1) from None
     result = Report(generator, request, generation, checkpoint)
     result.print(console)
@@ -104,7 +102,7 @@ def generate(
         title = "gptloom generate"
         write_atomically(picture, console.export_svg(title=title).encode())
     if json_file:
-        write_atomically(json_file, (json.dumps(result.as_dict(), indent=2) + "\n").encode())
+        write_json(json_file, result.as_dict())
     if wave:
         _write_wave(wave, generator, console)
 
@@ -165,8 +163,6 @@ class Report:
 
     def print(self, console) -> None:
         """Print the table that ends a run."""
-        from rich.table import Table
-
         figures = self.as_dict()
         positions = [f"{p}: {c:g}" for p, c in figures["cycles_by_position"].items()]
         by_position = "\n".join(
@@ -183,10 +179,5 @@ class Report:
             ),
             "equal to the golden model": f"yes, all {figures['tokens']:,} tokens",
         }
-        table = Table(show_header=False, box=None, pad_edge=False)
-        table.add_column(style="bold")
-        table.add_column(overflow="fold")
-        for name, value in rows.items():
-            table.add_row(name, value)
         console.print()
-        console.print(table)
+        show_figures(console, rows)

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from gptloom.cli.output import say
 from gptloom.model.errors import UserError
 
 #: One line per subcommand, as ``module:function``; the function's name is the subcommand's.
@@ -68,15 +69,6 @@ for _subcommand in SUBCOMMANDS:
     app.command()(resolve_name(_subcommand))
 
 
-def _say(kind: str, message: str) -> None:
-    """Print one message to standard error, coloured on a terminal and never wrapped."""
-    from rich.console import Console
-    from rich.text import Text
-
-    text = Text.assemble("gptloom: ", (f"{kind}:", "bold red"), " ", message)
-    Console(stderr=True).print(text, soft_wrap=True)
-
-
 def main(arguments: Sequence[str]) -> int | str | None:
     """Run the command and turn whatever happens into an exit code.
 
@@ -99,10 +91,10 @@ def main(arguments: Sequence[str]) -> int | str | None:
             print("gptloom: interrupted", file=sys.stderr)
         return end.code
     except UserError as error:
-        _say("error", str(error))
+        say("error", str(error))
         return 2
     except Exception as error:
-        _say("internal error", f"{type(error).__name__}: {error}")
+        say("internal error", f"{type(error).__name__}: {error}")
         if os.environ.get("GPTLOOM_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
         else:

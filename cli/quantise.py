@@ -1,6 +1,5 @@
 """``gptloom quantize``: what becomes of a checkpoint in integers, and what that costs."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from gptloom.model.checkpoint import load_checkpoint, write_atomically
+from gptloom.model.checkpoint import load_checkpoint, write_json
 
 if TYPE_CHECKING:
     from gptloom.model.costs import Costs
@@ -39,7 +38,7 @@ def quantize(
         )
     if json_file:
         report = {**model.metadata, **asdict(costs)}
-        write_atomically(json_file, (json.dumps(report, indent=2) + "\n").encode())
+        write_json(json_file, report)
     console = Console()
     console.print(_losses(model, costs), _sites(costs))
     if json_file:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from gptloom.cli.output import check_folders
+
 
 def swap(
     bitstream: Annotated[Path, typer.Argument(help="Made by 'gptloom build', in its folder.")],
@@ -28,14 +30,12 @@ def swap(
     from gptloom.boards.tools import Tools
     from gptloom.firmware.image import Image
     from gptloom.firmware.machine import Machine
-    from gptloom.model.errors import UserError
 
     entry = find_board(board)
     model = Image.read(image)
     check_bitstream(entry, bitstream)
     target = out or bitstream.with_stem(f"{bitstream.stem}-{image.stem}")
-    if not target.parent.is_dir():
-        raise UserError(f"there is no folder {target.parent}: make it, or name another file")
+    check_folders(target)
     begun = time.monotonic()
     patch.swap(entry, Tools(native=native), bitstream, model, target)
     crc = model.checksum(Machine.for_models(model.lanes, model.config))

@@ -1,6 +1,7 @@
 """The page: what the chip needs of a model to show its text and to set its temperature."""
 
 from gptloom.firmware.machine import MAX_VOCABULARY
+from gptloom.model.arithmetic import MANTISSA_BITS
 from gptloom.model.integer import IntegerModel, LogitScale
 
 TEMPERATURES = (0.7, 1.0, 1.5, 0.4)
@@ -19,7 +20,7 @@ DIGITS_AT = LABEL_AT + len(LABEL)
 LINE_END_AT = DIGITS_AT + len(DIGITS)
 PAGE_BYTES = LINE_END_AT + len(LINE_END)
 
-SHIFT_AT, GREEDY_AT = 9, 14
+SHIFT_AT, GREEDY_AT = MANTISSA_BITS, 14
 """Bits of a scale above its mantissa."""
 
 UNKNOWN = ord("?")

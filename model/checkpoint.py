@@ -93,6 +93,11 @@ def _sort_header(content: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + content[start:]
 
 
+def write_json(path: str | Path, value: Any) -> None:
+    """Write an object as indented JSON, whole or not at all; see :func:`write_atomically`."""
+    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write a file through a temporary neighbour and a rename.
 

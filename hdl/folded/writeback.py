@@ -245,17 +245,6 @@ class Writeback(wiring.Component):
         m.d.comb += slot.eq(Cat(head, self.position) if heads > 1 else self.position)
         return slot
 
-    def _placed(self, m: Module, beat):
-        """Return the beat with the address of its word: in the cache, groups have all positions."""
-        placed = Signal(_Beat)
-        m.d.comb += placed.eq(beat)
-        with m.If(beat.destination == Destination.KEY):
-            slot = self._slot(m, beat.index)
-            m.d.comb += placed.address.eq(beat.address + quotient(slot, self._machine.units))
-        with m.Elif(beat.destination == Destination.VALUE):
-            m.d.comb += placed.address.eq(beat.address + quotient(self.position, QUAD))
-        return placed
-
     def _write_rows(self, m: Module, address: Signal) -> None:
         """Activation memory: element j is in bank j // 4 % heads, whatever the word."""
         machine, result = self._machine, self.result

@@ -1,0 +1,84 @@
+"""How subcommands speak: errors, tables of figures, progress; and where they may write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+from gptloom.model.errors import UserError
+
+
+def say(kind: str, message: str) -> None:
+    """Print one message to standard error, coloured on a terminal and never wrapped."""
+    from rich.console import Console
+    from rich.text import Text
+
+    text = Text.assemble("gptloom: ", (f"{kind}:", "bold red"), " ", message)
+    Console(stderr=True).print(text, soft_wrap=True)
+
+
+def check_folders(*files: Path | None) -> None:
+    """Refuse files to be written whose folder is missing; those that are not wanted are None.
+
+    Raises
+    ------
+    UserError
+        Naming the first one.
+    """
+    for file in files:
+        if file and not file.parent.is_dir():
+            raise UserError(f"there is no folder {file.parent}: make it, or name another file")
+
+
+def show_figures(console, rows: Mapping[str, str]) -> None:
+    """Print a table of names and what belongs to them."""
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+class Progress:
+    """Says on the terminal which stages run, and afterwards how long each took."""
+
+    def __init__(self):
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._console = Console(stderr=True, highlight=False)
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._lock = Lock()
+        self._open = 0
+
+    @contextmanager
+    def __call__(self, name: str):
+        """Show a stage; several may run at the same time, in threads of their own."""
+        begun = time.monotonic()
+        with self._lock:
+            if not self._open:
+                self._bars.start()
+            self._open += 1
+            task = self._bars.add_task(name, total=None)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._bars.remove_task(task)
+                self._open -= 1
+                if not self._open:
+                    self._bars.stop()
+        self._console.print(f"[dim]{name}: {time.monotonic() - begun:.1f} s[/]")
