@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,6 +14,10 @@ from amaranth.lib import wiring
 
 Progress = Callable[[str], None]
 
+WORD_BITS = 64
+"""Bits of a recorded number; wider signals are recorded as several."""
+
+_NUMBER = re.compile(r"\$\d+")
 _CHUNK_ROWS = 1 << 16
 """Rows per block of a recording: growth never copies what was recorded before."""
 
@@ -78,19 +83,20 @@ class Recording:
 
     Parameters
     ----------
-    names : sequence of str
-        The signals, one column each.
+    widths : mapping of str to int
+        The signals, each with as many columns of 64 bits as its width takes.
     """
 
-    def __init__(self, names: Sequence[str]):
-        self.names = tuple(names)
+    def __init__(self, widths: Mapping[str, int]):
+        self._words = {name: max(1, -(-width // WORD_BITS)) for name, width in widths.items()}
+        self._columns = sum(self._words.values())
         self._blocks: list[np.ndarray] = []
         self._used = _CHUNK_ROWS
 
     def space(self) -> np.ndarray:
         """Return the free rows at the end, at least one, to be filled and then claimed."""
         if self._used == _CHUNK_ROWS:
-            self._blocks.append(np.zeros((_CHUNK_ROWS, len(self.names)), np.uint64))
+            self._blocks.append(np.zeros((_CHUNK_ROWS, self._columns), np.uint64))
             self._used = 0
         return self._blocks[-1][self._used :]
 
@@ -98,15 +104,22 @@ class Recording:
         """Count the first rows of what `space` returned as recorded."""
         self._used += rows
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the columns by name, as contiguous copies."""
+    def rows(self) -> np.ndarray:
+        """Return [edges, columns], all signals' words in order."""
         if not self._blocks:
-            return {name: np.zeros(0, np.uint64) for name in self.names}
-        blocks = [*self._blocks[:-1], self._blocks[-1][: self._used]]
-        return {
-            name: np.concatenate([block[:, column] for block in blocks])
-            for column, name in enumerate(self.names)
-        }
+            return np.zeros((0, self._columns), np.uint64)
+        return np.concatenate([*self._blocks[:-1], self._blocks[-1][: self._used]])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the signals by name, as contiguous copies: [edges], or [edges, words]."""
+        blocks = [*self._blocks[:-1], self._blocks[-1][: self._used]] if self._blocks else []
+        empty = np.zeros((0, self._columns), np.uint64)
+        arrays, column = {}, 0
+        for name, words in self._words.items():
+            place = column if words == 1 else slice(column, column + words)
+            arrays[name] = np.concatenate([block[:, place] for block in [empty, *blocks]])
+            column += words
+        return arrays
 
 
 class Engine(ABC):
@@ -169,7 +182,8 @@ class Engine(ABC):
         Parameters
         ----------
         port : str
-            A port's name, or the path of a signal inside (``sub.signal``).
+            A port's name, or the path of a signal inside (``sub.signal``); the number of a name
+            that Amaranth found taken (``sub$7.signal``) may be left out.
 
         Returns
         -------
@@ -238,20 +252,16 @@ class Engine(ABC):
         Parameters
         ----------
         signals : sequence of str
-            Ports, or signals inside (``sub.signal``), of at most 64 bits.
+            Ports, or signals inside (``sub.signal``).
 
         Raises
         ------
         KeyError
             When there is no such signal.
-        ValueError
-            When a signal is wider than 64 bits.
         """
-        for name in signals:
-            if (width := self._width(name)) > 64:
-                raise ValueError(f"{name!r} has {width} bits; at most 64 can be recorded")
-        self._probe(signals)
-        self._recording = Recording(signals)
+        widths = {name: self._width(name) for name in signals}
+        self._probe(tuple(widths))
+        self._recording = Recording(widths)
         self._is_recording = True
 
     def recording(self) -> dict[str, np.ndarray]:
@@ -260,9 +270,14 @@ class Engine(ABC):
         Returns
         -------
         dict of str to numpy.ndarray
-            uint64 arrays, one value per clock edge since `record`; empty without a recording.
+            uint64 arrays by signal, one value per clock edge since `record`; of a signal wider
+            than 64 bits [edges, words], the lowest word first. Empty without a recording.
         """
         return self._recording.arrays() if self._recording else {}
+
+    def recorded_rows(self) -> np.ndarray:
+        """Return the same as one array, [edges, words of all signals in order]."""
+        return self._recording.rows() if self._recording else np.zeros((0, 0), np.uint64)
 
     def stop_recording(self) -> None:
         """Record no further edges; what was recorded stays readable."""
@@ -286,6 +301,16 @@ class Engine(ABC):
 
     def _unknown(self, name: str) -> KeyError:
         return KeyError(f"the design has no signal {name!r}; its ports are {', '.join(self.ports)}")
+
+    def _numbered(self, name: str, known: Iterable[str]) -> str:
+        """Return the one of the known names that differs by numbers of taken names only.
+
+        Where two things of one scope want the same name, Amaranth calls one of them ``name$7``.
+        """
+        found = [other for other in known if _NUMBER.sub("", other) == name]
+        if len(found) != 1:
+            raise self._unknown(name)
+        return found[0]
 
     @abstractmethod
     def _width(self, name: str) -> int: ...

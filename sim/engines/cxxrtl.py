@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -88,14 +89,27 @@ class CxxrtlEngine(Engine):
     def _find(self, name: str) -> tuple[int, int]:
         found = self._handles.get(name)
         if found is None:
-            width = ctypes.c_uint32()
             # CXXRTL separates the levels of the hierarchy by spaces.
-            path = name.replace(".", " ").encode()
-            handle = self._library.gptloom_find(self._simulation, path, ctypes.byref(width))
+            path = name.replace(".", " ")
+            handle, width = self._open(path)
+            if handle < 0:
+                handle, width = self._open(self._numbered(path, self._names()))
             if handle < 0:
                 raise self._unknown(name)
-            found = self._handles[name] = (handle, width.value)
+            found = self._handles[name] = (handle, width)
         return found
+
+    def _open(self, path: str) -> tuple[int, int]:
+        width = ctypes.c_uint32()
+        find = self._library.gptloom_find
+        return find(self._simulation, path.encode(), ctypes.byref(width)), width.value
+
+    def _names(self) -> Iterator[str]:
+        for number in count():
+            name = self._library.gptloom_name(self._simulation, number)
+            if name is None:
+                return
+            yield name.decode()
 
     def _width(self, name: str) -> int:
         return self._find(name)[1]
@@ -152,6 +166,7 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
         "gptloom_close": (None, [pointer]),
         "gptloom_reset": (None, [pointer]),
         "gptloom_find": (ctypes.c_int, [pointer, ctypes.c_char_p, pointer]),
+        "gptloom_name": (ctypes.c_char_p, [pointer, ctypes.c_size_t]),
         "gptloom_peek": (None, [pointer, ctypes.c_int, pointer]),
         "gptloom_poke": (None, [pointer, ctypes.c_int, ctypes.c_char_p]),
         "gptloom_record": (None, [pointer, pointer, ctypes.c_size_t]),

@@ -39,10 +39,13 @@ struct veto_observer {
 	}
 };
 
-// One recorded fragment of a signal of at most 64 bits, flattened for the inner loop.
+// Up to 64 bits of a recorded signal, flattened for the inner loop: where they are kept, and where
+// they belong in a column of the row. What a column cannot hold goes to the next by a probe of its
+// own, which leaves out the low bits.
 struct probe_t {
 	const chunk_t *curr;
 	unsigned shift;
+	unsigned dropped;
 	bool wide;
 	size_t column;
 };
@@ -51,6 +54,7 @@ struct simulation {
 	design_t top;
 	cxxrtl::debug_items items;
 	std::vector<const std::vector<part_t> *> handles;
+	std::vector<const char *> names;
 	std::vector<probe_t> probes;
 	std::set<cxxrtl_outline> outlines;  // recomputed per sample: recorded, but optimised out
 	size_t columns = 0;
@@ -58,6 +62,8 @@ struct simulation {
 
 	simulation() {
 		top.debug_info(&items, /*scopes=*/nullptr, "");
+		for (const auto &entry : items.table)
+			names.push_back(entry.first.c_str());
 		// The clock stays high: an edge is made by resetting the detector's memory of it, which
 		// saves evaluating the falling edge.
 		top.p_clk.template set<uint32_t>(1);
@@ -79,7 +85,22 @@ struct simulation {
 			uint64_t bits = probe.curr[0];
 			if (probe.wide)
 				bits |= uint64_t(probe.curr[1]) << 32;
-			row[probe.column] |= bits << probe.shift;
+			row[probe.column] |= bits >> probe.dropped << probe.shift;
+		}
+	}
+
+	void probe(const part_t &part, size_t column) {
+		for (size_t bit = 0; bit < part.width; bit += 64) {
+			size_t at = part.lsb_at + bit;
+			unsigned size = unsigned(std::min<size_t>(part.width - bit, 64)), shift = at % 64;
+			probe_t probe{part.curr + bit / 32, shift, 0, size > 32, column + at / 64};
+			probes.push_back(probe);
+			if (shift + size > 64) {
+				probe.column++;
+				probe.shift = 0;
+				probe.dropped = 64 - shift;
+				probes.push_back(probe);
+			}
 		}
 	}
 
@@ -166,19 +187,25 @@ GPTLOOM_API void gptloom_poke(simulation *sim, int handle, const uint32_t *words
 	sim->settled = false;
 }
 
-// Chooses the columns of gptloom_run()'s rows: signals of at most 64 bits.
+// Returns the name of the design's signal or memory of this number, or null behind the last one.
+GPTLOOM_API const char *gptloom_name(simulation *sim, size_t number) {
+	return number < sim->names.size() ? sim->names[number] : nullptr;
+}
+
+// Chooses what gptloom_run()'s rows hold: each signal's words of 64 bits, lowest first.
 GPTLOOM_API void gptloom_record(simulation *sim, const int *handles, size_t count) {
 	sim->probes.clear();
 	sim->outlines.clear();
-	sim->columns = count;
-	for (size_t column = 0; column < count; column++) {
-		for (const auto &part : *sim->handles[handles[column]]) {
-			if (part.width == 0)
-				continue;
-			sim->probes.push_back({part.curr, unsigned(part.lsb_at), part.width > 32, column});
+	sim->columns = 0;
+	for (size_t number = 0; number < count; number++) {
+		const auto &parts = *sim->handles[handles[number]];
+		for (const auto &part : parts) {
+			sim->probe(part, sim->columns);
 			if (part.outline)
 				sim->outlines.insert(part.outline);
 		}
+		size_t width = parts.back().lsb_at + parts.back().width;
+		sim->columns += std::max<size_t>((width + 63) / 64, 1);
 	}
 }
 

@@ -8,7 +8,7 @@ from amaranth.hdl import ClockDomain, Fragment, Signal
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
-from .base import Engine, Port, component_ports
+from .base import WORD_BITS, Engine, Port, component_ports
 
 
 class PysimEngine(Engine):
@@ -37,7 +37,7 @@ class PysimEngine(Engine):
         self._simulator.add_testbench(self._take_context, background=True)
         self._simulator.advance()
         self._inside: dict[str, Signal] | None = None
-        self._probes: list[tuple[Signal, int]] = []
+        self._probes: list[tuple[Signal, int, int]] = []
 
     async def _take_context(self, context) -> None:
         self._context = context
@@ -54,10 +54,9 @@ class PysimEngine(Engine):
                 for info in self._simulator._design.fragments.values()
                 for signal, local in info.signal_names.items()
             }
-        try:
-            return self._inside[name]
-        except KeyError:
-            raise self._unknown(name) from None
+        if name not in self._inside:
+            name = self._numbered(name, self._inside)
+        return self._inside[name]
 
     def _width(self, name: str) -> int:
         return len(self._signal(name))
@@ -77,8 +76,8 @@ class PysimEngine(Engine):
                 return cycle
             if self._is_recording:
                 row = self._recording.space()[0]
-                for column, (signal, mask) in enumerate(self._probes):
-                    row[column] = get(signal) & mask
+                for column, (signal, shift, mask) in enumerate(self._probes):
+                    row[column] = get(signal) >> shift & mask
                 self._recording.claim(1)
             put(clock, 1)
             put(clock, 0)
@@ -91,4 +90,8 @@ class PysimEngine(Engine):
 
     def _probe(self, names: Sequence[str]) -> None:
         signals = [self._signal(name) for name in names]
-        self._probes = [(signal, (1 << len(signal)) - 1) for signal in signals]
+        self._probes = [
+            (signal, shift, (1 << min(len(signal) - shift, WORD_BITS)) - 1)
+            for signal in signals
+            for shift in range(0, max(1, len(signal)), WORD_BITS)
+        ]
