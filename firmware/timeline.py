@@ -28,8 +28,41 @@ class Phase:
     start: int
 
 
-def timeline(slots: Sequence[Slot], machine: Machine, position: int) -> list[Phase]:
-    """Return a token's phases in order; the last one, ``end``, is where the next token starts.
+@dataclass(frozen=True)
+class Span:
+    """An instruction's multiplications at one position.
+
+    Attributes
+    ----------
+    slot
+        The instruction.
+    start
+        First issue, in cycles after the token's start.
+    passes, quads
+        What is issued: quad k of pass n in cycle ``start + n * length + k``.
+    length
+        Cycles from pass to pass.
+    """
+
+    slot: Slot
+    start: int
+    passes: int
+    quads: int
+    length: int
+
+    @property
+    def last_issue(self) -> int:
+        """Cycle of the last multiplication."""
+        return self.start + (self.passes - 1) * self.length + self.quads - 1
+
+    @property
+    def end(self) -> int:
+        """Cycle in which the next instruction takes over."""
+        return self.start + self.passes * self.length
+
+
+def spans(slots: Sequence[Slot], machine: Machine, position: int) -> list[Span]:
+    """Return when and how every instruction of a token runs.
 
     Parameters
     ----------
@@ -40,31 +73,51 @@ def timeline(slots: Sequence[Slot], machine: Machine, position: int) -> list[Pha
     position
         The token's position.
     """
+    found: list[Span] = []
+    free, read_back = FIRST, 0
     latencies = Latencies.of(machine)
-    phases = [Phase("embed", 0)]
-    free, scores_written, written = FIRST, 0, 0
     for slot in slots:
         instruction = slot.instruction
-        passes, quads, length = _shape(instruction, machine, position)
         start = free + instruction.delay
         if instruction.kind is Kind.VALUES:
             # One position a cycle is read back, whole words of four. Looking takes a cycle.
             words = position // QUAD + 1
-            start = max(start + 1, scores_written + latencies.numerator + words * QUAD)
-        last_issue = start + (passes - 1) * length + quads - 1
+            start = max(start + 1, read_back + latencies.numerator + words * QUAD)
+        span = Span(slot, start, *_shape(instruction, machine, position))
         if instruction.kind is Kind.SCORES:
-            beat = position % machine.positions_per_word
-            scores_written = last_issue + latencies.drain + beat + latencies.score + 1
-        if instruction.final:
-            beat = (instruction.rows - 1) % machine.units // machine.writers
-            written = last_issue + latencies.drain + beat + latencies.result
+            read_back = scores_read_back(span, machine, position)
+        found.append(span)
+        free = span.end
+    return found
+
+
+def scores_read_back(span: Span, machine: Machine, position: int) -> int:
+    """Return the cycle in which the first of the span's scores is read again."""
+    beat = position % machine.positions_per_word
+    latencies = Latencies.of(machine)
+    return span.last_issue + latencies.drain + beat + latencies.score + 1
+
+
+def timeline(slots: Sequence[Slot], machine: Machine, position: int) -> list[Phase]:
+    """Return a token's phases in order; the last one, ``end``, is where the next token starts.
+
+    Parameters
+    ----------
+    slots, machine, position
+        As for :func:`spans`.
+    """
+    latencies = Latencies.of(machine)
+    phases = [Phase("embed", 0)]
+    for span in spans(slots, machine, position):
+        instruction = span.slot.instruction
         # The start of the residual stream hides in the softmax's time.
         if instruction.kind is not Kind.START:
-            phases.append(Phase(slot.step.site, start))
+            phases.append(Phase(span.slot.step.site, span.start))
         if instruction.kind is Kind.SCORES:
-            phases.append(Phase("softmax", last_issue + 1))
-        free = start + passes * length
-    phases.append(Phase("sample", free))
+            phases.append(Phase("softmax", span.last_issue + 1))
+    beat = (instruction.rows - 1) % machine.units // machine.writers
+    written = span.last_issue + latencies.drain + beat + latencies.result
+    phases.append(Phase("sample", span.end))
     phases.append(Phase("end", written + latencies.sample + EMIT))
     return phases
 

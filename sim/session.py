@@ -46,6 +46,9 @@ class CoreSession:
         The hardware, for its dimensions.
     engine
         Its simulation; the session is its only user.
+    bos
+        Token that begins a document, of the model that the core holds; loading another one
+        replaces it.
 
     Attributes
     ----------
@@ -53,11 +56,11 @@ class CoreSession:
         Set to a list, it receives the core's tap in every cycle; slow.
     """
 
-    def __init__(self, core: FoldedCore, engine: Engine):
+    def __init__(self, core: FoldedCore, engine: Engine, bos: int = 0):
         self.core = core
         self.engine = engine
         self.taps: list[int] | None = None
-        self._bos = 0
+        self._bos = bos
         self._previous = 0
         engine.poke("o__ready", 1)
 

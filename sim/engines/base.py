@@ -302,12 +302,12 @@ class Engine(ABC):
     def _unknown(self, name: str) -> KeyError:
         return KeyError(f"the design has no signal {name!r}; its ports are {', '.join(self.ports)}")
 
-    def _numbered(self, name: str, known: Iterable[str]) -> str:
-        """Return the one of the known names that differs by numbers of taken names only.
+    def _numbered(self, name: str, path: str, known: Iterable[str]) -> str:
+        """Return the one of the known names that is `path` but for numbers of taken names.
 
         Where two things of one scope want the same name, Amaranth calls one of them ``name$7``.
         """
-        found = [other for other in known if _NUMBER.sub("", other) == name]
+        found = [other for other in known if _NUMBER.sub("", other) == path]
         if len(found) != 1:
             raise self._unknown(name)
         return found[0]

@@ -93,7 +93,7 @@ class CxxrtlEngine(Engine):
             path = name.replace(".", " ")
             handle, width = self._open(path)
             if handle < 0:
-                handle, width = self._open(self._numbered(path, self._names()))
+                handle, width = self._open(self._numbered(name, path, self._names()))
             if handle < 0:
                 raise self._unknown(name)
             found = self._handles[name] = (handle, width)

@@ -55,7 +55,7 @@ class PysimEngine(Engine):
                 for signal, local in info.signal_names.items()
             }
         if name not in self._inside:
-            name = self._numbered(name, self._inside)
+            name = self._numbered(name, name, self._inside)
         return self._inside[name]
 
     def _width(self, name: str) -> int:

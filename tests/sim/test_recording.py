@@ -78,5 +78,5 @@ def test_numbers_of_taken_names_may_be_left_out(engine):
     engine.record(["sum.o"])
     engine.step()
     assert engine.recording()["sum.o"].tolist() == [42]
-    with pytest.raises(KeyError, match="sum.nothing"):
+    with pytest.raises(KeyError, match=r"sum\.nothing"):
         engine.peek("sum.nothing")

@@ -1,0 +1,221 @@
+"""The engine's part of a plan: issues, operands, accumulators."""
+
+import numpy as np
+
+from gptloom.firmware.isa import Kind
+from gptloom.firmware.machine import QUAD
+from gptloom.firmware.timeline import Span
+from gptloom.hdl.folded.layouts import (
+    ADDRESS_BITS,
+    Accumulator,
+    Issue,
+)
+from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
+from gptloom.sim.scoreboard.sheet import Sheet
+from gptloom.sim.scoreboard.values import ZERO
+
+READ = 1
+"""From an issue, whose addresses are presented, to what the memories deliver."""
+
+
+class EnginePlan:
+    """Writes what the engine does for one instruction after the other."""
+
+    def __init__(self, sheet: Sheet):
+        self._sheet = sheet
+        self._column = sheet.signals.columns
+        self._held = sheet.signals.held
+        self._machine = sheet.layout.machine
+        # From a quad's issue to the accumulator that includes it; the drain copies it then.
+        self._accumulated = sheet.latencies.drain - 1
+
+    def issues(self, operation: int, span: Span) -> None:
+        """Expect the sequencer's work: one quad a cycle."""
+        due, column, machine = self._sheet.due, self._column, self._machine
+        instruction = span.slot.instruction
+        kind, heads = instruction.kind, machine.heads
+        n, k, cycle = self._grid(span)
+        broadcast = kind is Kind.MATRIX
+
+        def issue(field: str, value) -> None:
+            place = Issue[field]
+            due.constant(cycle, column["sequencer.issue"], value, place.width, place.offset)
+
+        issue("valid", 1)
+        issue("first", k == 0)
+        issue("last", k == span.quads - 1)
+        issue("broadcast", broadcast)
+        if broadcast:
+            issue("bank", k % heads)
+        elif machine.words_per_position > 1 and kind is not Kind.START:
+            issue("offset", n % machine.words_per_position)
+        self._job(cycle, "sequencer.issue", Issue["job"].offset, operation, n == 0)
+        ends = cycle[:, -1]
+        due.constant(ends + self._accumulated, column["engine.done"], 1, 1)
+        self._job(ends + self._accumulated, "engine.job", 0, operation, n[:, -1] == 0)
+        if kind is Kind.SCORES:
+            due.constant(span.start, column["sequencer.scores_begin"], 1, 1)
+        if kind is Kind.START:
+            return
+
+        layout = self._sheet.layout
+        pass_step, quad_step = {
+            Kind.MATRIX: (span.quads, 1),
+            Kind.SCORES: (1, layout.key_stride),
+            Kind.VALUES: (layout.value_stride, 1),
+        }[kind]
+        word = instruction.base + n * pass_step + k * quad_step
+        row = instruction.source + (k // heads if broadcast else k)
+        due.constant(cycle, column["operands.address"], word, ADDRESS_BITS)
+        width = self._sheet.signals.by_path["activations.address"].width
+        due.constant(cycle, column["activations.address"], row, width)
+
+    def operands(self, span: Span) -> None:
+        """Expect what the multipliers multiply."""
+        kind = span.slot.instruction.kind
+        if kind is Kind.MATRIX:
+            self._matrix_operands(span)
+        if kind is Kind.SCORES:
+            self._score_operands(span)
+        if kind is Kind.VALUES:
+            self._value_operands(span)
+
+    def accumulators(self, span: Span) -> None:
+        """Expect the growing sums; they stay until the next quad's."""
+        n, k, cycle = self._grid(span)
+        step = span.slot.step
+        kind, units = span.slot.instruction.kind, self._machine.units
+        numbers = self._sheet.numbers
+        for unit in range(units):
+            column = self._held[f"engine.total_{unit}"]
+            then = cycle + self._accumulated
+            if kind is Kind.START:
+                self._sheet.held.unknown(then, column)
+                continue
+            if kind is Kind.MATRIX:
+                source = numbers.segment(step.layer, step.site, "sum").indices[:, :, unit]
+                known = np.ones(cycle.shape, bool)
+            elif kind is Kind.SCORES:
+                slot = n * units + unit
+                known = slot // self._machine.heads <= self._sheet.position
+                sums = numbers.segment(step.layer, "score", "sum").indices
+                place = np.minimum(slot // self._machine.heads, len(sums) - 1)
+                source = sums[place, slot % self._machine.heads, k]
+            else:
+                sums = numbers.segment(step.layer, "mix", "sum").indices
+                row = n * units + unit
+                known = row < len(sums)
+                source = sums[np.minimum(row, len(sums) - 1), k]
+            width = Accumulator.width
+            self._sheet.held.number(then[known], column, source[known], width)
+            # Of positions and rows beyond the last one, anything may be left in memory.
+            self._sheet.held.unknown(then[~known], column)
+
+    def _matrix_operands(self, span: Span) -> None:
+        due, numbers, step = self._sheet.due, self._sheet.numbers, span.slot.step
+        _, k, cycle = self._grid(span)
+        tiles = numbers.tiles(step.layer, step.site)
+        for unit in range(self._machine.units):
+            for lane in range(QUAD):
+                due.constant(
+                    cycle + READ,
+                    self._column[f"operands.words__{unit}"],
+                    tiles[:, unit, :, lane],
+                    WEIGHT_BITS,
+                    lane * WEIGHT_BITS,
+                )
+        source = self._vector(span)
+        # Quads are spread over the banks; the others are not looked at.
+        for lane in range(QUAD):
+            self._quad(cycle, k % self._machine.heads, lane, source[k * QUAD + lane])
+
+    def _vector(self, span: Span) -> np.ndarray:
+        """Return the numbers of the activation vector that a matrix is multiplied with."""
+        step, layout = span.slot.step, self._sheet.layout
+        layer, site = {
+            "q": (step.layer - 1, "mlp"),
+            "k": (step.layer - 1, "mlp"),
+            "v": (step.layer - 1, "mlp"),
+            "out": (step.layer, "mix"),
+            "hidden": (step.layer, "out"),
+            "mlp": (step.layer, "hidden"),
+            "logits": (layout.config.layers - 1, "mlp"),
+        }[step.site]
+        if layer < 0:
+            layer, site = 0, "embedding"
+        source = self._sheet.numbers.segment(layer, site).indices
+        return source[layout.value_order] if site == "mix" else source
+
+    def _score_operands(self, span: Span) -> None:
+        sheet, heads, units = self._sheet, self._machine.heads, self._machine.units
+        n, k, cycle = self._grid(span)
+        layer = span.slot.step.layer
+        keys = self._padded(sheet.numbers.segment(layer, "k", "cached").indices)
+        query = self._padded(sheet.numbers.segment(layer, "q").indices[None])[0]
+        for unit in range(units):
+            slot = n * units + unit
+            known = slot // heads <= sheet.position
+            place = np.minimum(slot // heads, sheet.position)
+            for lane in range(QUAD):
+                source = keys[place, slot % heads, k * QUAD + lane]
+                sheet.due.number(
+                    (cycle + READ)[known],
+                    self._column[f"operands.words__{unit}"],
+                    source[known],
+                    WEIGHT_BITS,
+                    lane * WEIGHT_BITS,
+                )
+        for head in range(heads):
+            for lane in range(QUAD):
+                self._quad(cycle, head, lane, query[head, k * QUAD + lane])
+
+    def _value_operands(self, span: Span) -> None:
+        sheet, heads, units = self._sheet, self._machine.heads, self._machine.units
+        n, k, cycle = self._grid(span)
+        layer, width = span.slot.step.layer, sheet.layout.config.width
+        values = sheet.numbers.segment(layer, "v", "cached").indices
+        values = values[:, sheet.layout.value_order]
+        for unit in range(units):
+            row = n * units + unit
+            for lane in range(QUAD):
+                position = k * QUAD + lane
+                known = (row < width) & (position <= sheet.position)
+                source = values[position, np.minimum(row, width - 1)]
+                sheet.due.number(
+                    (cycle + READ)[known],
+                    self._column[f"operands.words__{unit}"],
+                    source[known],
+                    WEIGHT_BITS,
+                    lane * WEIGHT_BITS,
+                )
+        numerators = sheet.numbers.segment(layer, "numerator").indices
+        for head in range(heads):
+            for lane in range(QUAD):
+                self._quad(cycle, head, lane, numerators[k * QUAD + lane, head])
+
+    def _padded(self, rows: np.ndarray) -> np.ndarray:
+        """Return [..., heads, elements of whole quads] of keys or queries by head."""
+        layout = self._sheet.layout
+        heads, width = layout.config.heads, layout.config.head_width
+        padded = np.full((len(rows), heads, layout.head_quads * QUAD), ZERO)
+        padded[..., :width] = rows.reshape(len(rows), heads, width)
+        return padded
+
+    def _quad(self, cycle, bank, lane: int, source) -> None:
+        """Expect an element of what a bank of the activation memory delivers."""
+        at = (bank * QUAD + lane) * ACTIVATION_BITS
+        column = self._column["activations.quads"]
+        self._sheet.due.number(cycle + READ, column, source, ACTIVATION_BITS, at)
+
+    def _job(self, cycle, path: str, at: int, operation: int, opening) -> None:
+        due, column = self._sheet.due, self._column[path]
+        job = Issue["job"].shape
+        for field, value in (("operation", operation), ("opening", opening)):
+            place = job[field]
+            due.constant(cycle, column, value, place.width, at + place.offset)
+
+    @staticmethod
+    def _grid(span: Span) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return pass, quad and cycle of every issue, [passes, quads] each."""
+        n, k = np.indices((span.passes, span.quads))
+        return n, k, span.start + n * span.length + k

@@ -1,0 +1,164 @@
+"""The nonlinear functions' part of a plan: norm, softmax, sampler."""
+
+import numpy as np
+
+from gptloom.firmware.isa import Destination
+from gptloom.firmware.machine import QUAD
+from gptloom.firmware.timeline import Span, scores_read_back
+from gptloom.hdl.folded.layouts import Accumulator, Scale
+from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS
+from gptloom.model.tables import NOISE_BITS
+from gptloom.sim.scoreboard.sheet import Sheet
+from gptloom.sim.scoreboard.values import ZERO
+
+RECIPROCAL = 4
+"""From the softmax's `ready` to the reciprocals, and a cycle a head; two more in a deep machine."""
+
+
+class FunctionPlan:
+    """Writes what norm, softmax and sampler make."""
+
+    def __init__(self, sheet: Sheet):
+        self._sheet = sheet
+        self._column = sheet.signals.columns
+        self._held = sheet.signals.held
+        self._machine = sheet.layout.machine
+
+    def norm(self, layer: int, site: str, written: int) -> None:
+        """Expect the norm of a stream whose last elements are written in cycle `written`."""
+        source = self._sheet.numbers.segment(layer, site, "norm").indices
+        self._scale(self._held["norm.norm"], written + self._sheet.latencies.norm, source)
+
+    def norm_of_results(self, span: Span, written: int) -> None:
+        """Expect the norm of an instruction's results, if they are a stream."""
+        if span.slot.instruction.destination is Destination.STREAM:
+            self.norm(span.slot.step.layer, span.slot.step.site, written)
+
+    def scores(self, span: Span) -> None:
+        """Expect scores out of the drain, in the activation memory, and their maxima."""
+        sheet, column, m = self._sheet, self._column, self._machine
+        layer, target = span.slot.step.layer, span.slot.instruction.target
+        numbers = sheet.numbers
+        n, beat = np.indices((span.passes, m.score_beats)).reshape(2, -1)
+        drained = span.start + n * span.length + span.quads - 1 + sheet.latencies.drain + beat
+        sheet.due.constant(drained, column["drain.score_valid"], 1, 1)
+        slot = n * m.units + beat * m.score_heads
+        # What follows the last position in its word is not a score.
+        there = slot // m.heads <= sheet.position
+        drained, slot = drained[there], slot[there]
+        position, first = slot // m.heads, slot % m.heads
+        sums = numbers.segment(layer, "score", "sum").indices[:, :, -1]
+        for i in range(m.score_heads):
+            path = f"drain.sums_out__{i}"
+            source = sums[position, first + i]
+            sheet.due.number(drained, column[path], source, Accumulator.width)
+
+        together = (1 << m.score_heads) - 1
+        scores = numbers.segment(layer, "score").indices
+        maxima = numbers.segment(layer, "score", "maximum").indices
+        self._tap(drained + sheet.latencies.score, position, together << first, False)
+        for i in range(m.score_heads):
+            head = first + i
+            self._written(
+                drained + sheet.latencies.score, position, head, scores[position, head], target
+            )
+            for h in range(m.heads):
+                mine = head == h
+                self._sheet.held.number(
+                    drained[mine] + sheet.latencies.score + 1,
+                    self._held[f"softmax.maximum_{h}"],
+                    maxima[position[mine], h],
+                    ACTIVATION_BITS,
+                )
+
+    def softmax(self, span: Span) -> None:
+        """Expect scores read back, their numerators written, and one over the sums of those."""
+        sheet, column, m = self._sheet, self._column, self._machine
+        layer, target = span.slot.step.layer, span.slot.instruction.target
+        numbers = sheet.numbers
+        begin = scores_read_back(span, m, sheet.position)
+        position = np.arange((sheet.position // QUAD + 1) * QUAD)
+        read = begin + position
+        address = sheet.signals.by_path["activations.address"]
+        sheet.due.constant(read, column["softmax.reading"], 1, 1)
+        sheet.due.constant(read, column[address.path], target + position // QUAD, address.width)
+
+        written = read + sheet.latencies.numerator
+        values = numbers.segment(layer, "numerator").indices.copy()
+        totals = numbers.segment(layer, "numerator", "total").indices
+        # Positions that fill up the last word are replaced by zero.
+        values[sheet.position + 1 :] = ZERO
+        self._tap(written, position, (1 << m.heads) - 1, True)
+        for head in range(m.heads):
+            source = values[position, head]
+            self._written(written, position, np.full(len(position), head), source, target)
+            path = f"softmax.numerator_{head}"
+            sheet.due.number(written, column[path], source, MANTISSA_BITS)
+            sheet.held.number(
+                written + 1,
+                self._held[f"softmax.total_{head}"],
+                totals[position, head],
+                sheet.signals.by_path[f"softmax.total_{head}"].width,
+            )
+        ready = int(written[-1])
+        sheet.held.constant(span.start + 1, self._held["softmax.ready"], 0, 1)
+        sheet.held.constant(ready, self._held["softmax.ready"], 1, 1)
+        reciprocals = numbers.segment(layer, "numerator", "reciprocal").indices
+        known = ready + RECIPROCAL + m.heads + 2 * m.deep
+        column = self._held["softmax.reciprocals"]
+        sheet.held.unknown(ready + 1, column)
+        for head in range(m.heads):
+            self._scale(column, known, reciprocals[head], head * Scale.size)
+
+    def sample(self, span: Span, done: int) -> None:
+        """Expect noise beside every logit, and the token that is sampled."""
+        sheet, column, m = self._sheet, self._column, self._machine
+        rows = span.slot.instruction.rows
+        index = np.arange(rows)
+        beats = index % m.units // m.writers
+        cycle = (
+            span.start
+            + index // m.units * span.length
+            + span.quads - 1
+            + sheet.latencies.drain
+            + beats
+            + sheet.latencies.result
+        )  # fmt: skip
+        noise = sheet.numbers.segment(0, "logits", "noise").indices
+        at = index % m.writers * NOISE_BITS
+        sheet.due.number(cycle, column["sampler.noise.values"], noise, NOISE_BITS, at)
+        token = sheet.numbers.segment(0, "logits", "token").indices
+        width = sheet.signals.by_path["sampler.token"].width
+        sheet.due.constant(done, column["sampler.done"], 1, 1)
+        sheet.due.number(done, column["sampler.token"], token, width)
+
+    def _tap(self, cycle, position, heads, numerators: bool) -> None:
+        due, column, m = self._sheet.due, self._column, self._machine
+        width = self._sheet.signals.by_path["softmax.tap_position"].width
+        due.constant(cycle, column["softmax.tap_valid"], 1, 1, element=position)
+        due.constant(cycle, column["softmax.tap_numerators"], numerators, 1, element=position)
+        due.constant(cycle, column["softmax.tap_position"], position, width, element=position)
+        due.constant(cycle, column["softmax.tap_heads"], heads, m.heads, element=position)
+
+    def _written(self, cycle, position, head, source, target: int) -> None:
+        """Expect one head's score or numerator on its way to the activation memory."""
+        due, column = self._sheet.due, self._column
+        signals = self._sheet.signals.by_path
+        due.number(
+            cycle, column["softmax.tap_scores"], source, ACTIVATION_BITS, head * ACTIVATION_BITS
+        )
+        place = head * QUAD + position % QUAD
+        width = signals["activations.write_address"].width
+        due.constant(cycle, column["activations.write_enable"], 1, 1, place, element=position)
+        row = target + position // QUAD
+        due.constant(cycle, column["activations.write_address"], row, width, element=position)
+        due.number(
+            cycle, column["activations.write_data"], source, ACTIVATION_BITS,
+            place * ACTIVATION_BITS,
+        )  # fmt: skip
+
+    def _scale(self, column: int, cycle: int, source: np.ndarray, at: int = 0) -> None:
+        held = self._sheet.held
+        for name, number in zip(("mantissa", "exponent"), source, strict=True):
+            field = Scale[name]
+            held.number(cycle, column, number, field.width, at + field.offset)

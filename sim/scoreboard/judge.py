@@ -1,0 +1,130 @@
+"""The first difference between what was recorded and what was expected."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gptloom.sim.engines.base import WORD_BITS
+from gptloom.sim.scoreboard.block import Block
+from gptloom.sim.scoreboard.cells import Words
+from gptloom.sim.scoreboard.control import Run
+from gptloom.sim.scoreboard.reference import Reference
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first difference.
+
+    Attributes
+    ----------
+    cycle
+        Clock cycle.
+    signal
+        Where.
+    layer, step
+        The instruction whose value it is, as the program calls them; where nothing was due, the
+        one that the sequencer works on.
+    element
+        Which element of the step, and which of its numbers; empty where nothing was due.
+    token
+        Start, position and token of the token under way; None between documents.
+    expected, seen
+        The signal's value, of the bits that are judged.
+    """
+
+    cycle: int
+    signal: str
+    layer: int
+    step: str
+    element: str
+    token: tuple[int, int, int] | None
+    expected: int
+    seen: int
+
+    def __str__(self) -> str:
+        element = f", {self.element}" if self.element else ""
+        text = (
+            f"cycle {self.cycle}, {self.signal}: layer {self.layer}, step {self.step}{element}: "
+            f"expected {self.expected:#x}, seen {self.seen:#x}"
+        )
+        if self.token:
+            start, position, token = self.token
+            since = self.cycle - start
+            text += f" ({since} cycles into position {position}, token {token})"
+        return text
+
+
+def first_mismatch(
+    rows: Words, block: Block, runs: Sequence[Run], reference: Reference
+) -> Mismatch | None:
+    """Return the first difference in a block, of the signal furthest upstream, or None.
+
+    Parameters
+    ----------
+    rows
+        [cycles, columns], as recorded.
+    block
+        What was expected.
+    runs
+        Tokens that are due in it.
+    reference
+        For the names of what differs.
+    """
+    wrong = (rows ^ block.values) & block.masks
+    at = np.flatnonzero(wrong.any(axis=1))
+    if not len(at):
+        return None
+    row = int(at[0])
+    column = int(np.flatnonzero(wrong[row])[0])
+    signal, word = block.signals.owner(column)
+    first = column - word
+    words = slice(first, first + signal.words)
+    expected, seen = (
+        sum(int(bits) << (WORD_BITS * i) for i, bits in enumerate(source))
+        for source in (block.values[row, words], rows[row, words] & block.masks[row, words])
+    )
+    cycle = block.begin + row
+    under_way = [run for run in runs if run.start <= cycle < run.stop and run.made]
+    run = under_way[-1] if under_way else None
+    layer, step, element = 0, "no token", ""
+    if run:
+        layer, step, element = _explain(run, cycle, column, int(wrong[row, column]), reference)
+    return Mismatch(
+        cycle=cycle,
+        signal=signal.path,
+        layer=layer,
+        step=step,
+        element=element,
+        token=(run.start, run.position, run.token) if run else None,
+        expected=expected,
+        seen=seen,
+    )
+
+
+def _explain(
+    run: Run, cycle: int, column: int, wrong: int, reference: Reference
+) -> tuple[int, str, str]:
+    """Return layer, step and element of what differs in a cell."""
+    plan, signals = run.made.plan, reference.signals
+    row, table = cycle - run.start, plan.due
+    cell = row * table.columns + column
+    if column in signals.held_columns:
+        # What is held was due some time ago.
+        table, column = plan.held, signals.held_columns.index(column)
+        changes = table.cells[table.cells % table.columns == column]
+        changes = changes[changes <= row * table.columns + column]
+        cell = int(changes[-1]) if len(changes) else -1
+    for source, bits in table.fields_of(cell):
+        if bits & wrong:
+            segment, place = reference.numbers.name(source)
+            if segment.what == "zero":
+                break
+            what = "element" if segment.what == "value" else segment.what
+            return segment.layer, segment.site, f"{what} {', '.join(map(str, place))}"
+    label = table.label_of(cell)
+    if label is not None:
+        owner, element = label
+        return owner.layer, owner.step, f"element {element}" if element >= 0 else "control"
+    step = plan.step_at(row)
+    return step.layer, step.step, "nothing due"

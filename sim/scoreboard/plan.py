@@ -1,0 +1,104 @@
+"""What must be where in every cycle of one token: from the schedule, before any value is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gptloom.firmware.isa import Kind
+from gptloom.firmware.schedule import Slot
+from gptloom.firmware.timeline import EMIT, Span, spans, timeline
+from gptloom.sim.scoreboard.cells import Label, Table, TableMaker
+from gptloom.sim.scoreboard.engine_plan import EnginePlan
+from gptloom.sim.scoreboard.function_plan import FunctionPlan
+from gptloom.sim.scoreboard.result_plan import ResultPlan
+from gptloom.sim.scoreboard.sheet import Sheet
+from gptloom.sim.scoreboard.signals import Signals
+from gptloom.sim.scoreboard.values import TokenNumbers
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One token at one position, with or without a sample at its end.
+
+    Attributes
+    ----------
+    spans
+        Its instructions.
+    due
+        Values of signals in single cycles.
+    held
+        Values that held signals change to, in the columns of held signals alone.
+    finished
+        Last cycle of its program, relative to its start.
+    done
+        Cycle in which its token is sampled; of a prompt's token none is.
+    """
+
+    spans: tuple[Span, ...]
+    due: Table
+    held: Table
+    finished: int
+    done: int
+
+    def step_at(self, cycle: int) -> Label:
+        """Return the instruction that the sequencer works on in a cycle."""
+        for span in self.spans:
+            if cycle < span.end:
+                return Label(span.slot.step.layer, span.slot.step.site)
+        return Label(0, "after the program")
+
+
+def make_plan(
+    slots: Sequence[Slot],
+    numbers: TokenNumbers,
+    signals: Signals,
+    position: int,
+    sample: bool,
+) -> Plan:
+    """Return the plan of a token.
+
+    Parameters
+    ----------
+    slots
+        The program.
+    numbers, signals
+        What may be due, and where.
+    position
+        Of the token.
+    sample
+        Whether logits are wanted; if not, the program ends early.
+    """
+    layout = numbers.layout
+    machine = layout.machine
+    program = spans(slots, machine, position)
+    end = timeline(slots, machine, position)[-1].start
+    if not sample:
+        last = next(i for i, s in enumerate(program) if s.slot.instruction.prefill_final)
+        program = program[: last + 1]
+    sheet = Sheet(
+        signals=signals,
+        numbers=numbers,
+        layout=layout,
+        position=position,
+        due=TableMaker(signals.count),
+        held=TableMaker(signals.held_count),
+    )
+    engine, results, functions = EnginePlan(sheet), ResultPlan(sheet), FunctionPlan(sheet)
+    sheet.due.label = sheet.held.label = Label(0, "embedding")
+    results.embedding()
+    functions.norm(0, "embedding", results.embedded)
+    for operation, span in enumerate(program):
+        sheet.label(span)
+        engine.issues(operation, span)
+        engine.operands(span)
+        engine.accumulators(span)
+        if span.slot.instruction.kind is Kind.SCORES:
+            functions.scores(span)
+            functions.softmax(span)
+        else:
+            written = results.results(operation, span)
+            functions.norm_of_results(span, written)
+    finished = program[-1].end - 1
+    sheet.due.constant(finished, signals.columns["sequencer.finished"], 1, 1)
+    if sample:
+        functions.sample(program[-1], end - EMIT)
+    return Plan(tuple(program), sheet.due.table(), sheet.held.table(), finished, end - EMIT)

@@ -1,0 +1,139 @@
+"""Random use of a core: gaps, back-pressure, prompts, temperatures, seeds, resets."""
+
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amaranth.lib import data
+
+from gptloom.firmware.image import Region, build_image
+from gptloom.firmware.machine import Machine
+from gptloom.firmware.page import encode_scale
+from gptloom.hdl.core import Address, Prompt, Write
+from gptloom.model.integer import IntegerModel
+
+_STREAMS = ("seed", "read", "load", "i")
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How often something happens, each a probability for every cycle.
+
+    Attributes
+    ----------
+    offer, take
+        That a known token is offered, once there is one, and that the output is ready.
+    warm
+        That the temperature changes.
+    seed
+        That a new seed is offered; it is taken between documents.
+    read
+        That a byte of the memories is asked for; it is delivered between documents.
+    reset
+        That everything is reset. The settings are loaded again after it.
+    longest
+        Most known tokens of a document; more than the context holds are cut off by the core.
+    """
+
+    offer: float = 1.0
+    take: float = 1.0
+    warm: float = 0.0
+    seed: float = 0.0
+    read: float = 0.0
+    reset: float = 0.0
+    longest: int = 1
+
+
+class Player:
+    """Random inputs for a core, cycle by cycle, as its streams take them.
+
+    Parameters
+    ----------
+    machine, model
+        The core, and what it holds or is to hold.
+    number
+        Of the random draws; the same one repeats everything.
+    load
+        Whether the model is loaded first.
+    """
+
+    def __init__(self, machine: Machine, model: IntegerModel, number: int, load: bool = False):
+        self._model = model
+        self._draw = random.Random(number)
+        self._known: deque[int] = deque()
+        self._offered: dict[str, int] = {}
+        image = build_image(model, machine)
+        writes = [
+            (region, _bits(Write, region=region, address=address, data=byte))
+            for region, address, byte in image.writes(machine)
+        ]
+        self._reload = [bits for region, bits in writes if region is Region.SETTINGS]
+        self._loads = deque(bits for _, bits in writes) if load else deque()
+        self._contents = list(image.checked(machine).items())
+        self._scales = [model.logit_scale(t) for t in (0, 0.1, 0.3, 0.5, 0.8, 1.0, 1.4, 2.0)]
+        self._ready = self._reset = False
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether part of the model is still to be loaded."""
+        return bool(self._loads) or "load" in self._offered
+
+    def drive(self, habits: Habits) -> dict[str, int]:
+        """Return what the inputs are in the cycle to come, by port."""
+        chance = self._draw.random
+        self._reset = chance() < habits.reset
+        self._ready = chance() < habits.take
+        ports = {"rst": int(self._reset), "o__ready": int(self._ready)}
+        if chance() < habits.warm:
+            ports["temperature"] = encode_scale(self._draw.choice(self._scales))
+        if chance() < habits.seed:
+            self._offer("seed", self._draw.choice((0, 1, self._draw.getrandbits(32))))
+        if chance() < habits.read:
+            region, contents = self._draw.choice(self._contents)
+            address = self._draw.randrange(len(contents))
+            self._offer("read", _bits(Address, region=region, address=address))
+        if self._loads and "load" not in self._offered:
+            self._offer("load", self._loads.popleft())
+        # Nothing can be known before the settings are there.
+        if chance() < habits.offer and not self._offered.keys() & {"i", "load"}:
+            if not self._known:
+                self._known.extend(self._document(habits.longest))
+            self._offer("i", self._known.popleft())
+        for port in _STREAMS:
+            ports[f"{port}__valid"] = int(port in self._offered)
+            if port in self._offered:
+                ports[f"{port}__payload"] = self._offered[port]
+        return ports
+
+    def observe(self, read: Callable[[str], int]) -> bool:
+        """Look, before the cycle's edge, what it accepts; return whether a token is taken.
+
+        Parameters
+        ----------
+        read
+            Returns the value of a port.
+        """
+        accepted = [port for port in self._offered if read(f"{port}__ready")]
+        taken = bool(self._ready and read("o__valid"))
+        for port in list(self._offered) if self._reset else accepted:
+            del self._offered[port]
+        if self._reset:
+            self._loads = deque(self._reload)
+            self._known.clear()
+        return taken
+
+    def _offer(self, port: str, payload: int) -> None:
+        """Offer an item on an input stream, unless one is: it stays until it is accepted."""
+        self._offered.setdefault(port, payload)
+
+    def _document(self, longest: int) -> list[int]:
+        """Return a random document's known tokens, as the input stream takes them."""
+        bos = self._model.tokenizer.bos
+        others = [self._draw.randrange(bos) for _ in range(self._draw.randrange(longest))]
+        tokens = [bos, *others]
+        return [_bits(Prompt, token=t, last=i == len(others)) for i, t in enumerate(tokens)]
+
+
+def _bits(shape, **fields: int) -> int:
+    return data.Layout.cast(shape).const(fields).as_bits()

@@ -1,0 +1,113 @@
+"""One model on one machine: what its tokens compute, and when."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gptloom.firmware.image import build_image
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.machine import Machine
+from gptloom.firmware.program import compile_program
+from gptloom.model import sampling
+from gptloom.model.arithmetic import Integers
+from gptloom.model.golden import GoldenModel
+from gptloom.model.integer import IntegerModel, LogitScale
+from gptloom.sim.scoreboard.plan import Plan, make_plan
+from gptloom.sim.scoreboard.signals import Signals
+from gptloom.sim.scoreboard.values import TokenNumbers
+
+
+class Noise:
+    """The sampler's random numbers since the state was last set."""
+
+    def __init__(self, seed: int = 1):
+        self._values = sampling.noise(seed or 1)
+
+    def take(self, count: int) -> Integers:
+        """Return the next values."""
+        return np.fromiter(self._values, np.int64, count)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What one token made.
+
+    Attributes
+    ----------
+    plan
+        When and where.
+    numbers
+        All of it, see :class:`.TokenNumbers`.
+    token
+        What was sampled; -1 for a token of a prompt.
+    """
+
+    plan: Plan
+    numbers: Integers
+    token: int
+
+
+class Reference:
+    """A model's golden computation, token by token, with the plan of each.
+
+    Parameters
+    ----------
+    machine, model
+        What is simulated.
+
+    Attributes
+    ----------
+    numbers, signals
+        What is computed, and where it shows.
+    contents
+        What the memories hold that can be read back: bytes by region and address.
+    """
+
+    def __init__(self, machine: Machine, model: IntegerModel):
+        self.machine, self.model = machine, model
+        layout = Layout(machine, model.config)
+        self.slots = compile_program(model, layout)
+        self.signals = Signals(machine)
+        self.numbers = TokenNumbers(model, layout)
+        self.contents = build_image(model, machine).checked(machine)
+        self._golden = GoldenModel(model)
+        self._plans: dict[tuple[int, bool], Plan] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a document."""
+        self._cache = self._golden.new_cache()
+
+    def plan(self, position: int, sample: bool) -> Plan:
+        """Return the plan of a token at a position."""
+        key = position, sample
+        if key not in self._plans:
+            self._plans[key] = make_plan(self.slots, self.numbers, self.signals, *key)
+        return self._plans[key]
+
+    def step(self, token: int, position: int, scale: LogitScale | None, noise: Noise) -> Sampled:
+        """Advance the document by one token.
+
+        Parameters
+        ----------
+        token, position
+            As the core starts it.
+        scale
+            Of the logits; None for a prompt's token, after which nothing is sampled.
+        noise
+            Where the sampler's values come from.
+        """
+        trace: dict[tuple[int, str], Integers] = {}
+
+        def receive(layer: int, site: str, value: Integers) -> None:
+            trace[layer, site] = value
+
+        accumulators = self._golden.step(np.array([token]), position, self._cache, receive)
+        numbers = self.numbers.compute(trace, self._cache, position)
+        sampled = -1
+        if scale:
+            logits = self._golden.scaled_logits(accumulators[0], scale)
+            values = noise.take(self.model.config.vocabulary)
+            sampled = sampling.draw(logits, 0 if scale.greedy else values)
+            self.numbers.put_sample(numbers, logits, values, sampled)
+        return Sampled(self.plan(position, scale is not None), numbers, sampled)

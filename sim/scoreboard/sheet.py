@@ -1,0 +1,41 @@
+"""Where the parts of a plan are written."""
+
+from dataclasses import dataclass
+
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.schedule import Latencies
+from gptloom.firmware.timeline import Span
+from gptloom.sim.scoreboard.cells import Label, TableMaker
+from gptloom.sim.scoreboard.signals import Signals
+from gptloom.sim.scoreboard.values import TokenNumbers
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One token's plan in the making.
+
+    Attributes
+    ----------
+    signals, numbers, layout
+        What may be due, and where.
+    position
+        Of the token.
+    due, held
+        The tables to be.
+    """
+
+    signals: Signals
+    numbers: TokenNumbers
+    layout: Layout
+    position: int
+    due: TableMaker
+    held: TableMaker
+
+    @property
+    def latencies(self) -> Latencies:
+        """Return the machine's."""
+        return Latencies.of(self.layout.machine)
+
+    def label(self, span: Span) -> None:
+        """Let what comes belong to an instruction."""
+        self.due.label = self.held.label = Label(span.slot.step.layer, span.slot.step.site)

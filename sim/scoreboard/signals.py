@@ -1,0 +1,258 @@
+"""What the scoreboard watches: signals inside the folded core, and how each is judged."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from amaranth.hdl import Shape
+from numpy.typing import NDArray
+
+from gptloom.firmware.machine import QUAD, Machine
+from gptloom.hdl.core import Address, Counters, Prompt, Token, Write
+from gptloom.hdl.folded.layouts import (
+    ADDRESS_BITS,
+    INDEX_BITS,
+    UNIT_BITS,
+    Accumulator,
+    Issue,
+    Job,
+    Quad,
+    Scale,
+    Temperature,
+    results,
+)
+from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS
+from gptloom.model.sampling import SEED_BITS
+from gptloom.model.tables import NOISE_BITS, softmax_limit
+from gptloom.sim.engines.base import WORD_BITS
+
+Words = NDArray[np.uint64]
+
+__all__ = ["STIMULUS", "Judged", "Signal", "Signals"]
+
+
+class Judged(Enum):
+    """In which cycles a signal has to have a certain value."""
+
+    ALWAYS = "always"
+    """In every one: zero where nothing is due."""
+    DUE = "when due"
+    """Only where something is due."""
+    HELD = "held"
+    """In every one: what is due stays until something else is."""
+    INPUT = "input"
+    """Never: the world outside drives it, and all expectations follow from it."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One watched signal.
+
+    Attributes
+    ----------
+    path
+        Its name in the simulation.
+    width
+        In bits.
+    judged
+        When.
+    always
+        Of a signal that is judged ``ALWAYS``: the bits that are; the others are when due.
+    resets
+        Of a held signal: whether a reset makes it zero, or anything.
+    """
+
+    path: str
+    width: int
+    judged: Judged
+    always: int = 0
+    resets: bool = True
+
+    @property
+    def words(self) -> int:
+        """Columns that it takes."""
+        return -(-self.width // WORD_BITS)
+
+
+STIMULUS = {
+    "rst": 1,
+    "i__valid": 1,
+    "i__payload": Shape.cast(Prompt).width,
+    "o__ready": 1,
+    "temperature": Temperature.size,
+    "seed__valid": 1,
+    "seed__payload": SEED_BITS,
+    "load__valid": 1,
+    "load__payload": Shape.cast(Write).width,
+    "read__valid": 1,
+    "read__payload": Shape.cast(Address).width,
+}
+"""The core's inputs and their widths: each fits one column, and they are the first ones."""
+
+
+class Signals:
+    """All watched signals of one machine, in columns of 64 bits, upstream first.
+
+    Attributes
+    ----------
+    columns
+        First column of each signal by path.
+    held
+        The same among the columns of held signals alone.
+    held_resets
+        Which of those a reset makes zero.
+    """
+
+    def __init__(self, machine: Machine):
+        self.all = tuple(_watched(machine))
+        self.columns: dict[str, int] = {}
+        self.held: dict[str, int] = {}
+        self.by_path = {signal.path: signal for signal in self.all}
+        self._owners: list[tuple[Signal, int]] = []
+        held = 0
+        for signal in self.all:
+            self.columns[signal.path] = len(self._owners)
+            self._owners += [(signal, word) for word in range(signal.words)]
+            if signal.judged is Judged.HELD:
+                self.held[signal.path] = held
+                held += signal.words
+        self.count = len(self._owners)
+        self.held_count = held
+        self.held_resets = np.array([s.resets for s, _ in self._owners if s.judged is Judged.HELD])
+        self.held_columns = [
+            column for column, (s, _) in enumerate(self._owners) if s.judged is Judged.HELD
+        ]
+
+    @property
+    def paths(self) -> list[str]:
+        """Names, as `Engine.record` takes them."""
+        return [signal.path for signal in self.all]
+
+    def owner(self, column: int) -> tuple[Signal, int]:
+        """Return a column's signal, and which word of it the column is."""
+        return self._owners[column]
+
+    def column_masks(self) -> Words:
+        """Return for every column the bits that its signal has."""
+        return np.array(
+            [
+                (1 << min(signal.width - WORD_BITS * number, WORD_BITS)) - 1
+                for signal, number in self._owners
+            ],
+            np.uint64,
+        )
+
+    def always(self) -> Words:
+        """Return for every column the bits that are judged in every cycle."""
+        word = (1 << WORD_BITS) - 1
+        return np.array(
+            [signal.always >> (WORD_BITS * number) & word for signal, number in self._owners],
+            np.uint64,
+        )
+
+
+def _watched(machine: Machine) -> Iterator[Signal]:
+    for path, width in STIMULUS.items():
+        yield Signal(path, width, Judged.INPUT)
+    yield from _control(machine)
+    yield from _engine(machine)
+    yield from _results(machine)
+    yield from _functions(machine)
+    yield from _memories(machine)
+
+
+def _always(path: str, width: int = 1, mask: int | None = None) -> Signal:
+    return Signal(path, width, Judged.ALWAYS, (1 << width) - 1 if mask is None else mask)
+
+
+def _due(path: str, width: int) -> Signal:
+    return Signal(path, width, Judged.DUE)
+
+
+def _held(path: str, width: int = 1, resets: bool = True) -> Signal:
+    return Signal(path, width, Judged.HELD, resets=resets)
+
+
+def _control(machine: Machine) -> Iterator[Signal]:
+    yield _always("i__ready")
+    yield _always("seed__ready")
+    yield _always("load__ready")
+    yield _always("read__ready")
+    yield _due("read_data", 8)
+    yield _always("busy")
+    yield _always("control.start")
+    yield _held("embedding.token", _bits(machine.vocabulary))
+    yield _held("embedding.position", _bits(machine.context))
+    yield _held("sequencer.sample")
+    yield _always("o__valid")
+    yield _due("o__payload", Shape.cast(Token).width)
+    yield _always("counters", Shape.cast(Counters).width)
+
+
+def _engine(machine: Machine) -> Iterator[Signal]:
+    yield _always("sequencer.issue", Issue.size, mask=1)
+    yield _always("sequencer.scores_begin")
+    yield _always("sequencer.finished")
+    yield _due("operands.address", ADDRESS_BITS)
+    yield _due("activations.address", _bits(machine.activation_words))
+    for unit in range(machine.units):
+        yield _due(f"operands.words__{unit}", UNIT_BITS)
+    yield _due("activations.quads", machine.heads * Quad.size)
+    for unit in range(machine.units):
+        yield _held(f"engine.total_{unit}", Accumulator.width, resets=False)
+    yield _always("engine.done")
+    yield _due("engine.job", Job.size)
+
+
+def _results(machine: Machine) -> Iterator[Signal]:
+    yield _always("drain.valid")
+    yield _always("drain.score_valid")
+    yield _due("drain.enable", machine.writers)
+    yield _due("drain.index", INDEX_BITS)
+    yield _due("drain.last", 1)
+    for i in range(max(machine.writers, machine.score_heads)):
+        yield _due(f"drain.sums_out__{i}", Accumulator.width)
+    yield _always("writeback.result", results(machine).size, mask=(1 << machine.writers) - 1)
+
+
+def _memories(machine: Machine) -> Iterator[Signal]:
+    elements = machine.heads * QUAD
+    yield _always("activations.write_enable", elements)
+    yield _due("activations.write_address", _bits(machine.activation_words))
+    yield _due("activations.write_data", elements * ACTIVATION_BITS)
+    yield _always("stream.write_enable", machine.writers)
+    depth = max(2, machine.stream_elements // machine.writers)
+    yield _due("stream.write_address", _bits(depth))
+    yield _due("stream.write_data", machine.writers * ACTIVATION_BITS)
+    yield _due("operands.write_address", ADDRESS_BITS)
+    for unit in range(machine.units):
+        yield _always(f"operands.write_enable__{unit}", QUAD)
+        yield _due(f"operands.write_data__{unit}", UNIT_BITS)
+    yield _always("embedding.write_tokens")
+    yield _always("embedding.write_positions")
+    yield _always("program.write_enable")
+
+
+def _functions(machine: Machine) -> Iterator[Signal]:
+    for head in range(machine.heads):
+        yield _held(f"softmax.maximum_{head}", ACTIVATION_BITS, resets=False)
+        yield _due(f"softmax.numerator_{head}", MANTISSA_BITS)
+        bits = softmax_limit(machine.context).bit_length()
+        yield _held(f"softmax.total_{head}", bits, resets=False)
+    yield _always("softmax.reading")
+    yield _always("softmax.tap_valid")
+    yield _due("softmax.tap_numerators", 1)
+    yield _due("softmax.tap_position", _bits(machine.context))
+    yield _due("softmax.tap_heads", machine.heads)
+    yield _due("softmax.tap_scores", machine.heads * ACTIVATION_BITS)
+    yield _held("softmax.ready")
+    yield _held("softmax.reciprocals", machine.heads * Scale.size)
+    yield _held("norm.norm", Scale.size)
+    yield _due("sampler.noise.values", machine.writers * NOISE_BITS)
+    yield _always("sampler.done")
+    yield _due("sampler.token", _bits(machine.vocabulary))
+
+
+def _bits(values: int) -> int:
+    return (values - 1).bit_length()

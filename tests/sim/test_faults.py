@@ -1,0 +1,210 @@
+"""Faults planted in the hardware are found in the first cycle and place that they show in."""
+
+import numpy as np
+import pytest
+from amaranth.hdl import Signal
+from vcd.reader import TokenKind, tokenize
+
+from gptloom.firmware.image import build_image
+from gptloom.firmware.isa import ISSUE_WIDTHS
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.machine import Machine
+from gptloom.firmware.program import compile_program
+from gptloom.firmware.timeline import spans
+from gptloom.hdl.folded import core as core_module
+from gptloom.hdl.folded import noise, norm, requantise, softmax
+from gptloom.hdl.folded.core import FoldedCore
+from gptloom.hdl.folded.drain import Drain
+from gptloom.hdl.folded.writeback import Writeback
+from gptloom.hdl.multipliers import Multiplier
+from gptloom.hdl.preload import Preload
+from gptloom.model.config import ModelConfig
+from gptloom.sim.engines import open_engine
+from gptloom.sim.scoreboard.bench import CheckedCore, DivergenceError
+from gptloom.sim.scoreboard.player import Habits, Player
+from gptloom.sim.scoreboard.reference import Reference
+
+CONFIG = ModelConfig(layers=2, width=8, heads=2, hidden=8, context=4, vocabulary=5)
+MACHINE = Machine.for_models(16, CONFIG)
+
+
+class OffByOne(Multiplier):
+    """Adds one to products of a negative element and a weight that is not."""
+
+    def elaborate(self, platform):
+        m = super().elaborate(platform)
+        product, wrong = Signal.like(self.o), Signal()
+        m.d.sync += [product.eq(self.a * self.b), wrong.eq(self.a[-1] & ~self.b[-1])]
+        with m.If(wrong):
+            m.d.sync += self.o.eq(product + 1)
+        return m
+
+
+class StrayWrite(Writeback):
+    """Writes into the cache when the second position's hidden layer is written."""
+
+    def elaborate(self, platform):
+        m = super().elaborate(platform)
+        with m.If((self.position == 1) & (self.result.operation == 7) & (self.result.index == 5)):
+            m.d.sync += self.word_enable[2][1].eq(1)
+        return m
+
+
+class LostResult(Drain):
+    """Drops the last row of the second layer's queries."""
+
+    def elaborate(self, platform):
+        m = super().elaborate(platform)
+        with m.If((self.job_out.operation == 9) & (self.index == 7)):
+            m.d.comb += self.valid.eq(0)
+        return m
+
+
+@pytest.fixture
+def diverge(random_model, tmp_path):
+    """Run a core in which something is wrong until that shows."""
+    model = random_model(CONFIG, 3, 1)
+
+    def run(corrupt=lambda preload: None, **parameters):
+        preload = Preload.of(build_image(model, MACHINE), MACHINE)
+        corrupt(preload)
+        core = FoldedCore(MACHINE, preload=preload, **parameters)
+        bench = CheckedCore(MACHINE, lambda c: open_engine(c, "pysim"), tmp_path, core)
+        bench.power_on(model)
+        bench.session.temperature(model.logit_scale(0.8))
+        with pytest.raises(DivergenceError) as error:
+            bench.documents(2, [1])
+        return error.value.mismatch, str(error.value)
+
+    return run
+
+
+def place(mismatch):
+    return mismatch.signal, mismatch.layer, mismatch.step
+
+
+@pytest.mark.parametrize("lanes", [8, 16, 32, 64])
+def test_without_a_fault_there_is_no_divergence(random_model, tmp_path, lanes):
+    model, machine = random_model(CONFIG, 3, 1), Machine.for_models(lanes, CONFIG)
+    core = FoldedCore(machine, preload=Preload.of(build_image(model, machine), machine))
+    bench = CheckedCore(machine, lambda c: open_engine(c, "pysim"), tmp_path, core)
+    bench.power_on(model)
+    bench.session.temperature(model.logit_scale(0.8))
+    assert len(bench.documents(1, [1])) >= 1
+    bench.play(Player(machine, model, lanes), Habits(0.5, 0.5, 0.05, 0.002, 0.002, 0.002, 6), 600)
+
+
+def test_a_wrong_product(diverge, random_model):
+    multipliers = [Multiplier] * 16
+    multipliers[6] = OffByOne
+    mismatch, text = diverge(multipliers=multipliers)
+    # Unit 1's third lane: the first product of a negative element and a weight of 0 or more.
+    numbers = Reference(MACHINE, model := random_model(CONFIG, 3, 1)).numbers
+    elements = (model.token_embedding[CONFIG.vocabulary - 1] + model.position_embedding[0])[2::4]
+    wrong = {s: (numbers.tiles(0, s)[:, 1, :, 2] >= 0) & (elements < 0) for s in ("q", "k", "v")}
+    step = next(step for step, places in wrong.items() if places.any())
+    pass_, quad = np.argwhere(wrong[step])[0]
+    assert place(mismatch) == ("engine.total_1", 0, step)
+    assert mismatch.element == f"sum {pass_}, {quad}, 1"
+    assert mismatch.seen == mismatch.expected + 1
+    assert f"layer 0, step {step}, sum" in text
+
+
+@pytest.mark.parametrize(
+    ("module", "table", "signal", "step"),
+    [
+        (norm, "RSQRT_TABLE", "norm.norm", "embedding"),
+        (softmax, "EXP2_TABLE", "softmax.numerator_", "numerator"),
+        (softmax, "RECIPROCAL_TABLE", "softmax.reciprocals", "numerator"),
+        (noise, "NOISE_TABLE", "sampler.noise.values", "logits"),
+    ],
+)
+def test_wrong_tables(diverge, monkeypatch, module, table, signal, step):
+    monkeypatch.setattr(module, table, getattr(module, table) ^ 1)
+    mismatch, _ = diverge()
+    assert mismatch.signal.startswith(signal)
+    assert (mismatch.layer, mismatch.step) == (0, step)
+    assert bin(mismatch.expected ^ mismatch.seen).count("1") <= 2
+
+
+def test_a_wrong_scale(diverge, monkeypatch):
+    monkeypatch.setattr(requantise, "PRE_SHIFT", 5)
+    mismatch, _ = diverge()
+    assert place(mismatch) == ("writeback.result", 0, "q")
+    assert mismatch.element.startswith("element ")
+
+
+def test_a_write_when_nothing_is_due(diverge, monkeypatch):
+    monkeypatch.setattr(core_module, "Writeback", StrayWrite)
+    mismatch, text = diverge()
+    assert mismatch.signal == "operands.write_enable__2"
+    assert mismatch.element == "nothing due"
+    assert (mismatch.expected, mismatch.seen) == (0, 2)
+    assert mismatch.token[1] == 1
+    assert "position 1" in text
+
+
+def test_a_result_that_is_missing(diverge, monkeypatch):
+    monkeypatch.setattr(core_module, "Drain", LostResult)
+    mismatch, _ = diverge()
+    assert place(mismatch) == ("drain.valid", 1, "q")
+    assert mismatch.element == "element 7"
+    assert (mismatch.expected, mismatch.seen) == (1, 0)
+
+
+def test_an_instruction_a_cycle_early(diverge, random_model):
+    model = random_model(CONFIG, 3, 1)
+    program = compile_program(model, Layout(MACHINE, CONFIG))
+    number = next(i for i, s in enumerate(program) if s.step.layer == 1 and s.instruction.delay > 0)
+    at = sum(list(ISSUE_WIDTHS.values())[: list(ISSUE_WIDTHS).index("delay")])
+
+    def hurry(preload):
+        preload.program[number] -= 1 << at
+
+    mismatch, _ = diverge(hurry)
+    span = spans(program, MACHINE, 0)[number]
+    assert place(mismatch) == ("sequencer.issue", 1, span.slot.step.site)
+    assert mismatch.cycle == mismatch.token[0] + span.start - 1
+
+
+def test_the_window_shows_what_was_expected(diverge, monkeypatch, tmp_path):
+    monkeypatch.setattr(core_module, "Drain", LostResult)
+    mismatch, text = diverge()
+    file = tmp_path / f"divergence-{mismatch.cycle}.vcd"
+    assert str(file) in text
+    names, scopes, changes = {}, [], {}
+    with file.open("rb") as stream:
+        for token in tokenize(stream):
+            if token.kind is TokenKind.SCOPE:
+                scopes.append(token.scope.ident)
+            elif token.kind is TokenKind.UPSCOPE:
+                scopes.pop()
+            elif token.kind is TokenKind.VAR:
+                names[token.var.id_code] = ".".join([*scopes[1:], token.var.reference])
+            elif token.kind is TokenKind.CHANGE_SCALAR:
+                change = token.scalar_change
+                changes.setdefault(names[change.id_code], []).append(change.value)
+    seen, expected = changes["drain.valid"], changes["expected.drain.valid"]
+    assert len(names) > 80
+    # The recorded one lacks a cycle at the end of its last pulse.
+    assert seen.count("1") >= 1
+    assert expected.count("1") >= 1
+    assert set(changes["judged.drain.valid"]) == {"1"}
+
+
+def test_every_field_of_a_plan_is_needed_once(random_model):
+    """No two fields of a cell overlap: their sum would not be what either expects."""
+    for lanes in (8, 64):
+        reference = Reference(Machine.for_models(lanes, CONFIG), random_model(CONFIG, 1))
+        for position in range(CONFIG.context):
+            plan = reference.plan(position, True)
+            for table in (plan.due, plan.held):
+                stops = np.append(table.starts[1:], len(table.sources))
+                for first, stop in zip(table.starts, stops, strict=True):
+                    bits = [
+                        int(w) << int(s)
+                        for w, s in zip(
+                            table.widths[first:stop], table.shifts[first:stop], strict=True
+                        )
+                    ]
+                    assert sum(bits) == np.bitwise_or.reduce(np.array(bits, np.uint64))

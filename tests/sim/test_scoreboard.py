@@ -1,0 +1,197 @@
+"""Every watched signal in every cycle, whatever is done to the core; and the check of the check."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gptloom.firmware.image import Region
+from gptloom.firmware.machine import Machine
+from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.config import ModelConfig
+from gptloom.model.golden import GoldenModel
+from gptloom.model.quantise import quantise
+from gptloom.sim.engines import open_engine
+from gptloom.sim.scoreboard.bench import CheckedCore
+from gptloom.sim.scoreboard.judge import first_mismatch
+from gptloom.sim.scoreboard.player import Habits, Player
+from gptloom.sim.scoreboard.signals import Judged
+
+# The machines that other tests compile as well, and those of the long runs.
+NAMES = (ModelConfig.MICROGPT,)
+WIDE = (ModelConfig.MICROGPT, ModelConfig.GATEGPT)
+DEEP = (ModelConfig.MICROGPT, ModelConfig.TWO_LAYER)
+
+HABITS = {
+    "as fast as it goes": Habits(),
+    "prompts of all lengths": Habits(longest=20),
+    "gaps": Habits(offer=0.02, take=0.3, longest=16),
+    "a slow reader": Habits(take=0.002, warm=0.001),
+    "temperatures": Habits(warm=0.02, longest=3),
+    "seeds and bytes read back": Habits(seed=0.01, read=0.01, longest=5),
+    "resets": Habits(reset=0.002, longest=17, take=0.5),
+    "resets without end": Habits(reset=0.05, read=0.2, seed=0.2),
+    "everything": Habits(0.2, 0.02, 0.005, 0.002, 0.002, 0.0005, 20),
+}
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return {name: quantise(load_checkpoint(name)) for name in ("names", "names-24", "names-2l")}
+
+
+@pytest.fixture(scope="module")
+def cores(tmp_path_factory):
+    """Checked cores by lanes and the models that they hold; each is opened once."""
+    built = {}
+
+    def get(lanes, *configs):
+        machine = Machine.for_models(lanes, *configs)
+        if machine not in built:
+            folder = tmp_path_factory.mktemp("divergence")
+            built[machine] = CheckedCore(machine, open_engine, folder)
+        return built[machine]
+
+    yield get
+    for core in built.values():
+        core.engine.close()
+
+
+def powered(core, model, seed=1, temperature=1.0):
+    core.power_on(model)
+    core.session.temperature(model.logit_scale(temperature))
+    core.session.seed(seed)
+    return core
+
+
+QUICK = [("names", 16, NAMES), ("names-2l", 64, DEEP)]
+REST = [
+    ("names", 8, NAMES),
+    ("names", 32, NAMES),
+    ("names", 64, DEEP),
+    ("names-24", 16, WIDE),
+    ("names-24", 8, (ModelConfig.GATEGPT,)),
+    ("names-2l", 32, (ModelConfig.TWO_LAYER,)),
+]
+
+
+def long(cases):
+    return [pytest.param(*case, marks=pytest.mark.long) for case in cases]
+
+
+@pytest.mark.parametrize(("name", "lanes", "configs"), QUICK + long(REST))
+def test_documents(cores, shipped, name, lanes, configs):
+    model = shipped[name]
+    core = powered(cores(lanes, *configs), model, seed=7, temperature=0.8)
+    prompt = model.tokenizer.encode("ann")
+    for known in ((), prompt):
+        expected = GoldenModel(model).generate(7, 0.8, known)
+        core.session.seed(7)
+        seen = core.documents(8, known)
+        assert [t.token for t in seen] == [next(expected).token for _ in seen]
+
+
+@pytest.mark.parametrize(("name", "lanes", "configs"), QUICK + long(REST))
+@pytest.mark.parametrize("habits", HABITS)
+def test_whatever_is_done_to_the_core(cores, shipped, name, lanes, configs, habits):
+    number = list(HABITS).index(habits) + lanes
+    core = powered(cores(lanes, *configs), shipped[name])
+    # The number of the draws is in the test: it replays.
+    player = Player(core.machine, shipped[name], number)
+    taken = core.play(player, HABITS[habits], 8_000 if lanes > 8 else 24_000)
+    assert taken or "resets" in habits
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "lanes", "configs"), QUICK + REST)
+def test_long_runs(cores, shipped, name, lanes, configs):
+    core = powered(cores(lanes, *configs), shipped[name], seed=99)
+    assert len(core.documents(400)) > 2_000
+    for number in range(20):
+        powered(core, shipped[name])
+        core.play(Player(core.machine, shipped[name], number), HABITS["everything"], 40_000)
+
+
+@pytest.mark.parametrize("length", [1, 2, 14, 15])
+def test_prompts(cores, shipped, length):
+    model = shipped["names"]
+    core = powered(cores(16, *NAMES), model)
+    tokens = core.documents(2, model.tokenizer.encode("maximilianannab"[:length]))
+    assert tokens[0].position == length
+
+
+def test_another_model_in_the_same_core(cores, shipped):
+    core = powered(cores(64, *DEEP), shipped["names"])
+    for name in ("names", "names-2l", "names"):
+        core.load(shipped[name])
+        assert core.documents(3)
+
+
+SMALL = replace(ModelConfig.MICROGPT, context=8, hidden=36, vocabulary=9)
+
+
+@pytest.mark.parametrize(("config", "finer"), [(ModelConfig.MICROGPT, 0), (SMALL, 2)])
+def test_random_models(cores, random_model, config, finer):
+    """Every value of weights, saturated scores and sums, heads as different as can be."""
+    model = random_model(config, 3 + finer, finer)
+    core = powered(cores(16, *NAMES), model)
+    core.documents(4)
+    core.documents(2, [1, 2, 3, 4])
+    assert core.play(Player(core.machine, model, finer), HABITS["everything"], 4_000)
+
+
+@pytest.fixture
+def recorded(cores, shipped):
+    """Some documents' recording, with what was expected of it."""
+    core = powered(cores(16, *NAMES), shipped["names"])
+    ends = 0
+    for token in core.session.tokens([5]):
+        ends += token.last
+        if token.last:
+            assert 0 <= core.session.read(Region.TOKENS, ends) < 256
+        if ends == 3:
+            break
+    rows, reference = core.engine.recorded_rows(), core.reference(shipped["names"])
+    return rows, core._expectation.advance(rows, core._begin), core._expectation.runs, reference
+
+
+def test_every_judged_bit_that_flips_is_found(recorded):
+    rows, block, runs, reference = recorded
+    assert first_mismatch(rows, block, runs, reference) is None
+    draw = np.random.default_rng(4)
+    signals = block.signals.all
+    for signal in signals:
+        if signal.judged is Judged.INPUT:
+            continue
+        column = block.signals.columns[signal.path] + int(draw.integers(signal.words))
+        cycles = np.flatnonzero(block.masks[:, column])
+        assert len(cycles), f"{signal.path} is never judged"
+        row = int(draw.choice(cycles))
+        mask = int(block.masks[row, column])
+        bit = int(draw.choice([b for b in range(64) if mask >> b & 1]))
+        rows[row, column] ^= np.uint64(1 << bit)
+        found = first_mismatch(rows, block, runs, reference)
+        rows[row, column] ^= np.uint64(1 << bit)
+        assert (found.cycle, found.signal) == (block.begin + row, signal.path)
+        assert bin(found.expected ^ found.seen).count("1") == 1
+        assert str(found)
+
+
+def test_bits_that_are_not_judged_do_not_matter(recorded):
+    rows, block, runs, reference = recorded
+    noisy = rows ^ (np.random.default_rng(1).integers(0, 1 << 63, rows.shape).astype(np.uint64))
+    noisy = np.where(block.masks, (noisy & ~block.masks) | (rows & block.masks), noisy)
+    assert (noisy != rows).mean() > 0.1
+    assert first_mismatch(noisy, block, runs, reference) is None
+
+
+def test_all_that_a_token_computes_is_judged(recorded):
+    """Every bit of every watched signal is judged at some time, but for what cannot vary."""
+    _, block, _, _ = recorded
+    judged = np.bitwise_or.reduce(block.masks, axis=0)
+    whole = block.signals.column_masks()
+    for column in range(block.signals.count):
+        signal, _ = block.signals.owner(column)
+        # One bank is enough for sixteen lanes: the offset is never looked at.
+        if signal.judged is not Judged.INPUT and signal.path != "sequencer.issue":
+            assert judged[column] == whole[column], signal.path
