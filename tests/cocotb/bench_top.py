@@ -1,0 +1,97 @@
+"""Runs within the simulator: a chip driven from its pins, its core compared in every cycle."""
+
+import os
+import pickle
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, Timer
+
+from gptloom.sim.scoreboard.expectation import Expectation
+from gptloom.sim.scoreboard.judge import first_mismatch
+from gptloom.sim.scoreboard.reference import Reference
+
+PERIOD = 10
+BLOCK = 1 << 13
+
+
+async def receive(dut, bit, received):
+    """Append the bytes on the serial line, of so many nanoseconds a bit."""
+    while True:
+        await FallingEdge(dut.tx)
+        await Timer(bit // 2, "ns")
+        assert int(dut.tx.value) == 0, "a start bit is too short"
+        byte = 0
+        for i in range(8):
+            await Timer(bit, "ns")
+            byte |= int(dut.tx.value) << i
+        await Timer(bit, "ns")
+        assert int(dut.tx.value) == 1, "a stop bit is missing"
+        received.append(byte)
+
+
+async def send(dut, bit, byte):
+    for level in [0, *(byte >> i & 1 for i in range(8)), 1]:
+        dut.rx.value = level
+        await Timer(bit, "ns")
+
+
+async def press(dut, cycles):
+    for level in (1, 0):
+        dut.button.value = level
+        await Timer(cycles * PERIOD, "ns")
+
+
+def documents(rows, columns):
+    """The documents that the core emits, as token ids."""
+    taken = (rows[:, columns["o__valid"]] & rows[:, columns["o__ready"]]) == 1
+    found, document = [], []
+    for bits in rows[taken, columns["o__payload"]].tolist():
+        document.append(bits & 0xFF)
+        if bits >> 16:
+            found.append(document)
+            document = []
+    return found
+
+
+@cocotb.test()
+async def the_pins_say_what_the_core_computes(dut):
+    case = pickle.loads(Path(os.environ["CASE"]).read_bytes())
+    reference = Reference(case.machine, case.model)
+    expectation, columns = Expectation(reference), reference.signals.columns
+    words, bit = reference.signals.count, case.cycles_per_bit * PERIOD
+    dut.rst.value, dut.rx.value, dut.button.value = 0, 1, 0
+    Clock(dut.clk, PERIOD, unit="ns").start(start_high=False)
+    received = bytearray()
+    cocotb.start_soon(receive(dut, bit, received))
+    blocks, rows = [], np.zeros((BLOCK, words), np.uint64)
+    for cycle in range(case.cycles):
+        if cycle in case.asks:
+            cocotb.start_soon(send(dut, bit, ord("a")))
+        if cycle in case.presses:
+            cocotb.start_soon(press(dut, case.bounce_cycles + 100))
+        # Half-way between two edges everything is settled.
+        await Timer(1, "ns")
+        probe = int(str(dut.probe.value), 2)
+        rows[cycle % BLOCK] = np.frombuffer(probe.to_bytes(8 * words, "little"), np.uint64)
+        await FallingEdge(dut.clk)
+        if cycle % BLOCK == BLOCK - 1:
+            block = expectation.advance(rows, cycle + 1 - BLOCK)
+            mismatch = first_mismatch(rows, block, expectation.runs, reference)
+            assert mismatch is None, str(mismatch)
+            blocks.append(rows.copy())
+
+    seen = np.concatenate(blocks)
+    lines = [line.decode() for line in received.split(b"\r\n")[:-1]]
+    assert lines[0] == case.label
+    assert lines.count(case.label) == 1 + len(case.asks)
+    decode = case.model.tokenizer.decode
+    names = iter([decode(document) for document in documents(seen, columns)])
+    sent = [line for line in lines if line != case.label]
+    assert len(sent) > 20
+    # Names that end while the line is busy are dropped: what is sent keeps their order.
+    assert all(name in names for name in sent)
+    temperatures = seen[:, columns["temperature"]]
+    assert len(np.unique(temperatures)) == 1 + len(case.presses)

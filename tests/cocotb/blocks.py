@@ -1,0 +1,49 @@
+"""The core's blocks side by side, so that one build serves all of their benches."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.folded.engine import Engine
+from gptloom.hdl.folded.memories import OperandMemory
+from gptloom.hdl.folded.norm import Norm
+from gptloom.hdl.folded.requantise import Requantise, ScoreQuantise
+from gptloom.hdl.folded.sampler import Sampler
+from gptloom.hdl.folded.softmax import Softmax
+from gptloom.hdl.folded.writeback import Writeback
+from gptloom.model.config import ModelConfig
+
+MACHINE = Machine.for_models(16, ModelConfig.MICROGPT)
+WIDE = Machine.for_models(32, ModelConfig.MICROGPT)
+
+
+def make_blocks():
+    """Blocks by name; what they are is up to the benches."""
+    return dict(
+        engine=Engine(MACHINE),
+        requantise=Requantise(),
+        deep=Requantise(deep=True),
+        quantise=ScoreQuantise(),
+        norm=Norm(WIDE),
+        softmax=Softmax(MACHINE),
+        sampler=Sampler(MACHINE),
+        wide_sampler=Sampler(WIDE),
+        writeback=Writeback(MACHINE),
+        operands=OperandMemory(MACHINE),
+    )
+
+
+class Blocks(wiring.Component):
+    """Each block's ports under its name."""
+
+    def __init__(self):
+        self.blocks = make_blocks()
+        super().__init__({name: Out(block.signature) for name, block in self.blocks.items()})
+
+    def elaborate(self, platform):
+        m = Module()
+        for name, block in self.blocks.items():
+            m.submodules[f"block_{name}"] = block
+            wiring.connect(m, block, wiring.flipped(getattr(self, name)))
+        return m

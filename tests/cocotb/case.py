@@ -1,0 +1,43 @@
+"""What a bench within the simulator is told."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gptloom.firmware.machine import Machine
+from gptloom.model.integer import IntegerModel
+from gptloom.sim.scoreboard.player import Habits
+from gptloom.sim.scoreboard.signals import STIMULUS
+
+
+@dataclass(frozen=True)
+class Case:
+    """A core, its model, and how it is used.
+
+    `rows` is where the recording is left; `expected` is the model that is expected, if that is
+    not the one that is loaded.
+    """
+
+    machine: Machine
+    model: IntegerModel
+    habits: Habits
+    number: int
+    cycles: int
+    least: int
+    rows: Path
+    expected: IntegerModel | None = None
+    inputs: tuple[str, ...] = tuple(STIMULUS)
+    quiet: Habits = field(default_factory=Habits)
+
+
+@dataclass(frozen=True)
+class TopCase:
+    """A chip with a model from power-on: when its pins are used, and the line that names it."""
+
+    machine: Machine
+    model: IntegerModel
+    label: str
+    cycles: int
+    cycles_per_bit: int
+    bounce_cycles: int
+    asks: tuple[int, ...]
+    presses: tuple[int, ...]

@@ -1,0 +1,28 @@
+"""The core's blocks within Verilator, each used at random; all of them in one build."""
+
+import pytest
+
+from gptloom.hdl.folded import softmax
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    """Make the blocks, of which every bench uses one."""
+    monkeypatch.syspath_prepend(str(__file__).rpartition("/")[0])
+    from blocks import Blocks
+
+    return Blocks
+
+
+@pytest.mark.parametrize(
+    "number", [1, *(pytest.param(n, marks=pytest.mark.long) for n in range(2, 12))]
+)
+def test_blocks(cosimulate, blocks, number):
+    cosimulate(blocks(), "bench_blocks", number)
+
+
+@pytest.mark.long
+def test_a_bench_fails_where_a_block_is_wrong(cosimulate, blocks, monkeypatch):
+    monkeypatch.setattr(softmax, "EXP2_TABLE", softmax.EXP2_TABLE ^ 1)
+    with pytest.raises(AssertionError, match=r"1 of 9 tests failed(.|\n)*softmax +FAIL"):
+        cosimulate(blocks(), "bench_blocks", 1)

@@ -1,0 +1,42 @@
+"""The whole chip within Verilator, from its pins: serial line and button."""
+
+import pytest
+
+from gptloom.firmware.image import build_image
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.folded.core import FoldedCore
+from gptloom.hdl.preload import Preload
+from gptloom.hdl.top import BOUNCE_SECONDS, Top
+from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.quantise import quantise
+from gptloom.sim.scoreboard.signals import Signals
+
+# So slow a clock that bounces take few cycles.
+CLOCK, BAUD = 1_000_000, 50_000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "lanes"), [("names", 16), ("names-2l", 32)])
+def test_pins(cosimulate, monkeypatch, name, lanes):
+    monkeypatch.syspath_prepend(str(__file__).rpartition("/")[0])
+    from case import TopCase
+
+    model = quantise(load_checkpoint(name))
+    machine = Machine.for_models(lanes, model.config)
+    image = build_image(model, machine)
+    preload = Preload.of(image, machine)
+    sizes = [len(contents) for contents in image.checked(machine).values()]
+    core = FoldedCore(machine, preload=preload)
+    top = Top(core, preload.page, image.config, sizes, clock_hz=CLOCK, baud=BAUD)
+    case = TopCase(
+        machine=machine,
+        model=model,
+        label=f"weights {image.checksum(machine):08X}",
+        cycles=26 << 13,
+        cycles_per_bit=CLOCK // BAUD,
+        bounce_cycles=round(CLOCK * BOUNCE_SECONDS),
+        asks=(110_000,),
+        presses=(80_000,),
+    )
+    watched = [f"core.{path}" for path in Signals(machine).paths if path != "rst"]
+    cosimulate(top, "bench_top", case, ["rst", *watched])
