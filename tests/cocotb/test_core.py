@@ -30,12 +30,16 @@ def make_case(monkeypatch, tmp_path):
     return make
 
 
-def recorded(case, kind):
-    """The same use of the core on one of the compiled engines."""
+def recorded(case):
+    """The same use of the core on the default engine.
+
+    It is the compiled one: in Amaranth's own simulator a reset also zeroes what block RAM delivers,
+    which it does neither in Verilog nor on a chip.
+    """
     signals = Signals(case.machine)
     player = Player(case.machine, case.model, case.number, load=True)
     rows = len(np.load(case.rows))
-    with open_engine(FoldedCore(case.machine), kind) as engine:
+    with open_engine(FoldedCore(case.machine)) as engine:
         for name in STIMULUS:
             engine.poke(name, 0)
         engine.record(signals.paths)
@@ -48,16 +52,16 @@ def recorded(case, kind):
         return engine.recorded_rows()
 
 
-def check(cosimulate, case, kind):
+def check(cosimulate, case):
     core = FoldedCore(case.machine)
     cosimulate(core, "bench_core", case, Signals(case.machine).paths)
-    seen, other = np.load(case.rows), recorded(case, kind)
+    seen, other = np.load(case.rows), recorded(case)
     assert np.array_equal(seen, other)
 
 
 def test_a_small_core(cosimulate, make_case, random_model):
     machine = Machine.for_models(16, SMALL)
-    check(cosimulate, make_case(machine, random_model(SMALL, 7, 1), ALL, 1, 2_000, 3), "pysim")
+    check(cosimulate, make_case(machine, random_model(SMALL, 7, 1), ALL, 1, 2_000, 3))
 
 
 def test_a_bench_fails_where_the_core_differs(cosimulate, make_case, random_model):
@@ -85,4 +89,4 @@ def test_shipped_models(cosimulate, make_case, name, lanes, configs, number):
     machine = Machine.for_models(lanes, *configs)
     habits = Habits(0.3, 0.05, 0.005, 0.001, 0.001, 0.0003 * (number - 1), 18)
     model = quantise(load_checkpoint(name))
-    check(cosimulate, make_case(machine, model, habits, number, 20_000, 20), "auto")
+    check(cosimulate, make_case(machine, model, habits, number, 20_000, 20))
