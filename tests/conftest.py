@@ -6,6 +6,16 @@ import pytest
 from gptloom.model.integer import IntegerModel, Layer
 from gptloom.model.tokenizer import Tokenizer
 
+
+def pytest_addoption(parser):
+    """Options of ./loom test."""
+    parser.addoption(
+        "--record",
+        action="store_true",
+        help="write what was measured into the repository's records (see docs/verification.md)",
+    )
+
+
 # Shifts at which random weights give values that fill their ranges, and at times leave them.
 SHIFTS = dict(q=3, k=4, v=5, mix=3, out=12, hidden=12, mlp=5)
 

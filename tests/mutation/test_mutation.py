@@ -1,0 +1,86 @@
+"""The suite finds faults: each is planted, and the tests below are run until one fails."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from faults import FAULTS  # noqa: E402
+
+RESULTS = HERE / "results.json"
+COMMAND = "./loom test tests/mutation -m long --record"
+
+SCOREBOARD = "tests/sim/test_faults.py::test_without_a_fault_there_is_no_divergence"
+BLOCKS = sorted(
+    f"tests/hdl/{file.name}"
+    for file in (HERE.parent / "hdl").glob("test_*.py")
+    if file.name not in ("test_folded_core.py", "test_top.py")
+)
+CHIP = "tests/hdl/test_top.py::test_transmitter"
+CHECKS = [SCOREBOARD, *BLOCKS, CHIP]
+"""In this order: the scoreboard, blocks against the golden model, the serial line's timing."""
+
+COUNTS = {"DivergenceError", "HangError", "AssertionError", "Failed"}
+"""Errors by which a test says that the hardware is wrong; others are mistakes of the fault."""
+
+
+def run(fault: str, folder: Path) -> dict[str, str] | None:
+    """Run the checks with a fault in the hardware; return the failure, or None."""
+    verdict = folder / "verdict.json"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "planter",
+        "-p",
+        "no:cacheprovider",
+    ]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+        "GPTLOOM_FAULT": fault,
+        "GPTLOOM_VERDICT": str(verdict),
+    }
+    for name in [n for n in environment if n.startswith("PYTEST_")]:
+        del environment[name]
+    done = subprocess.run(
+        [*command, *CHECKS], cwd=HERE.parents[1], env=environment, capture_output=True, text=True
+    )
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"the checks did not run:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+    return json.loads(verdict.read_text()) if done.returncode else None
+
+
+@pytest.mark.long
+def test_without_a_fault_all_is_well(tmp_path):
+    assert run("", tmp_path) is None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_fault(fault, tmp_path, record_property):
+    failure = run(fault.name, tmp_path)
+    assert failure, "no check found it"
+    assert failure["error"] in COUNTS, f"the fault does not work: {failure}"
+    record_property("caught", {"fault": fault.name, "file": f"hdl/{fault.file}", **failure})
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_hardware_still_has_what_the_fault_replaces(fault):
+    source = fault.path.read_text()
+    assert fault.plant(source) != source
+
+
+def test_the_record_is_of_these_faults():
+    record = json.loads(RESULTS.read_text())
+    names = [fault.name for fault in FAULTS]
+    assert len(set(names)) == len(names) >= 30
+    assert [entry["fault"] for entry in record["faults"]] == names, f"run {COMMAND}"
+    assert (record["planted"], record["caught"]) == (len(names), len(names))
