@@ -16,6 +16,21 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests have to say of what they measured."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    said = [
+        text
+        for report in reports
+        for name, text in getattr(report, "user_properties", ())
+        if name == "summary" and report.when == "call"
+    ]
+    if said:
+        terminalreporter.section("measured")
+    for text in said:
+        terminalreporter.write_line(text)
+
+
 # Shifts at which random weights give values that fill their ranges, and at times leave them.
 SHIFTS = dict(q=3, k=4, v=5, mix=3, out=12, hidden=12, mlp=5)
 

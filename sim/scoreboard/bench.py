@@ -8,12 +8,14 @@ import numpy as np
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.core import FoldedCore
+from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GeneratedToken
 from gptloom.model.integer import IntegerModel
 from gptloom.sim.engines import Engine
 from gptloom.sim.generation import CLOCK_MHZ
 from gptloom.sim.scoreboard.block import Block
 from gptloom.sim.scoreboard.cells import Words
+from gptloom.sim.scoreboard.coverage import Coverage
 from gptloom.sim.scoreboard.expectation import Expectation
 from gptloom.sim.scoreboard.judge import Mismatch, first_mismatch
 from gptloom.sim.scoreboard.player import Habits, Player
@@ -62,6 +64,8 @@ class CheckedCore:
         For driving it; all of its ports may be poked besides.
     engine
         The simulation. Its recording is the scoreboard's.
+    coverage
+        Of each shape of model that has been on the core.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class CheckedCore:
         self.engine = open_engine(self.core)
         self._folder = folder
         self._references: dict[int, Reference] = {}
+        self.coverage: dict[ModelConfig, Coverage] = {}
 
     def reference(self, model: IntegerModel) -> Reference:
         """Return the golden computation of a model on this machine."""
@@ -87,7 +92,7 @@ class CheckedCore:
         """Begin anew, and load a model, unless the core holds one from power-on: then that one."""
         self.engine.reset()
         self._reference = self.reference(model)
-        self._expectation = Expectation(self._reference)
+        self._expectation = Expectation(self._reference, self._coverage_of(model))
         self._tail = np.zeros((0, self._reference.signals.count), np.uint64)
         self._record()
         self.session = CoreSession(self.core, self.engine, model.tokenizer.bos)
@@ -98,7 +103,7 @@ class CheckedCore:
         """Load a model between documents; it is expected from then on."""
         self.check()
         self._reference = self.reference(model)
-        self._expectation.use(self._reference)
+        self._expectation.use(self._reference, self._coverage_of(model))
         self.session.load(build_image(model, self.machine))
 
     def documents(self, count: int, prompt: Sequence[int] = ()) -> list[GeneratedToken]:
@@ -167,6 +172,9 @@ class CheckedCore:
             raise DivergenceError(mismatch, f"{mismatch}; waveform in {file}")
         self._tail = rows[-WINDOW:]
         self._record()
+
+    def _coverage_of(self, model: IntegerModel) -> Coverage:
+        return self.coverage.setdefault(model.config, Coverage(model.config))
 
     def _record(self) -> None:
         self._begin = self.engine.cycles

@@ -5,6 +5,7 @@ import numpy as np
 from gptloom.sim.scoreboard.block import ALL, Block
 from gptloom.sim.scoreboard.cells import Words
 from gptloom.sim.scoreboard.control import Control, Course, Run, State
+from gptloom.sim.scoreboard.coverage import Coverage
 from gptloom.sim.scoreboard.interface import Interface
 from gptloom.sim.scoreboard.reference import Reference
 from gptloom.sim.scoreboard.signals import STIMULUS
@@ -22,6 +23,8 @@ class Expectation:
     ----------
     reference
         Of the model that the core holds.
+    coverage
+        Told what happens, if it is wanted.
 
     Attributes
     ----------
@@ -31,7 +34,8 @@ class Expectation:
         Tokens of which something is due in the block seen last, or later.
     """
 
-    def __init__(self, reference: Reference):
+    def __init__(self, reference: Reference, coverage: Coverage | None = None):
+        self._coverage, self._numbers = coverage, reference.numbers
         self.signals = reference.signals
         self.runs: list[Run] = []
         self._control = Control(reference)
@@ -42,15 +46,18 @@ class Expectation:
         self._states: list[tuple[int, State]] = [(0, State.IDLE)]
         self._widths = self.signals.column_masks()
 
-    def use(self, reference: Reference) -> None:
+    def use(self, reference: Reference, coverage: Coverage | None = None) -> None:
         """Expect documents of another model from the next block on.
 
         Parameters
         ----------
         reference
             On the same machine.
+        coverage
+            Told what happens from then on.
         """
-        self._control.reference = reference
+        self._coverage = coverage
+        self._control.reference, self._numbers = reference, reference.numbers
         self._interface.contents = reference.contents
 
     def advance(self, rows: Words, begin: int) -> Block:
@@ -67,6 +74,8 @@ class Expectation:
             path: np.ascontiguousarray(rows[:, self.signals.columns[path]]) for path in STIMULUS
         }
         course = self._control.advance(inputs, begin, begin + len(rows))
+        if self._coverage:
+            self._coverage.observe(course, inputs, begin, self._numbers)
         block = Block.blank(self.signals, begin, len(rows))
         self._place_runs(block, course)
         self._interface.place(block, course, inputs)

@@ -1,0 +1,210 @@
+"""Functional coverage: what a core has been through while it was compared."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from gptloom.hdl.folded.layouts import Temperature
+from gptloom.model.arithmetic import (
+    ACTIVATION_BITS,
+    LOGIT_BITS,
+    MANTISSA_BITS,
+    WEIGHT_BITS,
+    Integers,
+)
+from gptloom.model.config import ModelConfig
+from gptloom.model.tables import NOISE_TABLE
+from gptloom.sim.scoreboard.control import Course, Run, State, Stimulus
+from gptloom.sim.scoreboard.values import TokenNumbers
+
+Bin = tuple[str, str]
+"""A group and what happened of it."""
+
+_BITS = {"q": ACTIVATION_BITS, "k": WEIGHT_BITS, "v": WEIGHT_BITS, "mix": ACTIVATION_BITS}
+_BITS |= {"out": ACTIVATION_BITS, "mlp": ACTIVATION_BITS, "score": ACTIVATION_BITS}
+_OFFERS = ("seed", "read", "load")
+
+
+class Coverage:
+    """Counts what happens, by group and bin; every bin that can be hit is a goal.
+
+    Parameters
+    ----------
+    config
+        Shape of the models that the core computes.
+
+    Attributes
+    ----------
+    hits
+        How often each bin was hit.
+    """
+
+    def __init__(self, config: ModelConfig):
+        self.config = config
+        self.hits: Counter[Bin] = Counter()
+        self.goals = frozenset(_goals(config))
+        self._states: list[tuple[int, State]] = [(0, State.IDLE)]
+        self._emitted: list[int] = []
+        self._run: Run | None = None
+        self._temperature: int | None = None
+
+    @property
+    def missing(self) -> list[Bin]:
+        """Goals that were not hit."""
+        return sorted(self.goals - self.hits.keys())
+
+    def add(self, other: "Coverage") -> None:
+        """Add what another core of the same shape went through."""
+        self.hits.update(other.hits)
+
+    def by_group(self) -> dict[str, tuple[int, int]]:
+        """Return by group how many of its bins were hit, and how many there are."""
+        hit = Counter(group for group, _ in self.goals & self.hits.keys())
+        return {
+            group: (hit[group], n) for group, n in sorted(Counter(g for g, _ in self.goals).items())
+        }
+
+    def observe(self, course: Course, inputs: Stimulus, begin: int, numbers: TokenNumbers) -> None:
+        """Count a block of cycles.
+
+        Parameters
+        ----------
+        course
+            What happened in it.
+        inputs
+            The core's inputs.
+        begin
+            Number of its first cycle.
+        numbers
+            What the numbers of its tokens are.
+        """
+        self._observe_states(course, inputs, begin)
+        self._observe_output(course)
+        for run in course.runs:
+            self._observe_start(run, inputs, begin)
+            if run.made:
+                self._observe_values(run, numbers)
+
+    def _hit(self, group: str, what: object, wanted: object = True) -> None:
+        if wanted:
+            self.hits[group, str(what)] += 1
+
+    def _observe_states(self, course: Course, inputs: Stimulus, begin: int) -> None:
+        states = self._states + course.states
+        cycles = np.array([cycle for cycle, _ in states])
+        for (cycle, state), (after, following) in pairwise(states):
+            self._hit("state", following.name)
+            if state is State.IDLE and following is State.TOKEN:
+                self._hit("next document", "at once" if after == cycle + 1 else "later")
+        when = begin + np.arange(len(inputs["rst"]))
+        # Of several states that begin in one cycle the last one counts.
+        now = np.array([int(state) for _, state in states])[
+            np.searchsorted(cycles, when, "right") - 1
+        ]
+        for state in State:
+            self._hit("reset", state.name, np.any(inputs["rst"][now == state]))
+            for port in _OFFERS:
+                waits = "idle" if state is State.IDLE else "waits"
+                offered = inputs[f"{port}__valid"][now == state]
+                self._hit("between documents", f"{port}, {waits}", np.any(offered))
+        self._states = states[-1:]
+
+    def _observe_output(self, course: Course) -> None:
+        self._emitted += [emission.cycle for emission in course.emissions]
+        for taken in course.taken:
+            waited = taken - self._emitted.pop(0) if self._emitted else 0
+            self._hit("output taken", "at once" if waited == 0 else "later")
+        self._emitted = self._emitted[-1:]
+        self._hit("output taken", "after a stall", course.stalls)
+        for emission in course.emissions:
+            ended = emission.payload >> 16
+            bos = emission.payload & 0xFF == self.config.vocabulary - 1
+            self._hit("document ends", "with its token" if bos else "with the context", ended)
+
+    def _observe_start(self, run: Run, inputs: Stimulus, begin: int) -> None:
+        self._hit("sampled token" if run.sample else "known token", run.position)
+        known = self._run and not self._run.sample and run.position == self._run.position + 1
+        if run.sample and (run.position == 0 or known):
+            self._hit("prompt's length", run.position + 1)
+        at = run.start - begin
+        if run.sample and 0 <= at < len(inputs["temperature"]):
+            bits = int(inputs["temperature"][at])
+            greedy = Temperature.from_bits(bits).greedy
+            self._hit("temperature", "greedy" if greedy else "with noise")
+            changed = self._temperature not in (None, bits)
+            self._hit("temperature", "changes within a document", changed and run.position)
+            self._temperature = bits
+        self._run = run
+
+    def _observe_values(self, run: Run, numbers: TokenNumbers) -> None:
+        def of(layer: int, site: str, what: str = "value") -> Integers:
+            return run.made.numbers[numbers.segment(layer, site, what).indices]
+
+        seen = run.position + 1
+        for layer in range(self.config.layers):
+            for site, bits in _BITS.items():
+                values = of(layer, site)
+                self._extremes(
+                    f"layer {layer}, {site}", values[:seen] if site == "score" else values, bits
+                )
+            hidden = of(layer, "hidden")
+            self._hit(
+                f"layer {layer}, hidden", "largest", np.any(hidden == _largest(ACTIVATION_BITS))
+            )
+            self._hit(f"layer {layer}, hidden", "cut by ReLU", np.any(hidden == 0))
+            numerators, scores = of(layer, "numerator")[:seen], of(layer, "score")[:seen]
+            group = f"layer {layer}, softmax"
+            self._hit(group, "vanishing numerator", np.any(numerators == 0))
+            self._hit(group, "largest numerator", np.any(numerators == (1 << MANTISSA_BITS) - 1))
+            best = scores.argmax(axis=0)
+            self._hit(group, "the first is the largest", seen > 1 and np.any(best == 0))
+            self._hit(group, "a later one is the largest", np.any(best > 0))
+            self._hit(group, "equals", np.any((scores == scores.max(axis=0)).sum(axis=0) > 1))
+        if run.sample:
+            self._extremes("logits", of(0, "logits"), LOGIT_BITS)
+            noise = of(0, "logits", "noise")
+            self._hit("noise", "largest", np.any(noise == NOISE_TABLE.max()))
+            self._hit("noise", "smallest", np.any(noise == NOISE_TABLE.min()))
+            self._hit("token", run.made.token)
+
+    def _extremes(self, group: str, values: Integers, bits: int) -> None:
+        self._hit(group, "largest", np.any(values == _largest(bits)))
+        self._hit(group, "smallest", np.any(values == ~_largest(bits)))
+
+
+def _largest(bits: int) -> int:
+    return (1 << bits - 1) - 1
+
+
+def _goals(config: ModelConfig) -> Iterator[Bin]:
+    last = config.context - 1
+    groups: dict[str, list[object]] = {
+        "state": [state.name for state in State],
+        "reset": [state.name for state in State],
+        "next document": ["at once", "later"],
+        "between documents": [f"{p}, {w}" for p in _OFFERS for w in ("idle", "waits")],
+        "output taken": ["at once", "later", "after a stall"],
+        "document ends": ["with its token", "with the context"],
+        "known token": list(range(last)),
+        "sampled token": list(range(last + 1)),
+        "prompt's length": list(range(1, last + 2)),
+        "temperature": ["greedy", "with noise", "changes within a document"],
+        "noise": ["largest", "smallest"],
+        "logits": ["largest", "smallest"],
+        "token": list(range(config.vocabulary)),
+    }
+    for layer in range(config.layers):
+        groups |= {f"layer {layer}, {site}": ["largest", "smallest"] for site in _BITS}
+        groups[f"layer {layer}, hidden"] = ["largest", "cut by ReLU"]
+        groups[f"layer {layer}, softmax"] = [
+            "vanishing numerator",
+            "largest numerator",
+            "the first is the largest",
+            "a later one is the largest",
+            "equals",
+        ]
+    for group, bins in groups.items():
+        for what in bins:
+            yield group, str(what)

@@ -1,0 +1,50 @@
+"""What a core goes through while every cycle of it is compared: all that can happen does."""
+
+from dataclasses import replace
+
+from gptloom.firmware.machine import Machine
+from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.config import ModelConfig
+from gptloom.model.quantise import quantise
+from gptloom.sim.engines import open_engine
+from gptloom.sim.scoreboard.bench import CheckedCore
+from gptloom.sim.scoreboard.player import Habits, Player
+
+CONFIG = ModelConfig.MICROGPT
+MACHINE = Machine.for_models(16, CONFIG)
+
+PROMPTS = Habits(warm=0.002, seed=0.001, longest=20)
+BUSY = Habits(0.3, 0.05, 0.01, 0.002, 0.002, 0.0005, 20)
+STALLS = Habits(offer=0.05, take=0.001, seed=0.01, read=0.01, reset=0.0005, longest=20)
+RESETS = Habits(offer=0.03, take=0.5, reset=0.003, longest=40)
+CUT = Habits(offer=0.004, reset=0.0001, longest=200)
+
+
+def test_everything_happens(random_model, tmp_path, record_property):
+    shipped = quantise(load_checkpoint("names"))
+    # Values leave their ranges in the one, and differ in the last bits in the other.
+    coarse, fine = random_model(CONFIG, 3, 0), random_model(CONFIG, 3, 2)
+    layer = coarse.layers[0]
+    layer = replace(layer, shifts=layer.shifts | {"mix": layer.shifts["mix"] - 1})
+    loud = replace(coarse, layers=(layer,), logit_unit=4e-3)
+    scenarios = [(shipped, habits) for habits in (PROMPTS, BUSY, STALLS, RESETS, CUT)]
+    scenarios += [(model, PROMPTS) for model in (coarse, fine, loud)]
+    core = CheckedCore(MACHINE, open_engine, tmp_path)
+    cycles = tokens = 0
+    with core.engine:
+        for number, (model, habits) in enumerate(scenarios):
+            core.power_on(model)
+            core.session.temperature(model.logit_scale(1.0))
+            tokens += len(core.documents(10))
+            tokens += core.play(Player(MACHINE, model, number), habits, 40_000)
+            cycles += core.engine.cycles
+    coverage = core.coverage[CONFIG]
+    groups = ", ".join(f"{group} {hit}/{n}" for group, (hit, n) in coverage.by_group().items())
+    watched = len(core.reference(shipped).signals.all)
+    record_property(
+        "summary",
+        f"functional coverage: {len(coverage.goals) - len(coverage.missing)} of "
+        f"{len(coverage.goals)} bins in {cycles:,} cycles, {tokens:,} tokens, {watched} signals "
+        f"in every cycle ({groups})",
+    )
+    assert coverage.missing == []
