@@ -1,5 +1,10 @@
 """What tests of several rooms share."""
 
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,10 +15,32 @@ from gptloom.model.tokenizer import Tokenizer
 def pytest_addoption(parser):
     """Options of ./loom test."""
     parser.addoption(
+        "--wave",
+        action="store_true",
+        help="keep the waveforms of all that is compared cycle by cycle, in build/waves",
+    )
+    parser.addoption(
         "--record",
         action="store_true",
         help="write what was measured into the repository's records (see docs/verification.md)",
     )
+
+
+@dataclass(frozen=True)
+class Waves:
+    """A test's own folder for waveforms, and whether those of a test that passes are kept."""
+
+    folder: Path
+    keep: bool
+
+
+@pytest.fixture
+def waves(request):
+    """Where a test leaves waveforms: in ``build/waves``, for whoever looks after a failure."""
+    name = re.sub(r"[^\w.-]+", "-", request.node.nodeid.removeprefix("tests/")).strip("-")
+    folder = Path(__file__).parents[1] / "build" / "waves" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    return Waves(folder, request.config.getoption("--wave"))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -12,22 +12,16 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GeneratedToken
 from gptloom.model.integer import IntegerModel
 from gptloom.sim.engines import Engine
-from gptloom.sim.generation import CLOCK_MHZ
-from gptloom.sim.scoreboard.block import Block
-from gptloom.sim.scoreboard.cells import Words
 from gptloom.sim.scoreboard.coverage import Coverage
 from gptloom.sim.scoreboard.expectation import Expectation
 from gptloom.sim.scoreboard.judge import Mismatch, first_mismatch
 from gptloom.sim.scoreboard.player import Habits, Player
 from gptloom.sim.scoreboard.reference import Reference
+from gptloom.sim.scoreboard.window import WINDOW, save_recording, save_window
 from gptloom.sim.session import CoreSession, HangError
-from gptloom.sim.waves import Wave, write_vcd
 
 BLOCK = 1 << 14
 """Cycles compared at a time, about: as many as memory holds comfortably."""
-
-WINDOW = 100
-"""Cycles of waveform before and after the first difference."""
 
 
 class DivergenceError(Exception):
@@ -57,9 +51,13 @@ class CheckedCore:
         Where the waveform around a difference is written.
     core
         The hardware, if not the machine's folded core.
+    keep
+        Whether the waveform of everything is written, a file for each block that is compared.
 
     Attributes
     ----------
+    folder, keep
+        As given; they may be changed.
     session
         For driving it; all of its ports may be poked besides.
     engine
@@ -74,11 +72,12 @@ class CheckedCore:
         open_engine: Callable[[FoldedCore], Engine],
         folder: Path,
         core: FoldedCore | None = None,
+        keep: bool = False,
     ):
         self.machine = machine
         self.core = core or FoldedCore(machine)
         self.engine = open_engine(self.core)
-        self._folder = folder
+        self.folder, self.keep = folder, keep
         self._references: dict[int, Reference] = {}
         self.coverage: dict[ModelConfig, Coverage] = {}
 
@@ -165,10 +164,13 @@ class CheckedCore:
         rows, begin = self.engine.recorded_rows(), self._begin
         if len(rows) == 0:
             return
+        if self.keep:
+            save_recording(self.folder, self._reference.signals, rows, begin)
         block = self._expectation.advance(rows, begin)
         mismatch = first_mismatch(rows, block, self._expectation.runs, self._reference)
         if mismatch:
-            file = self._save_window(rows, block, mismatch)
+            signals = self._reference.signals
+            file = save_window(self.folder, signals, block, rows, self._tail, mismatch)
             raise DivergenceError(mismatch, f"{mismatch}; waveform in {file}")
         self._tail = rows[-WINDOW:]
         self._record()
@@ -179,28 +181,3 @@ class CheckedCore:
     def _record(self) -> None:
         self._begin = self.engine.cycles
         self.engine.record(self._reference.signals.paths)
-
-    def _save_window(self, rows: Words, block: Block, mismatch: Mismatch) -> Path:
-        """Write the recorded signals around the difference, and what was expected of its signal."""
-        signals = self._reference.signals
-        at = mismatch.cycle - block.begin
-        first, stop = max(0, at - WINDOW), at + WINDOW
-        before = self._tail[len(self._tail) - max(0, WINDOW - at) :]
-        shown = np.concatenate([before, rows[first:stop]])
-        waves, recording = [], {}
-        for signal in signals.all:
-            for word in range(signal.words):
-                name = signal.path if signal.words == 1 else f"{signal.path}_word{word}"
-                width = min(64, signal.width - 64 * word)
-                column = signals.columns[signal.path] + word
-                waves.append(Wave(name, width, signal.path.rpartition(".")[0] or "ports"))
-                recording[name] = shown[:, column]
-                if signal.path == mismatch.signal:
-                    for kind, source in (("expected", block.values), ("judged", block.masks)):
-                        values = np.zeros(len(shown), np.uint64)
-                        values[len(before) :] = source[first:stop, column]
-                        waves.append(Wave(f"{kind}.{name}", width, kind))
-                        recording[f"{kind}.{name}"] = values
-        file = self._folder / f"divergence-{mismatch.cycle}.vcd"
-        write_vcd(file, recording, waves, CLOCK_MHZ * 1e6)
-        return file

@@ -13,6 +13,7 @@ from gptloom.sim.scoreboard.expectation import Expectation
 from gptloom.sim.scoreboard.judge import first_mismatch
 from gptloom.sim.scoreboard.player import Player
 from gptloom.sim.scoreboard.reference import Reference
+from gptloom.sim.scoreboard.window import save_recording, save_window
 
 
 @cocotb.test()
@@ -41,7 +42,11 @@ async def every_cycle_is_what_it_has_to_be(dut):
         await FallingEdge(dut.clk)
     rows = np.array(rows)
     np.save(case.rows, rows)
+    if case.keep:
+        save_recording(case.waves, reference.signals, rows, 0)
     block = expectation.advance(rows, 0)
     mismatch = first_mismatch(rows, block, expectation.runs, reference)
-    assert mismatch is None, str(mismatch)
+    if mismatch:
+        file = save_window(case.waves, reference.signals, block, rows, rows[:0], mismatch)
+        raise AssertionError(f"{mismatch}; waveform in {file}")
     assert taken >= case.least, f"only {taken} tokens in {len(rows)} cycles"

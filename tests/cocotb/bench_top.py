@@ -13,6 +13,7 @@ from gptloom.firmware.page import TEMPERATURES, encode_scale
 from gptloom.sim.scoreboard.expectation import Expectation
 from gptloom.sim.scoreboard.judge import first_mismatch
 from gptloom.sim.scoreboard.reference import Reference
+from gptloom.sim.scoreboard.window import save_recording, save_window
 
 PERIOD = 10
 BLOCK = 1 << 13
@@ -81,7 +82,12 @@ async def the_pins_say_what_the_core_computes(dut):
         if cycle % BLOCK == BLOCK - 1:
             block = expectation.advance(rows, cycle + 1 - BLOCK)
             mismatch = first_mismatch(rows, block, expectation.runs, reference)
-            assert mismatch is None, str(mismatch)
+            signals, before = reference.signals, blocks[-1] if blocks else rows[:0]
+            if case.keep:
+                save_recording(case.waves, signals, rows, block.begin)
+            if mismatch:
+                file = save_window(case.waves, signals, block, rows, before, mismatch)
+                raise AssertionError(f"{mismatch}; waveform in {file}")
             blocks.append(rows.copy())
 
     seen = np.concatenate(blocks)

@@ -13,8 +13,8 @@ from gptloom.sim.scoreboard.signals import STIMULUS
 class Case:
     """A core, its model, and how it is used.
 
-    `rows` is where the recording is left; `expected` is the model that is expected, if that is
-    not the one that is loaded.
+    `rows` is where the recording is left, `waves` the folder for waveforms, of everything with
+    `keep`; `expected` is the model that is expected, if that is not the one that is loaded.
     """
 
     machine: Machine
@@ -24,6 +24,8 @@ class Case:
     cycles: int
     least: int
     rows: Path
+    waves: Path
+    keep: bool = False
     expected: IntegerModel | None = None
     inputs: tuple[str, ...] = tuple(STIMULUS)
     quiet: Habits = field(default_factory=Habits)
@@ -39,5 +41,7 @@ class TopCase:
     cycles: int
     cycles_per_bit: int
     bounce_cycles: int
+    waves: Path
+    keep: bool
     asks: tuple[int, ...]
     presses: tuple[int, ...]

@@ -19,13 +19,13 @@ ALL = Habits(0.2, 0.05, 0.005, 0.002, 0.002, 0.0005, 6)
 
 
 @pytest.fixture
-def make_case(monkeypatch, tmp_path):
+def make_case(monkeypatch, tmp_path, waves):
     monkeypatch.syspath_prepend(str(__file__).rpartition("/")[0])
     from case import Case
 
     def make(machine, model, habits, number, cycles, least):
         rows = tmp_path / "rows.npy"
-        return Case(machine, model, habits, number, cycles, least, rows)
+        return Case(machine, model, habits, number, cycles, least, rows, waves.folder, waves.keep)
 
     return make
 
@@ -64,14 +64,15 @@ def test_a_small_core(cosimulate, make_case, random_model):
     check(cosimulate, make_case(machine, random_model(SMALL, 7, 1), ALL, 1, 2_000, 3))
 
 
-def test_a_bench_fails_where_the_core_differs(cosimulate, make_case, random_model):
+def test_a_bench_fails_where_the_core_differs(cosimulate, make_case, random_model, tmp_path):
     machine, model = Machine.for_models(16, SMALL), random_model(SMALL, 7, 1)
     head = model.lm_head.copy()
     head[3, 5] ^= 1
     case = make_case(machine, model, Habits(), 1, 500, 1)
-    case = replace(case, expected=replace(model, lm_head=head))
+    case = replace(case, expected=replace(model, lm_head=head), waves=tmp_path)
     with pytest.raises(AssertionError, match=r"operands.words__3: layer 0, step logits"):
         cosimulate(FoldedCore(machine), "bench_core", case, Signals(machine).paths)
+    assert list(tmp_path.glob("divergence-*.vcd"))
 
 
 LONG = [

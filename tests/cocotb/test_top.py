@@ -20,7 +20,7 @@ CHECK = 16
 
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "lanes"), [("names", 16), ("names-2l", 32)])
-def test_pins(cosimulate, monkeypatch, name, lanes):
+def test_pins(cosimulate, monkeypatch, waves, name, lanes):
     monkeypatch.syspath_prepend(str(__file__).rpartition("/")[0])
     from case import TopCase
 
@@ -39,6 +39,8 @@ def test_pins(cosimulate, monkeypatch, name, lanes):
         cycles=2 * checked + 120_000,
         cycles_per_bit=CLOCK // BAUD,
         bounce_cycles=round(CLOCK * BOUNCE_SECONDS),
+        waves=waves.folder,
+        keep=waves.keep,
         asks=(checked + 60_000,),
         presses=(checked + 20_000,),
     )

@@ -20,7 +20,7 @@ RESETS = Habits(offer=0.03, take=0.5, reset=0.003, longest=40)
 CUT = Habits(offer=0.004, reset=0.0001, longest=200)
 
 
-def test_everything_happens(random_model, tmp_path, record_property):
+def test_everything_happens(random_model, waves, record_property):
     shipped = quantise(load_checkpoint("names"))
     # Values leave their ranges in the one, and differ in the last bits in the other.
     coarse, fine = random_model(CONFIG, 3, 0), random_model(CONFIG, 3, 2)
@@ -29,7 +29,7 @@ def test_everything_happens(random_model, tmp_path, record_property):
     loud = replace(coarse, layers=(layer,), logit_unit=4e-3)
     scenarios = [(shipped, habits) for habits in (PROMPTS, BUSY, STALLS, RESETS, CUT)]
     scenarios += [(model, PROMPTS) for model in (coarse, fine, loud)]
-    core = CheckedCore(MACHINE, open_engine, tmp_path)
+    core = CheckedCore(MACHINE, open_engine, waves.folder, keep=waves.keep)
     cycles = tokens = 0
     with core.engine:
         for number, (model, habits) in enumerate(scenarios):

@@ -1,5 +1,7 @@
 """Faults planted in the hardware are found in the first cycle and place that they show in."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from amaranth.hdl import Signal
@@ -69,7 +71,7 @@ def diverge(random_model, tmp_path):
         preload = Preload.of(build_image(model, MACHINE), MACHINE)
         corrupt(preload)
         core = FoldedCore(MACHINE, preload=preload, **parameters)
-        bench = CheckedCore(MACHINE, lambda c: open_engine(c, "pysim"), tmp_path, core)
+        bench = CheckedCore(MACHINE, partial(open_engine, kind="pysim"), tmp_path, core)
         bench.power_on(model)
         bench.session.temperature(model.logit_scale(0.8))
         with pytest.raises(DivergenceError) as error:
@@ -84,10 +86,11 @@ def place(mismatch):
 
 
 @pytest.mark.parametrize("lanes", [8, 16, 32, 64])
-def test_without_a_fault_there_is_no_divergence(random_model, tmp_path, lanes):
+def test_without_a_fault_there_is_no_divergence(random_model, waves, lanes):
     model, machine = random_model(CONFIG, 3, 1), Machine.for_models(lanes, CONFIG)
     core = FoldedCore(machine, preload=Preload.of(build_image(model, machine), machine))
-    bench = CheckedCore(machine, lambda c: open_engine(c, "pysim"), tmp_path, core)
+    simulate = partial(open_engine, kind="pysim")
+    bench = CheckedCore(machine, simulate, waves.folder, core, waves.keep)
     bench.power_on(model)
     bench.session.temperature(model.logit_scale(0.8))
     assert len(bench.documents(1, [1])) >= 1

@@ -1,6 +1,7 @@
 """Every watched signal in every cycle, whatever is done to the core; and the check of the check."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,20 +42,31 @@ def shipped():
 
 
 @pytest.fixture(scope="module")
-def cores(tmp_path_factory):
+def opened():
     """Checked cores by lanes and the models that they hold; each is opened once."""
     built = {}
 
     def get(lanes, *configs):
         machine = Machine.for_models(lanes, *configs)
         if machine not in built:
-            folder = tmp_path_factory.mktemp("divergence")
-            built[machine] = CheckedCore(machine, open_engine, folder)
+            built[machine] = CheckedCore(machine, open_engine, Path())
         return built[machine]
 
     yield get
     for core in built.values():
         core.engine.close()
+
+
+@pytest.fixture
+def cores(opened, waves):
+    """The same, with the test's own folder for waveforms."""
+
+    def get(lanes, *configs):
+        core = opened(lanes, *configs)
+        core.folder, core.keep = waves.folder, waves.keep
+        return core
+
+    return get
 
 
 def powered(core, model, seed=1, temperature=1.0):
