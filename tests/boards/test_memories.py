@@ -68,6 +68,7 @@ class Memories(Elaboratable):
         return m
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["ice40", "ecp5"])
 def test_yosys_places_memories_the_same_way(family, tmp_path):
     shapes = [*SHAPES, *some_shapes()]

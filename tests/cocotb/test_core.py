@@ -14,6 +14,9 @@ from gptloom.sim.engines import open_engine
 from gptloom.sim.scoreboard.player import Habits, Player
 from gptloom.sim.scoreboard.signals import STIMULUS, Signals
 
+# One process builds what all of them run.
+pytestmark = pytest.mark.xdist_group("cocotb-core")
+
 SMALL = ModelConfig(layers=2, width=8, heads=2, hidden=8, context=4, vocabulary=5)
 ALL = Habits(0.2, 0.05, 0.005, 0.002, 0.002, 0.0005, 6)
 

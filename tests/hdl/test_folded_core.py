@@ -105,7 +105,7 @@ def test_every_shipped_checkpoint_is_here():
     [
         ("names", 8, NAMES, 30),
         ("names", 16, NAMES, 200),
-        ("names", 32, NAMES, 30),
+        pytest.param("names", 32, NAMES, 30, marks=pytest.mark.long),
         ("names", 64, DEEP, 30),
         ("names-24", 16, WIDE, 30),
         ("names-2l", 64, DEEP, 30),
@@ -247,8 +247,12 @@ RANDOM = [
 ]
 
 
+# Machines that no other test compiles.
+RARE = [pytest.param(*case, marks=pytest.mark.long) for case in RANDOM[5:]]
+
+
 @pytest.mark.parametrize("finer", [0, 2])
-@pytest.mark.parametrize(("lanes", "configs", "config"), RANDOM)
+@pytest.mark.parametrize(("lanes", "configs", "config"), [*RANDOM[:5], *RARE])
 def test_random_models_value_by_value(hardware, random_model, lanes, configs, config, finer):
     core, model = hardware(lanes, *configs), random_model(config, lanes + finer, finer)
     check_values(core, model, 5, 1.0, count=1)
@@ -269,6 +273,7 @@ def test_random_models_reach_the_ends_of_their_ranges(random_model):
         assert extremes[site] == (-128, 127), site
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(6))
 def test_random_models_generate_the_golden_models_tokens(hardware, random_model, seed):
     lanes, configs, config = RANDOM[-1 - seed % 2]

@@ -1,9 +1,14 @@
 """Writes the record of planted faults, when a run with ``--record`` has planted all of them."""
 
 import json
+import sys
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results.json"
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from faults import FAULTS  # noqa: E402
+
+RESULTS = HERE / "results.json"
 COMMAND = "./loom test tests/mutation -m long --record"
 
 
@@ -21,8 +26,6 @@ class Recorder:
 
     def pytest_sessionfinish(self):
         """Write the record."""
-        from faults import FAULTS
-
         if len(self.planted) < len(FAULTS):
             return
         entries = [self.caught[fault.name] for fault in FAULTS if fault.name in self.caught]

@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from faults import FAULTS
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from faults import FAULTS  # noqa: E402
 
 RESULTS = HERE / "results.json"
 COMMAND = "./loom test tests/mutation -m long --record"

@@ -18,7 +18,14 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "budget.md"
 
 @pytest.mark.parametrize(
     ("checkpoint", "lanes"),
-    [("names", 8), ("names", 16), ("names", 32), ("names", 64), ("names-24", 16), ("names-2l", 64)],
+    [
+        ("names", 8),
+        ("names", 16),
+        pytest.param("names", 32, marks=pytest.mark.long),
+        pytest.param("names", 64, marks=pytest.mark.long),
+        ("names-24", 16),
+        ("names-2l", 64),
+    ],
 )
 def test_the_schedule_predicts_every_phase_at_every_position(checkpoint, lanes):
     model = quantise(load_checkpoint(checkpoint))
