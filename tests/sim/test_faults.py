@@ -1,5 +1,6 @@
 """Faults planted in the hardware are found in the first cycle and place that they show in."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -85,9 +86,18 @@ def place(mismatch):
     return mismatch.signal, mismatch.layer, mismatch.step
 
 
-@pytest.mark.parametrize("lanes", [8, 16, 32, 64])
-def test_without_a_fault_there_is_no_divergence(random_model, waves, lanes):
-    model, machine = random_model(CONFIG, 3, 1), Machine.for_models(lanes, CONFIG)
+# Whole passes of keys and values that follow each other, positions that share a word or take two,
+# noise of three words.
+WIDER = ModelConfig(layers=1, width=16, heads=4, hidden=16, context=8, vocabulary=9)
+ONE_HEAD = replace(CONFIG, heads=1)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "config"),
+    [(8, CONFIG), (16, CONFIG), (16, ONE_HEAD), (64, WIDER), (32, WIDER), (8, WIDER)],
+)
+def test_without_a_fault_there_is_no_divergence(random_model, waves, lanes, config):
+    model, machine = random_model(config, 3, 1), Machine.for_models(lanes, config)
     core = FoldedCore(machine, preload=Preload.of(build_image(model, machine), machine))
     simulate = partial(open_engine, kind="pysim")
     bench = CheckedCore(machine, simulate, waves.folder, core, waves.keep)
