@@ -52,7 +52,12 @@ class Button(wiring.Component):
         with m.Elif(timer != 0):
             m.d.sync += timer.eq(timer - 1)
         with m.Else():
-            m.d.sync += [believed.eq(now), self.pressed.eq(now)]
+            # A contact may bounce in the very next cycle as well.
+            m.d.sync += [
+                believed.eq(now),
+                self.pressed.eq(now),
+                timer.eq(self.cycles - 1),
+            ]
         return m
 
 
