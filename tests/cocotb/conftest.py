@@ -1,4 +1,4 @@
-"""Benches that run within Verilator: what they are built from, and how they are told what to do."""
+"""Benches that run within a simulator: what they are built from, and how they are told things."""
 
 import pickle
 import sys
@@ -11,19 +11,28 @@ from gptloom.sim import cosim
 HERE = Path(__file__).parent
 
 
+@pytest.fixture(params=["verilator", pytest.param("icarus", marks=pytest.mark.icarus)])
+def simulator(request):
+    """Each of the simulators in turn; it is an error when one that is asked for is missing."""
+    return request.param
+
+
 @pytest.fixture
 def cosimulate(tmp_path, monkeypatch):
-    """Build a component and run a bench with a case; returns the folder of its files."""
+    """Build a component, or Verilog, and run a bench with a case in one of the simulators."""
     # The simulator's Python finds benches and cases where this one does.
     monkeypatch.syspath_prepend(HERE)
 
-    def run(component, bench, case, watched=()):
-        folder = cosim.build(cosim.bench_verilog(component, watched))
+    def run(component, bench, case, watched=(), simulator="verilator"):
+        text = component
+        if not isinstance(text, str):
+            text = cosim.bench_verilog(component, watched, simulator)
+        folder = cosim.build(text, simulator)
         told = str(case)
         if not isinstance(case, int):
             told = str(tmp_path / "case.pickle")
             Path(told).write_bytes(pickle.dumps(case))
-        cosim.run(folder, bench, tmp_path, {"CASE": told, "PYTHONPATH": ":".join(sys.path)})
-        return tmp_path
+        told_too = {"CASE": told, "PYTHONPATH": ":".join(sys.path)}
+        cosim.run(folder, bench, tmp_path, told_too, simulator)
 
     return run

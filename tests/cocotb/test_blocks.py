@@ -1,4 +1,4 @@
-"""The core's blocks within Verilator, each used at random; all of them in one build."""
+"""The core's blocks within a simulator, each used at random; all of them in one build."""
 
 import pytest
 
@@ -14,10 +14,13 @@ def blocks(monkeypatch):
     return Blocks
 
 
-@pytest.mark.parametrize(
-    "number", [1, *(pytest.param(n, marks=pytest.mark.long) for n in range(2, 12))]
-)
-def test_blocks(cosimulate, blocks, number):
+def test_blocks(cosimulate, blocks, simulator):
+    cosimulate(blocks(), "bench_blocks", 1, simulator=simulator)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", range(2, 12))
+def test_blocks_used_otherwise(cosimulate, blocks, number):
     cosimulate(blocks(), "bench_blocks", number)
 
 

@@ -1,4 +1,4 @@
-"""The whole core within Verilator: every watched signal in every cycle; two simulators agree."""
+"""The whole core within a simulator: every watched signal in every cycle; simulators agree."""
 
 from dataclasses import replace
 
@@ -55,16 +55,19 @@ def recorded(case):
         return engine.recorded_rows()
 
 
-def check(cosimulate, case):
+def check(cosimulate, case, simulator="verilator"):
     core = FoldedCore(case.machine)
-    cosimulate(core, "bench_core", case, Signals(case.machine).paths)
+    cosimulate(core, "bench_core", case, Signals(case.machine).paths, simulator)
     seen, other = np.load(case.rows), recorded(case)
     assert np.array_equal(seen, other)
 
 
-def test_a_small_core(cosimulate, make_case, random_model):
+def test_a_small_core(cosimulate, make_case, random_model, simulator):
     machine = Machine.for_models(16, SMALL)
-    check(cosimulate, make_case(machine, random_model(SMALL, 7, 1), ALL, 1, 2_000, 3))
+    # The slower one takes part for as long as its first documents last.
+    cycles, least = {"verilator": (2_000, 3), "icarus": (700, 1)}[simulator]
+    case = make_case(machine, random_model(SMALL, 7, 1), ALL, 1, cycles, least)
+    check(cosimulate, case, simulator)
 
 
 def test_a_bench_fails_where_the_core_differs(cosimulate, make_case, random_model, tmp_path):

