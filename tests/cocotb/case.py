@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gptloom.firmware.machine import Machine
 from gptloom.model.integer import IntegerModel
 from gptloom.sim.scoreboard.player import Habits
@@ -29,6 +32,19 @@ class Case:
     expected: IntegerModel | None = None
     inputs: tuple[str, ...] = tuple(STIMULUS)
     quiet: Habits = field(default_factory=Habits)
+
+
+@dataclass(frozen=True)
+class NetlistCase:
+    """What a design was given, by cycle and input, and what its outputs were.
+
+    `outputs` is in columns of 64 bits, and `owners` says of which port each of them is.
+    """
+
+    inputs: tuple[str, ...]
+    stimulus: NDArray[np.uint64]
+    outputs: NDArray[np.uint64]
+    owners: tuple[str, ...]
 
 
 @dataclass(frozen=True)

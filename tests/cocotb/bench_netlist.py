@@ -1,0 +1,28 @@
+"""Runs within the simulator: a netlist's outputs compared with the design's in every cycle."""
+
+import os
+import pickle
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, ReadOnly
+
+
+@cocotb.test()
+async def the_netlist_does_what_the_design_does(dut):
+    case = pickle.loads(Path(os.environ["CASE"]).read_bytes())
+    handles = [getattr(dut, name) for name in case.inputs]
+    words = case.outputs.shape[1]
+    # The first cycle is the one before the first rising edge.
+    Clock(dut.clk, 10, unit="ns").start(start_high=False)
+    for cycle, (given, expected) in enumerate(zip(case.stimulus, case.outputs, strict=True)):
+        for handle, value in zip(handles, given.tolist(), strict=True):
+            handle.value = value
+        await ReadOnly()
+        probe = int(str(dut.probe.value), 2)
+        seen = np.frombuffer(probe.to_bytes(8 * words, "little"), np.uint64)
+        wrong = [case.owners[i] for i in np.flatnonzero(seen != expected)]
+        assert not wrong, f"cycle {cycle}: {wrong}: expected {expected}, seen {seen}"
+        await FallingEdge(dut.clk)

