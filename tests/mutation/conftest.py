@@ -1,4 +1,4 @@
-"""Writes the record of planted faults, when a run with ``--record`` has planted all of them."""
+"""Writes the record of planted faults after a run with ``--record``."""
 
 import json
 import sys
@@ -13,21 +13,22 @@ COMMAND = "./loom test tests/mutation -m long --record"
 
 
 class Recorder:
-    """Collects what the tests say, from all processes."""
+    """Collects what the tests say, from all processes; a run of some faults replaces theirs."""
 
     def __init__(self):
-        self.caught, self.planted = {}, set()
+        self.caught = {}
+        if RESULTS.exists():
+            self.caught = {e["fault"]: e for e in json.loads(RESULTS.read_text())["faults"]}
 
     def pytest_runtest_logreport(self, report):
         """Take a test's verdict."""
-        if report.when == "call" and "::test_fault[" in report.nodeid:
-            self.planted.add(report.nodeid)
+        _, found, name = report.nodeid.partition("::test_fault[")
+        if report.when == "call" and found:
+            self.caught.pop(name.removesuffix("]"), None)
             self.caught |= {v["fault"]: v for k, v in report.user_properties if k == "caught"}
 
     def pytest_sessionfinish(self):
         """Write the record."""
-        if len(self.planted) < len(FAULTS):
-            return
         entries = [self.caught[fault.name] for fault in FAULTS if fault.name in self.caught]
         record = dict(command=COMMAND, planted=len(FAULTS), caught=len(entries), faults=entries)
         RESULTS.write_text(json.dumps(record, indent=1) + "\n")

@@ -104,6 +104,8 @@ def test_without_a_fault_there_is_no_divergence(random_model, waves, lanes, conf
     bench.power_on(model)
     bench.session.temperature(model.logit_scale(0.8))
     assert len(bench.documents(1, [1])) >= 1
+    bench.load(model := random_model(config, 4, 1))
+    assert len(bench.documents(1, [1, 0])) >= 1
     bench.play(Player(machine, model, lanes), Habits(0.5, 0.02, 0.05, 0.005, 0.02, 0, 9), 1_500)
     bench.play(Player(machine, model, lanes), Habits(0.5, 0.5, 0.05, 0.02, 0.02, 0.01, 6), 500)
 
