@@ -1,11 +1,20 @@
 """What proofs share, and the table of all that was proved."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from prove import SOLVER, Refuted, prove
 
+HERE = Path(__file__).parent
 HEAD = ("of", "claim", "proofs", "how", "depth", "CPU s")
+
+
+def pytest_collection_modifyitems(items):
+    """Leave them to a run of their own."""
+    for item in items:
+        if item.path.parent == HERE:
+            item.add_marker(pytest.mark.formal)
 
 
 @pytest.fixture

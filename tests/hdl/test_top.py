@@ -123,6 +123,7 @@ def test_a_character_received_asks_for_the_checksum(model, engine):
     assert all(name in generated for name in sent if name != label(model))
 
 
+@pytest.mark.long
 def test_the_checksum_sees_a_bit_that_flips(model):
     top = make_top(model, CLOCK, BAUD)
     words = top.core.preload.operands
@@ -133,6 +134,7 @@ def test_the_checksum_sees_a_bit_that_flips(model):
     assert first != label(model)
 
 
+@pytest.mark.long
 def test_the_button_steps_through_the_temperatures(model):
     # So slow a clock that a bounce takes few cycles.
     with open_engine(make_top(model, 20_000, 1_000)) as engine:
