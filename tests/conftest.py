@@ -26,6 +26,14 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Let one process build the widest core, while the others go on without it."""
+    for item in items:
+        if "callspec" in vars(item) and item.callspec.params.get("lanes") == 64:
+            item.add_marker(pytest.mark.xdist_group("64 lanes"))
+
+
 @dataclass(frozen=True)
 class Waves:
     """A test's own folder for waveforms, and whether those of a test that passes are kept."""

@@ -131,6 +131,7 @@ def test_greedy_and_the_range_of_temperatures(hardware, shipped, name, lanes, co
     check(session, shipped[name], 4, 3, temperature)
 
 
+@pytest.mark.xdist_group("64 lanes")
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 14, 15])
 def test_prompts(hardware, shipped, length):
     model = shipped["names-2l"]

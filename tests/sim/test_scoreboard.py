@@ -1,5 +1,6 @@
 """Every watched signal in every cycle, whatever is done to the core; and the check of the check."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,12 +117,23 @@ def test_whatever_is_done_to_the_core(cores, shipped, name, lanes, configs, habi
 
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "lanes", "configs"), QUICK + REST)
-def test_long_runs(cores, shipped, name, lanes, configs):
+def test_long_runs(cores, shipped, name, lanes, configs, record_property):
+    begun, cycles = time.perf_counter(), 0
     core = powered(cores(lanes, *configs), shipped[name], seed=99)
-    assert len(core.documents(400)) > 2_000
+    tokens = core.documents(400)
+    assert len(tokens) > 2_000
+    cycles += core.engine.cycles
     for number in range(20):
         powered(core, shipped[name])
         core.play(Player(core.machine, shipped[name], number), HABITS["everything"], 40_000)
+        cycles += core.engine.cycles
+    names = sum(token.last for token in tokens)
+    watched = len(core.reference(shipped[name]).signals.all)
+    record_property(
+        "summary",
+        f"{name}, {lanes} lanes: {names} names and {cycles:,} cycles compared, {watched} signals "
+        f"in each, {cycles / (time.perf_counter() - begun):,.0f} cycles/s",
+    )
 
 
 @pytest.mark.parametrize("length", [1, 2, 14, 15])
@@ -132,6 +144,7 @@ def test_prompts(cores, shipped, length):
     assert tokens[0].position == length
 
 
+@pytest.mark.xdist_group("64 lanes")
 def test_another_model_in_the_same_core(cores, shipped):
     core = powered(cores(64, *DEEP), shipped["names"])
     for name in ("names", "names-2l", "names"):
