@@ -53,6 +53,10 @@ class Netlist:
             instances = {_plain(i[2]): _plain(i[1]) for i in _INSTANCE.finditer(body)}
             self._modules[_plain(match[1])] = widths, instances
 
+    def __contains__(self, name: str) -> bool:
+        """Return whether the top has a signal of this name."""
+        return name in self._modules["top"][0]
+
     def find(self, path: str) -> tuple[str, int]:
         """Return a hierarchical name in Verilog, and a width.
 
@@ -149,17 +153,17 @@ def with_bench(text: str, component: wiring.Component, watched: Iterable[str] = 
     netlist = Netlist(text)
     ports = {name: (port.width, port.is_input) for name, port in component_ports(component).items()}
     ports = {"clk": (1, True), "rst": (1, True)} | ports
-    columns = []
+    columns, bits = [], 0
     for path in watched:
         name, width = netlist.find(path)
         padding = -width % WORD_BITS
+        bits += width + padding
         columns.append(f"{{{padding}'b0, {name}}}" if padding else name)
-    bits = sum(-(-netlist.find(path)[1] // WORD_BITS) for path in watched) * WORD_BITS
     lines = [
         f"  {'input' if is_input else 'output'} wire [{width - 1}:0] {name}"
         for name, (width, is_input) in ports.items()
     ]
-    connections = ", ".join(f".{name}({name})" for name in ports if name in text)
+    connections = ", ".join(f".{name}({name})" for name in ports if name in netlist)
     if columns:
         lines.append(f"  output wire [{bits - 1}:0] probe")
     wrapper = [f"module {TOP}(", ",\n".join(lines), ");", f"  top dut({connections});"]
@@ -254,6 +258,7 @@ def run(
 
     runner = get_runner(simulator)
     log, results = work / f"{module}.log", work / "results.xml"
+    results.unlink(missing_ok=True)
     with suppress(SystemExit, RuntimeError, CalledProcessError):
         runner.test(
             test_module=module,

@@ -56,7 +56,7 @@ class Verilator:
 
 
 class Icarus:
-    """The one that interprets: built at once, a few thousand cycles/s; values may be unknown (X).
+    """The one that interprets: built at once, slow to run; values may be unknown (X).
 
     Attributes
     ----------

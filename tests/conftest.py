@@ -15,6 +15,9 @@ from gptloom.model.tokenizer import Tokenizer
 def pytest_addoption(parser):
     """Options of ./loom test."""
     parser.addoption(
+        "--seed", type=int, default=0, help="of what tests draw at random; the same one repeats it"
+    )
+    parser.addoption(
         "--wave",
         action="store_true",
         help="keep the waveforms of all that is compared cycle by cycle, in build/waves",
@@ -24,6 +27,17 @@ def pytest_addoption(parser):
         action="store_true",
         help="write what was measured into the repository's records (see docs/verification.md)",
     )
+
+
+def pytest_report_header(config):
+    """Say what repeats this run."""
+    return f"random draws: --seed {config.getoption('--seed')}"
+
+
+@pytest.fixture
+def seed(request):
+    """What random draws begin with."""
+    return request.config.getoption("--seed")
 
 
 @pytest.hookimpl(tryfirst=True)

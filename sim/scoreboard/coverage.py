@@ -45,6 +45,10 @@ class Coverage:
         self.config = config
         self.hits: Counter[Bin] = Counter()
         self.goals = frozenset(_goals(config))
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was under way, but not what was hit: the core begins anew, at cycle 0."""
         self._states: list[tuple[int, State]] = [(0, State.IDLE)]
         self._emitted: list[int] = []
         self._run: Run | None = None
@@ -54,10 +58,6 @@ class Coverage:
     def missing(self) -> list[Bin]:
         """Goals that were not hit."""
         return sorted(self.goals - self.hits.keys())
-
-    def add(self, other: "Coverage") -> None:
-        """Add what another core of the same shape went through."""
-        self.hits.update(other.hits)
 
     def by_group(self) -> dict[str, tuple[int, int]]:
         """Return by group how many of its bins were hit, and how many there are."""
@@ -133,8 +133,9 @@ class Coverage:
             bits = int(inputs["temperature"][at])
             greedy = Temperature.from_bits(bits).greedy
             self._hit("temperature", "greedy" if greedy else "with noise")
-            changed = self._temperature not in (None, bits)
-            self._hit("temperature", "changes within a document", changed and run.position)
+            within = run.position > 0 and self._run and self._run.sample
+            changed = within and self._temperature not in (None, bits)
+            self._hit("temperature", "changes within a document", changed)
             self._temperature = bits
         self._run = run
 

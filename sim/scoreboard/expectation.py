@@ -35,6 +35,8 @@ class Expectation:
     """
 
     def __init__(self, reference: Reference, coverage: Coverage | None = None):
+        if coverage:
+            coverage.restart()
         self._coverage, self._numbers = coverage, reference.numbers
         self.signals = reference.signals
         self.runs: list[Run] = []

@@ -34,6 +34,8 @@ class Habits:
         That everything is reset. The settings are loaded again after it.
     longest
         Most known tokens of a document; more than the context holds are cut off by the core.
+    load
+        That a byte of the model is loaded once more; it is taken between documents.
     """
 
     offer: float = 1.0
@@ -43,6 +45,7 @@ class Habits:
     read: float = 0.0
     reset: float = 0.0
     longest: int = 1
+    load: float = 0.0
 
 
 class Player:
@@ -70,6 +73,9 @@ class Player:
         ]
         self._reload = [bits for region, bits in writes if region is Region.SETTINGS]
         self._loads = deque(bits for _, bits in writes) if load else deque()
+        # Nothing can be known before the settings are there.
+        self._setting_up = load
+        self._writes = [bits for _, bits in writes]
         self._contents = list(image.checked(machine).items())
         self._scales = [model.logit_scale(t) for t in (0, 0.1, 0.3, 0.5, 0.8, 1.0, 1.4, 2.0)]
         self._ready = self._reset = False
@@ -95,8 +101,9 @@ class Player:
             self._offer("read", _bits(Address, region=region, address=address))
         if self._loads and "load" not in self._offered:
             self._offer("load", self._loads.popleft())
-        # Nothing can be known before the settings are there.
-        if chance() < habits.offer and not self._offered.keys() & {"i", "load"}:
+        if not self._loads and habits.load and chance() < habits.load:
+            self._offer("load", self._draw.choice(self._writes))
+        if chance() < habits.offer and "i" not in self._offered and not self._setting_up:
             if not self._known:
                 self._known.extend(self._document(habits.longest))
             self._offer("i", self._known.popleft())
@@ -121,6 +128,9 @@ class Player:
         if self._reset:
             self._loads = deque(self._reload)
             self._known.clear()
+            self._setting_up = True
+        elif not self.is_loading:
+            self._setting_up = False
         return taken
 
     def _offer(self, port: str, payload: int) -> None:

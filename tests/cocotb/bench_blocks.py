@@ -92,17 +92,17 @@ async def requantised(dut, name):
         await bench.step()
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=10, timeout_unit="ms")
 async def requantise(dut):
     await requantised(dut, "requantise")
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=10, timeout_unit="ms")
 async def requantise_in_shorter_steps(dut):
     await requantised(dut, "deep")
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=10, timeout_unit="ms")
 async def scores(dut):
     bench = Bench(dut, "quantise")
     await bench.start()
@@ -118,7 +118,7 @@ async def scores(dut):
         await bench.step()
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=10, timeout_unit="ms")
 async def engine(dut):
     """Passes of any length, with gaps, from one bank or from every head's own."""
     bench = Bench(dut, "engine")
@@ -179,7 +179,7 @@ def result(machine, destination, index, values, last, enable=None, operation=0):
     ).as_bits()  # fmt: skip
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=10, timeout_unit="ms")
 async def norm(dut):
     """Streams of any length and value, with gaps, and other results between them."""
     bench = Bench(dut, "norm")
@@ -214,7 +214,7 @@ async def check_norm(bench, changes, layout):
     await bench.step()
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=10, timeout_unit="ms")
 async def softmax(dut):
     """Every position, scores of any size, gaps between them."""
     bench = Bench(dut, "softmax")
@@ -313,17 +313,17 @@ async def sampled(dut, name, machine):
             await bench.step()
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=10, timeout_unit="ms")
 async def sampler(dut):
     await sampled(dut, "sampler", MACHINE)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=10, timeout_unit="ms")
 async def sampler_of_four_logits_a_cycle(dut):
     await sampled(dut, "wide_sampler", WIDE)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=10, timeout_unit="ms")
 async def key_and_value_cache(dut):
     """Rows of keys and values at any position, then the whole memory is read back."""
     bench, memory = Bench(dut, "writeback"), Bench(dut, "operands")

@@ -1,6 +1,6 @@
 """What a bench within the simulator is told."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from gptloom.firmware.machine import Machine
 from gptloom.model.integer import IntegerModel
 from gptloom.sim.scoreboard.player import Habits
-from gptloom.sim.scoreboard.signals import STIMULUS
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,6 @@ class Case:
     waves: Path
     keep: bool = False
     expected: IntegerModel | None = None
-    inputs: tuple[str, ...] = tuple(STIMULUS)
-    quiet: Habits = field(default_factory=Habits)
 
 
 @dataclass(frozen=True)

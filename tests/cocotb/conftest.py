@@ -1,5 +1,6 @@
 """Benches that run within a simulator: what they are built from, and how they are told things."""
 
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def cosimulate(tmp_path, monkeypatch):
         if not isinstance(case, int):
             told = str(tmp_path / "case.pickle")
             Path(told).write_bytes(pickle.dumps(case))
-        told_too = {"CASE": told, "PYTHONPATH": ":".join(sys.path)}
+        told_too = {"CASE": told, "PYTHONPATH": os.pathsep.join(sys.path)}
         cosim.run(folder, bench, tmp_path, told_too, simulator)
 
     return run

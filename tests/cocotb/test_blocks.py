@@ -14,8 +14,8 @@ def blocks(monkeypatch):
     return Blocks
 
 
-def test_blocks(cosimulate, blocks, simulator):
-    cosimulate(blocks(), "bench_blocks", 1, simulator=simulator)
+def test_blocks(cosimulate, blocks, simulator, seed):
+    cosimulate(blocks(), "bench_blocks", 1 + 1_000 * seed, simulator=simulator)
 
 
 @pytest.mark.long

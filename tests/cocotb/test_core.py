@@ -47,7 +47,7 @@ def recorded(case):
             engine.poke(name, 0)
         engine.record(signals.paths)
         for _ in range(rows):
-            habits = case.quiet if player.is_loading else case.habits
+            habits = Habits() if player.is_loading else case.habits
             for name, value in player.drive(habits).items():
                 engine.poke(name, value)
             player.observe(engine.peek)

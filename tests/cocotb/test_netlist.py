@@ -22,8 +22,7 @@ pytestmark = [
 
 SMALL = ModelConfig(layers=2, width=8, heads=2, hidden=8, context=4, vocabulary=5)
 MACHINE = Machine.for_models(16, SMALL)
-ALL = Habits(0.2, 0.05, 0.005, 0.002, 0.002, 0.0005, 6)
-QUIET = Habits()
+SOME = Habits(offer=0.5, take=0.2, warm=0.01, longest=3)
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def record(monkeypatch):
             engine.record([*STIMULUS, *outputs])
             while player.is_loading or played < cycles:
                 played += not player.is_loading
-                for name, value in player.drive(QUIET if player.is_loading else habits).items():
+                for name, value in player.drive(Habits() if player.is_loading else habits).items():
                     engine.poke(name, value)
                 taken += player.observe(engine.peek)
                 engine.step()
@@ -81,7 +80,7 @@ def check(cosimulate, netlist, models, case):
 
 @pytest.mark.parametrize("board", ["ulx3s-25f", "ice40-hx8k"])
 def test_a_small_core(cosimulate, netlist, record, random_model, board):
-    case = record(MACHINE, random_model(SMALL, 7, 1), ALL, 1, 700, 1)
+    case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, 900, 6)
     check(cosimulate, *netlist(board), case)
 
 
@@ -90,6 +89,6 @@ def test_a_wrong_bit_in_a_lookup_table_is_found(cosimulate, netlist, record, ran
     table = re.search(r"core\.engine\.sum_0.* = 16'h([0-9a-f]{4}) >> ", text)
     faulty = f"{int(table[1], 16) ^ 1:04x}"
     text = text[: table.start(1)] + faulty + text[table.end(1) :]
-    case = record(MACHINE, random_model(SMALL, 7, 1), ALL, 1, 700, 1)
+    case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, 900, 6)
     with pytest.raises(AssertionError, match=r"cycle \d+: \["):
         check(cosimulate, text, models, case)

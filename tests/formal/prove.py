@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
-from amaranth.asserts import AnyConst, Initial
+from amaranth.asserts import AnyConst
 from amaranth.back import rtlil
 from amaranth.hdl import Assert, Assume, ClockDomain, Cover, Fragment, Module, Signal, Value
 from amaranth.lib import wiring
@@ -119,10 +119,6 @@ class Bench:
         """Return whether at least so many cycles have passed."""
         one = Signal(init=1, name=f"one_{len(self._named)}")
         return self.before(one, cycles)
-
-    def first(self) -> Value:
-        """Return whether time begins."""
-        return Initial()
 
     def named(self, value, name: str, shape=None) -> Signal:
         """Return a value as a signal, which waveforms show; of a shape, if its own is not meant."""

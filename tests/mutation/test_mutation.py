@@ -50,7 +50,12 @@ def run(fault: str, folder: Path) -> dict[str, str] | None:
     for name in [n for n in environment if n.startswith("PYTEST_")]:
         del environment[name]
     done = subprocess.run(
-        [*command, *CHECKS], cwd=HERE.parents[1], env=environment, capture_output=True, text=True
+        [*command, *CHECKS],
+        cwd=HERE.parents[1],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1800,
     )
     if done.returncode not in (0, 1):
         raise RuntimeError(f"the checks did not run:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")

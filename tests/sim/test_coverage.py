@@ -14,7 +14,7 @@ CONFIG = ModelConfig.MICROGPT
 MACHINE = Machine.for_models(16, CONFIG)
 
 PROMPTS = Habits(warm=0.002, seed=0.001, longest=20)
-BUSY = Habits(0.3, 0.05, 0.01, 0.002, 0.002, 0.0005, 20)
+BUSY = Habits(0.3, 0.05, 0.01, 0.002, 0.002, 0.0005, 20, load=0.002)
 STALLS = Habits(offer=0.05, take=0.001, seed=0.01, read=0.01, reset=0.0005, longest=20)
 RESETS = Habits(offer=0.03, take=0.5, reset=0.003, longest=40)
 CUT = Habits(offer=0.004, reset=0.0001, longest=200)

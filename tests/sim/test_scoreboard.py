@@ -33,7 +33,8 @@ HABITS = {
     "seeds and bytes read back": Habits(seed=0.01, read=0.01, longest=5),
     "resets": Habits(reset=0.002, longest=17, take=0.5),
     "resets without end": Habits(reset=0.05, read=0.2, seed=0.2),
-    "everything": Habits(0.2, 0.02, 0.005, 0.002, 0.002, 0.0005, 20),
+    "loads": Habits(load=0.02, longest=5),
+    "everything": Habits(0.2, 0.02, 0.005, 0.002, 0.002, 0.0005, 20, load=0.001),
 }
 
 
@@ -106,10 +107,9 @@ def test_documents(cores, shipped, name, lanes, configs):
 
 @pytest.mark.parametrize(("name", "lanes", "configs"), QUICK + long(REST))
 @pytest.mark.parametrize("habits", HABITS)
-def test_whatever_is_done_to_the_core(cores, shipped, name, lanes, configs, habits):
-    number = list(HABITS).index(habits) + lanes
+def test_whatever_is_done_to_the_core(cores, shipped, seed, name, lanes, configs, habits):
+    number = list(HABITS).index(habits) + lanes + 1_000 * seed
     core = powered(cores(lanes, *configs), shipped[name])
-    # The number of the draws is in the test: it replays.
     player = Player(core.machine, shipped[name], number)
     taken = core.play(player, HABITS[habits], 8_000 if lanes > 8 else 24_000)
     assert taken or "resets" in habits

@@ -1,0 +1,52 @@
+"""Random shapes, widths, weights and uses of a core; `--seed N` draws others, and repeats them."""
+
+import random
+from functools import partial
+
+import pytest
+
+from gptloom.firmware.image import build_image
+from gptloom.firmware.machine import LANES, Machine
+from gptloom.hdl.folded.core import FoldedCore
+from gptloom.hdl.preload import Preload
+from gptloom.model.config import ModelConfig
+from gptloom.sim.engines import open_engine
+from gptloom.sim.scoreboard.bench import CheckedCore
+from gptloom.sim.scoreboard.player import Habits, Player
+
+
+def draw_case(seed):
+    draw = random.Random(seed)
+    heads = draw.choice((1, 2, 4))
+    config = ModelConfig(
+        layers=draw.choice((1, 1, 2)),
+        width=draw.choice([width for width in (8, 16, 24) if width >= 4 * heads]),
+        heads=heads,
+        hidden=draw.choice((8, 12, 20)),
+        context=draw.choice((4, 8)),
+        vocabulary=draw.randrange(3, 12),
+    )
+    habits = Habits(
+        offer=draw.choice((1, 0.1)),
+        take=draw.choice((1, 0.2, 0.01)),
+        warm=draw.choice((0, 0.02)),
+        seed=draw.choice((0, 0.01)),
+        read=draw.choice((0, 0.01)),
+        reset=draw.choice((0, 0.001)),
+        longest=draw.randrange(1, 2 + config.context),
+        load=draw.choice((0, 0.01)),
+    )
+    return draw.choice(LANES), config, habits, draw.randrange(1 << 16), draw.randrange(3)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_random_core(random_model, waves, seed, number):
+    lanes, config, habits, weights, finer = case = draw_case(f"{seed} {number}")
+    print(f"--seed {seed}, case {number}: {case}")
+    machine, model = Machine.for_models(lanes, config), random_model(config, weights, finer)
+    core = FoldedCore(machine, preload=Preload.of(build_image(model, machine), machine))
+    bench = CheckedCore(machine, partial(open_engine, kind="pysim"), waves.folder, core, waves.keep)
+    bench.power_on(model)
+    bench.session.temperature(model.logit_scale(1.0))
+    assert bench.documents(1)
+    bench.play(Player(machine, model, weights), habits, 1_500)
