@@ -22,7 +22,7 @@ pytestmark = [
 
 SMALL = ModelConfig(layers=2, width=8, heads=2, hidden=8, context=4, vocabulary=5)
 MACHINE = Machine.for_models(16, SMALL)
-SOME = Habits(offer=0.5, take=0.2, warm=0.01, longest=3)
+SOME = Habits(warm=0.01)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def check(cosimulate, netlist, models, case):
 
 @pytest.mark.parametrize("board", ["ulx3s-25f", "ice40-hx8k"])
 def test_a_small_core(cosimulate, netlist, record, random_model, board):
-    case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, 900, 6)
+    case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, 1_500, 5)
     check(cosimulate, *netlist(board), case)
 
 
@@ -89,6 +89,6 @@ def test_a_wrong_bit_in_a_lookup_table_is_found(cosimulate, netlist, record, ran
     table = re.search(r"core\.engine\.sum_0.* = 16'h([0-9a-f]{4}) >> ", text)
     faulty = f"{int(table[1], 16) ^ 1:04x}"
     text = text[: table.start(1)] + faulty + text[table.end(1) :]
-    case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, 900, 6)
+    case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, 1_500, 5)
     with pytest.raises(AssertionError, match=r"cycle \d+: \["):
         check(cosimulate, text, models, case)
