@@ -106,9 +106,9 @@ def test_every_shipped_checkpoint_is_here():
         pytest.param("names", 8, NAMES, 30, marks=pytest.mark.long),
         ("names", 16, NAMES, 200),
         pytest.param("names", 32, NAMES, 30, marks=pytest.mark.long),
-        ("names", 64, DEEP, 30),
+        pytest.param("names", 64, DEEP, 30, marks=pytest.mark.long),
         pytest.param("names-24", 16, WIDE, 30, marks=pytest.mark.long),
-        ("names-2l", 64, DEEP, 30),
+        pytest.param("names-2l", 64, DEEP, 30, marks=pytest.mark.long),
     ],
 )
 def test_names_are_the_golden_models(hardware, shipped, name, lanes, configs, count):
@@ -122,7 +122,7 @@ def test_names_are_the_golden_models(hardware, shipped, name, lanes, configs, co
     [
         ("names", 16, NAMES),
         pytest.param("names-24", 16, WIDE, marks=pytest.mark.long),
-        ("names-2l", 64, DEEP),
+        pytest.param("names-2l", 64, DEEP, marks=pytest.mark.long),
     ],
 )
 @pytest.mark.parametrize("temperature", [0, 0.1, 0.35, 2.0])
@@ -131,6 +131,7 @@ def test_greedy_and_the_range_of_temperatures(hardware, shipped, name, lanes, co
     check(session, shipped[name], 4, 3, temperature)
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("64 lanes")
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 14, 15])
 def test_prompts(hardware, shipped, length):
@@ -153,12 +154,9 @@ def test_documents_with_and_without_a_prompt_in_turn(hardware, shipped):
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    ("other", "lanes", "configs"),
-    [
-        pytest.param("names-24", 16, WIDE, marks=pytest.mark.long),
-        ("names-2l", 64, DEEP),
-    ],
+    ("other", "lanes", "configs"), [("names-24", 16, WIDE), ("names-2l", 64, DEEP)]
 )
 def test_another_checkpoint_in_the_same_hardware_and_the_first_one_again(
     hardware, shipped, other, lanes, configs
@@ -258,11 +256,11 @@ RANDOM = [
 
 
 # Machines that no other test of everyday compiles.
-RARE = [pytest.param(*case, marks=pytest.mark.long) for case in RANDOM[3:]]
+RARE = [pytest.param(*case, marks=pytest.mark.long) for case in RANDOM[1:]]
 
 
 @pytest.mark.parametrize("finer", [0, 2])
-@pytest.mark.parametrize(("lanes", "configs", "config"), [*RANDOM[:3], *RARE])
+@pytest.mark.parametrize(("lanes", "configs", "config"), [RANDOM[0], *RARE])
 def test_random_models_value_by_value(hardware, random_model, lanes, configs, config, finer):
     core, model = hardware(lanes, *configs), random_model(config, lanes + finer, finer)
     check_values(core, model, 5, 1.0, count=1)
@@ -292,6 +290,8 @@ def test_random_models_generate_the_golden_models_tokens(hardware, random_model,
     check(session, model, 10, seed + 1, 1.0)
 
 
+@pytest.mark.long
+@pytest.mark.xdist_group("64 lanes")
 @pytest.mark.parametrize(
     ("layer", "matrix", "site"),
     [(1, "wq", "q"), (0, "wk", "k"), (1, "wo", "out"), (1, "fc2", "mlp"), (0, "lm_head", "logits")],

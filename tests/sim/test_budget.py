@@ -24,7 +24,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "budget.md"
         pytest.param("names", 32, marks=pytest.mark.long),
         pytest.param("names", 64, marks=pytest.mark.long),
         pytest.param("names-24", 16, marks=pytest.mark.long),
-        ("names-2l", 64),
+        pytest.param("names-2l", 64, marks=pytest.mark.long),
     ],
 )
 def test_the_schedule_predicts_every_phase_at_every_position(checkpoint, lanes):

@@ -78,8 +78,9 @@ def powered(core, model, seed=1, temperature=1.0):
     return core
 
 
-QUICK = [("names", 16, NAMES), ("names-2l", 64, DEEP)]
+QUICK = [("names", 16, NAMES)]
 REST = [
+    ("names-2l", 64, DEEP),
     ("names", 8, NAMES),
     ("names", 32, NAMES),
     ("names", 64, DEEP),
@@ -144,6 +145,7 @@ def test_prompts(cores, shipped, length):
     assert tokens[0].position == length
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("64 lanes")
 def test_another_model_in_the_same_core(cores, shipped):
     core = powered(cores(64, *DEEP), shipped["names"])
