@@ -158,16 +158,15 @@ class EnginePlan:
             place = np.minimum(slot // heads, sheet.position)
             for lane in range(QUAD):
                 source = keys[place, slot % heads, k * QUAD + lane]
-                sheet.due.number(
-                    (cycle + READ)[known],
-                    self._column[f"operands.words__{unit}"],
-                    source[known],
-                    WEIGHT_BITS,
-                    lane * WEIGHT_BITS,
-                )
+                self._operand(cycle[known], unit, lane, source[known])
         for head in range(heads):
             for lane in range(QUAD):
                 self._quad(cycle, head, lane, query[head, k * QUAD + lane])
+
+    def _operand(self, cycle: np.ndarray, unit: int, lane: int, source: np.ndarray) -> None:
+        """Expect bytes of the cache in a unit's words, read for issues of these cycles."""
+        column, at = self._column[f"operands.words__{unit}"], lane * WEIGHT_BITS
+        self._sheet.due.number(cycle + READ, column, source, WEIGHT_BITS, at)
 
     def _value_operands(self, span: Span) -> None:
         sheet, heads, units = self._sheet, self._machine.heads, self._machine.units
@@ -181,13 +180,7 @@ class EnginePlan:
                 position = k * QUAD + lane
                 known = (row < width) & (position <= sheet.position)
                 source = values[position, np.minimum(row, width - 1)]
-                sheet.due.number(
-                    (cycle + READ)[known],
-                    self._column[f"operands.words__{unit}"],
-                    source[known],
-                    WEIGHT_BITS,
-                    lane * WEIGHT_BITS,
-                )
+                self._operand(cycle[known], unit, lane, source[known])
         numerators = sheet.numbers.segment(layer, "numerator").indices
         for head in range(heads):
             for lane in range(QUAD):

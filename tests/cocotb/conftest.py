@@ -9,8 +9,6 @@ import pytest
 
 from gptloom.sim import cosim
 
-HERE = Path(__file__).parent
-
 
 @pytest.fixture(params=["verilator", pytest.param("icarus", marks=pytest.mark.icarus)])
 def simulator(request):
@@ -19,10 +17,8 @@ def simulator(request):
 
 
 @pytest.fixture
-def cosimulate(tmp_path, monkeypatch):
+def cosimulate(tmp_path):
     """Build a component, or Verilog, and run a bench with a case in one of the simulators."""
-    # The simulator's Python finds benches and cases where this one does.
-    monkeypatch.syspath_prepend(HERE)
 
     def run(component, bench, case, watched=(), simulator="verilator"):
         text = component
@@ -33,6 +29,7 @@ def cosimulate(tmp_path, monkeypatch):
         if not isinstance(case, int):
             told = str(tmp_path / "case.pickle")
             Path(told).write_bytes(pickle.dumps(case))
+        # The simulator's Python finds benches and cases where this one does.
         told_too = {"CASE": told, "PYTHONPATH": os.pathsep.join(sys.path)}
         cosim.run(folder, bench, tmp_path, told_too, simulator)
 

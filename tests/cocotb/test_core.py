@@ -4,28 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from case import Case
+from uses import SMALL, recorded
 
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.quantise import quantise
-from gptloom.sim.engines import open_engine
-from gptloom.sim.scoreboard.player import Habits, Player
-from gptloom.sim.scoreboard.signals import STIMULUS, Signals
+from gptloom.sim.scoreboard.player import Habits
+from gptloom.sim.scoreboard.signals import Signals
 
 # One process builds what all of them run.
 pytestmark = pytest.mark.xdist_group("cocotb-core")
 
-SMALL = ModelConfig(layers=2, width=8, heads=2, hidden=8, context=4, vocabulary=5)
 ALL = Habits(0.2, 0.05, 0.005, 0.002, 0.002, 0.0005, 6)
 
 
 @pytest.fixture
-def make_case(monkeypatch, tmp_path, waves):
-    monkeypatch.syspath_prepend(str(__file__).rpartition("/")[0])
-    from case import Case
-
+def make_case(tmp_path, waves):
     def make(machine, model, habits, number, cycles, least):
         rows = tmp_path / "rows.npy"
         return Case(machine, model, habits, number, cycles, least, rows, waves.folder, waves.keep)
@@ -33,33 +30,12 @@ def make_case(monkeypatch, tmp_path, waves):
     return make
 
 
-def recorded(case):
-    """The same use of the core on the default engine.
-
-    It is the compiled one: in Amaranth's own simulator a reset also zeroes what block RAM delivers,
-    which it does neither in Verilog nor on a chip.
-    """
-    signals = Signals(case.machine)
-    player = Player(case.machine, case.model, case.number, load=True)
-    rows = len(np.load(case.rows))
-    with open_engine(FoldedCore(case.machine)) as engine:
-        for name in STIMULUS:
-            engine.poke(name, 0)
-        engine.record(signals.paths)
-        for _ in range(rows):
-            habits = Habits() if player.is_loading else case.habits
-            for name, value in player.drive(habits).items():
-                engine.poke(name, value)
-            player.observe(engine.peek)
-            engine.step()
-        return engine.recorded_rows()
-
-
 def check(cosimulate, case, simulator="verilator"):
     core = FoldedCore(case.machine)
     cosimulate(core, "bench_core", case, Signals(case.machine).paths, simulator)
-    seen, other = np.load(case.rows), recorded(case)
-    assert np.array_equal(seen, other)
+    use = case.machine, case.model, case.habits, case.number, case.cycles
+    other, _ = recorded(*use, Signals(case.machine).paths)
+    assert np.array_equal(np.load(case.rows), other)
 
 
 def test_a_small_core(cosimulate, make_case, random_model, simulator):

@@ -3,14 +3,15 @@
 import re
 
 import pytest
+from case import NetlistCase
+from netlists import as_verilog, synthesise
+from uses import SMALL, recorded
 
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.core import FoldedCore
-from gptloom.model.config import ModelConfig
 from gptloom.sim import cosim
-from gptloom.sim.engines import open_engine
 from gptloom.sim.engines.base import component_ports
-from gptloom.sim.scoreboard.player import Habits, Player
+from gptloom.sim.scoreboard.player import Habits
 from gptloom.sim.scoreboard.signals import STIMULUS
 
 # One process synthesises what all of them simulate.
@@ -20,32 +21,19 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable"),
 ]
 
-SMALL = ModelConfig(layers=2, width=8, heads=2, hidden=8, context=4, vocabulary=5)
 MACHINE = Machine.for_models(16, SMALL)
 SOME = Habits(warm=0.01)
 
 
 @pytest.fixture
-def record(monkeypatch):
+def record():
     """Use a core at random on the default engine, and keep what its ports were."""
-    monkeypatch.syspath_prepend(str(__file__).rpartition("/")[0])
-    from case import NetlistCase
 
     def run(machine, model, habits, number, cycles, least):
-        core = FoldedCore(machine)
-        outputs = {n: p.width for n, p in component_ports(core).items() if not p.is_input}
-        player, played, taken = Player(machine, model, number, load=True), 0, 0
-        with open_engine(core) as engine:
-            for name in STIMULUS:
-                engine.poke(name, 0)
-            engine.record([*STIMULUS, *outputs])
-            while player.is_loading or played < cycles:
-                played += not player.is_loading
-                for name, value in player.drive(Habits() if player.is_loading else habits).items():
-                    engine.poke(name, value)
-                taken += player.observe(engine.peek)
-                engine.step()
-            rows = engine.recorded_rows()
+        ports = component_ports(FoldedCore(machine)).items()
+        outputs = {name: port.width for name, port in ports if not port.is_input}
+        watched = [*STIMULUS, *outputs]
+        rows, taken = recorded(machine, model, habits, number, cycles, watched)
         assert taken >= least
         given = len(STIMULUS)
         owners = tuple(name for name, width in outputs.items() for _ in range(-(-width // 64)))
@@ -61,12 +49,8 @@ def netlist(tmp_path_factory):
 
     def make(board):
         if board not in made:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.syspath_prepend(str(__file__).rpartition("/")[0])
-                from netlists import as_verilog, synthesise
-
-                folder = tmp_path_factory.mktemp(board)
-                made[board] = as_verilog(*synthesise(board, MACHINE, folder))
+            folder = tmp_path_factory.mktemp(board)
+            made[board] = as_verilog(*synthesise(board, MACHINE, folder))
         return made[board]
 
     return make

@@ -1,6 +1,7 @@
 """The whole chip within Verilator, from its pins: serial line and button."""
 
 import pytest
+from case import TopCase
 
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
@@ -20,10 +21,7 @@ CHECK = 16
 
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "lanes"), [("names", 16), ("names-2l", 32)])
-def test_pins(cosimulate, monkeypatch, waves, name, lanes):
-    monkeypatch.syspath_prepend(str(__file__).rpartition("/")[0])
-    from case import TopCase
-
+def test_pins(cosimulate, waves, name, lanes):
     model = quantise(load_checkpoint(name))
     machine = Machine.for_models(lanes, model.config)
     image = build_image(model, machine)

@@ -1,15 +1,8 @@
 """Writes the record of planted faults after a run with ``--record``."""
 
 import json
-import sys
-from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from faults import FAULTS  # noqa: E402
-
-RESULTS = HERE / "results.json"
-COMMAND = "./loom test tests/mutation -m long --record"
+from faults import COMMAND, FAULTS, RESULTS
 
 
 class Recorder:

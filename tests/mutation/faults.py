@@ -4,6 +4,12 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+RESULTS = Path(__file__).parent / "results.json"
+"""The record of which check finds each."""
+
+COMMAND = "./loom test tests/mutation -m long --record"
+"""Writes it."""
+
 HDL = Path(__file__).parents[2] / "hdl"
 
 

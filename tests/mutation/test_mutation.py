@@ -7,12 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from faults import FAULTS
+from faults import COMMAND, FAULTS, RESULTS
 
 HERE = Path(__file__).parent
-
-RESULTS = HERE / "results.json"
-COMMAND = "./loom test tests/mutation -m long --record"
 
 SCOREBOARD = "tests/sim/test_faults.py::test_without_a_fault_there_is_no_divergence"
 BLOCKS = sorted(
