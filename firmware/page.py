@@ -24,7 +24,10 @@ SHIFT_AT, GREEDY_AT = MANTISSA_BITS, 14
 """Bits of a scale above its mantissa."""
 
 UNKNOWN = ord("?")
-"""Stands for a character that is not ASCII, which a terminal would show as something else."""
+"""Stands for a character that is not ASCII, which a terminal would show as something else, and for
+the tilde, which begins a frame on the serial line (see :mod:`.protocol`)."""
+
+_TILDE = "~"
 
 
 def encode_page(model: IntegerModel) -> bytes:
@@ -33,7 +36,9 @@ def encode_page(model: IntegerModel) -> bytes:
     A character for each token (0 for those that have none), for each of ``TEMPERATURES`` two
     bytes, the lower first, as :func:`encode_scale` has them, and the texts of the serial line.
     """
-    characters = bytes(ord(c) if c.isascii() else UNKNOWN for c in model.tokenizer.characters)
+    characters = bytes(
+        ord(c) if c.isascii() and c != _TILDE else UNKNOWN for c in model.tokenizer.characters
+    )
     scales = [encode_scale(model.logit_scale(temperature)) for temperature in TEMPERATURES]
     words = b"".join(scale.to_bytes(SCALE_BYTES, "little") for scale in scales)
     return characters.ljust(SCALES, b"\0") + words + LABEL + DIGITS + LINE_END

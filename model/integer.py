@@ -104,24 +104,34 @@ class IntegerModel:
     metadata: dict = field(default_factory=dict)
 
     def logit_scale(self, temperature: float) -> LogitScale:
-        """Scale of the logits for a sampling temperature; 0 asks for greedy decoding.
+        """Scale of the logits for a sampling temperature; see :func:`logit_scale`."""
+        return logit_scale(self.logit_unit, temperature)
 
-        Raises
-        ------
-        UserError
-            If the temperature is neither 0 nor within 0.1 to 2.0, or the scale is out of range.
-        """
-        if temperature == 0:
-            return LogitScale(*_mantissa_and_shift(self._unit_scale()), greedy=True)
-        if not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
-            raise UserError(
-                f"temperature {temperature:g} is out of range: choose {MIN_TEMPERATURE} to "
-                f"{MAX_TEMPERATURE}, or 0 for greedy decoding"
-            )
-        return LogitScale(*_mantissa_and_shift(self._unit_scale() / temperature))
 
-    def _unit_scale(self) -> float:
-        return self.logit_unit * 2.0 ** (LOGIT_FRACTION + PRE_SHIFT)
+def logit_scale(logit_unit: float, temperature: float) -> LogitScale:
+    """Scale of the logits for a sampling temperature; 0 asks for greedy decoding.
+
+    Parameters
+    ----------
+    logit_unit
+        What one unit of a logit's accumulator is worth, in nats.
+    temperature
+        0.1 to 2.0, or 0.
+
+    Raises
+    ------
+    UserError
+        If the temperature is neither 0 nor within 0.1 to 2.0, or the scale is out of range.
+    """
+    unit = logit_unit * 2.0 ** (LOGIT_FRACTION + PRE_SHIFT)
+    if temperature == 0:
+        return LogitScale(*_mantissa_and_shift(unit), greedy=True)
+    if not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
+        raise UserError(
+            f"temperature {temperature:g} is out of range: choose {MIN_TEMPERATURE} to "
+            f"{MAX_TEMPERATURE}, or 0 for greedy decoding"
+        )
+    return LogitScale(*_mantissa_and_shift(unit / temperature))
 
 
 def _mantissa_and_shift(scale: float) -> tuple[int, int]:

@@ -1,0 +1,224 @@
+"""The serial line's protocol: what a host and the chip send each other, and how it is framed.
+
+Lines of text (names, and the checksum of the weights) go from the chip to whoever listens; frames
+go both ways, between the lines. A frame is a body between two flags, in which bytes that would be
+taken for a flag are escaped, as in HDLC (RFC 1662). The body: code, sequence number, a 32-bit
+argument, up to 64 bytes of data, CRC-16/X-25; numbers are little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from gptloom.firmware.image import Image, Region
+from gptloom.firmware.machine import Machine
+from gptloom.model.config import ModelConfig
+
+FLAG, ESCAPE, FLIP = 0x7E, 0x7D, 0x20
+"""Begins and ends a frame; announces an escaped byte; what that is changed by (exclusive or)."""
+
+HEADER = struct.Struct("<BBI")
+CRC_BYTES = 2
+LEAST_BODY = HEADER.size + CRC_BYTES
+LONGEST_DATA = 64
+LONGEST_BODY = LEAST_BODY + LONGEST_DATA
+
+POLYNOMIAL = 0x8408
+"""CRC-16/X-25, least significant bit first; it begins with all ones and is sent inverted."""
+
+RESIDUE = 0xF0B8
+"""What is left after a whole body, its CRC included."""
+
+MAGIC = int.from_bytes(b"LOM", "big")
+VERSION = 1
+"""Of this protocol."""
+
+SPEEDS = (115_200, 1_000_000)
+"""Bauds that every board's clock makes."""
+
+
+class Command(IntEnum):
+    """Codes of frames to the chip."""
+
+    GET = 0x01
+    TEMPERATURE = 0x02
+    SEED = 0x03
+    RUN = 0x04
+    RESET = 0x05
+    PROMPT = 0x06
+    BEGIN = 0x07
+    DATA = 0x08
+    COMMIT = 0x09
+
+
+class Reply(IntEnum):
+    """Codes of frames from the chip."""
+
+    OK = 0x80
+    DAMAGED = 0x81
+    UNKNOWN = 0x82
+    BUSY = 0x83
+    BAD_IMAGE = 0x84
+    STOPPED = 0x85
+    TOKEN = 0x90
+
+
+class Item(IntEnum):
+    """What GET asks for, as its argument."""
+
+    IDENTITY = 0
+    CONFIG = 1
+    WEIGHTS = 2
+    CYCLES = 3
+    TOKENS = 4
+    STALLS = 5
+    RECEIVED = 6
+    STATE = 7
+
+
+class State(IntEnum):
+    """Bits of the item STATE; above them, from bit 8 on, how many frames were damaged (8 bits)."""
+
+    PAUSED = 0
+    PROMPT = 1
+    UPLOAD = 2
+    STOPPED = 3
+
+
+DAMAGED_AT = 8
+"""First bit of the item STATE's count of damaged frames."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame, either way.
+
+    Attributes
+    ----------
+    code
+        A :class:`Command` or a :class:`Reply`.
+    sequence
+        0 to 255; a reply has its command's, a token its prompt's.
+    argument
+        0 to 2**32 - 1.
+    data
+        Up to 64 bytes.
+    """
+
+    code: int
+    sequence: int
+    argument: int = 0
+    data: bytes = b""
+
+    def encode(self) -> bytes:
+        """Return the bytes on the line.
+
+        Raises
+        ------
+        ValueError
+            If the data is longer than a frame can be.
+        """
+        if len(self.data) > LONGEST_DATA:
+            raise ValueError(f"{len(self.data)} bytes of data: a frame has at most {LONGEST_DATA}")
+        body = HEADER.pack(self.code, self.sequence, self.argument) + self.data
+        body += (crc16(body) ^ 0xFFFF).to_bytes(CRC_BYTES, "little")
+        escaped = bytearray([FLAG])
+        for byte in body:
+            escaped += bytes([ESCAPE, byte ^ FLIP]) if byte in (FLAG, ESCAPE) else bytes([byte])
+        return bytes(escaped) + bytes([FLAG])
+
+
+def crc16(data: bytes, remainder: int = 0xFFFF) -> int:
+    """Return the CRC's remainder after some bytes, not inverted."""
+    for byte in data:
+        remainder ^= byte
+        for _ in range(8):
+            remainder = remainder >> 1 ^ (POLYNOMIAL if remainder & 1 else 0)
+    return remainder
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """What stood between two flags and is no frame."""
+
+    body: bytes
+
+
+class Receiver:
+    """Takes a line's bytes apart, as the chip's own receiver does: frames, and text around them."""
+
+    def __init__(self):
+        self._inside = self._escaped = False
+        self._body = bytearray()
+        self._text = bytearray()
+
+    def feed(self, received: bytes) -> Iterator[Frame | Damaged | str]:
+        """Yield the frames, and the lines of text (without their end), that end in these bytes."""
+        for byte in received:
+            if byte == FLAG:
+                body = bytes(self._body)
+                ended = self._inside and bool(body)
+                self._inside, self._escaped = not ended, False
+                self._body.clear()
+                if ended:
+                    yield decode_body(body)
+            elif not self._inside:
+                if byte == ord("\n"):
+                    yield self._text.decode("ascii", "replace").rstrip("\r")
+                    self._text.clear()
+                else:
+                    self._text.append(byte)
+            elif byte == ESCAPE:
+                self._escaped = True
+            else:
+                self._body.append(byte ^ FLIP if self._escaped else byte)
+                self._escaped = False
+                if len(self._body) > LONGEST_BODY:
+                    # No frame: a flag was lost, or never was one.
+                    yield Damaged(bytes(self._body))
+                    self._inside = False
+                    self._body.clear()
+
+
+def decode_body(body: bytes) -> Frame | Damaged:
+    """Return the frame that a body is, if it is whole."""
+    if not LEAST_BODY <= len(body) <= LONGEST_BODY or crc16(body) != RESIDUE:
+        return Damaged(body)
+    return Frame(*HEADER.unpack_from(body), body[HEADER.size : -CRC_BYTES])
+
+
+def upload_sizes(image: Image, machine: Machine) -> dict[Region, int]:
+    """Return the bytes of each region of an upload, in its order."""
+    return {region: len(data) for region, data in image.contents(machine).items()}
+
+
+def upload_bytes(image: Image, machine: Machine) -> bytes:
+    """Return what is uploaded of an image: the contents of its regions, one after the other."""
+    return b"".join(image.contents(machine).values())
+
+
+def upload_crc(image: Image, machine: Machine) -> int:
+    """Return the CRC-32 that COMMIT brings."""
+    return zlib.crc32(upload_bytes(image, machine))
+
+
+def config_hash(lanes: int, config: ModelConfig, sizes: Mapping[Region, int]) -> int:
+    """Return the 32-bit number of everything that an image must have in common with the hardware.
+
+    Parameters
+    ----------
+    lanes
+        Of the machine.
+    config
+        Shape of the model.
+    sizes
+        See :func:`upload_sizes`.
+    """
+    c = config
+    shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
+    numbers = (lanes, *shape, *(sizes[region] for region in Region))
+    return zlib.crc32(struct.pack(f"<{len(numbers)}I", *numbers))
