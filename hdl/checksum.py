@@ -6,7 +6,7 @@ from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.image import CHECKED
+from gptloom.firmware.image import CHECKED, Region
 from gptloom.hdl.core import Address
 
 POLYNOMIAL = 0xEDB88320
@@ -21,9 +21,11 @@ class Checksum(wiring.Component):
     Attributes
     ----------
     sizes
-        Bytes of each region of ``CHECKED``, in its order.
+        Bytes of each region of ``CHECKED``, in its order; or of all regions.
     start : In(1)
         Begin.
+    whole : In(1)
+        Do not end after ``CHECKED``; only where `sizes` has all regions.
     busy : Out(1)
         High until `crc` is complete, from the cycle after `start`.
     crc : Out(32)
@@ -33,10 +35,13 @@ class Checksum(wiring.Component):
     """
 
     def __init__(self, sizes: Sequence[int]):
+        if len(sizes) not in (len(CHECKED), len(Region)):
+            raise ValueError(f"sizes are {len(sizes)}, not those of {len(CHECKED)} or all regions")
         self.sizes = sizes
         super().__init__(
             {
                 "start": In(1),
+                "whole": In(1),
                 "busy": Out(1),
                 "crc": Out(32),
                 "read": Out(stream.Signature(Address)),
@@ -46,7 +51,7 @@ class Checksum(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        number = Signal(range(len(CHECKED)))
+        number = Signal(range(len(self.sizes)))
         at = Signal(range(max(self.sizes)))
         last = Signal.like(at)
         at_last, at_end = Signal(), Signal()
@@ -56,11 +61,14 @@ class Checksum(wiring.Component):
         m.d.comb += [
             self.crc.eq(~remainder),
             last.eq(Array(size - 1 for size in self.sizes)[number]),
-            self.read.p.region.eq(Array(CHECKED)[number]),
+            self.read.p.region.eq(Array(sorted(Region)[: len(self.sizes)])[number]),
             self.read.p.address.eq(at),
         ]
+        end = len(CHECKED) - 1
+        if len(self.sizes) > len(CHECKED):
+            end = Mux(self.whole, len(self.sizes) - 1, end)
         # An address stays for many cycles: there is time to compare before it is left.
-        m.d.sync += [at_last.eq(at == last), at_end.eq(number == len(CHECKED) - 1)]
+        m.d.sync += [at_last.eq(at == last), at_end.eq(number == end)]
         with m.FSM():
             with m.State("IDLE"), m.If(self.start):
                 m.d.sync += [number.eq(0), at.eq(0), remainder.eq(-1), self.busy.eq(1)]

@@ -71,6 +71,16 @@ class Console(wiring.Component):
         Start the checksum.
     checking, crc : In
         It is being computed; its value.
+    line : Out(1)
+        A line is being sent.
+    quiet : In(1)
+        Begin no line.
+    page_write, page_address, page_data : In(1), In, In(8)
+        Another page's bytes; the core computes nothing meanwhile.
+    set, scale : In(1), In(Temperature)
+        Pulse: take this temperature.
+    restart : In(1)
+        Pulse: take the first temperature and send the checksum, as from power-on.
     """
 
     def __init__(
@@ -89,6 +99,14 @@ class Console(wiring.Component):
                 "check": Out(1),
                 "checking": In(1),
                 "crc": In(32),
+                "line": Out(1),
+                "quiet": In(1),
+                "page_write": In(1),
+                "page_address": In(range(TOKENS_AT)),
+                "page_data": In(8),
+                "set": In(1),
+                "scale": In(Temperature),
+                "restart": In(1),
             }
         )
 
@@ -107,9 +125,15 @@ class Console(wiring.Component):
         token = self.i.p
         m.d.comb += [
             self.i.ready.eq(1),
-            write.addr.eq(tokens_at | Cat(token.position[:place_bits], ~sent_half)),
-            write.data.eq(token.token),
-            write.en.eq(self.i.valid),
+            write.addr.eq(
+                Mux(
+                    self.page_write,
+                    self.page_address,
+                    tokens_at | Cat(token.position[:place_bits], ~sent_half),
+                )
+            ),
+            write.data.eq(Mux(self.page_write, self.page_data, token.token)),
+            write.en.eq(self.i.valid | self.page_write),
         ]
 
         asked, turned = Signal(init=1), Signal(init=1)
@@ -118,6 +142,8 @@ class Console(wiring.Component):
         with m.If(self.turn):
             m.d.sync += turned.eq(1)
         step = Signal(range(self._temperatures), init=self._temperatures - 1)
+        with m.If(self.set):
+            m.d.sync += [self.temperature.eq(self.scale), turned.eq(0)]
         # Block RAM is too slow to be used in the cycle in which it is read.
         low = Signal(8)
         part = Signal(Part)
@@ -127,7 +153,13 @@ class Console(wiring.Component):
         m.d.comb += [self.o.payload.eq(read.data), read.en.eq(0)]
         m.d.sync += self.run.eq(~asked)
 
-        with m.FSM():
+        with m.FSM() as fsm:
+            m.d.comb += self.line.eq(
+                fsm.ongoing("FETCH")
+                | fsm.ongoing("TOKEN")
+                | fsm.ongoing("CHARACTER")
+                | fsm.ongoing("SEND")
+            )
             with m.State("IDLE"):
                 m.d.sync += at.eq(0)
                 with m.If(turned):
@@ -139,7 +171,7 @@ class Console(wiring.Component):
                 with m.Elif(asked):
                     m.d.comb += self.check.eq(1)
                     m.next = "CHECK"
-                with m.Elif(self.i.valid & token.last):
+                with m.Elif(self.i.valid & token.last & ~self.quiet):
                     m.d.sync += [
                         sent_half.eq(~sent_half),
                         length.eq(token.position + (token.token != self._bos)),
@@ -160,7 +192,9 @@ class Console(wiring.Component):
                 m.d.sync += [digits.eq(self.crc), part.eq(Part.LABEL), length.eq(len(LABEL))]
                 with m.If(~self.checking):
                     m.d.sync += asked.eq(0)
-                    m.next = "FETCH"
+                    m.next = "LABEL"
+            with m.State("LABEL"), m.If(~self.quiet):
+                m.next = "FETCH"
             with m.State("FETCH"):
                 addresses = {
                     Part.LABEL: LABEL_AT + at,
@@ -196,4 +230,6 @@ class Console(wiring.Component):
                     with m.If(part == Part.CRC):
                         m.d.sync += digits.eq(digits << 4)
                     m.next = "FETCH"
+        with m.If(self.restart):
+            m.d.sync += [asked.eq(1), turned.eq(1), step.eq(self._temperatures - 1)]
         return m

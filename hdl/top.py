@@ -10,7 +10,8 @@ from amaranth.lib.wiring import In, Out
 from gptloom.firmware.page import TEMPERATURES
 from gptloom.hdl.checksum import Checksum
 from gptloom.hdl.console import Console
-from gptloom.hdl.uart import Transmitter, baud_divider
+from gptloom.hdl.serial.host import Host, Upload
+from gptloom.hdl.uart import LEAST_DIVIDER, SerialReceiver, Transmitter, baud_divider
 from gptloom.model.config import ModelConfig
 
 BAUD = 115200
@@ -80,13 +81,15 @@ class Top(wiring.Component):
         Of the serial line.
     temperatures
         How many of the image's temperatures the button steps through; 1 where there is none.
+    upload
+        Gives the serial line its frames, see :class:`.Host`; without it there is text only.
 
     Attributes
     ----------
     tx : Out(1)
         Serial line, see :class:`.Console`.
     rx : In(1)
-        Whatever is received asks for the checksum; of no clock.
+        Frames; whatever else is received asks for the checksum. Of no clock.
     button : In(1)
         Next temperature; 1 when pressed, of no clock.
     busy : Out(1)
@@ -110,11 +113,13 @@ class Top(wiring.Component):
         clock_hz: float,
         baud: int = BAUD,
         temperatures: int = len(TEMPERATURES),
+        upload: Upload | None = None,
     ):
         self.core = core
         self._page, self._config, self._sizes = page, config, sizes
         self._temperatures = temperatures
-        self._divider = baud_divider(clock_hz, baud)
+        self._upload = upload
+        self._divider = baud_divider(clock_hz, baud, LEAST_DIVIDER if upload else 1)
         self._bounce = round(clock_hz * BOUNCE_SECONDS)
         super().__init__(
             {
@@ -129,23 +134,40 @@ class Top(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        bos = config.vocabulary - 1
         m.submodules.core = core = self.core
-        m.submodules.checksum = checksum = Checksum(self._sizes)
         m.submodules.console = console = Console(
-            self._page, bos, config.context, self._temperatures
+            self._page, self._bos, config.context, self._temperatures
         )
         m.submodules.transmitter = transmitter = Transmitter(self._divider)
-        wiring.connect(m, core.o, console.i)
-        wiring.connect(m, console.o, transmitter.i)
-        wiring.connect(m, checksum.read, core.read)
-
-        received, before = Signal(init=1), Signal(init=1)
-        m.submodules.synchroniser = FFSynchronizer(self.rx, received, init=1)
-        m.d.sync += before.eq(received)
+        if self._upload:
+            self._connect_host(m, console, transmitter)
+        else:
+            self._connect_text(m, console, transmitter)
         if self._temperatures > 1:
             m.submodules.debounce = debounce = Button(self._bounce)
             m.d.comb += [debounce.i.eq(self.button), console.turn.eq(debounce.pressed)]
+        m.d.comb += [
+            core.temperature.eq(console.temperature),
+            self.tx.eq(transmitter.tx),
+            self.busy.eq(core.busy),
+            self.activity.eq(core.counters.tokens[ACTIVITY_BIT]),
+        ]
+        return m
+
+    @property
+    def _bos(self) -> int:
+        return self._config.vocabulary - 1
+
+    def _connect_text(self, m: Module, console: Console, transmitter: Transmitter) -> None:
+        """Names only: whatever is received asks for the checksum."""
+        core = self.core
+        m.submodules.checksum = checksum = Checksum(self._sizes)
+        wiring.connect(m, core.o, console.i)
+        wiring.connect(m, console.o, transmitter.i)
+        wiring.connect(m, checksum.read, core.read)
+        received, before = Signal(init=1), Signal(init=1)
+        m.submodules.synchroniser = FFSynchronizer(self.rx, received, init=1)
+        m.d.sync += before.eq(received)
         m.d.comb += [
             checksum.start.eq(console.check),
             checksum.read_data.eq(core.read_data),
@@ -153,11 +175,38 @@ class Top(wiring.Component):
             console.crc.eq(checksum.crc),
             console.ask.eq(before & ~received),
             core.i.valid.eq(console.run),
-            core.i.p.token.eq(bos),
+            core.i.p.token.eq(self._bos),
             core.i.p.last.eq(1),
-            core.temperature.eq(console.temperature),
-            self.tx.eq(transmitter.tx),
-            self.busy.eq(core.busy),
-            self.activity.eq(core.counters.tokens[ACTIVITY_BIT]),
         ]
-        return m
+
+    def _connect_host(self, m: Module, console: Console, transmitter: Transmitter) -> None:
+        """Names and frames."""
+        core = self.core
+        m.submodules.receiver = receiver = SerialReceiver(self._divider)
+        m.submodules.host = host = Host(self._upload, self._bos)
+        for name in ("i", "o", "seed", "load", "read"):
+            wiring.connect(m, getattr(host.core, name), getattr(core, name))
+        wiring.connect(m, host.text_o, console.i)
+        wiring.connect(m, console.o, host.text)
+        wiring.connect(m, host.o, transmitter.i)
+        m.d.comb += [
+            receiver.rx.eq(self.rx),
+            host.valid.eq(receiver.valid),
+            host.byte.eq(receiver.byte),
+            host.core.read_data.eq(core.read_data),
+            host.core.busy.eq(core.busy),
+            host.core.counters.eq(core.counters),
+            host.text_run.eq(console.run),
+            host.check.eq(console.check),
+            console.checking.eq(host.checking),
+            console.crc.eq(host.crc),
+            host.line.eq(console.line),
+            console.quiet.eq(host.quiet),
+            console.page_write.eq(host.page_write),
+            console.page_address.eq(host.page_address),
+            console.page_data.eq(host.page_data),
+            console.set.eq(host.set),
+            console.scale.eq(host.scale),
+            console.restart.eq(host.restart),
+            console.ask.eq(host.ask),
+        ]

@@ -1,7 +1,8 @@
-"""Serial transmitter, 8 data bits, no parity, 1 stop bit."""
+"""Serial transmitter and receiver, 8 data bits, no parity, 1 stop bit."""
 
 from amaranth.hdl import Cat, Const, Module, Signal, unsigned
 from amaranth.lib import stream, wiring
+from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from gptloom.model.errors import UserError
@@ -13,8 +14,11 @@ together may be off by half a bit there, 5 %, of which each gets less than half.
 BITS = 10
 """Start bit, 8 data bits, stop bit."""
 
+LEAST_DIVIDER = 4
+"""Cycles of a bit that a receiver needs to find its middle."""
 
-def baud_divider(clock_hz: float, baud: int) -> int:
+
+def baud_divider(clock_hz: float, baud: int, least: int = 1) -> int:
     """Return the clock cycles of one bit.
 
     Parameters
@@ -23,15 +27,17 @@ def baud_divider(clock_hz: float, baud: int) -> int:
         Frequency of the clock that the transmitter runs on.
     baud
         Bits per second.
+    least
+        Cycles that a bit must have.
 
     Raises
     ------
     UserError
-        If no whole number of cycles comes within 2 % of the rate.
+        If no whole number of cycles, `least` or more, comes within 2 % of the rate.
     """
     if baud < 1:
         raise UserError(f"{baud} baud is not a rate: give a positive number, such as 115200")
-    divider = max(1, round(clock_hz / baud))
+    divider = max(least, round(clock_hz / baud))
     error = abs(clock_hz / divider / baud - 1)
     if error > LARGEST_ERROR:
         raise UserError(
@@ -92,4 +98,53 @@ class Transmitter(wiring.Component):
                     timer.eq(self.divider - 1),
                     ends.eq(self.divider == 1),
                 ]
+        return m
+
+
+class SerialReceiver(wiring.Component):
+    """Bytes from a pin, least significant bit first; those without a stop bit are dropped.
+
+    Attributes
+    ----------
+    divider
+        Clock cycles of a bit, 4 or more.
+    rx : In(1)
+        The pin; high when idle, of no clock.
+    valid : Out(1)
+        For one cycle: a byte has come, in the middle of its stop bit.
+    byte : Out(8)
+        It; stays until the next one's first bit.
+    """
+
+    def __init__(self, divider: int):
+        if divider < LEAST_DIVIDER:
+            raise ValueError(f"divider is {divider}, but it has to be at least {LEAST_DIVIDER}")
+        self.divider = divider
+        super().__init__({"rx": In(1, init=1), "valid": Out(1), "byte": Out(8)})
+
+    def elaborate(self, platform):
+        m = Module()
+        level = Signal(init=1)
+        m.submodules.synchroniser = FFSynchronizer(self.rx, level, init=1)
+        timer = Signal(range(self.divider))
+        bits = Signal(range(BITS))
+        m.d.sync += [self.valid.eq(0), timer.eq(timer - 1)]
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [timer.eq(self.divider // 2 - 1), bits.eq(BITS - 1)]
+                with m.If(~level):
+                    m.next = "BITS"
+            with m.State("BITS"), m.If(timer == 0):
+                m.d.sync += [timer.eq(self.divider - 1), bits.eq(bits - 1)]
+                with m.If((bits == BITS - 1) & level):
+                    # Too short for a start bit.
+                    m.next = "IDLE"
+                with m.Elif(bits == 0):
+                    m.d.sync += self.valid.eq(level)
+                    m.next = "STOP"
+                with m.Elif(bits != BITS - 1):
+                    m.d.sync += self.byte.eq(Cat(self.byte[1:], level))
+            with m.State("STOP"), m.If(level):
+                # After a break the line has to rest first.
+                m.next = "IDLE"
         return m

@@ -1,0 +1,354 @@
+"""The host's side of the serial protocol: one class, for boards and for simulated chips."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gptloom.firmware.image import Image
+from gptloom.firmware.machine import Machine
+from gptloom.firmware.page import encode_scale
+from gptloom.firmware.protocol import (
+    LONGEST_DATA,
+    MAGIC,
+    VERSION,
+    Command,
+    Frame,
+    Item,
+    Receiver,
+    Reply,
+    config_hash,
+    upload_bytes,
+    upload_crc,
+    upload_sizes,
+)
+from gptloom.model.errors import UserError
+from gptloom.model.integer import LogitScale
+
+ATTEMPTS = 4
+"""So often a command is sent, and an upload begun, before it has failed."""
+
+FRAMES_UNASKED = 16
+"""Data frames after which the chip is asked how much of an upload it has received."""
+
+MOST_LINES = 1_000
+"""Lines of text that are kept for whoever asks for them."""
+
+Progress = Callable[[int, int], None]
+"""Told how many bytes of an upload have arrived, and of how many."""
+
+
+class Port(Protocol):
+    """A line of bytes: a serial port, or a simulated chip's pins.
+
+    `patience` are the seconds after which an answer is not to be expected any more.
+    """
+
+    patience: float
+
+    def now(self) -> float:
+        """Return a time in seconds."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+
+    def read(self, seconds: float) -> bytes:
+        """Return what has come, waiting for so many seconds at most until something has."""
+
+
+class LinkError(UserError):
+    """The chip does not answer, or refuses."""
+
+
+class RefusedError(LinkError):
+    """The chip has answered, but not by OK.
+
+    Attributes
+    ----------
+    reply
+        How.
+    """
+
+    def __init__(self, reply: int, message: str):
+        super().__init__(message)
+        self.reply = reply
+
+
+REFUSALS = {
+    Reply.DAMAGED: "the chip received a damaged frame again and again: check the cable, or choose "
+    "a lower --baud",
+    Reply.UNKNOWN: "the chip does not know this command, its bitstream is of another version: "
+    "build it anew",
+    Reply.BUSY: "the chip is busy with another prompt: try again when that has ended",
+    Reply.BAD_IMAGE: "the chip refused the image; the model that it had still runs",
+    Reply.STOPPED: "the chip has stopped because its memories do not hold what was loaded: upload "
+    "an image with 'gptloom load', or flash the board anew",
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a chip says of itself.
+
+    Attributes
+    ----------
+    version
+        Of the protocol.
+    config
+        See :func:`.config_hash`.
+    weights
+        CRC-32 of weights, program and embeddings, as :meth:`.Image.checksum`.
+    """
+
+    version: int
+    config: int
+    weights: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The core's counters, see :class:`gptloom.hdl.core.Counters`."""
+
+    cycles: int
+    tokens: int
+    stalls: int
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One token of a prompt's continuation, with the position it follows."""
+
+    token: int
+    position: int
+    last: bool
+
+
+class Link:
+    """Talks to a chip.
+
+    Parameters
+    ----------
+    port
+        Where it is.
+
+    Attributes
+    ----------
+    lines
+        Lines of text that came while something else was waited for, the oldest first; at most
+        1,000.
+    damaged
+        Frames that arrived damaged.
+    """
+
+    def __init__(self, port: Port):
+        self._port = port
+        self._receiver = Receiver()
+        self._frames: deque[Frame] = deque()
+        self._sequence = 0
+        self.lines: deque[str] = deque(maxlen=MOST_LINES)
+        self.damaged = 0
+
+    def get(self, item: Item) -> int:
+        """Return one of the chip's numbers."""
+        return self._command(Command.GET, item)
+
+    def identify(self) -> Identity:
+        """Ask the chip what it is.
+
+        Raises
+        ------
+        LinkError
+            If nothing answers, or something else than a GPTLoom chip of this version.
+        """
+        identity = self.get(Item.IDENTITY)
+        magic, version = identity >> 8, identity & 0xFF
+        if magic != MAGIC or version != VERSION:
+            raise LinkError(
+                f"what answers is no GPTLoom chip of protocol version {VERSION} (it says "
+                f"{identity:08X}): check --port, or build the bitstream anew"
+            )
+        return Identity(version, self.get(Item.CONFIG), self.get(Item.WEIGHTS))
+
+    def counters(self) -> Counted:
+        """Read the core's counters, one after the other."""
+        return Counted(*(self.get(item) for item in (Item.CYCLES, Item.TOKENS, Item.STALLS)))
+
+    def temperature(self, scale: LogitScale) -> None:
+        """Set the scale of the logits, or greedy decoding, for the tokens to come."""
+        self._command(Command.TEMPERATURE, encode_scale(scale))
+
+    def seed(self, seed: int) -> None:
+        """Set the state of the random numbers, when the document under way has ended."""
+        self._command(Command.SEED, seed)
+
+    def pause(self) -> None:
+        """Let the chip generate no further names; prompts are still continued."""
+        self._command(Command.RUN, 0)
+
+    def resume(self) -> None:
+        """Let it generate names."""
+        self._command(Command.RUN, 1)
+
+    def reset(self) -> None:
+        """Begin anew as after power-on: first temperature, seed 1, names; the model stays."""
+        self._command(Command.RESET, 1)
+
+    def prompt(self, tokens: Sequence[int]) -> Iterator[Spoken]:
+        """Yield the tokens that follow a prompt, as they come.
+
+        Parameters
+        ----------
+        tokens
+            Token ids, without the one that begins a document.
+
+        Raises
+        ------
+        LinkError
+            If the chip does not begin, or a token is lost.
+        """
+        if len(tokens) > LONGEST_DATA:
+            raise UserError(f"a prompt of {len(tokens)} tokens is too long: {LONGEST_DATA} at most")
+        sequence = self._next_sequence()
+        spoken: deque[Frame] = deque()
+        self._command(Command.PROMPT, 0, bytes(tokens), sequence=sequence, tokens=spoken)
+        position = None
+        while True:
+            frame = spoken.popleft() if spoken else self._wait(sequence, None)
+            if frame is None:
+                raise LinkError("the chip fell silent in the middle of a continuation: try again")
+            if frame.code != Reply.TOKEN:
+                continue
+            token = Spoken(
+                frame.argument & 0xFF, frame.argument >> 8 & 0xFF, bool(frame.argument >> 16)
+            )
+            if position is not None and token.position != position + 1:
+                raise LinkError("a token was lost on the line: check the cable and try again")
+            position = token.position
+            yield token
+            if token.last:
+                return
+
+    def upload(
+        self, image: Image, machine: Machine, progress: Progress = lambda done, total: None
+    ) -> None:
+        """Replace the chip's model; until all of it has arrived and is right, the old one runs.
+
+        Raises
+        ------
+        UserError
+            If the image does not fit the chip, or does not arrive.
+        """
+        data, crc = upload_bytes(image, machine), upload_crc(image, machine)
+        config = config_hash(image.lanes, image.config, upload_sizes(image, machine))
+        if (there := self.get(Item.CONFIG)) != config:
+            raise LinkError(
+                f"the image does not fit the chip ({config:08X} instead of {there:08X}): its model "
+                "must have the dimensions, and its lanes the number, that the chip was built for"
+            )
+        for _ in range(ATTEMPTS):
+            self._command(Command.BEGIN, config)
+            if not self._send_data(data, progress):
+                continue
+            try:
+                self._command(Command.COMMIT, crc)
+            except RefusedError as error:
+                # A commit whose answer was lost is refused when it is repeated.
+                if error.reply != Reply.BAD_IMAGE:
+                    raise
+                if self.get(Item.WEIGHTS) != image.checksum(machine):
+                    continue
+            return
+        raise LinkError(
+            "the image did not arrive whole, and the chip still has the model that it had: check "
+            "the cable, or choose a lower --baud"
+        )
+
+    def _send_data(self, data: bytes, progress: Progress) -> bool:
+        """Send until all has arrived; data frames are not answered, so the chip is asked."""
+        received, stuck = 0, 0
+        while received < len(data):
+            end = min(len(data), received + FRAMES_UNASKED * LONGEST_DATA)
+            for at in range(received, end, LONGEST_DATA):
+                piece = data[at : min(end, at + LONGEST_DATA)]
+                frame = Frame(Command.DATA, self._next_sequence(), at, piece)
+                self._port.write(frame.encode())
+            before, received = received, self.get(Item.RECEIVED)
+            stuck = stuck + 1 if received <= before else 0
+            if stuck == ATTEMPTS:
+                return False
+            progress(received, len(data))
+        return True
+
+    def _next_sequence(self) -> int:
+        self._sequence = self._sequence + 1 & 0xFF
+        return self._sequence
+
+    def _command(
+        self,
+        command: Command,
+        argument: int,
+        data: bytes = b"",
+        *,
+        sequence: int | None = None,
+        tokens: deque[Frame] | None = None,
+    ) -> int:
+        """Send a command until it is answered, and return the answer's argument.
+
+        A repeated command has the same sequence number, so that any answer to it will do.
+        """
+        sequence = self._next_sequence() if sequence is None else sequence
+        frame = Frame(command, sequence, argument, data)
+        last = None
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                # What is left of a frame, theirs or ours, ends here.
+                self._receive(0)
+            self._port.write(frame.encode())
+            answer = self._wait(sequence, tokens)
+            if answer is None:
+                continue
+            last = answer.code
+            if answer.code == Reply.TOKEN or answer.code == Reply.OK:
+                return answer.argument
+            if answer.code == Reply.BUSY and tokens:
+                return answer.argument
+            if answer.code not in (Reply.DAMAGED, Reply.BUSY):
+                break
+        if last is None:
+            raise LinkError(
+                "no chip answers: check --port and --baud, and that the board runs a bitstream "
+                "with the serial console"
+            )
+        raise RefusedError(last, REFUSALS.get(last, f"the chip answered {last:02X}"))
+
+    def _wait(self, sequence: int, tokens: deque[Frame] | None) -> Frame | None:
+        """Return the next frame of a sequence number; None when none comes in time.
+
+        With `tokens`, those of this number are put there, and only the answer returned; but the
+        first token says that the prompt was taken, whose answer may have been lost.
+        """
+        deadline = self._port.now() + self._port.patience
+        while True:
+            while self._frames:
+                frame = self._frames.popleft()
+                damaged = frame.code == Reply.DAMAGED
+                if frame.sequence != sequence and not damaged:
+                    continue
+                if frame.code == Reply.TOKEN and tokens is not None:
+                    tokens.append(frame)
+                return frame
+            left = deadline - self._port.now()
+            if left <= 0:
+                return None
+            self._receive(left)
+
+    def _receive(self, seconds: float) -> None:
+        for item in self._receiver.feed(self._port.read(seconds)):
+            if isinstance(item, Frame):
+                self._frames.append(item)
+            elif isinstance(item, str):
+                self.lines.append(item)
+            else:
+                self.damaged += 1

@@ -1,0 +1,1 @@
+"""The serial line's hardware: frames in and out, commands, and the upload of a model."""

@@ -1,0 +1,167 @@
+"""The chip's side of the protocol: everything between the pin, the core and the text console."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from gptloom.hdl.core import CoreSignature, Token
+from gptloom.hdl.folded.layouts import Temperature
+from gptloom.hdl.serial.commands import Commands
+from gptloom.hdl.serial.deframer import Deframer
+from gptloom.hdl.serial.framer import Framer
+from gptloom.hdl.serial.loader import Loader
+from gptloom.hdl.serial.staging import Staging
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What an uploaded image has to be, see :mod:`gptloom.firmware.protocol`.
+
+    Attributes
+    ----------
+    sizes
+        Bytes of each region.
+    config
+        Its :func:`.config_hash`.
+    """
+
+    sizes: tuple[int, ...]
+    config: int
+
+
+class Host(wiring.Component):
+    """Receives frames, does what they say, and sends frames between the console's lines.
+
+    Parameters
+    ----------
+    upload
+        What images look like.
+    bos
+        The token that begins a document.
+
+    Attributes
+    ----------
+    valid, byte : In(1), In(8)
+        A byte from the line.
+    core
+        To the core, but for its temperature; directions as the core sees them.
+    text_o, text_run, check, checking, crc
+        The console's tokens, its wish for documents, and its checksum; see :class:`.Commands`.
+    line, quiet
+        A line of text is being sent; begin none.
+    page_write, page_address, page_data
+        Another page.
+    set, scale, restart
+        Temperature; as at power-on. See :class:`.Console`.
+    text, o : In(stream of 8 bits), Out(stream of 8 bits)
+        The console's characters; everything for the line.
+    ask : Out(1)
+        For one cycle: a byte came that belongs to no frame.
+    """
+
+    def __init__(self, upload: Upload, bos: int):
+        self._upload, self._bos = upload, bos
+        members = dict(CoreSignature().members)
+        del members["temperature"]
+        super().__init__(
+            {
+                "valid": In(1),
+                "byte": In(8),
+                "core": In(wiring.Signature(members)),
+                "text_o": Out(stream.Signature(Token)),
+                "text_run": In(1),
+                "check": In(1),
+                "checking": Out(1),
+                "crc": Out(32),
+                "line": In(1),
+                "quiet": Out(1),
+                "page_write": Out(1),
+                "page_address": Out(18),
+                "page_data": Out(8),
+                "set": Out(1),
+                "scale": Out(Temperature),
+                "restart": Out(1),
+                "text": In(stream.Signature(unsigned(8))),
+                "o": Out(stream.Signature(unsigned(8))),
+                "ask": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        core = self.core
+        m.submodules.deframer = deframer = Deframer()
+        m.submodules.framer = framer = Framer()
+        m.submodules.staging = staging = Staging(sum(self._upload.sizes))
+        m.submodules.loader = loader = Loader(self._upload.sizes)
+        m.submodules.commands = commands = Commands(self._upload.config, self._bos)
+        m.d.comb += [
+            deframer.valid.eq(self.valid),
+            deframer.byte.eq(self.byte),
+            self.ask.eq(deframer.text),
+            # The frame, and where its data goes.
+            *(
+                getattr(commands, name).eq(getattr(deframer, name))
+                for name in ("arrived", "good", "code", "sequence", "argument", "length")
+            ),
+            deframer.hold.eq(commands.hold),
+            deframer.set.eq(commands.set),
+            deframer.value.eq(commands.value),
+            staging.write.eq(deframer.data_valid),
+            staging.write_data.eq(deframer.data),
+            staging.to_end.eq(deframer.begin | commands.to_end),
+            staging.to_start.eq(commands.to_start),
+            staging.step.eq(commands.step | loader.step),
+            staging.discard.eq(commands.discard),
+            staging.claim.eq(commands.claim),
+            commands.received.eq(staging.received),
+            commands.complete.eq(staging.complete),
+            commands.staged.eq(staging.read_data),
+            loader.staged.eq(staging.read_data),
+            # Passes over the memories.
+            loader.start.eq(commands.start_pass),
+            loader.kind.eq(commands.kind),
+            loader.read_data.eq(core.read_data),
+            commands.passing.eq(loader.busy),
+            commands.crc.eq(loader.crc),
+            self.crc.eq(loader.crc),
+            self.page_write.eq(loader.page_write),
+            self.page_address.eq(loader.load.p.address),
+            self.page_data.eq(loader.load.p.data),
+            # The core and the text console.
+            commands.core_busy.eq(core.busy),
+            commands.counters.eq(core.counters),
+            commands.text_run.eq(self.text_run),
+            commands.check.eq(self.check),
+            commands.line.eq(self.line),
+            self.checking.eq(commands.checking),
+            self.set.eq(commands.scale),
+            self.scale.eq(deframer.argument),
+            self.restart.eq(commands.restart),
+        ]
+        wiring.connect(m, loader.load, wiring.flipped(core.load))
+        wiring.connect(m, loader.read, wiring.flipped(core.read))
+        wiring.connect(m, commands.i, wiring.flipped(core.i))
+        wiring.connect(m, wiring.flipped(core.o), commands.o)
+        wiring.connect(m, commands.seed, wiring.flipped(core.seed))
+        wiring.connect(m, commands.text_o, wiring.flipped(self.text_o))
+
+        # A frame waits for the end of a line, and no line begins while one waits.
+        waiting = commands.reply | commands.token
+        sending_reply = Signal()
+        with m.If(framer.start):
+            m.d.sync += sending_reply.eq(commands.reply)
+        m.d.comb += [
+            framer.start.eq(waiting & ~framer.busy & ~self.line),
+            framer.i.eq(commands.frame),
+            commands.sending_reply.eq(sending_reply),
+            commands.sent.eq(framer.done),
+            self.quiet.eq(waiting | framer.busy),
+            self.o.valid.eq(Mux(framer.busy, framer.o.valid, self.text.valid)),
+            self.o.payload.eq(Mux(framer.busy, framer.o.payload, self.text.payload)),
+            framer.o.ready.eq(self.o.ready & framer.busy),
+            self.text.ready.eq(self.o.ready & ~framer.busy),
+        ]
+        return m

@@ -1,0 +1,96 @@
+"""Where a new image waits until it is whole."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from gptloom.firmware.protocol import CRC_BYTES, LONGEST_DATA
+from gptloom.hdl.attributes import BLOCK_RAM
+
+
+class Staging(wiring.Component):
+    """A memory that is filled and read one byte after the other.
+
+    The data of every frame is written behind what has been received before, and counts only once
+    the frame is known to be whole: a damaged one leaves nothing.
+
+    Parameters
+    ----------
+    size
+        Bytes of an upload.
+
+    Attributes
+    ----------
+    received : Out
+        So many bytes count.
+    complete : Out(1)
+        These are all; a cycle later.
+    discard : In(1)
+        Begin anew, with none.
+    to_start, to_end : In(1)
+        Go to the first byte; behind those that count.
+    step : In(1)
+        Go to the next byte.
+    write, write_data : In(1), In(8)
+        Put a byte here and go on; not for two cycles after going elsewhere.
+    claim : In(1)
+        Everything up to here counts, but for a frame's CRC, if it is not too much.
+    read_data : Out(8)
+        The byte here, two cycles after going there.
+    """
+
+    def __init__(self, size: int):
+        if size < 1:
+            raise ValueError(f"size is {size}, but an upload has at least 1 byte")
+        self.size = size
+        # One past the last byte that a frame can write: addresses never wrap.
+        self._depth = 1 << (size + LONGEST_DATA + CRC_BYTES).bit_length()
+        super().__init__(
+            {
+                "received": Out(range(size + 1)),
+                "complete": Out(1),
+                "discard": In(1),
+                "to_start": In(1),
+                "to_end": In(1),
+                "step": In(1),
+                "write": In(1),
+                "write_data": In(8),
+                "claim": In(1),
+                "read_data": Out(8),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(
+            shape=unsigned(8),
+            depth=self._depth,
+            init=[],
+            attrs=BLOCK_RAM,
+        )
+        write, read = memory.write_port(), memory.read_port()
+        place = Signal(range(self._depth))
+        # One address, and never both at a time.
+        m.d.comb += [
+            write.addr.eq(place),
+            write.data.eq(self.write_data),
+            write.en.eq(self.write),
+            read.addr.eq(place),
+            read.en.eq(~self.write),
+            self.read_data.eq(read.data),
+        ]
+        with m.If(self.step | self.write):
+            m.d.sync += place.eq(place + 1)
+        with m.If(self.to_start | self.to_end):
+            m.d.sync += place.eq(Mux(self.to_end, self.received, 0))
+        fits = Signal()
+        m.d.sync += [
+            fits.eq(place <= self.size + CRC_BYTES),
+            self.complete.eq(self.received == self.size),
+        ]
+        with m.If(self.claim & fits):
+            m.d.sync += self.received.eq(place - CRC_BYTES)
+        with m.If(self.discard):
+            m.d.sync += self.received.eq(0)
+        return m
