@@ -36,6 +36,7 @@ BLOCK_MEMORIES = (
     ".orders.",
     ".embedding.",
     ".console.memory",
+    ".staging.memory",
     ".noise.table",
 )
 """Parts of the names of memories that must be in block RAM."""

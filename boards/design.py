@@ -23,8 +23,10 @@ from gptloom.hdl.multipliers import (
     Multiplier,
 )
 from gptloom.hdl.preload import Preload
+from gptloom.hdl.serial.host import Upload
 from gptloom.hdl.top import BAUD, Top
-from gptloom.hdl.uart import baud_divider
+from gptloom.hdl.uart import LEAST_DIVIDER, baud_divider
+from gptloom.model.errors import UserError
 
 NAME = "top"
 """Of the design, and of the files that synthesis reads and writes."""
@@ -127,6 +129,7 @@ def elaborate(
     *,
     mhz: float | None = None,
     baud: int = BAUD,
+    framed: bool = False,
 ) -> Sources:
     """Elaborate the whole design for a board; no tool is run.
 
@@ -144,15 +147,23 @@ def elaborate(
         Another clock than the entry's.
     baud
         Of the serial line.
+    framed
+        Whether the serial line takes commands and uploads, see :class:`.Host`.
 
     Raises
     ------
     UserError
-        If the PLL or the serial line cannot be made, or the extra is missing.
+        If the PLL or the serial line cannot be made, the part is too small for commands, or the
+        extra is missing.
     """
+    if framed and board.family.name != "ecp5":
+        raise UserError(
+            f"{board.name} has no room for commands on the serial line: build it without --framed, "
+            "and use 'gptloom swap' for another model"
+        )
     pll = board.pll(mhz)
     # Before any hardware is made, which amaranth wants to be used.
-    baud_divider(pll.hz, baud)
+    baud_divider(pll.hz, baud, LEAST_DIVIDER if framed else 1)
     core = FoldedCore(machine, multipliers(board, machine), preload)
     top = Top(
         core,
@@ -162,6 +173,7 @@ def elaborate(
         clock_hz=pll.hz,
         baud=baud,
         temperatures=len(TEMPERATURES) if board.button else 1,
+        upload=Upload.of(image, machine) if framed else None,
     )
     plan = board.make_platform().prepare(BoardTop(board, pll, top), NAME)
     rtlil = unambiguous(plan.files[f"{NAME}.il"])

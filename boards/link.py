@@ -57,6 +57,9 @@ class Port(Protocol):
     def read(self, seconds: float) -> bytes:
         """Return what has come, waiting for so many seconds at most until something has."""
 
+    def close(self) -> None:
+        """Give the line back."""
+
 
 class LinkError(UserError):
     """The chip does not answer, or refuses."""
@@ -301,10 +304,9 @@ class Link:
         sequence = self._next_sequence() if sequence is None else sequence
         frame = Frame(command, sequence, argument, data)
         last = None
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                # What is left of a frame, theirs or ours, ends here.
-                self._receive(0)
+        for _ in range(ATTEMPTS):
+            # Names that nobody read may have filled the system's buffer, which then drops answers.
+            self._receive(0)
             self._port.write(frame.encode())
             answer = self._wait(sequence, tokens)
             if answer is None:

@@ -30,6 +30,9 @@ def build(
         float | None, typer.Option(help="MHz, if not the board's usual clock.")
     ] = None,
     baud: Annotated[int, typer.Option(help="Of the serial line.")] = 115200,
+    framed: Annotated[
+        bool, typer.Option("--framed", help="Take prompts and models on the serial line (ECP5).")
+    ] = False,
     folder: Annotated[Path, typer.Option(help="Where builds go.")] = Path("build"),
     native: Annotated[
         bool, typer.Option("--native", help="Use yosys and nextpnr from the PATH.")
@@ -79,7 +82,7 @@ def build(
     check_characters(model.tokenizer.characters)
     with progress("elaboration"):
         contents = placeholder(image, machine)
-        sources = elaborate(entry, image, machine, contents, mhz=clock, baud=baud)
+        sources = elaborate(entry, image, machine, contents, mhz=clock, baud=baud, framed=framed)
     task.begin()
     cells = sum(kind is not FabricMultiplier for kind in multipliers(entry, machine))
     flip_flops = task.synthesise(sources, cells)
@@ -91,6 +94,7 @@ def build(
     command = f"gptloom build --board {entry.name} --lanes {lanes} --seed {best.seed}"
     command += f" --checkpoint {checkpoint}" if checkpoint != "names" else ""
     command += f" --clock {clock:g}" if clock else ""
+    command += " --framed" if framed else ""
     figures |= {
         "ff": flip_flops,
         "integer_loss": model.metadata["integer_loss"],

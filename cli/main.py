@@ -24,7 +24,9 @@ SUBCOMMANDS = (
     "gptloom.cli.swap:swap",
     "gptloom.cli.generate:generate",
     "gptloom.cli.image:image",
+    "gptloom.cli.load:load",
     "gptloom.cli.quantise:quantize",
+    "gptloom.cli.talk:talk",
     "gptloom.cli.train:train",
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 
 from gptloom.hdl.uart import BITS
@@ -67,7 +69,7 @@ class SimulatedPort:
 
     def read(self, seconds: float = 0.0) -> bytes:
         """Return what has come, as soon as something has; wait for so many seconds at most."""
-        deadline = self.engine.cycles + round(seconds * self._clock)
+        deadline = self.engine.cycles + ceil(seconds * self._clock)
         while not self._received and self.engine.cycles < deadline:
             self.engine.record(["tx"])
             self.engine.step(min(2 * BITS * self._divider, deadline - self.engine.cycles))

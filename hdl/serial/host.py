@@ -6,6 +6,9 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from gptloom.firmware.image import Image
+from gptloom.firmware.machine import Machine
+from gptloom.firmware.protocol import config_hash, upload_sizes
 from gptloom.hdl.core import CoreSignature, Token
 from gptloom.hdl.folded.layouts import Temperature
 from gptloom.hdl.serial.commands import Commands
@@ -29,6 +32,12 @@ class Upload:
 
     sizes: tuple[int, ...]
     config: int
+
+    @classmethod
+    def of(cls, image: Image, machine: Machine) -> "Upload":
+        """Return what images have to be that take an image's place."""
+        sizes = upload_sizes(image, machine)
+        return cls(tuple(sizes.values()), config_hash(image.lanes, image.config, sizes))
 
 
 class Host(wiring.Component):

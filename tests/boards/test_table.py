@@ -108,3 +108,12 @@ def test_another_clock_is_used_throughout(model):
     sources = elaborate(board, *parts(model), mhz=36)
     assert sources.pll.hz == 36e6
     assert "set_frequency domain.pll_clock 36.0" in sources.constraints
+
+
+def test_commands_on_the_serial_line_are_for_parts_with_room(model):
+    sources = elaborate(BOARDS["ulx3s-25f"], *parts(model), framed=True)
+    assert "staging" in sources.rtlil
+    with pytest.raises(UserError, match="without --framed"):
+        elaborate(BOARDS["icebreaker"], *parts(model), framed=True)
+    with pytest.raises(UserError, match="such as 115200"):
+        elaborate(BOARDS["ulx3s-25f"], *parts(model), baud=30_000_000, framed=True)

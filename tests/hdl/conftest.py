@@ -1,5 +1,7 @@
 """What the hardware's tests share: a bench for one block."""
 
+from enum import EnumType
+
 import pytest
 from amaranth.hdl import Const, Shape, ShapeCastable
 from amaranth.lib import data
@@ -16,6 +18,8 @@ class Fields(dict):
 
 def reader(shape):
     """Return the function that makes numbers, `Fields` and lists of a value's bits."""
+    if isinstance(shape, EnumType):
+        return reader(Shape.cast(shape))
     if isinstance(shape, data.ArrayLayout):
         # Amaranth's own constants do the same, but their fields are found anew at every access.
         element, width = reader(shape.elem_shape), Shape.cast(shape.elem_shape).width

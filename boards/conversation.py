@@ -1,0 +1,90 @@
+"""Text to a chip and back: what it holds decides which tokens characters are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gptloom.boards.link import Link, LinkError
+from gptloom.firmware.image import Image, Region
+from gptloom.firmware.machine import Machine
+from gptloom.model.errors import UserError
+from gptloom.model.integer import logit_scale
+
+
+def held_image(weights: int, images: Iterable[Image]) -> Image:
+    """Return the image that a chip holds.
+
+    Parameters
+    ----------
+    weights
+        The checksum that it tells.
+    images
+        Those that it may be.
+
+    Raises
+    ------
+    UserError
+        If it holds none of them.
+    """
+    for image in images:
+        if image.checksum(Machine.for_models(image.lanes, image.config)) == weights:
+            return image
+    raise UserError(
+        f"the chip holds another model (weights {weights:08X}): name it with --image or "
+        "--checkpoint, or load one with 'gptloom load'"
+    )
+
+
+class Conversation:
+    """Prompts and continuations as text.
+
+    Parameters
+    ----------
+    link
+        The chip.
+    image
+        What it holds.
+    """
+
+    def __init__(self, link: Link, image: Image):
+        self.link = link
+        self._image = image
+        self._characters = image.regions[Region.PAGE][: image.config.vocabulary - 1].decode("ascii")
+
+    def encode(self, text: str) -> list[int]:
+        """Return a text's tokens.
+
+        Raises
+        ------
+        UserError
+            If the model does not know a character, or the text leaves nothing to say.
+        """
+        unknown = sorted(set(text) - set(self._characters))
+        if unknown:
+            raise UserError(
+                f"the model does not know {''.join(unknown)!r}: use {self._characters!r}"
+            )
+        context = self._image.config.context
+        if len(text) >= context:
+            raise UserError(
+                f"a prompt of {len(text)} characters is too long: {context - 1} at most"
+            )
+        return [self._characters.index(character) for character in text]
+
+    def continuation(self, text: str) -> Iterator[str]:
+        """Yield what follows a text, a character at a time, as the chip says it.
+
+        Raises
+        ------
+        UserError
+            See :meth:`encode` and :meth:`.Link.prompt`.
+        """
+        for spoken in self.link.prompt(self.encode(text)):
+            if spoken.token < len(self._characters):
+                yield self._characters[spoken.token]
+            elif not spoken.last:
+                raise LinkError(f"the chip says token {spoken.token}, which is no character")
+
+    def set_temperature(self, temperature: float) -> None:
+        """Set the temperature, 0 for greedy decoding."""
+        self.link.temperature(logit_scale(self._image.logit_unit, temperature))

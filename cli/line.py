@@ -1,0 +1,76 @@
+"""What subcommands share that use a serial line: its options, and how it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gptloom.boards.link import Port
+    from gptloom.firmware.image import Image
+
+SIMULATED = "sim"
+
+PortName = Annotated[
+    str, typer.Option("--port", help="Serial port, e.g. /dev/ttyUSB0; or sim, a simulated chip.")
+]
+Baud = Annotated[int, typer.Option(help="Of the serial line, as the bitstream has it.")]
+
+
+def checkpoint_image(checkpoint: str, lanes: int) -> Image:
+    """Return the image of a checkpoint for so many lanes."""
+    from gptloom.firmware.image import build_image
+    from gptloom.firmware.machine import Machine
+    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.quantise import quantise
+
+    model = quantise(load_checkpoint(checkpoint))
+    return build_image(model, Machine.for_models(lanes, model.config))
+
+
+def possible_images(image: Path | None, checkpoint: str) -> Iterator[Image]:
+    """Yield what a chip may hold: a file's image, or a checkpoint's for every number of lanes."""
+    from gptloom.firmware.image import Image
+    from gptloom.firmware.machine import LANES
+
+    if image:
+        yield Image.read(image)
+    else:
+        for lanes in LANES:
+            yield checkpoint_image(checkpoint, lanes)
+
+
+@contextmanager
+def open_line(name: str, baud: int, held: Image) -> Iterator[Port]:
+    """Open a port.
+
+    Parameters
+    ----------
+    name
+        See ``PortName``.
+    baud
+        Of a real one.
+    held
+        What a simulated chip holds.
+    """
+    if name != SIMULATED:
+        from gptloom.boards.serial_port import SerialPort
+
+        with closing(SerialPort(name, baud)) as port:
+            yield port
+        return
+    from rich.console import Console
+
+    from gptloom.firmware.machine import Machine
+    from gptloom.sim.engines import open_engine
+    from gptloom.sim.serial_chip import open_port
+
+    machine = Machine.for_models(held.lanes, held.config)
+    with Console(stderr=True, highlight=False).status("Building the simulation") as status:
+        port = open_port(held, machine, lambda top: open_engine(top, progress=status.update))
+    with closing(port):
+        yield port

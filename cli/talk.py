@@ -1,0 +1,149 @@
+"""`gptloom talk`: prompts to a chip, and what it makes of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gptloom.cli.line import Baud, PortName, checkpoint_image, open_line, possible_images
+from gptloom.cli.output import say, show_figures
+from gptloom.model.errors import UserError
+
+if TYPE_CHECKING:
+    from gptloom.boards.conversation import Conversation
+
+HELP = {
+    "any text": "is continued; an empty line begins a name",
+    ":temperature 0.7": "0.1 to 2.0",
+    ":greedy": "always the likeliest character",
+    ":seed 7": "state of the random numbers",
+    ":counters": "clock cycles, tokens and stalls since power-on",
+    ":pause, :resume": "names on the line",
+    ":reset": "as after power-on, with the present model",
+    ":quit": "or end of input",
+}
+
+
+def talk(
+    port: PortName,
+    baud: Baud = 115_200,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Continue this and end; may be given several times.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0.1 to 2.0, or 0 for greedy; else as it is.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers.")] = None,
+    checkpoint: Annotated[str, typer.Option(help="What the chip holds.")] = "names",
+    image: Annotated[
+        Path | None, typer.Option(help="What the chip holds, as an image (gptloom image).")
+    ] = None,
+    lanes: Annotated[int, typer.Option(help="Of a simulated chip.")] = 16,
+) -> None:
+    """Type prompts; the chip continues them, live. `:help` lists what else it obeys."""
+    from gptloom.boards.conversation import Conversation, held_image
+    from gptloom.boards.link import Link
+    from gptloom.firmware.image import Image
+
+    held = Image.read(image) if image else checkpoint_image(checkpoint, lanes)
+    with open_line(port, baud, held) as line:
+        link = Link(line)
+        identity = link.identify()
+        found = held_image(identity.weights, possible_images(image, checkpoint))
+        conversation = Conversation(link, found)
+        print(
+            f"{found.lanes} lanes, weights {identity.weights:08X}, config {identity.config:08X}",
+            file=sys.stderr,
+        )
+        if temperature is not None:
+            conversation.set_temperature(temperature)
+        if seed is not None:
+            set_seed(conversation, seed)
+        if prompt:
+            for text in prompt:
+                answer(conversation, text)
+        else:
+            converse(conversation)
+
+
+def converse(conversation: Conversation) -> None:
+    """Read lines and obey them until they end; what is wrong with one is said."""
+    interactive = sys.stdin.isatty()
+    while True:
+        try:
+            line = input("> " if interactive else "")
+        except EOFError:
+            return
+        if line.strip() in (":quit", ":q"):
+            return
+        try:
+            obey(conversation, line.rstrip("\r\n"))
+        except UserError as error:
+            say("error", str(error))
+
+
+def obey(conversation: Conversation, line: str) -> None:
+    """Do what a line says.
+
+    Raises
+    ------
+    UserError
+        If it cannot be done.
+    """
+    from rich.console import Console
+
+    if not line.startswith(":"):
+        answer(conversation, line)
+        return
+    link = conversation.link
+    word, _, value = line[1:].partition(" ")
+    if word == "temperature":
+        conversation.set_temperature(number(value, float))
+    elif word == "greedy":
+        conversation.set_temperature(0)
+    elif word == "seed":
+        set_seed(conversation, number(value, int))
+    elif word == "counters":
+        counted = link.counters()
+        rows = dict(cycles=counted.cycles, tokens=counted.tokens, stalls=counted.stalls)
+        console = Console(highlight=False)
+        show_figures(console, {name: f"{count:,}" for name, count in rows.items()})
+    elif word in ("pause", "resume", "reset"):
+        getattr(link, word)()
+    elif word == "help":
+        show_figures(Console(highlight=False), HELP)
+    else:
+        raise UserError(f"there is no command {line!r}: see :help")
+
+
+def answer(conversation: Conversation, text: str) -> None:
+    """Print a prompt's continuation as it comes."""
+    conversation.encode(text)
+    print(text, end="", flush=True)
+    for piece in conversation.continuation(text):
+        print(piece, end="", flush=True)
+    print(flush=True)
+
+
+def number(value: str, kind: type):
+    """Read a command's number.
+
+    Raises
+    ------
+    UserError
+        If it is none.
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        raise UserError(f"{value!r} is not a number: see :help") from None
+
+
+def set_seed(conversation: Conversation, seed: int) -> None:
+    """Set the seed, which hardware has 32 bits for."""
+    from gptloom.model.sampling import check_seed
+
+    conversation.link.seed(check_seed(seed))
