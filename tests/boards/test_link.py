@@ -1,0 +1,192 @@
+"""The host's side alone, with a chip of a few lines that does what a test wants."""
+
+import pytest
+
+from gptloom.boards.conversation import Conversation, held_image
+from gptloom.boards.link import ATTEMPTS, Link, LinkError, RefusedError
+from gptloom.firmware.image import build_image
+from gptloom.firmware.machine import Machine
+from gptloom.firmware.protocol import (
+    MAGIC,
+    SPEEDS,
+    VERSION,
+    Command,
+    Frame,
+    Item,
+    Receiver,
+    Reply,
+    config_hash,
+    upload_bytes,
+    upload_crc,
+    upload_sizes,
+)
+from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.config import ModelConfig
+from gptloom.model.errors import UserError
+from gptloom.model.quantise import quantise
+
+BITS = 10
+
+
+class ScriptedChip:
+    """Answers every frame with what `answers` says; time passes only when nothing comes."""
+
+    patience = 1.0
+
+    def __init__(self, answers):
+        self._answers, self._receiver = answers, Receiver()
+        self._out, self._time = bytearray(), 0.0
+        self.bytes_on_the_line, self.commands = 0, []
+
+    def now(self):
+        return self._time
+
+    def write(self, data):
+        self.bytes_on_the_line += len(data)
+        for frame in self._receiver.feed(data):
+            self.commands.append(frame)
+            for answer in self._answers(frame):
+                self._out += answer.encode()
+
+    def read(self, seconds):
+        if not self._out:
+            self._time += seconds
+        out = bytes(self._out)
+        self.bytes_on_the_line += len(out)
+        self._out.clear()
+        return out
+
+
+def link_to(*codes, argument=0):
+    """A chip that answers with these codes in turn, then no more."""
+    left = list(codes)
+
+    def answers(frame):
+        code = left.pop(0) if left else None
+        return [] if code is None else [Frame(code, frame.sequence, argument)]
+
+    chip = ScriptedChip(answers)
+    return Link(chip), chip
+
+
+def test_silence_is_reported_after_several_attempts():
+    link, chip = link_to()
+    with pytest.raises(LinkError, match="no chip answers"):
+        link.get(Item.STATE)
+    assert len(chip.commands) == ATTEMPTS
+    assert len({frame.sequence for frame in chip.commands}) == 1
+
+
+def test_lost_and_damaged_frames_are_repeated():
+    link, chip = link_to(None, Reply.DAMAGED, Reply.OK, argument=42)
+    assert link.get(Item.TOKENS) == 42
+    assert len(chip.commands) == 3
+
+
+def test_other_frames_answers_are_not_taken():
+    link = Link(ScriptedChip(lambda f: [Frame(Reply.OK, f.sequence - 1 & 255, 1)]))
+    with pytest.raises(LinkError, match="no chip answers"):
+        link.get(Item.TOKENS)
+
+
+@pytest.mark.parametrize("reply", [Reply.UNKNOWN, Reply.STOPPED, Reply.BAD_IMAGE, 0x99])
+def test_a_refusal_is_not_repeated(reply):
+    link, chip = link_to(reply, Reply.OK)
+    with pytest.raises(RefusedError) as refused:
+        link.pause()
+    assert refused.value.reply == reply
+    assert len(chip.commands) == 1
+
+
+@pytest.mark.parametrize("identity", [0, MAGIC << 8 | VERSION + 1])
+def test_what_is_no_chip_of_this_version_is_refused(identity):
+    link, _ = link_to(Reply.OK, argument=identity)
+    with pytest.raises(LinkError, match="no GPTLoom chip of protocol version 1"):
+        link.identify()
+
+
+def speaking(*positions, end=True):
+    """A chip whose tokens have these positions."""
+
+    def answers(frame):
+        yield Frame(Reply.OK, frame.sequence)
+        for i, position in enumerate(positions):
+            last = end and i == len(positions) - 1
+            yield Frame(Reply.TOKEN, frame.sequence, 3 | position << 8 | last << 16)
+
+    return Link(ScriptedChip(answers))
+
+
+def test_tokens_are_yielded_until_the_last():
+    assert [s.position for s in speaking(2, 3, 4).prompt([1])] == [2, 3, 4]
+
+
+def test_a_lost_token_is_reported():
+    with pytest.raises(LinkError, match="a token was lost"):
+        list(speaking(2, 4).prompt([1]))
+
+
+def test_silence_in_the_middle_is_reported():
+    with pytest.raises(LinkError, match="fell silent"):
+        list(speaking(2, 3, end=False).prompt([1]))
+
+
+def test_a_prompt_whose_answer_was_lost_is_known_by_its_tokens():
+    def answers(frame):
+        return [Frame(Reply.TOKEN, frame.sequence, p << 8 | (p == 3) << 16) for p in (2, 3)]
+
+    assert len(list(Link(ScriptedChip(answers)).prompt([1]))) == 2
+
+
+class Model:
+    """What a chip does with an upload, in Python."""
+
+    def __init__(self, image, machine):
+        self.config = config_hash(image.lanes, image.config, upload_sizes(image, machine))
+        self.size, self.crc = len(upload_bytes(image, machine)), upload_crc(image, machine)
+        self.received = bytearray()
+
+    def __call__(self, frame):
+        value = 0
+        if frame.code == Command.GET:
+            value = {Item.CONFIG: self.config, Item.RECEIVED: len(self.received)}[frame.argument]
+        elif frame.code == Command.BEGIN:
+            assert frame.argument == self.config
+        elif frame.code == Command.DATA:
+            if frame.argument == len(self.received):
+                self.received += frame.data
+            return
+        elif frame.code == Command.COMMIT:
+            assert frame.argument == self.crc
+            assert len(self.received) == self.size
+        yield Frame(Reply.OK, frame.sequence, value)
+
+
+@pytest.mark.parametrize(("baud", "most"), list(zip(SPEEDS, (1.0, 0.1), strict=True)))
+def test_the_default_model_is_uploaded_in_less_than_a_second(baud, most):
+    model = quantise(load_checkpoint("names"))
+    machine = Machine.for_models(16, model.config)
+    image = build_image(model, machine)
+    double = Model(image, machine)
+    chip = ScriptedChip(double)
+    Link(chip).upload(image, machine)
+    assert double.received == upload_bytes(image, machine)
+    # Of names that the chip sends meanwhile, one may be in the way of each answer.
+    names = len([f for f in chip.commands if f.code != Command.DATA]) * (image.config.context + 2)
+    assert (chip.bytes_on_the_line + names) * BITS / baud < most
+
+
+def test_the_chips_model_is_found_by_its_checksum(random_model):
+    config = ModelConfig(1, 8, 2, 16, 8, 6)
+    images = [
+        build_image(random_model(config, seed), Machine.for_models(lanes, config))
+        for seed, lanes in ((1, 8), (1, 16), (2, 8))
+    ]
+    weights = images[1].checksum(Machine.for_models(16, config))
+    assert held_image(weights, images) == images[1]
+    with pytest.raises(UserError, match="holds another model"):
+        held_image(weights ^ 1, images)
+    conversation = Conversation(speaking(1), images[0])
+    assert conversation.encode("ABE") == [0, 1, 4]
+    with pytest.raises(UserError, match="does not know 'xy'"):
+        conversation.encode("yAx")
