@@ -1,0 +1,1 @@
+"""Displays: two lines of text in, pins out."""

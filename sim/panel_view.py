@@ -1,0 +1,82 @@
+"""What a simulated panel shows: in the terminal, as a picture (PNG), as a film (GIF)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import box
+from rich.panel import Panel
+from rich.text import Text
+
+from gptloom.model.errors import UserError
+from gptloom.sim.panels import Lines, Shown
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_BLANK = " " * 16
+
+_SHORTEST = 0.02
+"""Seconds: viewers show a GIF's frame no shorter."""
+
+
+def framed(lines: Lines | None, title: str = "") -> Panel:
+    """Return what a panel shows as rich draws it: two lines in a frame, dim when it is dark."""
+    text = Text("\n".join(lines or (_BLANK, _BLANK)), style="bold", no_wrap=True)
+    style = "green" if lines else "dim"
+    return Panel(text, title=title or None, box=box.ROUNDED, border_style=style, expand=False)
+
+
+def write_png(path: Path, picture: NDArray[np.uint8], scale: int = 4) -> None:
+    """Write a panel's picture, every dot `scale` pixels wide and high.
+
+    Raises
+    ------
+    UserError
+        If the extra that writes pictures is not installed.
+    """
+    _image(picture, scale).save(path, format="PNG")
+
+
+def write_gif(path: Path, shown: Sequence[Shown], seconds: float, scale: int = 4) -> None:
+    """Write all that a panel has shown, as long as it was shown, in a loop.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    shown
+        One picture at least; those shown for less than 0.02 s, which no viewer can do, are left
+        out, as a panel's short darkness between two texts is.
+    seconds
+        When it ends, as `shown` counts.
+    scale
+        Pixels of a dot.
+
+    Raises
+    ------
+    UserError
+        If the extra that writes pictures is not installed.
+    """
+    ends = [*(s.seconds for s in shown[1:]), seconds]
+    lasting = [(s, end) for s, end in zip(shown, ends, strict=True) if end - s.seconds >= _SHORTEST]
+    kept = [s for s, _ in lasting] or [shown[-1]]
+    # What is left out goes to the picture before it.
+    until = [*(s.seconds for s in kept[1:]), max(seconds, kept[-1].seconds + _SHORTEST)]
+    first, *others = (_image(s.picture, scale) for s in kept)
+    durations = [round(100 * (end - s.seconds)) * 10 for s, end in zip(kept, until, strict=True)]
+    first.save(path, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
+
+
+def _image(picture: NDArray[np.uint8], scale: int) -> Image.Image:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise UserError(
+            "pictures need the package Pillow: run `pip install 'gptloom[pictures]'`"
+        ) from None
+    return Image.fromarray(picture.repeat(scale, axis=0).repeat(scale, axis=1))
