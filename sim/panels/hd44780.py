@@ -1,7 +1,7 @@
 """A module of two lines of 16 characters with Hitachi's HD44780U, R/W at ground.
 
-Everything is from the HD44780U datasheet (ADE-207-272(Z), rev. 0.0): tables 4 and 6, figures 10, 11
-and 24, and the bus timing of the AC characteristics. The four lower data pins are not connected.
+Everything is from the HD44780U datasheet (ADE-207-272(Z), rev. 0.0): instructions (table 6, figure
+10), initialisation (figure 24) and bus timing. The four lower data pins are not connected.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A 0.96 inch module with an SSD1306: 128x64 white dots, four-wire serial line.
 
-From Solomon Systech's datasheet, rev. 1.1: the commands of table 9-1, the timing of table 13-4 and
-the power-up of 8.9.
+From Solomon Systech's datasheet, rev. 1.1: the commands, the timing of the four-wire serial
+interface and the power-up.
 """
 
 from __future__ import annotations

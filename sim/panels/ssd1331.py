@@ -1,6 +1,7 @@
 """A 0.95 inch module with an SSD1331: 96x64 dots in colour, four-wire serial line.
 
-From Solomon Systech's datasheet, rev. 1.2: the commands of table 8-1, the timing of table 13-5.
+From Solomon Systech's datasheet, rev. 1.2: the commands, the timing of the four-wire serial
+interface.
 """
 
 from __future__ import annotations

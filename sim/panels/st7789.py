@@ -1,7 +1,7 @@
 """A 1.3 inch module with an ST7789: 240x240 dots in colour, four-wire serial line.
 
-From Sitronix's ST7789V datasheet, version 1.3: the commands of chapter 9, the timing of the
-4-line serial interface (7.4.4) and of the reset (7.4.5), and the pauses around SLPOUT.
+From Sitronix's ST7789V datasheet, version 1.3: the commands, the timing of the 4-line serial
+interface and of the reset, and the pauses around SLPOUT.
 """
 
 from __future__ import annotations
