@@ -1,0 +1,182 @@
+"""What people see: the newest name, and below it the speed or the temperature."""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Array, Module, Mux, Signal, Value
+from amaranth.lib import enum, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from gptloom.hdl.display.speed import DIGITS, Speed
+from gptloom.hdl.display.text import COLUMNS, LINES, TextBuffer, TextSignature
+
+TICKS = 32
+"""Of the screen's clock in a second."""
+
+RATES = (16, 4, 1, 0)
+"""Ticks from name to name at least: two names a second, eight, 32, as many as the display shows."""
+
+SHOW_TICKS = 3 * TICKS
+"""For so long the temperature is shown after the button was pressed."""
+
+HOLD_TICKS = TICKS * 3 // 4
+"""A button held for so long changes the rate, and again after as long."""
+
+UNIT = " tokens/s"
+LABEL = "temperature "
+
+PLACES = LINES * COLUMNS
+BLANK, CARRIAGE_RETURN = 0, 13
+
+
+class Line(enum.Enum, shape=1):
+    """What the second line shows."""
+
+    SPEED = 0
+    TEMPERATURE = 1
+
+
+class Screen(wiring.Component):
+    """Two lines of text, put together from what passes by; it never makes anybody wait.
+
+    The first line is taken from the characters that leave on the serial line: one of the lines that
+    begin there, the first one after the rate allows it, is kept and shown when it has ended. Others
+    pass by.
+
+    Parameters
+    ----------
+    clock_hz
+        Frequency of the domain ``sync``.
+    temperatures
+        What is shown for each number of a temperature, up to four characters.
+
+    Attributes
+    ----------
+    text : In(TextSignature)
+        The display.
+    strobe, character : In(1), In(8)
+        A character leaves. Lines end with a carriage return and a line feed, and have 16
+        characters at most; 40 cycles or more pass between those two.
+    event : In(1)
+        A token was sampled.
+    button, pressed : In(1)
+        The button's state; for one cycle, it was pressed.
+    temperature : In
+        Number of the temperature that holds.
+    turn : Out(1)
+        Pulse: take the next temperature. The first press shows the one that holds.
+    rate : Out
+        Number in ``RATES``.
+    """
+
+    def __init__(self, clock_hz: float, temperatures: Sequence[str]):
+        self._tick = round(clock_hz / TICKS)
+        self._temperatures = [name.ljust(COLUMNS - len(LABEL)) for name in temperatures]
+        super().__init__(
+            {
+                "text": In(TextSignature()),
+                "strobe": In(1),
+                "character": In(8),
+                "event": In(1),
+                "button": In(1),
+                "pressed": In(1),
+                "temperature": In(range(max(2, len(temperatures)))),
+                "turn": Out(1),
+                "rate": Out(range(len(RATES))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        tick, second = self._clock(m)
+        m.submodules.speed = speed = Speed()
+        m.submodules.buffer = buffer = TextBuffer()
+        m.d.comb += [speed.event.eq(self.event), speed.second.eq(second)]
+        wiring.connect(m, wiring.flipped(self.text), buffer.text)
+        line = self._buttons(m, tick)
+        due = self._due(m, tick, buffer.show)
+
+        place = Signal(range(PLACES))
+        returned = self.strobe & (self.character == CARRIAGE_RETURN)
+        m.d.comb += [buffer.write_address.eq(place), buffer.write_data.eq(self.character)]
+        with m.FSM():
+            with m.State("PASS"), m.If(returned):
+                m.next = "FEED"
+            with m.State("FEED"), m.If(self.strobe):
+                m.d.sync += place.eq(0)
+                m.next = "BEGIN"
+            with m.State("BEGIN"), m.If(self.strobe):
+                m.next = "PASS"
+                with m.If(due & buffer.free):
+                    m.d.comb += buffer.write.eq(1)
+                    m.d.sync += place.eq(1)
+                    m.next = "KEEP"
+            with m.State("KEEP"), m.If(self.strobe):
+                with m.If(returned):
+                    m.next = "FILL"
+                with m.Elif(place < COLUMNS):
+                    m.d.comb += buffer.write.eq(1)
+                    m.d.sync += place.eq(place + 1)
+            with m.State("FILL"):
+                second_line = self._second_line(m, line, place, speed.digits)
+                m.d.comb += [
+                    buffer.write.eq(1),
+                    buffer.write_data.eq(Mux(place < COLUMNS, BLANK, second_line)),
+                    buffer.show.eq(place == PLACES - 1),
+                ]
+                m.d.sync += place.eq(place + 1)
+                with m.If(buffer.show):
+                    m.next = "FEED"
+        return m
+
+    def _clock(self, m: Module) -> tuple[Signal, Value]:
+        """Return ticks, and the one of them that ends a second."""
+        cycles, tick = Signal(range(self._tick)), Signal()
+        ticks = Signal(range(TICKS))
+        m.d.comb += tick.eq(cycles == self._tick - 1)
+        m.d.sync += [cycles.eq(Mux(tick, 0, cycles + 1)), ticks.eq(ticks + tick)]
+        return tick, tick & (ticks == TICKS - 1)
+
+    def _buttons(self, m: Module, tick) -> Signal:
+        """Return what the second line shows."""
+        line = Signal(Line)
+        shown, held = Signal(range(SHOW_TICKS + 1)), Signal(range(HOLD_TICKS))
+        with m.If(self.pressed):
+            m.d.sync += [line.eq(Line.TEMPERATURE), shown.eq(SHOW_TICKS)]
+            m.d.comb += self.turn.eq(line == Line.TEMPERATURE)
+        with m.Elif(tick & (shown != 0)):
+            m.d.sync += shown.eq(shown - 1)
+        with m.Elif(shown == 0):
+            m.d.sync += line.eq(Line.SPEED)
+        with m.If(~self.button):
+            m.d.sync += held.eq(0)
+        with m.Elif(tick):
+            m.d.sync += held.eq(held + 1)
+            with m.If(held == HOLD_TICKS - 1):
+                m.d.sync += [held.eq(0), self.rate.eq(self.rate + 1)]
+        return line
+
+    def _due(self, m: Module, tick, shows) -> Value:
+        """Return whether the next name may be shown."""
+        waited = Signal(range(max(RATES) + 1))
+        due = waited >= Array(RATES)[self.rate]
+        with m.If(shows):
+            m.d.sync += waited.eq(0)
+        with m.Elif(tick & ~due):
+            m.d.sync += waited.eq(waited + 1)
+        return due
+
+    def _second_line(self, m: Module, line, place, digits) -> Value:
+        """Return a character of the second line; its places are asked for one after the other."""
+        column = place[: exact_log2(COLUMNS)]
+        digit, leading = Signal(4), Signal()
+        m.d.comb += digit.eq(Array([*reversed(digits), *[0] * (COLUMNS - DIGITS)])[column])
+        # Zeros before the first other digit are not shown, but for the last digit.
+        m.d.sync += leading.eq((place < COLUMNS) | (leading & (digit == 0)))
+        blank = leading & (digit == 0) & (column != DIGITS - 1)
+        number = Mux(blank, BLANK, ord("0") + digit)
+        unit = Array([0] * DIGITS + list(UNIT.encode()))[column]
+        names = Array(Array(list((LABEL + name).encode())) for name in self._temperatures)
+        temperature = names[self.temperature][column]
+        speed = Mux(column < DIGITS, number, unit)
+        return Mux(line == Line.SPEED, speed, temperature)

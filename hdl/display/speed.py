@@ -1,0 +1,46 @@
+"""A speedometer: how often something happened in the last whole second, in decimal."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+DIGITS = 7
+
+
+class Speed(wiring.Component):
+    """Counts events in decimal digits, second by second; events may come in every cycle.
+
+    A carry takes a cycle from digit to digit, and so does the end of the second: every digit is
+    read and cleared when all that happened before the end, and nothing later, has arrived there.
+
+    Attributes
+    ----------
+    latency
+        From `second` to the last one of `digits`: a cycle for each.
+    event : In(1)
+        One happened.
+    second : In(1)
+        For one cycle: a second ends; an event in the same cycle belongs to the next one.
+    digits : Out
+        Number of events in the last second, modulo 10 million, the lowest digit first.
+    """
+
+    latency = DIGITS
+
+    def __init__(self):
+        super().__init__({"event": In(1), "second": In(1), "digits": Out(4).array(DIGITS)})
+
+    def elaborate(self, platform):
+        m = Module()
+        event, second = self.event, self.second
+        for number in range(DIGITS):
+            count = Signal(4, name=f"count_{number}")
+            carry, passed = Signal(name=f"carry_{number}"), Signal(name=f"second_{number}")
+            full = count == 9
+            with m.If(second):
+                m.d.sync += [self.digits[number].eq(count), count.eq(event)]
+            with m.Elif(event):
+                m.d.sync += count.eq(Mux(full, 0, count + 1))
+            m.d.sync += [carry.eq(event & full & ~second), passed.eq(second)]
+            event, second = carry, passed
+        return m

@@ -1,0 +1,103 @@
+"""The screen's text, as a display reads it, against the lines that went by."""
+
+from itertools import pairwise
+
+import pytest
+
+from gptloom.hdl.display.screen import HOLD_TICKS, RATES, SHOW_TICKS, TICKS, Screen
+from gptloom.hdl.display.text import COLUMNS
+
+TICK = 24
+TEMPERATURES = ("0.7", "1.0", "1.5", "0.4")
+
+
+class Watched:
+    """A screen, with lines that go by without end, and a display that refreshes all the time."""
+
+    def __init__(self, bench, events=5):
+        self.block = bench(Screen(TICK * TICKS, TEMPERATURES))
+        self.names = (f"name{i:04}" for i in range(10_000))
+        self.waiting, self.sent, self.cycle, self.events = "", [], 0, events
+        self.temperature = 0
+
+    def step(self):
+        """Step once: a character every third cycle, 40 cycles before each line feed."""
+        strobe = self.cycle % 3 == 0 or (self.waiting == "\n" and self.cycle % 120 == 0)
+        if strobe and not self.waiting:
+            self.sent.append(next(self.names))
+            self.waiting = self.sent[-1] + "\r\n"
+        if self.waiting == "\n":
+            strobe = self.cycle % 120 == 0
+        character = ord(self.waiting[0]) if strobe else 0
+        self.waiting = self.waiting[strobe:]
+        event = self.events and self.cycle % self.events == 0
+        self.block.set(strobe=strobe, character=character, event=event)
+        self.block.set(temperature=self.temperature)
+        if self.block.get("turn"):
+            self.temperature = (self.temperature + 1) % len(TEMPERATURES)
+        self.block.step()
+        self.cycle += 1
+
+    def read(self):
+        """Refresh once; return both lines and whether they are new."""
+        self.block.set(text__begin=1)
+        self.step()
+        self.block.set(text__begin=0)
+        new, text = self.block.get("text__changed"), ""
+        for address in range(2 * COLUMNS):
+            self.block.set(text__address=address)
+            self.step()
+            self.step()
+            text += chr(self.block.get("text__character") or 32)
+        return new, text[:COLUMNS], text[COLUMNS:]
+
+    def run(self, ticks, **inputs):
+        """Refresh for some ticks; return the new names and all second lines, with their cycles."""
+        self.block.set(**inputs)
+        names, seconds, end = [], [], self.cycle + ticks * TICK
+        while self.cycle < end:
+            new, name, second = self.read()
+            if new:
+                names.append((self.cycle, name.rstrip()))
+            seconds.append((self.cycle, second))
+            self.block.set(pressed=0)
+        return names, seconds
+
+
+@pytest.mark.parametrize("rate", range(len(RATES)))
+def test_names_come_at_the_rate_that_the_button_chooses(bench, rate):
+    watched = Watched(bench)
+    for _ in range(rate):
+        watched.run(HOLD_TICKS, button=1)
+        watched.run(1, button=0)
+    names, _ = watched.run(3 * RATES[rate] + 16)
+    assert watched.block.get("rate") == rate
+    assert all(name in watched.sent for _, name in names)
+    apart = [b - a for (a, _), (b, _) in pairwise(names)]
+    # A name is shown that begins after the time is up, and a refresh is waited for.
+    assert min(apart) >= RATES[rate] * TICK - 2 * 70
+    assert max(apart) <= (RATES[rate] + 1) * TICK + 2 * 140 + 70
+
+
+@pytest.mark.parametrize("events", [1, 3, 160, 0])
+def test_the_second_line_is_the_speed(bench, events):
+    watched = Watched(bench, events)
+    watched.run(2 * TICKS + 8)
+    _, seconds = watched.run(8)
+    expected = TICK * TICKS / events if events else 0
+    for _, second in seconds:
+        assert second.endswith(" tokens/s")
+        assert abs(int(second.split()[0]) - expected) <= 1
+        assert len(second) == COLUMNS
+
+
+def test_a_press_shows_the_temperature_and_the_next_one_turns_it(bench):
+    watched = Watched(bench)
+    watched.run(8)
+    for number in (0, 1, 2, 3, 0):
+        _, seconds = watched.run(20, pressed=1)
+        name = TEMPERATURES[number]
+        assert seconds[-1][1] == f"temperature {name} "
+        assert watched.temperature == number
+    _, seconds = watched.run(SHOW_TICKS)
+    assert seconds[-1][1].endswith("tokens/s")
