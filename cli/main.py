@@ -28,6 +28,7 @@ SUBCOMMANDS = (
     "gptloom.cli.quantise:quantize",
     "gptloom.cli.talk:talk",
     "gptloom.cli.train:train",
+    "gptloom.cli.verilog:verilog",
 )
 
 app = typer.Typer(

@@ -1,0 +1,58 @@
+"""``gptloom verilog``: a core for other designs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gptloom.cli.output import check_folders
+from gptloom.model.errors import UserError
+
+
+def verilog(
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    checkpoint: Annotated[
+        str, typer.Option(help="A shipped checkpoint's name or a file.")
+    ] = "names",
+    lanes: Annotated[int, typer.Option(help="Multipliers of the hardware.")] = 16,
+    name: Annotated[str, typer.Option(help="Of the Verilog module.")] = "gptloom_core",
+    empty: Annotated[
+        bool, typer.Option("--empty", help="Without the model: the load port fills it.")
+    ] = False,
+) -> None:
+    """Write a core as Verilog, with a model in its memories and its ports described."""
+    from rich.console import Console
+
+    from gptloom.firmware.image import build_image
+    from gptloom.firmware.machine import Machine
+    from gptloom.firmware.page import TEMPERATURES, encode_scale
+    from gptloom.hdl.export import export
+    from gptloom.hdl.folded.core import FoldedCore
+    from gptloom.hdl.folded.layouts import Temperature
+    from gptloom.hdl.preload import Preload
+    from gptloom.model.checkpoint import load_checkpoint, write_atomically
+    from gptloom.model.quantise import quantise
+
+    check_folders(out)
+    if not name.isidentifier() or not name.isascii():
+        raise UserError(f"{name!r} is no name for a Verilog module: use letters, digits and _")
+    model = quantise(load_checkpoint(checkpoint))
+    machine = Machine.for_models(lanes, model.config)
+    image = build_image(model, machine)
+    about = f"GPTLoom: a language model with {lanes} multipliers"
+    if empty:
+        about += f", to be loaded with an image ('gptloom image --lanes {lanes}')"
+    else:
+        about += f", which holds {checkpoint} (weights {image.checksum(machine):08X})"
+    bos = model.tokenizer.bos
+    shape = ", ".join(f"{key} {size}" for key, size in model.config.to_dict().items())
+    about += f"\nModel: {shape}; the token {bos} begins and ends a document"
+    for temperature in TEMPERATURES:
+        scale = encode_scale(model.logit_scale(temperature))
+        about += f"\nTemperature {temperature}: {Temperature.size}'h{scale:04x}"
+    preload = None if empty else Preload.of(image, machine)
+    text = export(FoldedCore(machine, preload=preload), name, about)
+    write_atomically(out, text.encode())
+    Console(highlight=False).print(f"{out}: module {name}, {len(text):,} bytes", soft_wrap=True)
