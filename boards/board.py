@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
@@ -41,16 +42,18 @@ class Pin:
 
 @dataclass(frozen=True)
 class Header:
-    """Where a character display (HD44780, four data lines, write only) is to be plugged in.
+    """Where a display is to be plugged in.
 
-    It becomes the resource ``display`` of the platform, with the parts `rs`, `e` and `d`.
+    It becomes the resource ``display`` of the platform, with the parts that its driver has.
 
     Attributes
     ----------
     connector, number
         As amaranth-boards names it.
     rs, e, d
-        The connector's pins for register select, enable, and data bits 4 to 7.
+        The connector's pins for a character display (HD44780, four data lines, write only):
+        register select, enable, and data bits 4 to 7. Serial ones take `sck` and `mosi` for the
+        first two and `dc`, `cs` and `res` for data bits 4 to 6.
     """
 
     connector: str
@@ -58,6 +61,12 @@ class Header:
     rs: str
     e: str
     d: str
+
+    def parts(self, pins: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        """Return a driver's ports and the connector's pins for them."""
+        if "d" in pins:
+            return (("rs", self.rs), ("e", self.e), ("d", self.d))
+        return tuple(zip(pins, (self.rs, self.e, *self.d.split()), strict=False))
 
 
 @dataclass(frozen=True)
@@ -102,9 +111,12 @@ class Board:
     button
         The one that changes the temperature.
     leds
-        For busy and activity, in this order; as many as there are.
+        For running and error, in this order; as many as there are.
     display
-        Connector for a character display.
+        Connector for a display.
+    shows
+        Which display a build has unless another one is asked for, see :data:`.DISPLAYS`; ``none``
+        where there is no room for one.
     extra
         Resources that amaranth-boards lacks.
     quiet
@@ -132,11 +144,17 @@ class Board:
     quiet: tuple[Pin, ...] = ()
     target_mhz: float = 80.0
     on_pad: bool = False
+    shows: str = "hd44780"
     tier: int = 1
     note: str = ""
 
-    def make_platform(self) -> Platform:
+    def make_platform(self, display: Sequence[str] = ("rs", "e", "d")) -> Platform:
         """Return a new platform with all the resources that the entry names.
+
+        Parameters
+        ----------
+        display
+            Ports of the display's driver; none without a display.
 
         Raises
         ------
@@ -146,12 +164,12 @@ class Board:
         platform = self._platform_class()()
         family = self.family
         resources = [family.resource(wires) for wires in self.extra]
-        display = Wires(
-            "display",
-            outputs=(("rs", self.display.rs), ("e", self.display.e), ("d", self.display.d)),
-            connector=(self.display.connector, self.display.number),
-        )
-        platform.add_resources([*resources, family.resource(display)])
+        header = self.display
+        if display:
+            place = header.connector, header.number
+            plugged = Wires("display", outputs=header.parts(display), connector=place)
+            resources.append(family.resource(plugged))
+        platform.add_resources(resources)
         return platform
 
     def _platform_class(self) -> type[Platform]:
@@ -176,6 +194,11 @@ class Board:
     def family(self) -> Family:
         """Tools and cells of its part."""
         return FAMILIES["ice40" if self.device.startswith("iCE40") else "ecp5"]
+
+    @property
+    def framed(self) -> bool:
+        """Whether the serial line takes commands and uploads: iCE40 have no room for that."""
+        return self.family.name == "ecp5"
 
     @property
     def capacity(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ from amaranth.lib import io
 
 from gptloom.boards.board import Board
 from gptloom.boards.clocks import Ecp5Pll, Ice40Pll
+from gptloom.boards.displays import find_display
 from gptloom.boards.domain import PllDomain
 from gptloom.firmware.image import Image
 from gptloom.firmware.machine import Machine
@@ -63,7 +64,7 @@ class BoardTop(Elaboratable):
         if board.button:
             m.submodules.button = button = io.Buffer("i", board.button.port(platform))
             m.d.comb += top.button.eq(button.i)
-        lights = (top.busy, top.activity)
+        lights = (top.running, top.error)
         # Several lights may be parts of one resource, which can be requested once only.
         requested: dict[tuple[str, int], object] = {}
         for number, (pin, light) in enumerate(zip(board.leds, lights, strict=False)):
@@ -73,6 +74,11 @@ class BoardTop(Elaboratable):
             port = getattr(requested[key], pin.part) if pin.part else requested[key]
             m.submodules[f"led_{number}"] = led = io.Buffer("o", port)
             m.d.comb += led.o.eq(light)
+        if hasattr(top, "display"):
+            header = platform.request("display", dir="-")
+            for name in top.display.signature.members:
+                m.submodules[f"display_{name}"] = pin = io.Buffer("o", getattr(header, name))
+                m.d.comb += pin.o.eq(getattr(top.display, name))
         for number, pin in enumerate(board.quiet):
             m.submodules[f"quiet_{number}"] = quiet = io.Buffer("o", pin.port(platform))
             m.d.comb += quiet.o.eq(0)
@@ -129,7 +135,8 @@ def elaborate(
     *,
     mhz: float | None = None,
     baud: int = BAUD,
-    framed: bool = False,
+    framed: bool | None = None,
+    display: str | None = None,
 ) -> Sources:
     """Elaborate the whole design for a board; no tool is run.
 
@@ -148,7 +155,10 @@ def elaborate(
     baud
         Of the serial line.
     framed
-        Whether the serial line takes commands and uploads, see :class:`.Host`.
+        Whether the serial line takes commands and uploads, see :class:`.Host`; if not said, where
+        there is room for it.
+    display
+        Name in :data:`.DISPLAYS` or ``none``, if not the entry's own.
 
     Raises
     ------
@@ -156,11 +166,13 @@ def elaborate(
         If the PLL or the serial line cannot be made, the part is too small for commands, or the
         extra is missing.
     """
-    if framed and board.family.name != "ecp5":
+    framed = board.framed if framed is None else framed
+    if framed and not board.framed:
         raise UserError(
             f"{board.name} has no room for commands on the serial line: build it without --framed, "
             "and use 'gptloom swap' for another model"
         )
+    shown = find_display(board.shows if display is None else display)
     pll = board.pll(mhz)
     # Before any hardware is made, which amaranth wants to be used.
     baud_divider(pll.hz, baud, LEAST_DIVIDER if framed else 1)
@@ -174,7 +186,9 @@ def elaborate(
         baud=baud,
         temperatures=len(TEMPERATURES) if board.button else 1,
         upload=Upload.of(image, machine) if framed else None,
+        display=shown.make(pll.hz) if shown else None,
     )
-    plan = board.make_platform().prepare(BoardTop(board, pll, top), NAME)
+    pins = shown.pins if shown else ()
+    plan = board.make_platform(pins).prepare(BoardTop(board, pll, top), NAME)
     rtlil = unambiguous(plan.files[f"{NAME}.il"])
     return Sources(rtlil, plan.files[f"{NAME}.{board.family.constraints}"], pll)

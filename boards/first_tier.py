@@ -39,6 +39,7 @@ FIRST_TIER = (
         button=Pin("button"),
         leds=(Pin("led", 0), Pin("led", 1)),
         display=Header("pmod", 0, rs="7", e="8", d="1 2 3 4"),
+        shows="none",
         target_mhz=48.0,
         on_pad=True,
     ),

@@ -43,6 +43,7 @@ SECOND_TIER = (
         button=Pin("switch"),
         leds=(Pin("led", 0), Pin("led", 1)),
         display=Header("pmod", 1, rs="7", e="8", d="1 2 3 4"),
+        shows="none",
         target_mhz=48.0,
         on_pad=True,
         tier=2,
@@ -87,6 +88,7 @@ SECOND_TIER = (
         button=None,
         leds=(Pin("rgb_led", part="g"), Pin("rgb_led", part="b")),
         display=Header("j", 0, rs="13", e="14", d="7 8 9 10"),
+        shows="none",
         target_mhz=48.0,
         # The USB serial line shares pins with the flash memory, which must not be selected.
         extra=(

@@ -31,8 +31,19 @@ def build(
     ] = None,
     baud: Annotated[int, typer.Option(help="Of the serial line.")] = 115200,
     framed: Annotated[
-        bool, typer.Option("--framed", help="Take prompts and models on the serial line (ECP5).")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--framed/--text",
+            help="Take prompts and models on the serial line, or send names only.",
+            show_default="framed on ECP5",
+        ),
+    ] = None,
+    display: Annotated[
+        str | None,
+        typer.Option(
+            help="hd44780, ssd1306, ssd1331, st7789 or none.", show_default="the board's own"
+        ),
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Where builds go.")] = Path("build"),
     native: Annotated[
         bool, typer.Option("--native", help="Use yosys and nextpnr from the PATH.")
@@ -82,7 +93,9 @@ def build(
     check_characters(model.tokenizer.characters)
     with progress("elaboration"):
         contents = placeholder(image, machine)
-        sources = elaborate(entry, image, machine, contents, mhz=clock, baud=baud, framed=framed)
+        sources = elaborate(
+            entry, image, machine, contents, mhz=clock, baud=baud, framed=framed, display=display
+        )
     task.begin()
     cells = sum(kind is not FabricMultiplier for kind in multipliers(entry, machine))
     flip_flops = task.synthesise(sources, cells)
@@ -94,7 +107,9 @@ def build(
     command = f"gptloom build --board {entry.name} --lanes {lanes} --seed {best.seed}"
     command += f" --checkpoint {checkpoint}" if checkpoint != "names" else ""
     command += f" --clock {clock:g}" if clock else ""
-    command += " --framed" if framed else ""
+    if framed is not None:
+        command += " --framed" if framed else " --text"
+    command += f" --display {display}" if display else ""
     figures |= {
         "ff": flip_flops,
         "integer_loss": model.metadata["integer_loss"],

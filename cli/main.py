@@ -21,6 +21,7 @@ SUBCOMMANDS = (
     "gptloom.cli.doctor:doctor",
     "gptloom.cli.estimate:estimate",
     "gptloom.cli.flash:flash",
+    "gptloom.cli.sim:sim",
     "gptloom.cli.swap:swap",
     "gptloom.cli.generate:generate",
     "gptloom.cli.image:image",

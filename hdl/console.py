@@ -77,6 +77,8 @@ class Console(wiring.Component):
         Begin no line.
     page_write, page_address, page_data : In(1), In, In(8)
         Another page's bytes; the core computes nothing meanwhile.
+    number : Out
+        Of the page's temperature that holds; how many there are, if another one does.
     set, scale : In(1), In(Temperature)
         Pulse: take this temperature.
     restart : In(1)
@@ -104,6 +106,7 @@ class Console(wiring.Component):
                 "page_write": In(1),
                 "page_address": In(range(TOKENS_AT)),
                 "page_data": In(8),
+                "number": Out(range(temperatures + 1)),
                 "set": In(1),
                 "scale": In(Temperature),
                 "restart": In(1),
@@ -143,7 +146,11 @@ class Console(wiring.Component):
             m.d.sync += turned.eq(1)
         step = Signal(range(self._temperatures), init=self._temperatures - 1)
         with m.If(self.set):
-            m.d.sync += [self.temperature.eq(self.scale), turned.eq(0)]
+            m.d.sync += [
+                self.temperature.eq(self.scale),
+                self.number.eq(self._temperatures),
+                turned.eq(0),
+            ]
         # Block RAM is too slow to be used in the cycle in which it is read.
         low = Signal(8)
         part = Signal(Part)
@@ -186,7 +193,10 @@ class Console(wiring.Component):
                 m.d.sync += low.eq(read.data)
                 m.next = "SCALE"
             with m.State("SCALE"):
-                m.d.sync += self.temperature.as_value().eq(Cat(low, read.data))
+                m.d.sync += [
+                    self.temperature.as_value().eq(Cat(low, read.data)),
+                    self.number.eq(step),
+                ]
                 m.next = "IDLE"
             with m.State("CHECK"):
                 m.d.sync += [digits.eq(self.crc), part.eq(Part.LABEL), length.eq(len(LABEL))]

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from gptloom.firmware.page import TEMPERATURES
 from gptloom.hdl.checksum import Checksum
 from gptloom.hdl.console import Console
+from gptloom.hdl.display.screen import Screen
 from gptloom.hdl.serial.host import Host, Upload
 from gptloom.hdl.uart import LEAST_DIVIDER, SerialReceiver, Transmitter, baud_divider
 from gptloom.model.config import ModelConfig
@@ -19,8 +20,11 @@ BAUD = 115200
 BOUNCE_SECONDS = 0.01
 """For so long a button must rest before it is believed; contacts bounce for some milliseconds."""
 
+BY_HOST = "set"
+"""What the screen says of a temperature that came over the serial line."""
+
 ACTIVITY_BIT = 16
-"""The activity LED changes every 2**16 tokens, 3 times a second at 200,000 tokens/s."""
+"""The running LED changes every 2**16 tokens, 3 times a second at 200,000 tokens/s."""
 
 
 class Button(wiring.Component):
@@ -32,21 +36,22 @@ class Button(wiring.Component):
         For so many cycles `i` must rest before it counts.
     i : In(1)
         From the pin, 1 when pressed, of no clock.
-    pressed : Out(1)
-        For one cycle when it has been pressed.
+    held, pressed : Out(1)
+        It is pressed; for one cycle when it has been.
     """
 
     def __init__(self, cycles: int):
         if cycles < 1:
             raise ValueError(f"cycles is {cycles}, but a button rests at least 1 cycle")
         self.cycles = cycles
-        super().__init__({"i": In(1), "pressed": Out(1)})
+        super().__init__({"i": In(1), "held": Out(1), "pressed": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         now, believed = Signal(), Signal()
         m.submodules.synchroniser = FFSynchronizer(self.i, now)
         timer = Signal(range(self.cycles), init=self.cycles - 1)
+        m.d.comb += self.held.eq(believed)
         m.d.sync += self.pressed.eq(0)
         with m.If(now == believed):
             m.d.sync += timer.eq(self.cycles - 1)
@@ -83,6 +88,11 @@ class Top(wiring.Component):
         How many of the image's temperatures the button steps through; 1 where there is none.
     upload
         Gives the serial line its frames, see :class:`.Host`; without it there is text only.
+    display
+        Shows the newest name, speed and temperature, see :class:`.Screen`: a component that reads
+        its `text` and whose other ports are outputs to pins.
+    rate
+        How fast it shows names from power-on, see :class:`.Screen`.
 
     Attributes
     ----------
@@ -92,10 +102,12 @@ class Top(wiring.Component):
         Frames; whatever else is received asks for the checksum. Of no clock.
     button : In(1)
         Next temperature; 1 when pressed, of no clock.
-    busy : Out(1)
-        A document is under way.
-    activity : Out(1)
+    display : Out
+        The display's pins, by the names that it gives them; only where there is one.
+    running : Out(1)
         Changes every 65,536 tokens.
+    error : Out(1)
+        The memories do not hold what was loaded: nothing is computed until a good upload.
 
     Raises
     ------
@@ -114,11 +126,19 @@ class Top(wiring.Component):
         baud: int = BAUD,
         temperatures: int = len(TEMPERATURES),
         upload: Upload | None = None,
+        display: wiring.Component | None = None,
+        rate: int = 0,
     ):
         self.core = core
         self._page, self._config, self._sizes = page, config, sizes
         self._temperatures = temperatures
-        self._upload = upload
+        self._upload, self._display = upload, display
+        self._clock_hz, self._rate = clock_hz, rate
+        pins = {}
+        if display:
+            members = dict(display.signature.members)
+            del members["text"]
+            pins["display"] = Out(wiring.Signature(members))
         self._divider = baud_divider(clock_hz, baud, LEAST_DIVIDER if upload else 1)
         self._bounce = round(clock_hz * BOUNCE_SECONDS)
         super().__init__(
@@ -126,8 +146,9 @@ class Top(wiring.Component):
                 "tx": Out(1, init=1),
                 "rx": In(1, init=1),
                 "button": In(1),
-                "busy": Out(1),
-                "activity": Out(1),
+                "running": Out(1),
+                "error": Out(1),
+                **pins,
             }
         )
 
@@ -143,16 +164,43 @@ class Top(wiring.Component):
             self._connect_host(m, console, transmitter)
         else:
             self._connect_text(m, console, transmitter)
-        if self._temperatures > 1:
-            m.submodules.debounce = debounce = Button(self._bounce)
-            m.d.comb += [debounce.i.eq(self.button), console.turn.eq(debounce.pressed)]
         m.d.comb += [
             core.temperature.eq(console.temperature),
             self.tx.eq(transmitter.tx),
-            self.busy.eq(core.busy),
-            self.activity.eq(core.counters.tokens[ACTIVITY_BIT]),
+            self.running.eq(core.counters.tokens[ACTIVITY_BIT]),
         ]
+        held, pressed = Signal(), Signal()
+        if self._temperatures > 1:
+            m.submodules.debounce = debounce = Button(self._bounce)
+            m.d.comb += [
+                debounce.i.eq(self.button),
+                held.eq(debounce.held),
+                pressed.eq(debounce.pressed),
+            ]
+        if self._display:
+            self._connect_display(m, console, held, pressed)
+        else:
+            m.d.comb += console.turn.eq(pressed)
         return m
+
+    def _connect_display(self, m: Module, console: Console, held, pressed) -> None:
+        """Show the lines of text that pass by."""
+        core, display = self.core, self._display
+        names = [f"{temperature:g}" for temperature in TEMPERATURES[: self._temperatures]]
+        m.submodules.screen = screen = Screen(self._clock_hz, [*names, BY_HOST], self._rate)
+        m.submodules.display = display
+        wiring.connect(m, display.text, screen.text)
+        m.d.comb += [
+            screen.strobe.eq(console.o.valid & console.o.ready),
+            screen.character.eq(console.o.payload),
+            screen.event.eq(core.o.valid & core.o.ready),
+            screen.button.eq(held),
+            screen.pressed.eq(pressed),
+            screen.temperature.eq(console.number),
+            console.turn.eq(screen.turn),
+        ]
+        for name in self.display.signature.members:
+            m.d.comb += getattr(self.display, name).eq(getattr(display, name))
 
     @property
     def _bos(self) -> int:
@@ -209,4 +257,5 @@ class Top(wiring.Component):
             console.scale.eq(host.scale),
             console.restart.eq(host.restart),
             console.ask.eq(host.ask),
+            self.error.eq(host.stopped),
         ]

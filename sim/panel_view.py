@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,11 +73,20 @@ def write_gif(path: Path, shown: Sequence[Shown], seconds: float, scale: int = 4
     first.save(path, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
 
 
+def require_pictures() -> None:
+    """Find out now whether pictures can be written.
+
+    Raises
+    ------
+    UserError
+        If the extra that writes them is not installed.
+    """
+    if find_spec("PIL") is None:
+        raise UserError("pictures need the package Pillow: run `pip install 'gptloom[pictures]'`")
+
+
 def _image(picture: NDArray[np.uint8], scale: int) -> Image.Image:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise UserError(
-            "pictures need the package Pillow: run `pip install 'gptloom[pictures]'`"
-        ) from None
+    require_pictures()
+    from PIL import Image
+
     return Image.fromarray(picture.repeat(scale, axis=0).repeat(scale, axis=1))

@@ -49,6 +49,8 @@ class Screen(wiring.Component):
         Frequency of the domain ``sync``.
     temperatures
         What is shown for each number of a temperature, up to four characters.
+    rate
+        Number in ``RATES`` that holds from power-on.
 
     Attributes
     ----------
@@ -69,7 +71,7 @@ class Screen(wiring.Component):
         Number in ``RATES``.
     """
 
-    def __init__(self, clock_hz: float, temperatures: Sequence[str]):
+    def __init__(self, clock_hz: float, temperatures: Sequence[str], rate: int = 0):
         self._tick = round(clock_hz / TICKS)
         self._temperatures = [name.ljust(COLUMNS - len(LABEL)) for name in temperatures]
         super().__init__(
@@ -82,7 +84,7 @@ class Screen(wiring.Component):
                 "pressed": In(1),
                 "temperature": In(range(max(2, len(temperatures)))),
                 "turn": Out(1),
-                "rate": Out(range(len(RATES))),
+                "rate": Out(range(len(RATES)), init=rate),
             }
         )
 

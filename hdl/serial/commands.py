@@ -131,6 +131,7 @@ class Commands(wiring.Component):
                 "sending_reply": In(1),
                 "frame": Out(Header),
                 "sent": In(1),
+                "stopped": Out(1),
             }
         )
 
@@ -169,6 +170,7 @@ class Commands(wiring.Component):
             self.frame.code.eq(Mux(self.sending_reply, status, Reply.TOKEN)),
             self.frame.sequence.eq(Mux(self.sending_reply, self.sequence, prompt_sequence)),
         ]
+        m.d.comb += self.stopped.eq(stopped)
         state = Cat(paused, prompting, uploading, stopped, Const(0, 4), damaged)
         items = {
             Item.IDENTITY: Const(MAGIC << 8 | VERSION, 32),

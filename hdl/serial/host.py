@@ -68,6 +68,8 @@ class Host(wiring.Component):
         The console's characters; everything for the line.
     ask : Out(1)
         For one cycle: a byte came that belongs to no frame.
+    stopped : Out(1)
+        See :class:`.Commands`.
     """
 
     def __init__(self, upload: Upload, bos: int):
@@ -95,6 +97,7 @@ class Host(wiring.Component):
                 "text": In(stream.Signature(unsigned(8))),
                 "o": Out(stream.Signature(unsigned(8))),
                 "ask": Out(1),
+                "stopped": Out(1),
             }
         )
 
@@ -149,6 +152,7 @@ class Host(wiring.Component):
             self.set.eq(commands.scale),
             self.scale.eq(deframer.argument),
             self.restart.eq(commands.restart),
+            self.stopped.eq(commands.stopped),
         ]
         wiring.connect(m, loader.load, wiring.flipped(core.load))
         wiring.connect(m, loader.read, wiring.flipped(core.read))

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from pathlib import Path
 
 import cocotb
@@ -11,6 +12,7 @@ from cocotb.triggers import FallingEdge, Timer
 from probe import read_row
 
 from gptloom.firmware.page import TEMPERATURES, encode_scale
+from gptloom.sim.panels import HD44780Model
 from gptloom.sim.scoreboard.expectation import Expectation
 from gptloom.sim.scoreboard.judge import first_mismatch
 from gptloom.sim.scoreboard.reference import Reference
@@ -69,6 +71,9 @@ async def the_pins_say_what_the_core_computes(dut):
     Clock(dut.clk, PERIOD, unit="ns").start(start_high=False)
     received = bytearray()
     cocotb.start_soon(receive(dut, bit, received))
+    panel = HD44780Model(1 / case.clock_hz)
+    pins = {name: getattr(dut, f"display__{name}") for name in panel.pins}
+    levels = {name: np.zeros(BLOCK, np.uint8) for name in pins}
     blocks, rows = [], np.zeros((BLOCK, words), np.uint64)
     for cycle in range(-(-case.cycles // BLOCK) * BLOCK):
         if cycle in case.asks:
@@ -78,8 +83,11 @@ async def the_pins_say_what_the_core_computes(dut):
         # Half-way between two edges everything is settled.
         await Timer(1, "ns")
         rows[cycle % BLOCK] = read_row(dut, words)
+        for name, pin in pins.items():
+            levels[name][cycle % BLOCK] = int(pin.value)
         await FallingEdge(dut.clk)
         if cycle % BLOCK == BLOCK - 1:
+            panel.feed(levels)
             block = expectation.advance(rows, cycle + 1 - BLOCK)
             mismatch = first_mismatch(rows, block, expectation.runs, reference)
             signals, before = reference.signals, blocks[-1] if blocks else rows[:0]
@@ -100,6 +108,13 @@ async def the_pins_say_what_the_core_computes(dut):
     assert len(sent) > 20
     # Names that end while the line is busy are dropped: what is sent keeps their order.
     assert all(name in names for name in sent)
+    # The panel shows some of the lines, whole and in order, and never a mix of two.
+    first, *shown = [s.lines for s in panel.shown if s.lines]
+    assert first[0] == case.label
+    rest = iter(lines)
+    assert len(shown) > 5
+    assert all(name.rstrip() in rest for name, _ in shown)
+    assert all(re.fullmatch(r" *\d+ tokens/s|temperature ... ", line) for _, line in shown)
     temperatures = seen[:, columns["temperature"]]
     changes = temperatures[1:][np.diff(temperatures.astype(np.int64)) != 0].tolist()
     scales = [case.model.logit_scale(t) for t in TEMPERATURES[: 1 + len(case.presses)]]

@@ -53,6 +53,7 @@ class TopCase:
     label: str
     cycles: int
     cycles_per_bit: int
+    clock_hz: int
     bounce_cycles: int
     waves: Path
     keep: bool

@@ -1,10 +1,12 @@
-"""The whole chip within Verilator, from its pins: serial line and button."""
+"""The whole chip within Verilator, from its pins: serial line, button and display."""
 
 import pytest
 from case import TopCase
 
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
+from gptloom.hdl.display.hd44780 import HD44780
+from gptloom.hdl.display.screen import RATES
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.preload import Preload
 from gptloom.hdl.top import BOUNCE_SECONDS, Top
@@ -29,13 +31,23 @@ def test_pins(cosimulate, waves, name, lanes):
     sizes = [len(contents) for contents in image.checked(machine).values()]
     checked = CHECK * sum(sizes)
     core = FoldedCore(machine, preload=preload)
-    top = Top(core, preload.page, image.config, sizes, clock_hz=CLOCK, baud=BAUD)
+    top = Top(
+        core,
+        preload.page,
+        image.config,
+        sizes,
+        clock_hz=CLOCK,
+        baud=BAUD,
+        display=HD44780(CLOCK),
+        rate=len(RATES) - 1,
+    )
     case = TopCase(
         machine=machine,
         model=model,
         label=f"weights {image.checksum(machine):08X}",
         cycles=2 * checked + 120_000,
         cycles_per_bit=CLOCK // BAUD,
+        clock_hz=CLOCK,
         bounce_cycles=round(CLOCK * BOUNCE_SECONDS),
         waves=waves.folder,
         keep=waves.keep,

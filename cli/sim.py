@@ -1,0 +1,84 @@
+"""``gptloom sim``: a whole chip, and what people see of it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gptloom.cli.output import check_folders
+from gptloom.model.errors import UserError
+
+
+def sim(
+    lcd: Annotated[
+        str, typer.Option(help="The panel: hd44780, ssd1306, ssd1331 or st7789.")
+    ] = "hd44780",
+    frames: Annotated[int, typer.Option(help="Names to show.")] = 8,
+    text: Annotated[
+        bool, typer.Option("--text", help="Print the lines as they change, instead of a panel.")
+    ] = False,
+    png: Annotated[Path | None, typer.Option(help="Save the last picture.")] = None,
+    gif: Annotated[Path | None, typer.Option(help="Save all pictures as a film.")] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="A shipped checkpoint's name or a file.")
+    ] = "names",
+    lanes: Annotated[int, typer.Option(help="Multipliers of the hardware.")] = 16,
+    clock: Annotated[float, typer.Option(help="MHz; slower ones are faster to simulate.")] = 12.0,
+) -> None:
+    """Simulate a chip with a display, decoded from its pins, and show what the panel shows."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from gptloom.boards.displays import find_display
+    from gptloom.cli.line import checkpoint_image
+    from gptloom.firmware.machine import Machine
+    from gptloom.firmware.page import LABEL
+    from gptloom.sim.engines import open_engine
+    from gptloom.sim.panel_view import framed, require_pictures, write_gif, write_png
+    from gptloom.sim.shown_chip import ShownChip
+
+    check_folders(png, gif)
+    if frames < 1:
+        raise UserError(f"{frames} names cannot be shown: ask for 1 or more")
+    if clock <= 0:
+        raise UserError(f"a clock of {clock:g} MHz is none: give a positive one, such as 12")
+    display = find_display(lcd)
+    if display is None:
+        raise UserError("without a display there is nothing to see: name one with --lcd")
+    if png or gif:
+        require_pictures()
+    image = checkpoint_image(checkpoint, lanes)
+    machine = Machine.for_models(image.lanes, image.config)
+    notices = Console(stderr=True, highlight=False)
+    with notices.status("Building the simulation") as status:
+        hz = clock * 1e6
+        chip = ShownChip(
+            image, machine, lcd, display.make(hz), hz, partial(open_engine, progress=status.update)
+        )
+    console = Console(highlight=False)
+    live = None
+    if console.is_terminal and not text:
+        live = Live(framed(None, lcd), console=console, auto_refresh=False)
+    with chip.engine, live or nullcontext():
+        names = 0
+        for picture in chip.shown():
+            if live:
+                live.update(framed(picture.lines, lcd), refresh=True)
+            else:
+                console.print(" | ".join(picture.lines), markup=False, soft_wrap=True)
+            names += not picture.lines[0].startswith(LABEL.decode())
+            if names == frames:
+                break
+    panel = chip.panel
+    if png:
+        write_png(png, panel.shown[-1].picture)
+    if gif:
+        write_gif(gif, panel.shown, panel.cycle * panel.period)
+    seconds = panel.cycle * panel.period
+    notices.print(
+        f"{panel.cycle:,} cycles, {seconds:.3f} s at {clock:g} MHz; every minimum time kept"
+    )

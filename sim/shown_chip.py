@@ -1,0 +1,104 @@
+"""A whole chip under simulation whose display's pins are decoded by a model of the panel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from amaranth.lib import wiring
+
+from gptloom.firmware.image import CHECKED, Image
+from gptloom.firmware.machine import Machine
+from gptloom.firmware.protocol import upload_sizes
+from gptloom.hdl.display.screen import RATES
+from gptloom.hdl.folded.core import FoldedCore
+from gptloom.hdl.preload import Preload
+from gptloom.hdl.top import Top
+from gptloom.sim.engines import Engine
+from gptloom.sim.panels import (
+    HD44780Model,
+    PanelModel,
+    Shown,
+    SSD1306Model,
+    SSD1331Model,
+    ST7789Model,
+    watch,
+)
+
+PANELS: dict[str, type[PanelModel]] = {
+    "hd44780": HD44780Model,
+    "ssd1306": SSD1306Model,
+    "ssd1331": SSD1331Model,
+    "st7789": ST7789Model,
+}
+
+PREFIX = "display__"
+"""Before the names of a display's pins among the top's ports."""
+
+CHUNK = 1 << 16
+"""Cycles from look to look."""
+
+
+class ShownChip:
+    """A chip that generates names, and the panel at its pins.
+
+    Parameters
+    ----------
+    image, machine
+        The model, held from power-on, and dimensions of the core.
+    kind
+        Of the panel, in `PANELS`.
+    driver
+        Its driver, for the same clock.
+    clock_hz
+        Of the chip. The panel's times are real ones: a slower clock is faster to simulate.
+    open_engine
+        Opens a simulation.
+
+    Attributes
+    ----------
+    engine
+        The simulation.
+    panel
+        What people see; it complains of every minimum time that is not kept.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        machine: Machine,
+        kind: str,
+        driver: wiring.Component,
+        clock_hz: float,
+        open_engine: Callable[[Top], Engine],
+    ):
+        preload = Preload.of(image, machine)
+        sizes = upload_sizes(image, machine)
+        core = FoldedCore(machine, preload=preload)
+        top = Top(
+            core,
+            preload.page,
+            image.config,
+            [sizes[region] for region in CHECKED],
+            clock_hz=clock_hz,
+            display=driver,
+            rate=len(RATES) - 1,
+        )
+        self.engine = open_engine(top)
+        self.panel = PANELS[kind](1 / clock_hz)
+
+    def shown(self) -> Iterator[Shown]:
+        """Yield what is seen, picture by picture, without end; dark ones are left out.
+
+        Raises
+        ------
+        PanelError
+            If the panel is not driven as its datasheet says.
+        """
+        number = 0
+        while True:
+            watch(self.engine, [(self.panel, PREFIX)], CHUNK, chunk=CHUNK)
+            seen = self.panel.shown
+            for picture in seen[number:]:
+                if picture.lines:
+                    yield picture
+            number = len(seen)

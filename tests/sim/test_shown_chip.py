@@ -1,0 +1,79 @@
+"""A whole chip's display: what the panel shows is what the golden model says."""
+
+import re
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from gptloom.boards.displays import DISPLAYS
+from gptloom.cli.main import main
+from gptloom.firmware.image import build_image
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.core import Counters
+from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.golden import GoldenModel
+from gptloom.model.quantise import quantise
+from gptloom.sim.engines import open_engine
+from gptloom.sim.shown_chip import ShownChip
+
+CLOCK = 12e6
+
+
+def names(model, temperature):
+    document = []
+    for token in GoldenModel(model).generate(1, temperature):
+        document.append(token.token)
+        if token.last:
+            yield model.tokenizer.decode(document)
+            document = []
+
+
+def test_the_panel_shows_the_golden_models_names_whole_and_in_order():
+    model = quantise(load_checkpoint("names"))
+    machine = Machine.for_models(16, model.config)
+    image = build_image(model, machine)
+    driver = DISPLAYS["hd44780"].make(CLOCK)
+    chip = ShownChip(image, machine, "hd44780", driver, CLOCK, open_engine)
+    with chip.engine as engine:
+        first, *shown = [picture.lines for picture in islice(chip.shown(), 6)]
+        assert first[0] == f"weights {image.checksum(machine):08X}"
+        expected = names(model, 0.7)
+        for name, second in shown:
+            assert any(name.rstrip() == other for other in islice(expected, 5_000)), name
+            assert re.fullmatch(r" *\d+ tokens/s", second)
+        counters = Counters.from_bits(engine.peek("core.counters"))
+        # The display makes nobody wait.
+        assert counters.stalls == 0
+        assert counters.tokens > 1_000
+
+
+def test_the_command_prints_lines_and_writes_pictures(tmp_path, capsys):
+    options = ["--text", "--frames", "3", "--gif", str(tmp_path / "a.gif")]
+    assert main(["sim", "--lcd", "hd44780", *options, "--png", str(tmp_path / "a.png")]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0].startswith("weights ")
+    assert len(lines) == 4
+    assert all(re.fullmatch(r".{16} \| {1,8}\d+ tokens/s", line) for line in lines)
+    assert "every minimum time kept" in printed.err
+    from PIL import Image
+
+    with Image.open(tmp_path / "a.png") as png, Image.open(tmp_path / "a.gif") as gif:
+        assert np.asarray(png).std() > 10
+        assert gif.n_frames >= 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lcd", "vga"], "there is no display 'vga'"),
+        (["--lcd", "none"], "nothing to see"),
+        (["--frames", "0"], "ask for 1 or more"),
+        (["--clock", "0"], "give a positive one"),
+        (["--png", "/nowhere/a.png"], "there is no folder"),
+    ],
+)
+def test_bad_input_is_one_sentence(capsys, options, message):
+    assert main(["sim", *options]) == 2
+    assert message in capsys.readouterr().err
