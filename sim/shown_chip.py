@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from gptloom.firmware.image import CHECKED, Image
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.protocol import upload_sizes
-from gptloom.hdl.display.screen import RATES
+from gptloom.hdl.display.screen import RATES, TICKS
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.preload import Preload
 from gptloom.hdl.top import Top
@@ -81,7 +81,7 @@ class ShownChip:
             [sizes[region] for region in CHECKED],
             clock_hz=clock_hz,
             display=driver,
-            rate=len(RATES) - 1,
+            rate=RATES.index(TICKS // 8),
         )
         self.engine = open_engine(top)
         self.panel = PANELS[kind](1 / clock_hz)

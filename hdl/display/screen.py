@@ -101,7 +101,7 @@ class Screen(wiring.Component):
         place = Signal(range(PLACES))
         returned = self.strobe & (self.character == CARRIAGE_RETURN)
         m.d.comb += [buffer.write_address.eq(place), buffer.write_data.eq(self.character)]
-        with m.FSM():
+        with m.FSM(init="BEGIN"):
             with m.State("PASS"), m.If(returned):
                 m.next = "FEED"
             with m.State("FEED"), m.If(self.strobe):
@@ -160,7 +160,7 @@ class Screen(wiring.Component):
 
     def _due(self, m: Module, tick, shows) -> Value:
         """Return whether the next name may be shown."""
-        waited = Signal(range(max(RATES) + 1))
+        waited = Signal(range(max(RATES) + 1), init=max(RATES))
         due = waited >= Array(RATES)[self.rate]
         with m.If(shows):
             m.d.sync += waited.eq(0)

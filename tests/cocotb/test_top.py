@@ -45,14 +45,14 @@ def test_pins(cosimulate, waves, name, lanes):
         machine=machine,
         model=model,
         label=f"weights {image.checksum(machine):08X}",
-        cycles=2 * checked + 120_000,
+        cycles=2 * checked + 150_000,
         cycles_per_bit=CLOCK // BAUD,
         clock_hz=CLOCK,
         bounce_cycles=round(CLOCK * BOUNCE_SECONDS),
         waves=waves.folder,
         keep=waves.keep,
-        asks=(checked + 60_000,),
-        presses=(checked + 20_000,),
+        asks=(checked + 90_000,),
+        presses=(checked + 20_000, checked + 50_000),
     )
     # Inside the core its own copy of the temperature has that name, too.
     elsewhere = {"rst": "rst", "temperature": "console.temperature"}
