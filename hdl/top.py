@@ -187,18 +187,24 @@ class Top(wiring.Component):
         """Show the lines of text that pass by."""
         core, display = self.core, self._display
         names = [f"{temperature:g}" for temperature in TEMPERATURES[: self._temperatures]]
-        m.submodules.screen = screen = Screen(self._clock_hz, [*names, BY_HOST], self._rate)
+        m.submodules.screen = screen = Screen(
+            self._clock_hz, [*names, BY_HOST], self._rate, button=self._temperatures > 1
+        )
         m.submodules.display = display
         wiring.connect(m, display.text, screen.text)
-        m.d.comb += [
+        # A character comes from block RAM, which is late, and there is time.
+        m.d.sync += [
             screen.strobe.eq(console.o.valid & console.o.ready),
             screen.character.eq(console.o.payload),
+        ]
+        m.d.comb += [
             screen.event.eq(core.o.valid & core.o.ready),
             screen.button.eq(held),
             screen.pressed.eq(pressed),
-            screen.temperature.eq(console.number),
             console.turn.eq(screen.turn),
         ]
+        if self._temperatures > 1:
+            m.d.comb += screen.temperature.eq(console.number)
         for name in self.display.signature.members:
             m.d.comb += getattr(self.display, name).eq(getattr(display, name))
 
@@ -216,10 +222,11 @@ class Top(wiring.Component):
         received, before = Signal(init=1), Signal(init=1)
         m.submodules.synchroniser = FFSynchronizer(self.rx, received, init=1)
         m.d.sync += before.eq(received)
+        # They are far apart on a part that is slow.
+        m.d.sync += checksum.start.eq(console.check)
         m.d.comb += [
-            checksum.start.eq(console.check),
             checksum.read_data.eq(core.read_data),
-            console.checking.eq(checksum.busy),
+            console.checking.eq(checksum.start | checksum.busy),
             console.crc.eq(checksum.crc),
             console.ask.eq(before & ~received),
             core.i.valid.eq(console.run),

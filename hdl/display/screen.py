@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -51,6 +51,8 @@ class Screen(wiring.Component):
         What is shown for each number of a temperature, up to four characters.
     rate
         Number in ``RATES`` that holds from power-on.
+    button
+        Whether there is one; without it the second line is always the speed.
 
     Attributes
     ----------
@@ -71,7 +73,10 @@ class Screen(wiring.Component):
         Number in ``RATES``.
     """
 
-    def __init__(self, clock_hz: float, temperatures: Sequence[str], rate: int = 0):
+    def __init__(
+        self, clock_hz: float, temperatures: Sequence[str], rate: int = 0, button: bool = True
+    ):
+        self._has_button = button
         self._tick = round(clock_hz / TICKS)
         self._temperatures = [name.ljust(COLUMNS - len(LABEL)) for name in temperatures]
         super().__init__(
@@ -95,7 +100,7 @@ class Screen(wiring.Component):
         m.submodules.buffer = buffer = TextBuffer()
         m.d.comb += [speed.event.eq(self.event), speed.second.eq(second)]
         wiring.connect(m, wiring.flipped(self.text), buffer.text)
-        line = self._buttons(m, tick)
+        line = self._buttons(m, tick) if self._has_button else Const(Line.SPEED.value, 1)
         due = self._due(m, tick, buffer.show)
 
         place = Signal(range(PLACES))

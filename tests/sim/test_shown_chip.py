@@ -36,7 +36,8 @@ def test_the_panel_shows_the_golden_models_names_whole_and_in_order():
     driver = DISPLAYS["hd44780"].make(CLOCK)
     chip = ShownChip(image, machine, "hd44780", driver, CLOCK, open_engine)
     with chip.engine as engine:
-        shown = [picture.lines for picture in islice(chip.shown(), 5)]
+        first, *shown = [picture.lines for picture in islice(chip.shown(), 4)]
+        assert first[0] == f"weights {image.checksum(machine):08X}"
         expected = names(model, 0.7)
         for name, second in shown:
             assert any(name.rstrip() == other for other in islice(expected, 5_000)), name
@@ -52,7 +53,8 @@ def test_the_command_prints_lines_and_writes_pictures(tmp_path, capsys):
     assert main(["sim", "--lcd", "hd44780", *options, "--png", str(tmp_path / "a.png")]) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert len(lines) == 3
+    assert lines[0].startswith("weights ")
+    assert len(lines) == 4
     assert all(re.fullmatch(r".{16} \| {1,8}\d+ tokens/s", line) for line in lines)
     assert "every minimum time kept" in printed.err
     from PIL import Image
