@@ -51,6 +51,8 @@ CONSTANT = (
     r"\.control\.truncated$",
     # The core never waits for the line.
     r"counters\.stalls$",
+    # A display shows the speed.
+    r"\.console\.(told|decimal|leading)$",
 )
 """Registers that are constant by the top's purpose, as patterns of their names."""
 

@@ -12,13 +12,13 @@ SCALES = MAX_VOCABULARY
 
 SCALE_BYTES = 2
 
-LABEL, DIGITS, LINE_END = b"weights ", b"0123456789ABCDEF", b"\r\n"
+LABEL, DIGITS, UNIT, LINE_END = b"weights ", b"0123456789ABCDEF", b" tokens/s", b"\r\n"
 """The rest of what is sent on a serial line, so that every character is read from the page."""
 
 LABEL_AT = SCALES + SCALE_BYTES * len(TEMPERATURES)
 DIGITS_AT = LABEL_AT + len(LABEL)
-LINE_END_AT = DIGITS_AT + len(DIGITS)
-PAGE_BYTES = LINE_END_AT + len(LINE_END)
+UNIT_AT = DIGITS_AT + len(DIGITS)
+PAGE_BYTES = UNIT_AT + len(UNIT) + len(LINE_END)
 
 SHIFT_AT, GREEDY_AT = MANTISSA_BITS, 14
 """Bits of a scale above its mantissa."""
@@ -41,7 +41,7 @@ def encode_page(model: IntegerModel) -> bytes:
     )
     scales = [encode_scale(model.logit_scale(temperature)) for temperature in TEMPERATURES]
     words = b"".join(scale.to_bytes(SCALE_BYTES, "little") for scale in scales)
-    return characters.ljust(SCALES, b"\0") + words + LABEL + DIGITS + LINE_END
+    return characters.ljust(SCALES, b"\0") + words + LABEL + DIGITS + UNIT + LINE_END
 
 
 def encode_scale(scale: LogitScale) -> int:

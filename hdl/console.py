@@ -1,4 +1,4 @@
-"""What leaves the chip as text: names without end, and on request the memories' checksum."""
+"""What leaves the chip as text: names without end, their speed, the memories' checksum."""
 
 from collections.abc import Sequence
 
@@ -12,29 +12,32 @@ from gptloom.firmware.page import (
     LABEL,
     LABEL_AT,
     LINE_END,
-    LINE_END_AT,
     PAGE_BYTES,
     SCALE_BYTES,
     SCALES,
     TEMPERATURES,
+    UNIT,
+    UNIT_AT,
 )
 from gptloom.hdl.attributes import BLOCK_RAM
 from gptloom.hdl.core import Token
 from gptloom.hdl.folded.layouts import Temperature
+from gptloom.hdl.speed import DIGITS
 
 TOKENS_AT = 1 << (PAGE_BYTES - 1).bit_length()
 """Here or above: two buffers of tokens, one filled by the core while the other is sent."""
 
-CRC_DIGITS = 8
+NUMBER_DIGITS = 8
+"""Of a checksum, and of a speed with a zero in front."""
 
 
 class Part(enum.Enum, shape=2):
     """What is being sent, in the order of a line."""
 
     LABEL = 0
-    CRC = 1
+    NUMBER = 1
     NAME = 2
-    LINE_END = 3
+    END = 3
 
 
 class Console(wiring.Component):
@@ -42,7 +45,8 @@ class Console(wiring.Component):
 
     From power-on, and whenever asked to, it lets the core finish its document, has the checksum
     computed and sends it (``weights 1A2B3C4D``). Then names: while one is sent the core generates
-    dozens, and a name that ends meanwhile is dropped. Lines end with CR LF.
+    dozens, and a name that ends meanwhile is dropped. A speed that is told is the next line
+    (``244402 tokens/s``). Lines end with CR LF.
 
     Parameters
     ----------
@@ -83,6 +87,8 @@ class Console(wiring.Component):
         Pulse: take this temperature.
     restart : In(1)
         Pulse: take the first temperature and send the checksum, as from power-on.
+    tell, speed : In(1), In
+        Pulse: send this number of tokens in a second, decimal digits as of :class:`.Speed`.
     """
 
     def __init__(
@@ -110,6 +116,8 @@ class Console(wiring.Component):
                 "set": In(1),
                 "scale": In(Temperature),
                 "restart": In(1),
+                "tell": In(1),
+                "speed": In(4).array(DIGITS),
             }
         )
 
@@ -139,11 +147,15 @@ class Console(wiring.Component):
             write.en.eq(self.i.valid | self.page_write),
         ]
 
-        asked, turned = Signal(init=1), Signal(init=1)
+        asked, turned = Signal(init=1, name="asked"), Signal(init=1, name="turned")
         with m.If(self.ask):
             m.d.sync += asked.eq(1)
         with m.If(self.turn):
             m.d.sync += turned.eq(1)
+        told = Signal()
+        decimal, leading = Signal(name="decimal"), Signal(name="leading")
+        with m.If(self.tell):
+            m.d.sync += told.eq(1)
         step = Signal(range(self._temperatures), init=self._temperatures - 1)
         with m.If(self.set):
             m.d.sync += [
@@ -154,9 +166,9 @@ class Console(wiring.Component):
         # Block RAM is too slow to be used in the cycle in which it is read.
         low = Signal(8)
         part = Signal(Part)
-        longest = max(self._context, len(LABEL), CRC_DIGITS)
+        longest = max(self._context, len(LABEL), NUMBER_DIGITS, len(UNIT + LINE_END))
         at, length = Signal(range(longest + 1)), Signal(range(longest + 1))
-        digits = Signal(4 * CRC_DIGITS)
+        digits = Signal(4 * NUMBER_DIGITS)
         m.d.comb += [self.o.payload.eq(read.data), read.en.eq(0)]
         m.d.sync += self.run.eq(~asked)
 
@@ -168,7 +180,7 @@ class Console(wiring.Component):
                 | fsm.ongoing("SEND")
             )
             with m.State("IDLE"):
-                m.d.sync += at.eq(0)
+                m.d.sync += [at.eq(0), decimal.eq(0), leading.eq(0)]
                 with m.If(turned):
                     m.d.sync += [
                         turned.eq(0),
@@ -178,6 +190,9 @@ class Console(wiring.Component):
                 with m.Elif(asked):
                     m.d.comb += self.check.eq(1)
                     m.next = "CHECK"
+                with m.Elif(told):
+                    m.d.sync += [told.eq(0), decimal.eq(1), leading.eq(1)]
+                    m.next = "SPEED"
                 with m.Elif(self.i.valid & token.last & ~self.quiet):
                     m.d.sync += [
                         sent_half.eq(~sent_half),
@@ -202,30 +217,40 @@ class Console(wiring.Component):
                 m.d.sync += [digits.eq(self.crc), part.eq(Part.LABEL), length.eq(len(LABEL))]
                 with m.If(~self.checking):
                     m.d.sync += asked.eq(0)
-                    m.next = "LABEL"
-            with m.State("LABEL"), m.If(~self.quiet):
+                    m.next = "QUIET"
+            with m.State("SPEED"):
+                m.d.sync += [
+                    digits.eq(Cat(self.speed)),
+                    part.eq(Part.NUMBER),
+                    length.eq(NUMBER_DIGITS),
+                ]
+                m.next = "QUIET"
+            with m.State("QUIET"), m.If(~self.quiet):
                 m.next = "FETCH"
             with m.State("FETCH"):
                 addresses = {
                     Part.LABEL: LABEL_AT + at,
-                    Part.CRC: DIGITS_AT + digits[-4:],
+                    Part.NUMBER: DIGITS_AT + digits[-4:],
                     Part.NAME: tokens_at | Cat(at[:place_bits], sent_half),
-                    Part.LINE_END: LINE_END_AT + at,
+                    Part.END: UNIT_AT + at,
                 }
                 m.d.comb += [read.addr.eq(Array(addresses[p] for p in Part)[part]), read.en.eq(1)]
                 m.next = "SEND"
                 with m.If(part == Part.NAME):
                     m.next = "TOKEN"
                 with m.If(at == length):
-                    following = Mux(part == Part.LABEL, Part.CRC, Part.LINE_END)
+                    # What is no speed has no unit.
                     m.d.sync += [
-                        at.eq(0),
-                        part.eq(following),
-                        length.eq(Mux(part == Part.LABEL, CRC_DIGITS, len(LINE_END))),
+                        at.eq(Mux((part == Part.LABEL) | decimal, 0, len(UNIT))),
+                        part.eq(Mux(part == Part.LABEL, Part.NUMBER, Part.END)),
+                        length.eq(Mux(part == Part.LABEL, NUMBER_DIGITS, len(UNIT + LINE_END))),
                     ]
                     m.next = "FETCH"
-                    with m.If(part == Part.LINE_END):
+                    with m.If(part == Part.END):
                         m.next = "IDLE"
+                with m.Elif(leading & (digits[-4:] == 0) & (at != NUMBER_DIGITS - 1)):
+                    m.d.sync += [at.eq(at + 1), digits.eq(digits << 4)]
+                    m.next = "FETCH"
             with m.State("TOKEN"):
                 m.d.sync += low.eq(read.data)
                 m.next = "CHARACTER"
@@ -236,8 +261,8 @@ class Console(wiring.Component):
             with m.State("SEND"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += at.eq(at + 1)
-                    with m.If(part == Part.CRC):
+                    m.d.sync += [at.eq(at + 1), leading.eq(0)]
+                    with m.If(part == Part.NUMBER):
                         m.d.sync += digits.eq(digits << 4)
                     m.next = "FETCH"
         with m.If(self.restart):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
@@ -12,6 +12,7 @@ from gptloom.hdl.checksum import Checksum
 from gptloom.hdl.console import Console
 from gptloom.hdl.display.screen import Screen
 from gptloom.hdl.serial.host import Host, Upload
+from gptloom.hdl.speed import Speed
 from gptloom.hdl.uart import LEAST_DIVIDER, SerialReceiver, Transmitter, baud_divider
 from gptloom.model.config import ModelConfig
 
@@ -90,7 +91,8 @@ class Top(wiring.Component):
         Gives the serial line its frames, see :class:`.Host`; without it there is text only.
     display
         Shows the newest name, speed and temperature, see :class:`.Screen`: a component that reads
-        its `text` and whose other ports are outputs to pins.
+        its `text` and whose other ports are outputs to pins. Without it the serial line carries
+        the speed, between the names.
     rate
         How fast it shows names from power-on, see :class:`.Screen`.
 
@@ -180,6 +182,7 @@ class Top(wiring.Component):
         if self._display:
             self._connect_display(m, console, held, pressed)
         else:
+            self._tell_speed(m, console)
             m.d.comb += console.turn.eq(pressed)
         return m
 
@@ -232,6 +235,22 @@ class Top(wiring.Component):
             core.i.valid.eq(console.run),
             core.i.p.token.eq(self._bos),
             core.i.p.last.eq(1),
+        ]
+
+    def _tell_speed(self, m: Module, console: Console) -> None:
+        """Send what a display's second line would show, every second."""
+        m.submodules.speed = speed = Speed()
+        second = round(self._clock_hz)
+        cycles = Signal(range(second))
+        with m.If(cycles == second - 1):
+            m.d.sync += cycles.eq(0)
+            m.d.comb += speed.second.eq(1)
+        with m.Else():
+            m.d.sync += cycles.eq(cycles + 1)
+        m.d.comb += [
+            speed.event.eq(self.core.o.valid & self.core.o.ready),
+            console.tell.eq(speed.done),
+            Cat(console.speed).eq(Cat(speed.digits)),
         ]
 
     def _connect_host(self, m: Module, console: Console, transmitter: Transmitter) -> None:

@@ -7,8 +7,8 @@ from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from gptloom.hdl.display.speed import DIGITS, Speed
 from gptloom.hdl.display.text import COLUMNS, LINES, TextBuffer, TextSignature
+from gptloom.hdl.speed import DIGITS, Speed
 
 TICKS = 32
 """Of the screen's clock in a second."""
@@ -103,7 +103,8 @@ class Screen(wiring.Component):
         line = self._buttons(m, tick) if self._has_button else Const(Line.SPEED.value, 1)
         due = self._due(m, tick, buffer.show)
 
-        place = Signal(range(PLACES))
+        place, filling = Signal(range(PLACES)), Signal()
+        second_line = self._second_line(m, line, place, filling, speed.digits)
         returned = self.strobe & (self.character == CARRIAGE_RETURN)
         m.d.comb += [buffer.write_address.eq(place), buffer.write_data.eq(self.character)]
         with m.FSM(init="BEGIN"):
@@ -125,8 +126,8 @@ class Screen(wiring.Component):
                     m.d.comb += buffer.write.eq(1)
                     m.d.sync += place.eq(place + 1)
             with m.State("FILL"):
-                second_line = self._second_line(m, line, place, speed.digits)
                 m.d.comb += [
+                    filling.eq(1),
                     buffer.write.eq(1),
                     buffer.write_data.eq(Mux(place < COLUMNS, BLANK, second_line)),
                     buffer.show.eq(place == PLACES - 1),
@@ -173,13 +174,13 @@ class Screen(wiring.Component):
             m.d.sync += waited.eq(waited + 1)
         return due
 
-    def _second_line(self, m: Module, line, place, digits) -> Value:
-        """Return a character of the second line; its places are asked for one after the other."""
+    def _second_line(self, m: Module, line, place, filling, digits) -> Value:
+        """Return a character of the second line, place by place while `filling`."""
         column = place[: exact_log2(COLUMNS)]
         digit, leading = Signal(4), Signal()
         m.d.comb += digit.eq(Array([*reversed(digits), *[0] * (COLUMNS - DIGITS)])[column])
         # Zeros before the first other digit are not shown, but for the last digit.
-        m.d.sync += leading.eq((place < COLUMNS) | (leading & (digit == 0)))
+        m.d.sync += leading.eq(~filling | (place < COLUMNS) | (leading & (digit == 0)))
         blank = leading & (digit == 0) & (column != DIGITS - 1)
         number = Mux(blank, BLANK, ord("0") + digit)
         unit = Array([0] * DIGITS + list(UNIT.encode()))[column]

@@ -59,3 +59,12 @@ class TopCase:
     keep: bool
     asks: tuple[int, ...]
     presses: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AbuseCase:
+    """What is done to a small chip, by its name, and the two models that it holds in turn."""
+
+    model: IntegerModel
+    other: IntegerModel
+    abuse: str

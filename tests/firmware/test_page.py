@@ -28,7 +28,7 @@ def test_characters_stand_at_their_tokens(random_model):
     for token, character in enumerate(model.tokenizer.characters):
         assert chr(page[token]) == character
     assert not any(page[len(model.tokenizer.characters) : SCALES])
-    assert page.endswith(b"weights 0123456789ABCDEF\r\n")
+    assert page.endswith(b"weights 0123456789ABCDEF tokens/s\r\n")
 
 
 def test_characters_that_are_not_ascii_are_question_marks(random_model):

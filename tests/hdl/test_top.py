@@ -1,6 +1,6 @@
 """The whole top: names decoded from its serial pin, and the button."""
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 from amaranth.lib import data
@@ -20,8 +20,8 @@ from gptloom.model.golden import GoldenModel
 from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
 
-CLOCK = 20_000_000
-BAUD = 1_000_000
+CLOCK = 2_000_000
+BAUD = 100_000
 CYCLES = CLOCK // BAUD
 
 
@@ -121,6 +121,24 @@ def test_a_character_received_asks_for_the_checksum(model, engine):
     # The core has gone on with the next document, and none was cut.
     generated = iter(names(model, TEMPERATURES[0], 200))
     assert all(name in generated for name in sent if name != label(model))
+
+
+def test_every_second_the_line_tells_the_speed(model, engine):
+    engine.reset()
+    tokens = [0]
+    for _ in range(2):
+        engine.run(CLOCK)
+        counters = data.Layout.cast(Counters).from_bits(engine.peek("core.counters"))
+        tokens.append(counters.tokens)
+    engine.reset()
+    sent = lines(engine, 2 * CLOCK + 40 * 10 * CYCLES)
+    told = [line for line in sent if line.endswith(" tokens/s")]
+    for line, (before, after) in zip(told, pairwise(tokens), strict=True):
+        # A token may be sampled while the digits settle.
+        assert abs(int(line.split()[0]) - (after - before)) <= 1
+        assert not line.startswith("0")
+    generated = iter(names(model, TEMPERATURES[0], 4_000))
+    assert all(name in generated for name in sent[1:] if name not in told)
 
 
 @pytest.mark.long

@@ -14,9 +14,9 @@ TEMPERATURES = ("0.7", "1.0", "1.5", "0.4")
 class Watched:
     """A screen, with lines that go by without end, and a display that refreshes all the time."""
 
-    def __init__(self, bench, events=5):
+    def __init__(self, bench, events=5, length=8):
         self.block = bench(Screen(TICK * TICKS, TEMPERATURES))
-        self.names = (f"name{i:04}" for i in range(10_000))
+        self.names = (f"{i}".rjust(length, "n") for i in range(10_000))
         self.waiting, self.sent, self.cycle, self.events = "", [], 0, events
         self.temperature = 0
 
@@ -80,14 +80,17 @@ def test_names_come_at_the_rate_that_the_button_chooses(bench, rate):
 
 
 @pytest.mark.parametrize("events", [1, 3, 160, 0])
-def test_the_second_line_is_the_speed(bench, events):
-    watched = Watched(bench, events)
+@pytest.mark.parametrize("length", [1, 8, COLUMNS])
+def test_the_second_line_is_the_speed(bench, events, length):
+    watched = Watched(bench, events, length)
     watched.run(2 * TICKS + 8)
     _, seconds = watched.run(8)
     expected = TICK * TICKS / events if events else 0
     for _, second in seconds:
         assert second.endswith(" tokens/s")
-        assert abs(int(second.split()[0]) - expected) <= 1
+        number = second.split()[0]
+        assert abs(int(number) - expected) <= 1
+        assert number == str(int(number))
         assert len(second) == COLUMNS
 
 

@@ -23,12 +23,16 @@ class Speed(wiring.Component):
         For one cycle: a second ends; an event in the same cycle belongs to the next one.
     digits : Out
         Number of events in the last second, modulo 10 million, the lowest digit first.
+    done : Out(1)
+        Pulse: the digits have changed, all of them.
     """
 
     latency = DIGITS
 
     def __init__(self):
-        super().__init__({"event": In(1), "second": In(1), "digits": Out(4).array(DIGITS)})
+        super().__init__(
+            {"event": In(1), "second": In(1), "digits": Out(4).array(DIGITS), "done": Out(1)}
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -43,4 +47,5 @@ class Speed(wiring.Component):
                 m.d.sync += count.eq(Mux(full, 0, count + 1))
             m.d.sync += [carry.eq(event & full & ~second), passed.eq(second)]
             event, second = carry, passed
+        m.d.comb += self.done.eq(second)
         return m

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from gptloom.hdl.display.speed import DIGITS, Speed
+from gptloom.hdl.speed import DIGITS, Speed
 
 
 @pytest.mark.parametrize("chance", [1.0, 0.9, 0.01, 0.0])
@@ -32,5 +32,7 @@ def test_carries_run_through_all_digits(bench):
     block.set(event=0, second=1)
     block.step()
     block.set(second=0)
-    block.step(DIGITS)
+    done = [seen["done"] for seen in block.play([{}] * (DIGITS + 5), ["done"])]
+    # From then on all digits are there.
+    assert done == [cycle == DIGITS - 1 for cycle in range(DIGITS + 5)]
     assert block.get("digits") == [7, 0, 0, 0, 1, 0, 0]

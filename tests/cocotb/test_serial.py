@@ -1,0 +1,19 @@
+"""The serial console within Verilator: whatever is done to it, it never hangs."""
+
+import pytest
+from abuse import ABUSES
+from case import AbuseCase
+from chip import CONFIG, LANES
+
+from gptloom.firmware.image import build_image
+from gptloom.firmware.machine import Machine
+from gptloom.sim.serial_chip import serial_top
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("abuse", ABUSES)
+def test_abuse(cosimulate, random_model, abuse):
+    model, other = (random_model(CONFIG, number) for number in (1, 2))
+    machine = Machine.for_models(LANES, CONFIG)
+    top = serial_top(build_image(model, machine), machine)
+    cosimulate(top, "bench_serial", AbuseCase(model, other, abuse))

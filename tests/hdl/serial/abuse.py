@@ -1,0 +1,325 @@
+"""Whatever is done to the line or the chip: it generates or says what is wrong, and never hangs.
+
+Functions of a :class:`chip.Chip`, so that each of them runs within every simulator.
+"""
+
+import random
+from functools import partial
+
+import pytest
+
+from gptloom.boards.link import Link, LinkError
+from gptloom.firmware.page import encode_scale
+from gptloom.firmware.protocol import (
+    ESCAPE,
+    FLAG,
+    Command,
+    Frame,
+    Item,
+    Receiver,
+    Reply,
+    State,
+    config_hash,
+    upload_bytes,
+    upload_crc,
+    upload_sizes,
+)
+from gptloom.sim.serial_chip import DIVIDER
+
+COMMANDS = [c for c in Command if c != Command.DATA]
+
+
+def upload_line(chip):
+    """All bytes of an upload of the other image, and where the last frame (COMMIT) begins."""
+    sizes = upload_sizes(chip.image, chip.machine)
+    config = config_hash(chip.machine.lanes, chip.model.config, sizes)
+    data = upload_bytes(chip.other_image, chip.machine)
+    frames = [Frame(Command.DATA, 0, at, data[at : at + 64]) for at in range(0, len(data), 64)]
+    line = b"".join(frame.encode() for frame in frames)
+    commit = Frame(Command.COMMIT, 1, upload_crc(chip.other_image, chip.machine)).encode()
+    return Frame(Command.BEGIN, 1, config).encode(), line, commit
+
+
+def settle(chip):
+    """Read until nothing is under way."""
+    for _ in range(3):
+        chip.link._receive(5e-5)
+    chip.link._frames.clear()
+
+
+def frames_without_stop_bits(chip):
+    frame = Frame(Command.GET, 1, Item.CONFIG).encode()
+    for broken in range(len(frame)):
+        levels = []
+        for i, byte in enumerate(frame):
+            levels += [0, *(byte >> bit & 1 for bit in range(8)), int(i != broken)]
+        chip.port.write_levels(levels, DIVIDER)
+        settle(chip)
+    chip.check_alive()
+    # A break, and the line held low for long.
+    chip.port.write_levels([0], 10_000)
+    chip.check_alive()
+
+
+def frames_with_a_wrong_crc(chip):
+    frame = bytearray(Frame(Command.SEED, 9, 1).encode())
+    frame[4] ^= 1
+    chip.port.write(bytes(frame))
+    answer = chip.link._wait(9, None)
+    assert answer.code == Reply.DAMAGED
+    assert chip.link.get(Item.STATE) >> 8 == 1
+    chip.check_alive()
+
+
+def garbage_at_a_wrong_rate(chip, cycles):
+    draw = random.Random(cycles)
+    for _ in range(4 if cycles > 30 else 20):
+        frame = Frame(draw.choice(COMMANDS), 1, draw.getrandbits(32), draw.randbytes(8)).encode()
+        levels = [x for b in frame for x in (0, *(b >> i & 1 for i in range(8)), 1)]
+        chip.port.write_levels(levels, cycles)
+    settle(chip)
+    chip.check_alive()
+
+
+def random_bytes(chip, count, seed):
+    """Random bytes, a third of them of those that mean something."""
+    draw = random.Random(seed)
+    special = bytes([FLAG, ESCAPE, *Command, 0, 8, 0xFF])
+    before = chip.link.counters().tokens
+    for _ in range(count // 100):
+        chip.port.write(
+            bytes(
+                draw.choice(special) if draw.random() < 0.3 else draw.getrandbits(8)
+                for _ in range(100)
+            )
+        )
+        chip.link._receive(0)
+    settle(chip)
+    assert chip.link.counters().tokens > before
+    chip.check_alive()
+
+
+def random_frames(chip):
+    """Whole ones, with any code and argument, without waiting for answers."""
+    draw = random.Random(3)
+    for _ in range(300):
+        code = draw.choice([*COMMANDS, draw.getrandbits(8)])
+        data = draw.randbytes(draw.choice([0, 0, 1, 5, 64]))
+        argument = draw.choice([0, 1, draw.getrandbits(32)])
+        chip.port.write(Frame(code, draw.getrandbits(8), argument, data).encode())
+        chip.link._receive(draw.choice([0, 2e-5, 2e-4]))
+    settle(chip)
+    chip.check_alive()
+
+
+def commands_at_any_moment(chip, command):
+    """Each command at moments that cover a whole document, a prompt's or a name's."""
+    arguments = {
+        Command.GET: Item.WEIGHTS,
+        Command.TEMPERATURE: encode_scale(chip.model.logit_scale(0.5)),
+        Command.RUN: 1,
+        Command.SEED: 5,
+    }
+    argument = arguments.get(command, 0)
+    data = bytes([1, 2]) if command == Command.PROMPT else b""
+    for moment in range(0, 3000, 101):
+        if moment % 2:
+            chip.port.write(Frame(Command.PROMPT, 77, 0, bytes([1])).encode())
+        chip.engine.step(moment)
+        chip.port.write(Frame(command, 78, argument, data).encode())
+        answer = chip.link._wait(78, None)
+        # Lost, if it came while the prompt's answer was not yet sent.
+        assert answer is None or answer.code in list(Reply)
+        if answer is None:
+            assert moment % 2
+        settle(chip)
+    chip.check_alive()
+
+
+def two_prompts_at_once(chip):
+    chip.link.pause()
+    chip.link.temperature(chip.model.logit_scale(0))
+    documents = {77: [0], 78: [3, 2]}
+    golden = {s: next(chip.golden(temperature=0, prompt=p)) for s, p in documents.items()}
+    busy = 0
+    for moment in range(0, 12_000, 400):
+        for sequence, prompt in documents.items():
+            chip.port.write(Frame(Command.PROMPT, sequence, 0, bytes(prompt)).encode())
+            if sequence == 77:
+                chip.engine.record(["tx"])
+                chip.engine.step(moment)
+                chip.port._decode()
+        frames = []
+        for _ in range(40):
+            frames += [
+                item
+                for item in chip.link._receiver.feed(chip.port.read(5e-5))
+                if isinstance(item, Frame)
+            ]
+        for sequence in documents:
+            mine = [f for f in frames if f.sequence == sequence]
+            said = [f.argument & 0xFF for f in mine if f.code == Reply.TOKEN]
+            taken = any(f.code == Reply.OK for f in mine)
+            busy += any(f.code == Reply.BUSY for f in mine)
+            assert said == ([*golden[sequence], 5][: len(said)] if taken else [])
+            assert not taken or mine[-1].argument >> 16 == 1
+            assert sequence == 78 or taken
+    assert busy
+    chip.check_alive()
+
+
+class Lossy:
+    """A port that damages, loses and doubles bytes."""
+
+    def __init__(self, port, seed, rate):
+        self._port, self._draw, self._rate = port, random.Random(seed), rate
+        self.patience = port.patience
+        self.now, self.close = port.now, port.close
+
+    def _spoil(self, data):
+        spoiled = bytearray()
+        for byte in data:
+            if self._draw.random() >= self._rate:
+                spoiled.append(byte)
+                continue
+            flipped = byte ^ 1 << self._draw.randrange(8)
+            spoiled += self._draw.choice([b"", bytes([byte, byte]), bytes([flipped])])
+        return bytes(spoiled)
+
+    def write(self, data):
+        self._port.write(self._spoil(data))
+
+    def read(self, seconds=0.0):
+        return self._spoil(self._port.read(seconds))
+
+
+def uploads_over_a_bad_line(chip, seed):
+    link = Link(Lossy(chip.port, seed, 0.002))
+    try:
+        link.upload(chip.other_image, chip.machine)
+        model = chip.other
+    except LinkError:
+        weights = chip.link.get(Item.WEIGHTS)
+        model = chip.model if weights == chip.crc else chip.other
+    chip.check_alive(model)
+
+
+def frame_ends(line):
+    """Where the frames of a line end, but for the flag: the next frame's will do."""
+    return [i for i, byte in enumerate(line) if byte == FLAG][1::2]
+
+
+def interrupt(chip, positions):
+    """Cut an upload after so many bytes, again and again; then do it whole.
+
+    Without its last flag a COMMIT is whole: the next frame's first one ends it.
+    """
+    begin, line, commit = upload_line(chip)
+    chip.lines(1)
+    for position in positions:
+        chip.port.write(begin[:position])
+        if position >= len(begin):
+            assert chip.link._wait(1, None).code == Reply.OK
+            rest = (line + commit)[: position - len(begin)]
+            chip.port.write(rest)
+            whole = sum(end <= len(rest) for end in frame_ends(line))
+            size = len(upload_bytes(chip.image, chip.machine))
+            assert chip.link.get(Item.RECEIVED) == min(64 * whole, size)
+        settle(chip)
+        assert chip.link.get(Item.WEIGHTS) == chip.crc, f"cut after {position} bytes"
+        assert chip.link.get(Item.STATE) & 1 << State.STOPPED == 0
+        before = chip.link.counters().tokens
+        assert chip.link.counters().tokens > before
+    chip.check_alive()
+    chip.link.upload(chip.other_image, chip.machine)
+    chip.check_alive(chip.other)
+
+
+def uploads_that_are_cut(chip):
+    size = sum(map(len, upload_line(chip)))
+    interrupt(chip, [*range(1, 14), *range(14, size, 131), *range(size - 12, size - 1)])
+
+
+def uploads_cut_after_any_byte(chip):
+    """As above, at every place."""
+    interrupt(chip, range(1, sum(map(len, upload_line(chip))) - 1))
+
+
+def hardware_reset(chip):
+    chip.engine.poke("rst", 1)
+    chip.engine.step()
+    chip.engine.poke("rst", 0)
+    chip.link._receiver = Receiver()
+    # What was on the line is cut.
+    chip.port.write_levels([1], 20 * DIVIDER)
+    settle(chip)
+
+
+def resets_during_prompts(chip):
+    for moment in range(0, 6000, 97):
+        chip.port.write(Frame(Command.PROMPT, 7, 0, bytes([1, 2])).encode())
+        chip.engine.step(moment)
+        hardware_reset(chip)
+        assert chip.link.get(Item.STATE) == 0
+    chip.check_alive()
+    assert all(set(line) <= set("ABCDE") for line in chip.lines(30) if "weights" not in line)
+
+
+def resets_during_commits(chip):
+    """In the middle of the copy the memories hold a mixture: the chip says so and stays stopped."""
+    begin, line, commit = upload_line(chip)
+    outcomes = set()
+    for moment in range(0, 52_000, 1_733):
+        chip.power_on()
+        chip.lines(1)
+        chip.port.write(begin)
+        assert chip.link._wait(1, None).code == Reply.OK
+        chip.port.write(line)
+        chip.port.write(commit)
+        chip.engine.step(moment)
+        hardware_reset(chip)
+        stopped = bool(chip.link.get(Item.STATE) & 1 << State.STOPPED)
+        weights = chip.link.get(Item.WEIGHTS)
+        if stopped:
+            with pytest.raises(LinkError, match="has stopped"):
+                list(chip.link.prompt([1]))
+            tokens = chip.link.counters().tokens
+            assert chip.link.counters().tokens == tokens
+            outcomes.add("stopped")
+            chip.link.upload(chip.image, chip.machine)
+            chip.check_alive()
+        else:
+            held = {chip.crc: "old", chip.other_image.checksum(chip.machine): "new"}
+            outcomes.add(held[weights])
+    assert outcomes == {"old", "stopped", "new"}
+
+
+ABUSES = {
+    "frames without stop bits": frames_without_stop_bits,
+    "frames with a wrong CRC": frames_with_a_wrong_crc,
+    **{
+        f"garbage of {cycles} cycles a bit": partial(garbage_at_a_wrong_rate, cycles=cycles)
+        for cycles in (3, 5, 6, 10, 12, 16, 33, 69, 833)
+    },
+    "random bytes": partial(random_bytes, count=5_000, seed=1),
+    "random frames": random_frames,
+    **{
+        f"{command.name} at any moment": partial(commands_at_any_moment, command=command)
+        for command in COMMANDS
+    },
+    "two prompts at once": two_prompts_at_once,
+    **{
+        f"uploads over a bad line, {seed}": partial(uploads_over_a_bad_line, seed=seed)
+        for seed in range(4)
+    },
+    "uploads that are cut": uploads_that_are_cut,
+    "resets during prompts": resets_during_prompts,
+    "resets during commits": resets_during_commits,
+}
+"""For every day."""
+
+LONG_ABUSES = {
+    "a hundred thousand random bytes": partial(random_bytes, count=100_000, seed=2),
+    "uploads cut after any byte": uploads_cut_after_any_byte,
+}
+"""Those that take minutes."""
