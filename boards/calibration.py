@@ -176,7 +176,7 @@ def fit_all(designs: Iterable[Packed]) -> dict[str, dict[str, dict[str, float]]]
 def point(design: Packed) -> Point:
     """Return what a design is fitted with."""
     model, machine, board = *_machine(design.lanes, design.model), find_board(design.board)
-    placed = placed_memories(model, machine, board.family.name)
+    placed = placed_memories(model, machine, board)
     size = {"lut": design.lut, "ff": design.ff}
     return Point(terms(machine, fabric(board, machine), placed), size)
 

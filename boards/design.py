@@ -166,6 +166,30 @@ def elaborate(
         If the PLL or the serial line cannot be made, the part is too small for commands, or the
         extra is missing.
     """
+    pll = board.pll(mhz)
+    top = make_top(board, image, machine, preload, pll.hz, baud, framed=framed, display=display)
+    shown = find_display(board.shows if display is None else display)
+    pins = shown.pins if shown else ()
+    plan = board.make_platform(pins).prepare(BoardTop(board, pll, top), NAME)
+    rtlil = unambiguous(plan.files[f"{NAME}.il"])
+    return Sources(rtlil, plan.files[f"{NAME}.{board.family.constraints}"], pll)
+
+
+def make_top(
+    board: Board,
+    image: Image,
+    machine: Machine,
+    preload: Preload,
+    clock_hz: float,
+    baud: int = BAUD,
+    *,
+    framed: bool | None = None,
+    display: str | None = None,
+) -> Top:
+    """Return all of a board's design that does not depend on its pins.
+
+    Parameters and errors are those of :func:`elaborate`; `clock_hz` is what the PLL makes.
+    """
     framed = board.framed if framed is None else framed
     if framed and not board.framed:
         raise UserError(
@@ -173,22 +197,16 @@ def elaborate(
             "and use 'gptloom swap' for another model"
         )
     shown = find_display(board.shows if display is None else display)
-    pll = board.pll(mhz)
     # Before any hardware is made, which amaranth wants to be used.
-    baud_divider(pll.hz, baud, LEAST_DIVIDER if framed else 1)
-    core = FoldedCore(machine, multipliers(board, machine), preload)
-    top = Top(
-        core,
+    baud_divider(clock_hz, baud, LEAST_DIVIDER if framed else 1)
+    return Top(
+        FoldedCore(machine, multipliers(board, machine), preload),
         preload.page,
         image.config,
         [len(contents) for contents in image.checked(machine).values()],
-        clock_hz=pll.hz,
+        clock_hz=clock_hz,
         baud=baud,
         temperatures=len(TEMPERATURES) if board.button else 1,
         upload=Upload.of(image, machine) if framed else None,
-        display=shown.make(pll.hz) if shown else None,
+        display=shown.make(clock_hz) if shown else None,
     )
-    pins = shown.pins if shown else ()
-    plan = board.make_platform(pins).prepare(BoardTop(board, pll, top), NAME)
-    rtlil = unambiguous(plan.files[f"{NAME}.il"])
-    return Sources(rtlil, plan.files[f"{NAME}.{board.family.constraints}"], pll)

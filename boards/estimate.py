@@ -13,7 +13,7 @@ from functools import cache, cached_property
 
 from gptloom.boards.board import Board
 from gptloom.boards.contents import placeholder
-from gptloom.boards.design import multipliers
+from gptloom.boards.design import make_top, multipliers
 from gptloom.boards.memories import Placed, Shape, find_memories, place_all
 from gptloom.boards.size import SizeModel, terms
 from gptloom.boards.table import BOARDS
@@ -23,9 +23,7 @@ from gptloom.firmware.machine import LANES, Machine
 from gptloom.firmware.page import TEMPERATURES
 from gptloom.firmware.program import compile_program
 from gptloom.firmware.timeline import timeline
-from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.multipliers import FabricMultiplier
-from gptloom.hdl.top import Top
 from gptloom.model.errors import UserError
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
@@ -124,8 +122,8 @@ class Estimator:
     def __init__(self, model: IntegerModel, sizes: SizeModel):
         self.model, self._sizes = model, sizes
         # Of all boards the same, so computed once for every width.
+        self._placed: dict[tuple, Placed] = {}
         self._cycles = cache(lambda machine: mean_cycles(model, machine, self._positions))
-        self._memories = cache(lambda machine: memories(model, machine))
 
     @cached_property
     def _positions(self) -> Counter[int]:
@@ -150,7 +148,11 @@ class Estimator:
         """
         clock_hz = board.pll(mhz).hz
         machine = Machine.for_models(lanes, self.model.config)
-        placed = place_all(self._memories(machine), board.family.name)
+        # Many boards have the same.
+        kind = machine, board.family.name, board.framed, board.shows
+        if kind not in self._placed:
+            self._placed[kind] = placed_memories(self.model, machine, board)
+        placed = self._placed[kind]
         used = {
             **self._sizes.size(board.family.name, terms(machine, fabric(board, machine), placed)),
             "dsp": cells(board, machine),
@@ -230,18 +232,15 @@ def fabric(board: Board, machine: Machine) -> int:
     return sum(kind is FabricMultiplier for kind in multipliers(board, machine))
 
 
-def memories(model: IntegerModel, machine: Machine) -> list[Shape]:
-    """Return all memories of the boards' top."""
+def memories(model: IntegerModel, machine: Machine, board: Board) -> list[Shape]:
+    """Return all memories of a board's top."""
     image = build_image(model, machine)
-    contents = placeholder(image, machine)
-    sizes = [len(region) for region in image.checked(machine).values()]
-    core = FoldedCore(machine, preload=contents)
-    return find_memories(Top(core, contents.page, image.config, sizes, clock_hz=CLOCK_HZ))
+    return find_memories(make_top(board, image, machine, placeholder(image, machine), CLOCK_HZ))
 
 
-def placed_memories(model: IntegerModel, machine: Machine, family: str) -> Placed:
-    """Return what the memories of the boards' top become in a family's parts."""
-    return place_all(memories(model, machine), family)
+def placed_memories(model: IntegerModel, machine: Machine, board: Board) -> Placed:
+    """Return what the memories of a board's top become in its part."""
+    return place_all(memories(model, machine, board), board.family.name)
 
 
 def sampled_positions(model: IntegerModel) -> Counter[int]:

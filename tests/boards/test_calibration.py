@@ -45,7 +45,9 @@ def test_multipliers_and_block_ram_are_exact(record):
         model, board = make_model(design.model), find_board(design.board)
         machine = Machine.for_models(design.lanes, model.config)
         assert cells(board, machine) == design.dsp, design
-        assert placed_memories(model, machine, design.family).blocks == design.bram, design
+        assert placed_memories(model, machine, find_board(design.board)).blocks == design.bram, (
+            design
+        )
 
 
 def test_the_model_is_near_every_design(record, points):

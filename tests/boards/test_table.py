@@ -20,6 +20,9 @@ SECOND = {
     "upduino-v3",
 }  # fmt: skip
 
+LCD_PINS = 6
+"""RS, E and four lines of data."""
+
 
 def parts(model):
     machine = Machine.for_models(8, model.config)
@@ -51,6 +54,7 @@ def test_every_board_elaborates(name, model):
     assert not re.search(r"\\\S*\[", sources.rtlil)
     # Clock, serial line, and whatever the board has for people.
     expected = 3 + bool(board.button) + len(board.leds) + len(board.quiet)
+    expected += LCD_PINS if board.shows == "hd44780" else 0
     assert len(pins) == len(set(pins.values())) == expected
 
 
