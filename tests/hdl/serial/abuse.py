@@ -41,10 +41,12 @@ def upload_line(chip):
 
 
 def settle(chip):
-    """Read until nothing is under way."""
+    """Read until no answer and no prompt is under way."""
     for _ in range(3):
         chip.link._receive(5e-5)
     chip.link._frames.clear()
+    while chip.link.get(Item.STATE) & 1 << State.PROMPT:
+        chip.link._frames.clear()
 
 
 def frames_without_stop_bits(chip):
