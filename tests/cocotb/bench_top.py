@@ -44,7 +44,11 @@ async def send(dut, bit, byte):
 
 
 async def press(dut, cycles):
+    """Press and let go, for so many cycles each; the contact bounces before it rests."""
     for level in (1, 0):
+        for bounce in (level, 1 - level) * 5:
+            dut.button.value = bounce
+            await Timer(cycles // 20 * PERIOD, "ns")
         dut.button.value = level
         await Timer(cycles * PERIOD, "ns")
 
