@@ -19,6 +19,7 @@ from gptloom.firmware.protocol import (
     Item,
     Receiver,
     Reply,
+    State,
     config_hash,
     upload_bytes,
     upload_crc,
@@ -216,7 +217,8 @@ class Link:
         sequence = self._next_sequence()
         spoken: deque[Frame] = deque()
         self._command(Command.PROMPT, 0, bytes(tokens), sequence=sequence, tokens=spoken)
-        position = None
+        position = len(tokens) - 1
+        first = True
         while True:
             frame = spoken.popleft() if spoken else self._wait(sequence, None)
             if frame is None:
@@ -226,9 +228,10 @@ class Link:
             token = Spoken(
                 frame.argument & 0xFF, frame.argument >> 8 & 0xFF, bool(frame.argument >> 16)
             )
-            if position is not None and token.position != position + 1:
+            # A prompt that is too long is cut, and its first token stands at an earlier place.
+            if token.position != position + 1 and not (first and token.position <= position):
                 raise LinkError("a token was lost on the line: check the cable and try again")
-            position = token.position
+            position, first = token.position, False
             yield token
             if token.last:
                 return
@@ -250,6 +253,7 @@ class Link:
                 f"the image does not fit the chip ({config:08X} instead of {there:08X}): its model "
                 "must have the dimensions, and its lanes the number, that the chip was built for"
             )
+        held = self.get(Item.WEIGHTS)
         for _ in range(ATTEMPTS):
             self._command(Command.BEGIN, config)
             if not self._send_data(data, progress):
@@ -257,10 +261,13 @@ class Link:
             try:
                 self._command(Command.COMMIT, crc)
             except RefusedError as error:
-                # A commit whose answer was lost is refused when it is repeated.
+                # A commit whose answer was lost is refused when it is repeated. Only other weights
+                # than before tell that it was obeyed.
                 if error.reply != Reply.BAD_IMAGE:
                     raise
-                if self.get(Item.WEIGHTS) != image.checksum(machine):
+                there = self.get(Item.WEIGHTS)
+                stopped = self.get(Item.STATE) >> State.STOPPED & 1
+                if there == held or there != image.checksum(machine) or stopped:
                     continue
             return
         raise LinkError(

@@ -37,9 +37,6 @@ MAGIC = int.from_bytes(b"LOM", "big")
 VERSION = 1
 """Of this protocol."""
 
-SPEEDS = (115_200, 1_000_000)
-"""Bauds that every board's clock makes."""
-
 
 class Command(IntEnum):
     """Codes of frames to the chip."""

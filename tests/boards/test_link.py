@@ -8,13 +8,13 @@ from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.protocol import (
     MAGIC,
-    SPEEDS,
     VERSION,
     Command,
     Frame,
     Item,
     Receiver,
     Reply,
+    State,
     config_hash,
     upload_bytes,
     upload_crc,
@@ -26,6 +26,7 @@ from gptloom.model.errors import UserError
 from gptloom.model.quantise import quantise
 
 BITS = 10
+SPEEDS = (115_200, 1_000_000)
 
 
 class ScriptedChip:
@@ -118,22 +119,27 @@ def speaking(*positions, end=True):
 
 
 def test_tokens_are_yielded_until_the_last():
-    assert [s.position for s in speaking(2, 3, 4).prompt([1])] == [2, 3, 4]
+    assert [s.position for s in speaking(1, 2, 3).prompt([1])] == [1, 2, 3]
 
 
-def test_a_lost_token_is_reported():
+def test_a_prompt_that_was_cut_is_continued_from_where_it_was():
+    assert [s.position for s in speaking(3).prompt([1] * 9)] == [3]
+
+
+@pytest.mark.parametrize("positions", [(1, 3), (2, 3), (1, 1)])
+def test_a_lost_token_is_reported(positions):
     with pytest.raises(LinkError, match="a token was lost"):
-        list(speaking(2, 4).prompt([1]))
+        list(speaking(*positions).prompt([1]))
 
 
 def test_silence_in_the_middle_is_reported():
     with pytest.raises(LinkError, match="fell silent"):
-        list(speaking(2, 3, end=False).prompt([1]))
+        list(speaking(1, 2, end=False).prompt([1]))
 
 
 def test_a_prompt_whose_answer_was_lost_is_known_by_its_tokens():
     def answers(frame):
-        return [Frame(Reply.TOKEN, frame.sequence, p << 8 | (p == 3) << 16) for p in (2, 3)]
+        return [Frame(Reply.TOKEN, frame.sequence, p << 8 | (p == 2) << 16) for p in (1, 2)]
 
     assert len(list(Link(ScriptedChip(answers)).prompt([1]))) == 2
 
@@ -145,13 +151,22 @@ class Model:
         self.config = config_hash(image.lanes, image.config, upload_sizes(image, machine))
         self.size, self.crc = len(upload_bytes(image, machine)), upload_crc(image, machine)
         self.received = bytearray()
+        self.weights, self.loaded = 0, image.checksum(machine)
+        # How COMMITs are answered; those with OK, or with nothing, are obeyed.
+        self.answers, self.state, self.stops = [Reply.OK], 0, False
 
     def __call__(self, frame):
         value = 0
         if frame.code == Command.GET:
-            value = {Item.CONFIG: self.config, Item.RECEIVED: len(self.received)}[frame.argument]
+            value = {
+                Item.CONFIG: self.config,
+                Item.RECEIVED: len(self.received),
+                Item.WEIGHTS: self.weights,
+                Item.STATE: self.state,
+            }[frame.argument]
         elif frame.code == Command.BEGIN:
             assert frame.argument == self.config
+            self.received.clear()
         elif frame.code == Command.DATA:
             if frame.argument == len(self.received):
                 self.received += frame.data
@@ -159,7 +174,45 @@ class Model:
         elif frame.code == Command.COMMIT:
             assert frame.argument == self.crc
             assert len(self.received) == self.size
+            answer = self.answers.pop(0)
+            if answer == Reply.OK or answer is None:
+                self.weights = self.loaded
+                self.state |= self.stops << State.STOPPED
+            if answer is not None:
+                yield Frame(answer, frame.sequence)
+            return
         yield Frame(Reply.OK, frame.sequence, value)
+
+
+def upload_to(held_before, stops, answers):
+    """Upload the default model to a chip whose COMMITs are answered so; None is no answer."""
+    model = quantise(load_checkpoint("names"))
+    machine = Machine.for_models(16, model.config)
+    image = build_image(model, machine)
+    double = Model(image, machine)
+    double.answers, double.stops = answers, stops
+    double.weights = double.loaded if held_before else 0
+    Link(ScriptedChip(double)).upload(image, machine)
+    return double
+
+
+def test_a_commit_whose_answer_was_lost_is_known_by_the_weights():
+    assert upload_to(False, False, [None, Reply.BAD_IMAGE]).answers == []
+
+
+@pytest.mark.parametrize(
+    ("held_before", "stops", "first"),
+    [(False, False, Reply.BAD_IMAGE), (True, False, Reply.BAD_IMAGE), (False, True, None)],
+)
+def test_a_commit_that_was_refused_is_done_again(held_before, stops, first):
+    """Also where the chip has such weights already, or has stopped."""
+    answers = [first] if first else [None, Reply.BAD_IMAGE]
+    assert upload_to(held_before, stops, [*answers, Reply.OK]).answers == []
+
+
+def test_an_upload_that_is_always_refused_fails():
+    with pytest.raises(LinkError, match="did not arrive whole"):
+        upload_to(True, False, [Reply.BAD_IMAGE] * 2 * ATTEMPTS)
 
 
 @pytest.mark.parametrize(("baud", "most"), list(zip(SPEEDS, (1.0, 0.1), strict=True)))

@@ -10,6 +10,7 @@ from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.multipliers import FabricMultiplier
 from gptloom.hdl.preload import Preload
+from gptloom.hdl.uart import LEAST_DIVIDER, baud_divider
 from gptloom.model.errors import UserError
 
 FIRST = {
@@ -36,7 +37,10 @@ def test_the_table_is_complete():
     assert all(name == board.name for name, board in BOARDS.items())
 
 
-@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize(
+    "name",
+    [*sorted(FIRST), *(pytest.param(name, marks=pytest.mark.long) for name in sorted(SECOND))],
+)
 def test_every_board_elaborates(name, model):
     board = BOARDS[name]
     sources = elaborate(board, *parts(model))
@@ -56,6 +60,14 @@ def test_every_board_elaborates(name, model):
     expected = 3 + bool(board.button) + len(board.leds) + len(board.quiet)
     expected += LCD_PINS if board.shows == "hd44780" else 0
     assert len(pins) == len(set(pins.values())) == expected
+
+
+@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize("baud", [115_200, 1_000_000])
+def test_every_clock_makes_the_usual_bauds(name, baud):
+    board = BOARDS[name]
+    divider = baud_divider(board.pll().hz, baud, LEAST_DIVIDER if board.framed else 1)
+    assert board.pll().hz / divider == pytest.approx(baud, rel=0.02)
 
 
 @pytest.mark.parametrize("name", BOARDS)
