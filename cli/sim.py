@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ def sim(
     lcd: Annotated[
         str, typer.Option(help="The panel: hd44780, ssd1306, ssd1331 or st7789.")
     ] = "hd44780",
-    frames: Annotated[int, typer.Option(help="Names to show.")] = 8,
+    frames: Annotated[int, typer.Option(help="Names to show.")] = 16,
     text: Annotated[
         bool, typer.Option("--text", help="Print the lines as they change, instead of a panel.")
     ] = False,
@@ -44,7 +45,7 @@ def sim(
     check_folders(png, gif)
     if frames < 1:
         raise UserError(f"{frames} names cannot be shown: ask for 1 or more")
-    if clock <= 0:
+    if not 0 < clock < inf:
         raise UserError(f"a clock of {clock:g} MHz is none: give a positive one, such as 12")
     display = find_display(lcd)
     if display is None:
@@ -75,7 +76,7 @@ def sim(
                 break
     panel = chip.panel
     if png:
-        write_png(png, panel.shown[-1].picture)
+        write_png(png, picture.picture)
     if gif:
         write_gif(gif, panel.shown, panel.cycle * panel.period)
     seconds = panel.cycle * panel.period

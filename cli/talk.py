@@ -20,7 +20,7 @@ HELP = {
     ":temperature 0.7": "0.1 to 2.0",
     ":greedy": "always the likeliest character",
     ":seed 7": "state of the random numbers",
-    ":counters": "clock cycles, tokens and stalls since power-on",
+    ":counters": "clock cycles, tokens and stalls since power-on, modulo 2^32",
     ":pause, :resume": "names on the line",
     ":reset": "as after power-on, with the present model",
     ":quit": "or end of input",

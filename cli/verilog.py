@@ -10,6 +10,22 @@ import typer
 from gptloom.cli.output import check_folders
 from gptloom.model.errors import UserError
 
+_RESERVED = """
+always and assign automatic begin buf bufif0 bufif1 case casex casez cell cmos config
+deassign default defparam design disable edge else end endcase endconfig endfunction
+endgenerate endmodule endprimitive endspecify endtable endtask event for force forever
+fork function generate genvar highz0 highz1 if ifnone incdir include initial inout input
+instance integer join large liblist library localparam macromodule medium module nand
+negedge nmos nor noshowcancelled not notif0 notif1 or output parameter pmos posedge
+primitive pull0 pull1 pulldown pullup pulsestyle_ondetect pulsestyle_onevent rcmos real
+realtime reg release repeat rnmos rpmos rtran rtranif0 rtranif1 scalared showcancelled
+signed small specify specparam strong0 strong1 supply0 supply1 table task time tran
+tranif0 tranif1 tri tri0 tri1 triand trior trireg unsigned use vectored wait wand weak0
+weak1 while wire wor xnor xor
+"""
+KEYWORDS = frozenset(_RESERVED.split())
+"""Of IEEE 1364-2005."""
+
 
 def verilog(
     out: Annotated[Path, typer.Option(help="The file to write.")],
@@ -36,8 +52,10 @@ def verilog(
     from gptloom.model.quantise import quantise
 
     check_folders(out)
-    if not name.isidentifier() or not name.isascii():
-        raise UserError(f"{name!r} is no name for a Verilog module: use letters, digits and _")
+    if not name.isidentifier() or not name.isascii() or name in KEYWORDS:
+        raise UserError(
+            f"{name!r} is no name for a Verilog module: use letters, digits and _, and no keyword"
+        )
     model = quantise(load_checkpoint(checkpoint))
     machine = Machine.for_models(lanes, model.config)
     image = build_image(model, machine)

@@ -42,7 +42,7 @@ def baud_divider(clock_hz: float, baud: int, least: int = 1) -> int:
     if error > LARGEST_ERROR:
         raise UserError(
             f"{baud} baud cannot be made from {clock_hz / 1e6:g} MHz (off by {error:.1%}, at most "
-            f"{LARGEST_ERROR:.0%} works): choose a lower rate, such as 115200"
+            f"{LARGEST_ERROR:.0%} works): choose a lower rate, such as 115200, or a faster clock"
         )
     return divider
 

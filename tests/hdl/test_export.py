@@ -63,6 +63,7 @@ def test_the_command_writes_a_module(tmp_path, capsys):
     ("options", "message"),
     [
         (["--name", "a core"], "is no name for a Verilog module"),
+        (["--name", "module"], "and no keyword"),
         (["--lanes", "7"], "lanes"),
         (["--checkpoint", "nothing"], "nothing"),
     ],
