@@ -51,8 +51,6 @@ CONSTANT = (
     r"\.control\.truncated$",
     # The core never waits for the line.
     r"counters\.stalls$",
-    # A display shows the speed.
-    r"\.console\.(told|decimal|leading)$",
 )
 """Registers that are constant by the top's purpose, as patterns of their names."""
 

@@ -15,10 +15,17 @@ SCALE_BYTES = 2
 LABEL, DIGITS, UNIT, LINE_END = b"weights ", b"0123456789ABCDEF", b" tokens/s", b"\r\n"
 """The rest of what is sent on a serial line, so that every character is read from the page."""
 
+TEMPERATURE_TEXTS = tuple(f"temperature {temperature:.1f}" for temperature in TEMPERATURES)
+"""What a temperature is called, 15 characters each."""
+
+TEXT_BYTES = 16
+"""A temperature's text and a zero."""
+
 LABEL_AT = SCALES + SCALE_BYTES * len(TEMPERATURES)
 DIGITS_AT = LABEL_AT + len(LABEL)
 UNIT_AT = DIGITS_AT + len(DIGITS)
-PAGE_BYTES = UNIT_AT + len(UNIT) + len(LINE_END)
+TEXTS_AT = 128
+PAGE_BYTES = TEXTS_AT + TEXT_BYTES * len(TEMPERATURES)
 
 SHIFT_AT, GREEDY_AT = MANTISSA_BITS, 14
 """Bits of a scale above its mantissa."""
@@ -41,7 +48,9 @@ def encode_page(model: IntegerModel) -> bytes:
     )
     scales = [encode_scale(model.logit_scale(temperature)) for temperature in TEMPERATURES]
     words = b"".join(scale.to_bytes(SCALE_BYTES, "little") for scale in scales)
-    return characters.ljust(SCALES, b"\0") + words + LABEL + DIGITS + UNIT + LINE_END
+    page = characters.ljust(SCALES, b"\0") + words + LABEL + DIGITS + UNIT + LINE_END
+    texts = [text.encode().ljust(TEXT_BYTES, b"\0") for text in TEMPERATURE_TEXTS]
+    return page.ljust(TEXTS_AT, b"\0") + b"".join(texts)
 
 
 def encode_scale(scale: LogitScale) -> int:

@@ -15,7 +15,10 @@ from gptloom.firmware.page import (
     PAGE_BYTES,
     SCALE_BYTES,
     SCALES,
+    TEMPERATURE_TEXTS,
     TEMPERATURES,
+    TEXT_BYTES,
+    TEXTS_AT,
     UNIT,
     UNIT_AT,
 )
@@ -31,13 +34,14 @@ NUMBER_DIGITS = 8
 """Of a checksum, and of a speed with a zero in front."""
 
 
-class Part(enum.Enum, shape=2):
+class Part(enum.Enum, shape=3):
     """What is being sent, in the order of a line."""
 
     LABEL = 0
     NUMBER = 1
     NAME = 2
     END = 3
+    TEMPERATURE = 4
 
 
 class Console(wiring.Component):
@@ -45,8 +49,8 @@ class Console(wiring.Component):
 
     From power-on, and whenever asked to, it lets the core finish its document, has the checksum
     computed and sends it (``weights 1A2B3C4D``). Then names: while one is sent the core generates
-    dozens, and a name that ends meanwhile is dropped. A speed that is told is the next line
-    (``244402 tokens/s``). Lines end with CR LF.
+    dozens, and a name that ends meanwhile is dropped. Where no display does, it tells the speed
+    (``244402 tokens/s``) and the temperature (``temperature 1.0``) as well. Lines end with CR LF.
 
     Parameters
     ----------
@@ -58,6 +62,8 @@ class Console(wiring.Component):
         Positions of a document.
     temperatures
         How many of the page's temperatures are stepped through.
+    mirror
+        Tell the speed, when it is there, and the temperature, when it has been turned.
 
     Attributes
     ----------
@@ -92,10 +98,16 @@ class Console(wiring.Component):
     """
 
     def __init__(
-        self, page: Sequence[int], bos: int, context: int, temperatures: int = len(TEMPERATURES)
+        self,
+        page: Sequence[int],
+        bos: int,
+        context: int,
+        temperatures: int = len(TEMPERATURES),
+        *,
+        mirror: bool = False,
     ):
         self._page, self._bos, self._context = page, bos, context
-        self._temperatures = temperatures
+        self._temperatures, self._mirror = temperatures, mirror
         super().__init__(
             {
                 "i": In(stream.Signature(Token)),
@@ -154,15 +166,11 @@ class Console(wiring.Component):
             m.d.sync += turned.eq(1)
         told = Signal()
         decimal, leading = Signal(name="decimal"), Signal(name="leading")
-        with m.If(self.tell):
-            m.d.sync += told.eq(1)
+        if self._mirror:
+            with m.If(self.tell):
+                m.d.sync += told.eq(1)
         step = Signal(range(self._temperatures), init=self._temperatures - 1)
-        with m.If(self.set):
-            m.d.sync += [
-                self.temperature.eq(self.scale),
-                self.number.eq(self._temperatures),
-                turned.eq(0),
-            ]
+        turning = Signal()
         # Block RAM is too slow to be used in the cycle in which it is read.
         low = Signal(8)
         part = Signal(Part)
@@ -180,19 +188,23 @@ class Console(wiring.Component):
                 | fsm.ongoing("SEND")
             )
             with m.State("IDLE"):
-                m.d.sync += [at.eq(0), decimal.eq(0), leading.eq(0)]
+                m.d.sync += at.eq(0)
+                if self._mirror:
+                    m.d.sync += [decimal.eq(0), leading.eq(0)]
                 with m.If(turned):
                     m.d.sync += [
                         turned.eq(0),
+                        turning.eq(1),
                         step.eq(Mux(step == self._temperatures - 1, 0, step + 1)),
                     ]
                     m.next = "SCALE LOW"
                 with m.Elif(asked):
                     m.d.comb += self.check.eq(1)
                     m.next = "CHECK"
-                with m.Elif(told):
-                    m.d.sync += [told.eq(0), decimal.eq(1), leading.eq(1)]
-                    m.next = "SPEED"
+                if self._mirror:
+                    with m.Elif(told):
+                        m.d.sync += [told.eq(0), decimal.eq(1), leading.eq(1)]
+                        m.next = "SPEED"
                 with m.Elif(self.i.valid & token.last & ~self.quiet):
                     m.d.sync += [
                         sent_half.eq(~sent_half),
@@ -208,23 +220,33 @@ class Console(wiring.Component):
                 m.d.sync += low.eq(read.data)
                 m.next = "SCALE"
             with m.State("SCALE"):
-                m.d.sync += [
-                    self.temperature.as_value().eq(Cat(low, read.data)),
-                    self.number.eq(step),
-                ]
+                with m.If(turning):
+                    m.d.sync += [
+                        self.temperature.as_value().eq(Cat(low, read.data)),
+                        self.number.eq(step),
+                    ]
                 m.next = "IDLE"
+                if self._mirror:
+                    m.d.sync += [
+                        part.eq(Part.TEMPERATURE),
+                        length.eq(len(TEMPERATURE_TEXTS[0])),
+                    ]
+                    # From power-on nobody has turned it.
+                    with m.If(~asked):
+                        m.next = "QUIET"
             with m.State("CHECK"):
                 m.d.sync += [digits.eq(self.crc), part.eq(Part.LABEL), length.eq(len(LABEL))]
                 with m.If(~self.checking):
                     m.d.sync += asked.eq(0)
                     m.next = "QUIET"
-            with m.State("SPEED"):
-                m.d.sync += [
-                    digits.eq(Cat(self.speed)),
-                    part.eq(Part.NUMBER),
-                    length.eq(NUMBER_DIGITS),
-                ]
-                m.next = "QUIET"
+            if self._mirror:
+                with m.State("SPEED"):
+                    m.d.sync += [
+                        digits.eq(Cat(self.speed)),
+                        part.eq(Part.NUMBER),
+                        length.eq(NUMBER_DIGITS),
+                    ]
+                    m.next = "QUIET"
             with m.State("QUIET"), m.If(~self.quiet):
                 m.next = "FETCH"
             with m.State("FETCH"):
@@ -233,6 +255,7 @@ class Console(wiring.Component):
                     Part.NUMBER: DIGITS_AT + digits[-4:],
                     Part.NAME: tokens_at | Cat(at[:place_bits], sent_half),
                     Part.END: UNIT_AT + at,
+                    Part.TEMPERATURE: TEXTS_AT + TEXT_BYTES * step + at,
                 }
                 m.d.comb += [read.addr.eq(Array(addresses[p] for p in Part)[part]), read.en.eq(1)]
                 m.next = "SEND"
@@ -248,9 +271,10 @@ class Console(wiring.Component):
                     m.next = "FETCH"
                     with m.If(part == Part.END):
                         m.next = "IDLE"
-                with m.Elif(leading & (digits[-4:] == 0) & (at != NUMBER_DIGITS - 1)):
-                    m.d.sync += [at.eq(at + 1), digits.eq(digits << 4)]
-                    m.next = "FETCH"
+                if self._mirror:
+                    with m.Elif(leading & (digits[-4:] == 0) & (at != NUMBER_DIGITS - 1)):
+                        m.d.sync += [at.eq(at + 1), digits.eq(digits << 4)]
+                        m.next = "FETCH"
             with m.State("TOKEN"):
                 m.d.sync += low.eq(read.data)
                 m.next = "CHARACTER"
@@ -261,10 +285,20 @@ class Console(wiring.Component):
             with m.State("SEND"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += [at.eq(at + 1), leading.eq(0)]
+                    m.d.sync += at.eq(at + 1)
+                    if self._mirror:
+                        m.d.sync += leading.eq(0)
                     with m.If(part == Part.NUMBER):
                         m.d.sync += digits.eq(digits << 4)
                     m.next = "FETCH"
+        # Whatever is being fetched from the page.
+        with m.If(self.set):
+            m.d.sync += [
+                self.temperature.eq(self.scale),
+                self.number.eq(self._temperatures),
+                turned.eq(0),
+                turning.eq(0),
+            ]
         with m.If(self.restart):
             m.d.sync += [asked.eq(1), turned.eq(1), step.eq(self._temperatures - 1)]
         return m

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.page import TEMPERATURES
+from gptloom.firmware.page import TEMPERATURE_TEXTS, TEMPERATURES
 from gptloom.hdl.checksum import Checksum
 from gptloom.hdl.console import Console
 from gptloom.hdl.display.screen import Screen
@@ -21,7 +21,7 @@ BAUD = 115200
 BOUNCE_SECONDS = 0.01
 """For so long a button must rest before it is believed; contacts bounce for some milliseconds."""
 
-BY_HOST = "set"
+BY_HOST = "temperature set"
 """What the screen says of a temperature that came over the serial line."""
 
 ACTIVITY_BIT = 16
@@ -92,7 +92,7 @@ class Top(wiring.Component):
     display
         Shows the newest name, speed and temperature, see :class:`.Screen`: a component that reads
         its `text` and whose other ports are outputs to pins. Without it the serial line carries
-        the speed, between the names.
+        what its second line shows, between the names.
     rate
         How fast it shows names from power-on, see :class:`.Screen`.
 
@@ -159,7 +159,11 @@ class Top(wiring.Component):
         config = self._config
         m.submodules.core = core = self.core
         m.submodules.console = console = Console(
-            self._page, self._bos, config.context, self._temperatures
+            self._page,
+            self._bos,
+            config.context,
+            self._temperatures,
+            mirror=not self._display,
         )
         m.submodules.transmitter = transmitter = Transmitter(self._divider)
         if self._upload:
@@ -189,9 +193,9 @@ class Top(wiring.Component):
     def _connect_display(self, m: Module, console: Console, held, pressed) -> None:
         """Show the lines of text that pass by."""
         core, display = self.core, self._display
-        names = [f"{temperature:g}" for temperature in TEMPERATURES[: self._temperatures]]
+        texts = [*TEMPERATURE_TEXTS[: self._temperatures], BY_HOST]
         m.submodules.screen = screen = Screen(
-            self._clock_hz, [*names, BY_HOST], self._rate, button=self._temperatures > 1
+            self._clock_hz, texts, self._rate, button=self._temperatures > 1
         )
         m.submodules.display = display
         wiring.connect(m, display.text, screen.text)

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
-from gptloom.hdl.display.text import COLUMNS, LINES, TextBuffer, TextSignature
+from gptloom.hdl.arithmetic import remainder
+from gptloom.hdl.display.text import COLUMNS, TextBuffer, TextSignature
 from gptloom.hdl.speed import DIGITS, Speed
 
 TICKS = 32
@@ -23,9 +23,7 @@ HOLD_TICKS = TICKS * 3 // 4
 """A button held for so long changes the rate, and again after as long."""
 
 UNIT = " tokens/s"
-LABEL = "temperature "
 
-PLACES = LINES * COLUMNS
 BLANK, CARRIAGE_RETURN = 0, 13
 
 
@@ -41,14 +39,14 @@ class Screen(wiring.Component):
 
     The first line is taken from the characters that leave on the serial line: one of the lines that
     begin there, the first one after the rate allows it, is kept and shown when it has ended. Others
-    pass by.
+    pass by. The second line is of the moment at which a refresh of the display begins.
 
     Parameters
     ----------
     clock_hz
         Frequency of the domain ``sync``.
     temperatures
-        What is shown for each number of a temperature, up to four characters.
+        What is shown for each number of a temperature, up to 16 characters.
     rate
         Number in ``RATES`` that holds from power-on.
     button
@@ -78,7 +76,7 @@ class Screen(wiring.Component):
     ):
         self._has_button = button
         self._tick = round(clock_hz / TICKS)
-        self._temperatures = [name.ljust(COLUMNS - len(LABEL)) for name in temperatures]
+        self._temperatures = [name.ljust(COLUMNS) for name in temperatures]
         super().__init__(
             {
                 "text": In(TextSignature()),
@@ -99,14 +97,26 @@ class Screen(wiring.Component):
         m.submodules.speed = speed = Speed()
         m.submodules.buffer = buffer = TextBuffer()
         m.d.comb += [speed.event.eq(self.event), speed.second.eq(second)]
-        wiring.connect(m, wiring.flipped(self.text), buffer.text)
         line = self._buttons(m, tick) if self._has_button else Const(Line.SPEED.value, 1)
-        due = self._due(m, tick, buffer.show)
+        changed, second_line = self._second_line(m, speed, line)
+        text = self.text
+        m.d.comb += [
+            buffer.text.begin.eq(text.begin),
+            buffer.text.address.eq(text.address),
+            text.changed.eq(buffer.text.changed | changed),
+            text.character.eq(Mux(text.address[-1], second_line, buffer.text.character)),
+        ]
+        self._first_line(m, buffer, self._due(m, tick, buffer.show))
+        return m
 
-        place, filling = Signal(range(PLACES)), Signal()
-        second_line = self._second_line(m, line, place, filling, speed.digits)
+    def _first_line(self, m: Module, buffer: TextBuffer, due) -> None:
+        """Keep a line that passes by, and blanks up to its end."""
+        place = Signal(range(COLUMNS + 1))
         returned = self.strobe & (self.character == CARRIAGE_RETURN)
-        m.d.comb += [buffer.write_address.eq(place), buffer.write_data.eq(self.character)]
+        m.d.comb += [
+            buffer.write_address.eq(remainder(place, COLUMNS)),
+            buffer.write_data.eq(self.character),
+        ]
         with m.FSM(init="BEGIN"):
             with m.State("PASS"), m.If(returned):
                 m.next = "FEED"
@@ -115,7 +125,10 @@ class Screen(wiring.Component):
                 m.next = "BEGIN"
             with m.State("BEGIN"), m.If(self.strobe):
                 m.next = "PASS"
-                with m.If(due & buffer.free):
+                with m.If(returned):
+                    # Nothing to show.
+                    m.next = "FEED"
+                with m.Elif(due & buffer.free):
                     m.d.comb += buffer.write.eq(1)
                     m.d.sync += place.eq(1)
                     m.next = "KEEP"
@@ -127,15 +140,13 @@ class Screen(wiring.Component):
                     m.d.sync += place.eq(place + 1)
             with m.State("FILL"):
                 m.d.comb += [
-                    filling.eq(1),
-                    buffer.write.eq(1),
-                    buffer.write_data.eq(Mux(place < COLUMNS, BLANK, second_line)),
-                    buffer.show.eq(place == PLACES - 1),
+                    buffer.write.eq(place < COLUMNS),
+                    buffer.write_data.eq(BLANK),
+                    buffer.show.eq(place >= COLUMNS - 1),
                 ]
                 m.d.sync += place.eq(place + 1)
                 with m.If(buffer.show):
                     m.next = "FEED"
-        return m
 
     def _clock(self, m: Module) -> tuple[Signal, Value]:
         """Return ticks, and the one of them that ends a second."""
@@ -145,7 +156,7 @@ class Screen(wiring.Component):
         m.d.sync += [cycles.eq(Mux(tick, 0, cycles + 1)), ticks.eq(ticks + tick)]
         return tick, tick & (ticks == TICKS - 1)
 
-    def _buttons(self, m: Module, tick) -> Signal:
+    def _buttons(self, m: Module, tick) -> Value:
         """Return what the second line shows."""
         line = Signal(Line)
         shown, held = Signal(range(SHOW_TICKS + 1)), Signal(range(HOLD_TICKS))
@@ -162,7 +173,7 @@ class Screen(wiring.Component):
             m.d.sync += held.eq(held + 1)
             with m.If(held == HOLD_TICKS - 1):
                 m.d.sync += [held.eq(0), self.rate.eq(self.rate + 1)]
-        return line
+        return line.as_value()
 
     def _due(self, m: Module, tick, shows) -> Value:
         """Return whether the next name may be shown."""
@@ -174,17 +185,36 @@ class Screen(wiring.Component):
             m.d.sync += waited.eq(waited + 1)
         return due
 
-    def _second_line(self, m: Module, line, place, filling, digits) -> Value:
-        """Return a character of the second line, place by place while `filling`."""
-        column = place[: exact_log2(COLUMNS)]
-        digit, leading = Signal(4), Signal()
-        m.d.comb += digit.eq(Array([*reversed(digits), *[0] * (COLUMNS - DIGITS)])[column])
-        # Zeros before the first other digit are not shown, but for the last digit.
-        m.d.sync += leading.eq(~filling | (place < COLUMNS) | (leading & (digit == 0)))
-        blank = leading & (digit == 0) & (column != DIGITS - 1)
-        number = Mux(blank, BLANK, ord("0") + digit)
-        unit = Array([0] * DIGITS + list(UNIT.encode()))[column]
-        names = Array(Array(list((LABEL + name).encode())) for name in self._temperatures)
-        temperature = names[self.temperature][column]
-        speed = Mux(column < DIGITS, number, unit)
-        return Mux(line == Line.SPEED, speed, temperature)
+    def _second_line(self, m: Module, speed: Speed, line) -> tuple[Signal, Signal]:
+        """Return whether it has changed since the last refresh; a cycle late, its character."""
+        digits = Signal.like(Cat(speed.digits))
+        shown_line, temperature = Signal(), Signal.like(self.temperature)
+        settling, fresh, changed = Signal(name="settling"), Signal(name="fresh"), Signal()
+        # Without a button neither of them ever changes.
+        kept = [(line, shown_line), (self.temperature, temperature)] if self._has_button else []
+        other = Cat(now != shown for now, shown in kept).any()
+        with m.If(self.text.begin):
+            m.d.sync += [shown.eq(now) for now, shown in kept]
+            m.d.sync += [changed.eq(fresh | other), fresh.eq(0)]
+            # Else half of them are of the last second.
+            with m.If(~settling):
+                m.d.sync += digits.eq(Cat(speed.digits))
+        with m.If(speed.second):
+            m.d.sync += settling.eq(1)
+        with m.Elif(speed.done):
+            m.d.sync += [settling.eq(0), fresh.eq(1)]
+
+        column = remainder(self.text.address, COLUMNS)
+        numbers = [digits.word_select(DIGITS - 1 - i, 4) for i in range(DIGITS)]
+        # Zeros before the first other digit are not shown, but for the last one.
+        blank = [Cat(numbers[: i + 1]) == 0 for i in range(DIGITS - 1)] + [Const(0, 1)]
+        characters = [
+            Mux(none, BLANK, ord("0") + number) for none, number in zip(blank, numbers, strict=True)
+        ]
+        speeds = Array([*characters, *(Const(c, 7) for c in UNIT.encode())])[column]
+        names = Array(Array(list(name.encode())) for name in self._temperatures)
+        character = Signal(8)
+        m.d.sync += character.eq(
+            Mux(shown_line == Line.SPEED.value, speeds, names[temperature][column])
+        )
+        return changed, character

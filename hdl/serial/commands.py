@@ -206,7 +206,9 @@ class Commands(wiring.Component):
                 m.next = "REPLY"
                 with m.Switch(self.code):
                     with m.Case(Command.GET):
-                        with m.If(self.argument[:3] == Item.WEIGHTS):
+                        with m.If(self.argument >= len(Item)):
+                            m.d.sync += status.eq(Reply.UNKNOWN)
+                        with m.Elif(self.argument[:3] == Item.WEIGHTS):
                             m.d.sync += job.eq(Job.WEIGHTS)
                             m.next = "PREPARE"
                         with m.Else():

@@ -19,7 +19,7 @@ class Deframer(wiring.Component):
     valid, byte : In(1), In(8)
         A byte from the line, every 10 cycles at most.
     hold : In(1)
-        The last frame is still needed: bytes are dropped, and a frame under way is lost.
+        The last frame is still needed: bytes are dropped, and with them what follows up to a flag.
     begin : Out(1)
         For one cycle: data will be that of a new frame.
     data_valid, data : Out(1), Out(8)
@@ -62,7 +62,7 @@ class Deframer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.crc = crc = Crc16()
-        inside, escaped = Signal(), Signal()
+        inside, escaped, lost = Signal(), Signal(), Signal()
         length = self.length
         header = Cat(self.code, self.sequence, self.argument)
         m.d.comb += [
@@ -76,9 +76,11 @@ class Deframer(wiring.Component):
             m.d.sync += self.argument.eq(self.value)
         with m.If(self.hold):
             m.d.sync += inside.eq(0)
+            with m.If(self.valid):
+                m.d.sync += lost.eq(1)
         with m.Elif(self.valid):
             with m.If(self.byte == FLAG):
-                m.d.sync += escaped.eq(0)
+                m.d.sync += [escaped.eq(0), lost.eq(0)]
                 with m.If(inside & (length != 0)):
                     m.d.sync += [
                         inside.eq(0),
@@ -89,7 +91,7 @@ class Deframer(wiring.Component):
                     m.d.comb += self.begin.eq(1)
                     m.d.sync += [inside.eq(1), length.eq(0)]
             with m.Elif(~inside):
-                m.d.comb += self.text.eq(1)
+                m.d.comb += self.text.eq(~lost)
             with m.Elif(self.byte == ESCAPE):
                 m.d.sync += escaped.eq(1)
             with m.Else():

@@ -167,6 +167,9 @@ class SerialModel(PanelModel):
 
     def _frame(self, cycle: int, now: int, old: int) -> None:
         """Handle a change of chip select or reset."""
+        if not self._pin(now, "res"):
+            # What is cut by a reset does not count.
+            self._bits = self._bits[:0]
         if self._pin(now ^ old, "cs") and len(self._bits):
             self._complain(
                 PanelError(f"{self.name}: a byte ended after {len(self._bits)} of its 8 bits")

@@ -51,8 +51,8 @@ def test_pins(cosimulate, waves, name, lanes):
         bounce_cycles=round(CLOCK * BOUNCE_SECONDS),
         waves=waves.folder,
         keep=waves.keep,
-        asks=(checked + 90_000,),
-        presses=(checked + 20_000, checked + 50_000),
+        asks=(checked + 100_000,),
+        presses=(checked + 20_000, checked + 60_000),
     )
     # Inside the core its own copy of the temperature has that name, too.
     elsewhere = {"rst": "rst", "temperature": "console.temperature"}

@@ -11,6 +11,8 @@ from gptloom.firmware.page import (
     SCALE_BYTES,
     SCALES,
     TEMPERATURES,
+    TEXT_BYTES,
+    TEXTS_AT,
     encode_page,
     encode_scale,
 )
@@ -28,7 +30,9 @@ def test_characters_stand_at_their_tokens(random_model):
     for token, character in enumerate(model.tokenizer.characters):
         assert chr(page[token]) == character
     assert not any(page[len(model.tokenizer.characters) : SCALES])
-    assert page.endswith(b"weights 0123456789ABCDEF tokens/s\r\n")
+    assert page[:TEXTS_AT].rstrip(b"\0").endswith(b"weights 0123456789ABCDEF tokens/s\r\n")
+    texts = [page[at : at + TEXT_BYTES] for at in range(TEXTS_AT, PAGE_BYTES, TEXT_BYTES)]
+    assert texts == [f"temperature {t:.1f}\0".encode() for t in TEMPERATURES]
 
 
 def test_characters_that_are_not_ascii_are_question_marks(random_model):

@@ -112,7 +112,7 @@ def test_readback_gives_the_byte_asked_for(proved):
 
 def test_console_holds_its_character(proved):
     """A character stays until it is taken, and tokens never wait for it."""
-    bench = Bench(Console(range(PAGE_BYTES), BOS, CONTEXT))
+    bench = Bench(Console(range(PAGE_BYTES), BOS, CONTEXT, mirror=True))
     dut = bench.dut
     sends = bench.state("SEND")
     stays(bench, dut.o)

@@ -90,9 +90,13 @@ class Setup:
     def _pulse(self, name, **values):
         for port, value in values.items():
             self.engine.poke(port, value)
-        self.engine.poke(self._prefix + name, 1)
+        self.pulse(self._prefix + name)
+
+    def pulse(self, port):
+        """Hold an input of the whole high for a cycle."""
+        self.engine.poke(port, 1)
         self.watch(1)
-        self.engine.poke(self._prefix + name, 0)
+        self.engine.poke(port, 0)
 
     def watch_until(self, condition, seconds=0.5):
         """Go on until something is true, or fail."""

@@ -65,6 +65,26 @@ def test_79_5_and_80_mhz_make_the_same_hardware(kit, name):
         assert getattr(slow, attribute, None) == getattr(fast, attribute, None)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reset_at_any_moment_ends_in_the_next_text(displays, name):
+    """The panel keeps its power, and what it shows is never a mix."""
+    setup, draw = displays(name, 12e6), random.Random(name)
+    for _ in range(4):
+        setup.write(FIRST)
+        setup.show()
+        setup.watch_until(lambda: setup.text == FIRST)
+        setup.watch(draw.randrange(200_000))
+        while name == "hd44780" and setup.peek("e"):
+            # A pulse cut short is no pulse, and the panel would say so.
+            setup.watch(1)
+        setup.pulse("rst")
+    setup.write(SECOND)
+    setup.show()
+    setup.watch_until(lambda: setup.text == SECOND)
+    seen = {shown.lines and "".join(shown.lines) for shown in setup.panel.shown}
+    assert seen <= {None, FIRST, SECOND, " " * 32}
+
+
 @pytest.mark.parametrize(("name", "options"), [
     ("hd44780", dict(volts=5.0)),
     ("hd44780", dict(oscillator_hz=190e3)),

@@ -1,6 +1,6 @@
 """The screen's text, as a display reads it, against the lines that went by."""
 
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import pytest
 
@@ -8,21 +8,22 @@ from gptloom.hdl.display.screen import HOLD_TICKS, RATES, SHOW_TICKS, TICKS, Scr
 from gptloom.hdl.display.text import COLUMNS
 
 TICK = 24
-TEMPERATURES = ("0.7", "1.0", "1.5", "0.4")
+TEMPERATURES = tuple(f"temperature {t}" for t in ("0.7", "1.0", "1.5", "0.4"))
 
 
 class Watched:
     """A screen, with lines that go by without end, and a display that refreshes all the time."""
 
-    def __init__(self, bench, events=5, length=8):
+    def __init__(self, bench, events=5, lengths=(8,)):
         self.block = bench(Screen(TICK * TICKS, TEMPERATURES))
-        self.names = (f"{i}".rjust(length, "n") for i in range(10_000))
+        self.names = (f"{i}".rjust(n, "n")[:n] for i, n in enumerate(cycle(lengths)))
         self.waiting, self.sent, self.cycle, self.events = "", [], 0, events
-        self.temperature = 0
+        self.temperature, self.silent, self.name = 0, False, None
 
     def step(self):
         """Step once: a character every third cycle, 40 cycles before each line feed."""
         strobe = self.cycle % 3 == 0 or (self.waiting == "\n" and self.cycle % 120 == 0)
+        strobe = strobe and not (self.silent and not self.waiting)
         if strobe and not self.waiting:
             self.sent.append(next(self.names))
             self.waiting = self.sent[-1] + "\r\n"
@@ -57,8 +58,9 @@ class Watched:
         names, seconds, end = [], [], self.cycle + ticks * TICK
         while self.cycle < end:
             new, name, second = self.read()
-            if new:
+            if new and name != self.name:
                 names.append((self.cycle, name.rstrip()))
+            self.name = name
             seconds.append((self.cycle, second))
             self.block.set(pressed=0)
         return names, seconds
@@ -82,7 +84,7 @@ def test_names_come_at_the_rate_that_the_button_chooses(bench, rate):
 @pytest.mark.parametrize("events", [1, 3, 160, 0])
 @pytest.mark.parametrize("length", [1, 8, COLUMNS])
 def test_the_second_line_is_the_speed(bench, events, length):
-    watched = Watched(bench, events, length)
+    watched = Watched(bench, events, [length])
     watched.run(2 * TICKS + 8)
     _, seconds = watched.run(8)
     expected = TICK * TICKS / events if events else 0
@@ -99,8 +101,41 @@ def test_a_press_shows_the_temperature_and_the_next_one_turns_it(bench):
     watched.run(8)
     for number in (0, 1, 2, 3, 0):
         _, seconds = watched.run(20, pressed=1)
-        name = TEMPERATURES[number]
-        assert seconds[-1][1] == f"temperature {name} "
+        assert seconds[-1][1] == TEMPERATURES[number] + " "
         assert watched.temperature == number
     _, seconds = watched.run(SHOW_TICKS)
     assert seconds[-1][1].endswith("tokens/s")
+
+
+def test_an_empty_line_is_not_shown(bench):
+    watched = Watched(bench, lengths=[0, 3, 0, 0, 5])
+    names, _ = watched.run(20 * RATES[0])
+    assert len(names) > 10
+    assert all(name for _, name in names[1:])
+    assert all(name in watched.sent for _, name in names)
+
+
+def test_the_second_line_is_of_the_moment_when_no_name_comes(bench):
+    """After a pause of the generator, or before its first name."""
+    watched = Watched(bench, events=3)
+    watched.run(2 * TICKS + 8)
+    watched.silent, watched.events = True, 0
+    watched.run(2 * TICKS + 8)
+    _, seconds = watched.run(8)
+    assert seconds[-1][1].split() == ["0", "tokens/s"]
+    _, seconds = watched.run(8, pressed=1)
+    assert seconds[-1][1] == TEMPERATURES[0] + " "
+
+
+def test_what_differs_from_refresh_to_refresh_is_said_to_have_changed(bench):
+    """Also digits that change while it is read: they are all of one second."""
+    watched = Watched(bench, events=1)
+    watched.block.set(button=1)
+    before = None
+    for _ in range(400):
+        new, *lines = watched.read()
+        assert new or lines == before or before is None
+        before = lines
+        speed = lines[1].split()
+        if speed[-1] == "tokens/s":
+            assert int(speed[0]) in (0, TICK * TICKS - 1, TICK * TICKS)

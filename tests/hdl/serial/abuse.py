@@ -45,8 +45,12 @@ def settle(chip):
     for _ in range(3):
         chip.link._receive(5e-5)
     chip.link._frames.clear()
-    while chip.link.get(Item.STATE) & 1 << State.PROMPT:
+    for _ in range(100):
+        if not chip.link.get(Item.STATE) & 1 << State.PROMPT:
+            break
         chip.link._frames.clear()
+    else:
+        raise AssertionError("a prompt never ends")
 
 
 def frames_without_stop_bits(chip):
@@ -114,6 +118,14 @@ def random_frames(chip):
     chip.check_alive()
 
 
+REPLIES = {
+    Command.PROMPT: {Reply.OK, Reply.BUSY, Reply.TOKEN},
+    Command.BEGIN: {Reply.BAD_IMAGE},
+    Command.COMMIT: {Reply.BAD_IMAGE},
+}
+"""To a command with the argument below; others are obeyed."""
+
+
 def commands_at_any_moment(chip, command):
     """Each command at moments that cover a whole document, a prompt's or a name's."""
     arguments = {
@@ -131,11 +143,34 @@ def commands_at_any_moment(chip, command):
         chip.port.write(Frame(command, 78, argument, data).encode())
         answer = chip.link._wait(78, None)
         # Lost, if it came while the prompt's answer was not yet sent.
-        assert answer is None or answer.code in list(Reply)
-        if answer is None:
-            assert moment % 2
+        assert answer or moment % 2
+        if answer:
+            assert answer.code in REPLIES.get(command, {Reply.OK}), Reply(answer.code)
+            assert command != Command.GET or answer.argument == chip.crc
         settle(chip)
     chip.check_alive()
+
+
+def unknown_commands(chip):
+    for code in set(range(256)) - set(Command) - {Reply.DAMAGED}:
+        chip.port.write(Frame(code, 78, 0).encode())
+        assert chip.link._wait(78, None).code == Reply.UNKNOWN
+    for item in (len(Item), 0x100, 1 << 31):
+        chip.port.write(Frame(Command.GET, 78, item).encode())
+        assert chip.link._wait(78, None).code == Reply.UNKNOWN
+    chip.check_alive()
+
+
+def uploads_at_any_moment(chip):
+    """Whole ones, while names or a prompt run."""
+    models = [(chip.other, chip.other_image), (chip.model, chip.image)]
+    for number, moment in enumerate(range(0, 3000, 501)):
+        model, image = models[number % 2]
+        if moment % 2:
+            chip.port.write(Frame(Command.PROMPT, 77, 0, bytes([1])).encode())
+        chip.engine.step(moment)
+        chip.link.upload(image, chip.machine)
+        chip.check_alive(model)
 
 
 def two_prompts_at_once(chip):
@@ -257,12 +292,23 @@ def hardware_reset(chip):
     settle(chip)
 
 
-def resets_during_prompts(chip):
-    for moment in range(0, 6000, 97):
-        chip.port.write(Frame(Command.PROMPT, 7, 0, bytes([1, 2])).encode())
-        chip.engine.step(moment)
+def resets_in_any_cycle(chip):
+    """While names run, the button is pressed, a prompt is continued, an upload comes in."""
+    draw = random.Random(4)
+    begin, line, _ = upload_line(chip)
+    activities = {
+        "names": lambda: None,
+        "button": lambda: chip.engine.poke("button", draw.getrandbits(1)),
+        "prompt": lambda: chip.port.write(Frame(Command.PROMPT, 7, 0, bytes([1, 2])).encode()),
+        "upload": lambda: chip.port.write(begin + line[: draw.randrange(len(line))]),
+    }
+    for number in range(80):
+        list(activities.values())[number % len(activities)]()
+        chip.engine.step(draw.randrange(4_000))
         hardware_reset(chip)
         assert chip.link.get(Item.STATE) == 0
+        assert chip.link.get(Item.WEIGHTS) == chip.crc
+    chip.engine.poke("button", 0)
     chip.check_alive()
     assert all(set(line) <= set("ABCDE") for line in chip.lines(30) if "weights" not in line)
 
@@ -271,7 +317,7 @@ def resets_during_commits(chip):
     """In the middle of the copy the memories hold a mixture: the chip says so and stays stopped."""
     begin, line, commit = upload_line(chip)
     outcomes = set()
-    for moment in range(0, 52_000, 1_733):
+    for moment in range(0, 52_000, 3_467):
         chip.power_on()
         chip.lines(1)
         chip.port.write(begin)
@@ -309,13 +355,15 @@ ABUSES = {
         f"{command.name} at any moment": partial(commands_at_any_moment, command=command)
         for command in COMMANDS
     },
+    "unknown commands": unknown_commands,
+    "uploads at any moment": uploads_at_any_moment,
     "two prompts at once": two_prompts_at_once,
     **{
         f"uploads over a bad line, {seed}": partial(uploads_over_a_bad_line, seed=seed)
         for seed in range(4)
     },
     "uploads that are cut": uploads_that_are_cut,
-    "resets during prompts": resets_during_prompts,
+    "resets in any cycle": resets_in_any_cycle,
     "resets during commits": resets_during_commits,
 }
 """For every day."""
