@@ -324,6 +324,7 @@ def test_amaranths_simulator_agrees_cycle_by_cycle(hardware, random_model):
     assert taps[0] == taps[1]
 
 
+@pytest.mark.xdist_group("read back")
 def test_every_byte_is_read_back_between_documents(shipped, hardware):
     one = hardware(16, *WIDE)
     session = one.session(shipped["names"], seed=1, temperature=0.7)
@@ -346,6 +347,7 @@ def test_every_byte_is_read_back_between_documents(shipped, hardware):
     assert plain(found) == expected
 
 
+@pytest.mark.xdist_group("read back")
 def test_a_read_waits_for_the_documents_end(shipped, hardware):
     one = hardware(16, *WIDE)
     session = one.session(shipped["names"], seed=1, temperature=0.7)

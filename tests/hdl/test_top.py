@@ -20,6 +20,9 @@ from gptloom.model.golden import GoldenModel
 from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
 
+# One of the processes builds it, while the others go on without.
+pytestmark = pytest.mark.xdist_group("top")
+
 CLOCK = 1_000_000
 BAUD = 50_000
 CYCLES = CLOCK // BAUD

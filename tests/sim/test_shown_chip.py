@@ -17,6 +17,9 @@ from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
 from gptloom.sim.shown_chip import ShownChip
 
+# One of the processes builds it, while the others go on without.
+pytestmark = pytest.mark.xdist_group("shown chip")
+
 # So slow that a second is soon over; a multiple of the serial line's rate.
 CLOCK = 2_304_000
 

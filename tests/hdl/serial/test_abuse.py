@@ -3,6 +3,9 @@
 import pytest
 from abuse import ABUSES, LONG_ABUSES
 
+# One of the processes builds it, while the others go on without.
+pytestmark = pytest.mark.xdist_group("small chip")
+
 
 @pytest.mark.parametrize("abuse", ABUSES)
 def test_abuse(chip, abuse):

@@ -24,6 +24,9 @@ from gptloom.hdl.serial.loader import Pass
 from gptloom.model.errors import UserError
 from gptloom.model.tokenizer import Tokenizer
 
+# One of the processes builds it, while the others go on without.
+pytestmark = pytest.mark.xdist_group("small chip")
+
 
 def in_order(lines, names):
     generated = iter(names)
