@@ -73,4 +73,4 @@ def test_shipped_models(cosimulate, make_case, name, lanes, configs, number):
     habits = Habits(0.3, 0.05, 0.005, 0.001, 0.001, 0.0003 * (number - 1), 18)
     model = quantise(load_checkpoint(name))
     # The narrowest is also the slowest.
-    check(cosimulate, make_case(machine, model, habits, number, 20_000, min(20, lanes)))
+    check(cosimulate, make_case(machine, model, habits, number, 20_000, min(10, lanes)))
