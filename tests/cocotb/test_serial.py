@@ -1,7 +1,7 @@
 """The serial console within Verilator: whatever is done to it, it never hangs."""
 
 import pytest
-from abuse import ABUSES, LONG_ABUSES
+from abuse import ABUSES, HUNDRED_THOUSAND
 from case import AbuseCase
 from chip import CONFIG, LANES
 
@@ -11,7 +11,7 @@ from gptloom.sim.serial_chip import serial_top
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("abuse", [*ABUSES, *LONG_ABUSES])
+@pytest.mark.parametrize("abuse", [*ABUSES, HUNDRED_THOUSAND])
 def test_abuse(cosimulate, random_model, abuse):
     model, other = (random_model(CONFIG, number) for number in (1, 2))
     machine = Machine.for_models(LANES, CONFIG)

@@ -368,8 +368,10 @@ ABUSES = {
 }
 """For every day."""
 
+HUNDRED_THOUSAND = "a hundred thousand random bytes"
+
 LONG_ABUSES = {
-    "a hundred thousand random bytes": partial(random_bytes, count=100_000, seed=2),
+    HUNDRED_THOUSAND: partial(random_bytes, count=100_000, seed=2),
     "uploads cut after any byte": uploads_cut_after_any_byte,
 }
 """Those that take minutes."""
