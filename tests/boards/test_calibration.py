@@ -51,11 +51,13 @@ def test_multipliers_and_block_ram_are_exact(record):
         )
 
 
+@pytest.mark.long
 def test_the_model_is_near_every_design(record, points):
     for design, (family, made) in zip(record.designs, points, strict=True):
         assert largest_error(record.sizes, family, made) <= WITHIN, design
 
 
+@pytest.mark.long
 def test_the_model_is_near_designs_that_it_was_not_fitted_on(record, points):
     for number, (family, left_out) in enumerate(points):
         others = [p for i, (f, p) in enumerate(points) if f == family and i != number]

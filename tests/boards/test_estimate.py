@@ -46,9 +46,8 @@ def sizes_of(lut, lut_of_a_lane=0):
     return SizeModel({family: {"lut": lut, "ff": nothing} for family in ("ice40", "ecp5")})
 
 
-@pytest.mark.parametrize(
-    "lanes", [16, *(pytest.param(lanes, marks=pytest.mark.long) for lanes in (8, 32, 64))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("lanes", [8, 16, 32, 64])
 def test_cycles_equal_the_simulations(model, positions, lanes):
     assert NAMES == MEASURED_NAMES
     machine = Machine.for_models(lanes, model.config)

@@ -47,6 +47,7 @@ def chip(model):
         yield chip
 
 
+@pytest.mark.long
 def test_the_panel_shows_the_golden_models_names_whole_and_in_order(model, chip):
     first, *shown = [picture.lines for picture in islice(chip.shown(), 5)]
     image = build_image(model, Machine.for_models(16, model.config))
@@ -60,6 +61,7 @@ def test_the_panel_shows_the_golden_models_names_whole_and_in_order(model, chip)
     assert counters.tokens > 1_000
 
 
+@pytest.mark.long
 def test_the_panel_shows_the_speed_of_the_second_before(chip):
     chip.engine.record(["core.counters"])
     chip.engine.run(CLOCK)
@@ -71,6 +73,7 @@ def test_the_panel_shows_the_speed_of_the_second_before(chip):
     assert speeds[-1] == pytest.approx(tokens, abs=1)
 
 
+@pytest.mark.long
 def test_the_command_prints_lines_and_writes_pictures(tmp_path, capsys):
     options = [
         "--text",
