@@ -203,7 +203,7 @@ def make_top(
         FoldedCore(machine, multipliers(board, machine), preload),
         preload.page,
         image.config,
-        [len(contents) for contents in image.checked(machine).values()],
+        image.checked_sizes(machine),
         clock_hz=clock_hz,
         baud=baud,
         temperatures=len(TEMPERATURES) if board.button else 1,

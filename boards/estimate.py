@@ -121,8 +121,8 @@ class Estimator:
 
     def __init__(self, model: IntegerModel, sizes: SizeModel):
         self.model, self._sizes = model, sizes
-        # Of all boards the same, so computed once for every width.
         self._placed: dict[tuple, Placed] = {}
+        # Of all boards the same, so computed once for every width.
         self._cycles = cache(lambda machine: mean_cycles(model, machine, self._positions))
 
     @cached_property

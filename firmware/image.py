@@ -171,6 +171,10 @@ class Image:
         contents = self.contents(machine)
         return {region: contents[region] for region in CHECKED}
 
+    def checked_sizes(self, machine: Machine) -> list[int]:
+        """Return the bytes of each region that the checksum is taken over."""
+        return [len(contents) for contents in self.checked(machine).values()]
+
     def check_fits(self, machine: Machine) -> None:
         """Refuse a machine that cannot hold this image.
 

@@ -291,7 +291,7 @@ class Console(wiring.Component):
                     with m.If(part == Part.NUMBER):
                         m.d.sync += digits.eq(digits << 4)
                     m.next = "FETCH"
-        # Whatever is being fetched from the page.
+        # The host has the last word, whatever is being fetched from the page.
         with m.If(self.set):
             m.d.sync += [
                 self.temperature.eq(self.scale),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gptloom.firmware.image import CHECKED, Image
+from gptloom.firmware.image import Image
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.protocol import upload_sizes
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.preload import Preload
 from gptloom.hdl.serial.host import Upload
@@ -32,12 +31,11 @@ def serial_top(image: Image, machine: Machine, core=None) -> Top:
         Another component with :class:`.CoreSignature` than the folded core.
     """
     preload = Preload.of(image, machine)
-    sizes = upload_sizes(image, machine)
     return Top(
         core or FoldedCore(machine, preload=preload),
         preload.page,
         image.config,
-        [sizes[region] for region in CHECKED],
+        image.checked_sizes(machine),
         clock_hz=CLOCK_HZ,
         baud=round(CLOCK_HZ / DIVIDER),
         upload=Upload.of(image, machine),

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 
 from amaranth.lib import wiring
 
-from gptloom.firmware.image import CHECKED, Image
+from gptloom.firmware.image import Image
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.protocol import upload_sizes
 from gptloom.hdl.display.screen import RATES, TICKS
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.preload import Preload
@@ -72,13 +71,12 @@ class ShownChip:
         open_engine: Callable[[Top], Engine],
     ):
         preload = Preload.of(image, machine)
-        sizes = upload_sizes(image, machine)
         core = FoldedCore(machine, preload=preload)
         top = Top(
             core,
             preload.page,
             image.config,
-            [sizes[region] for region in CHECKED],
+            image.checked_sizes(machine),
             clock_hz=clock_hz,
             display=driver,
             rate=RATES.index(TICKS // 8),

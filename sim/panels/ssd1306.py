@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptloom.sim.panels.base import PanelError
-from gptloom.sim.panels.serial import SerialModel, Window
+from gptloom.sim.panels.serial import Window
+from gptloom.sim.panels.solomon import SolomonModel
 
 _MINIMA = {
     "tcycle": 100e-9,
@@ -24,18 +25,6 @@ _MINIMA = {
     "tCLKH": 20e-9,
     "RES# low": 3e-6,
 }
-_ROLES = {
-    "cycle": "tcycle",
-    "low": "tCLKL",
-    "high": "tCLKH",
-    "data setup": "tDSW",
-    "data hold": "tDHW",
-    "dc setup": "tAS",
-    "dc hold": "tAH",
-    "cs setup": "tCSS",
-    "cs hold": "tCSH",
-    "reset": "RES# low",
-}
 _PARAMETERS = {
     **{0x20: 1, 0x21: 2, 0x22: 2, 0x81: 1, 0x8D: 1, 0xA8: 1},
     **{0xD3: 1, 0xD5: 1, 0xD9: 1, 0xDA: 1, 0xDB: 1},
@@ -45,21 +34,22 @@ _PARAMETERS = {
 _LIT, _UNLIT = (225, 240, 255), (6, 8, 12)
 
 
-class SSD1306Model(SerialModel):
+class SSD1306Model(SolomonModel):
     """The module: an empty picture is dark, and so is one without the charge pump."""
 
     name = "SSD1306"
     cell, dot, tops = 8, (1, 2), (16, 48)
+    parameters = _PARAMETERS
 
     def __init__(self, period: float, *, strict: bool = True):
-        super().__init__(period, _MINIMA, _ROLES, strict=strict)
+        super().__init__(period, _MINIMA, strict=strict)
         # After power-on the memory holds anything; a reset leaves it alone.
         self._memory = np.random.default_rng(1306).integers(0, 2, (64, 128)).astype(bool)
         self._reset(0)
         self._look(0)
 
     def _reset(self, cycle: int) -> None:
-        self._pending: list[int] = []
+        super()._reset(cycle)
         self._settings = {0x20: [2], 0x8D: [0x10], 0xA8: [63], 0xD3: [0], 0xDA: [0x12]}
         self._flags = {"on": False, "all": False, "inverted": False}
         self._mirrored = [True, True]  # columns, rows: modules are mounted the other way round
@@ -72,16 +62,7 @@ class SSD1306Model(SerialModel):
         first, second = (self._pages, self._columns) if mode == 1 else (self._columns, self._pages)
         self._window = Window(first, second)
 
-    def _command(self, byte: int, cycle: int) -> None:
-        self._pending.append(byte)
-        code, *parameters = self._pending
-        if code not in _PARAMETERS:
-            self._pending.clear()
-            self._complain(PanelError(f"{self.name}: there is no command {code:#04x}"))
-            return
-        if len(parameters) < _PARAMETERS[code]:
-            return
-        self._pending = []
+    def _obey(self, code: int, parameters: list[int]) -> None:
         if code in (0x20, 0x21, 0x22):
             if code == 0x21:
                 self._columns = (parameters[0] & 127, parameters[1] & 127)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptloom.sim.panels.base import PanelError
-from gptloom.sim.panels.serial import SerialModel, Window
+from gptloom.sim.panels.serial import Window
+from gptloom.sim.panels.solomon import SolomonModel
 
 _MINIMA = {
     "tcycle": 150e-9,
@@ -24,18 +25,6 @@ _MINIMA = {
     "tCLKH": 75e-9,
     "RES# low": 3e-6,
 }
-_ROLES = {
-    "cycle": "tcycle",
-    "low": "tCLKL",
-    "high": "tCLKH",
-    "data setup": "tDSW",
-    "data hold": "tDHW",
-    "dc setup": "tAS",
-    "dc hold": "tAH",
-    "cs setup": "tCSS",
-    "cs hold": "tCSH",
-    "reset": "RES# low",
-}
 _PARAMETERS = {
     **{0x15: 2, 0x75: 2, 0xB8: 32},
     **dict.fromkeys((0x81, 0x82, 0x83, 0x87, 0x8A, 0x8B, 0x8C, 0xA0, 0xA1, 0xA2, 0xA8, 0xAD), 1),
@@ -44,7 +33,7 @@ _PARAMETERS = {
 }
 
 
-class SSD1331Model(SerialModel):
+class SSD1331Model(SolomonModel):
     """The module, in 256 colours: red in the upper 3 bits, green in 3, blue in 2.
 
     Its glass is connected so that A0 is xx11xx1x in use, and its supply is outside (AD 8E).
@@ -52,16 +41,17 @@ class SSD1331Model(SerialModel):
 
     name = "SSD1331"
     cell, dot, tops = 6, (1, 2), (16, 48)
+    parameters = _PARAMETERS
 
     def __init__(self, period: float, *, strict: bool = True):
-        super().__init__(period, _MINIMA, _ROLES, strict=strict)
+        super().__init__(period, _MINIMA, strict=strict)
         # After power-on the memory holds anything; a reset leaves it alone.
         self._memory = np.random.default_rng(1331).integers(0, 256, (64, 96), np.uint8)
         self._reset(0)
         self._look(0)
 
     def _reset(self, cycle: int) -> None:
-        self._pending: list[int] = []
+        super()._reset(cycle)
         self._settings = {0x15: [0, 95], 0x75: [0, 63], 0xA0: [0x40], 0xA1: [0], 0xA2: [0]}
         self._settings |= {0xA8: [63], 0xAD: [0x8F]}
         self._on, self._mode = False, 0xA4
@@ -72,16 +62,7 @@ class SSD1331Model(SerialModel):
         self._downwards = bool(self._settings[0xA0][0] & 1)
         self._window = Window(rows, columns) if self._downwards else Window(columns, rows)
 
-    def _command(self, byte: int, cycle: int) -> None:
-        self._pending.append(byte)
-        code, *parameters = self._pending
-        if code not in _PARAMETERS:
-            self._pending.clear()
-            self._complain(PanelError(f"{self.name}: there is no command {code:#04x}"))
-            return
-        if len(parameters) < _PARAMETERS[code]:
-            return
-        self._pending = []
+    def _obey(self, code: int, parameters: list[int]) -> None:
         if parameters:
             self._settings[code] = parameters
             if code in (0x15, 0x75, 0xA0):

@@ -28,7 +28,7 @@ def test_pins(cosimulate, waves, name, lanes):
     machine = Machine.for_models(lanes, model.config)
     image = build_image(model, machine)
     preload = Preload.of(image, machine)
-    sizes = [len(contents) for contents in image.checked(machine).values()]
+    sizes = image.checked_sizes(machine)
     checked = CHECK * sum(sizes)
     core = FoldedCore(machine, preload=preload)
     top = Top(

@@ -38,7 +38,7 @@ def make_top(model, clock_hz, baud):
     image = build_image(model, machine)
     preload = Preload.of(image, machine)
     core = FoldedCore(machine, preload=preload)
-    sizes = [len(contents) for contents in image.checked(machine).values()]
+    sizes = image.checked_sizes(machine)
     return Top(core, preload.page, image.config, sizes, clock_hz=clock_hz, baud=baud)
 
 
