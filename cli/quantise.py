@@ -10,10 +10,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from gptloom.model.checkpoint import load_checkpoint, write_json
+from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
     from gptloom.model.costs import Costs
-    from gptloom.model.integer import IntegerModel
 
 
 def quantize(
@@ -23,10 +23,29 @@ def quantize(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the same as JSON to this file.")
     ] = None,
+    form: Annotated[
+        str, typer.Option(help="plain (the folded core's) or merged (the unrolled core's).")
+    ] = "plain",
+    bits: Annotated[
+        int, typer.Option(help="Weight bits of the merged form, 2 to 10; the plain form has 8.")
+    ] = 8,
+    activation_bits: Annotated[
+        int, typer.Option(help="Activation bits of the merged form, 4 to 12.")
+    ] = 8,
 ) -> None:
     """Turn a checkpoint into integers and show what each approximation costs."""
+    if form == "merged":
+        _quantize_merged(checkpoint, bits, activation_bits, json_file)
+        return
+    if form != "plain":
+        raise UserError(f"There is no form {form}: give plain or merged.")
+    if (bits, activation_bits) != (8, 8):
+        raise UserError(
+            "The widths of the plain form are fixed: leave them out, or add --form merged."
+        )
     from gptloom.model.costs import approximation_costs
-    from gptloom.model.quantise import measurement_rows, quantise
+    from gptloom.model.loss import measurement_rows
+    from gptloom.model.quantise import quantise
 
     loaded = load_checkpoint(checkpoint)
     model = quantise(loaded)
@@ -40,17 +59,52 @@ def quantize(
         report = {**model.metadata, **asdict(costs)}
         write_json(json_file, report)
     console = Console()
-    console.print(_losses(model, costs), _sites(costs))
+    console.print(_losses(model.metadata, costs.exact), _sites(costs))
     if json_file:
         console.print(f"Wrote {json_file}.")
 
 
-def _losses(model: "IntegerModel", costs: "Costs") -> Table:
-    stated = model.metadata
+def _quantize_merged(
+    checkpoint: str, bits: int, activation_bits: int, json_file: Path | None
+) -> None:
+    from gptloom.model.float_model import FloatModel
+    from gptloom.model.loss import measurement_rows
+    from gptloom.model.merged.integer import Widths
+    from gptloom.model.merged.quantise import quantise
+
+    widths = Widths(weights=bits, activations=activation_bits)
+    loaded = load_checkpoint(checkpoint)
+    model = quantise(loaded, widths)
+    exact = FloatModel(loaded.config, loaded.weights).loss(measurement_rows(loaded)[0])
+    sums = model.bits()
+    if json_file:
+        report = {"exact": exact, "widths": asdict(widths), "shifts": model.shifts, "sums": sums}
+        write_json(json_file, {**model.metadata, "form": "merged", **report})
+    console = Console()
+    sites = Table("site", "shift")
+    for site, shift in model.shifts.items():
+        sites.add_row(site, str(shift))
+    widest = Table("sum or product", "bits at most")
+    for name, width in sums.items():
+        widest.add_row(name, str(width))
+    for table in (sites, widest):
+        table.columns[1].justify = "right"
+    console.print(
+        f"merged form, {bits}-bit weights, {activation_bits}-bit activations",
+        _losses(model.metadata, exact),
+        sites,
+        widest,
+        sep="\n",
+    )
+    if json_file:
+        console.print(f"Wrote {json_file}.")
+
+
+def _losses(stated: dict, exact: float) -> Table:
     table = Table(f"{stated['checkpoint']} on {stated['loss_set']}", "nats per token")
     table.columns[1].justify = "right"
     table.add_row("floating point, the best of training", f"{stated['float_loss']:.4f}")
-    table.add_row("floating point, these weights", f"{costs.exact:.4f}")
+    table.add_row("floating point, these weights", f"{exact:.4f}")
     table.add_row("integers", f"{stated['integer_loss']:.4f}")
     difference = stated["integer_loss"] - stated["float_loss"]
     table.add_row("integers - best floating point", f"{difference:+.4f}", style="bold")

@@ -23,7 +23,8 @@ from gptloom.model.arithmetic import (
 from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.golden import GoldenModel, Operations
 from gptloom.model.integer import LAYER_SITES, LAYER_WEIGHTS, IntegerModel, Layer
-from gptloom.model.quantise import CHECKPOINT_NAMES, golden_loss, on_grid
+from gptloom.model.loss import golden_loss
+from gptloom.model.quantise import CHECKPOINT_NAMES, on_grid
 from gptloom.model.scales import weight_scales
 
 TABLES = ("rsqrt", "exp2", "reciprocal")

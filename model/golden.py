@@ -16,6 +16,7 @@ from gptloom.model.arithmetic import (
     WEIGHT_BITS,
     Integers,
 )
+from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel, LogitScale
 
@@ -44,6 +45,17 @@ class GeneratedToken:
     token: int
     position: int
     last: bool
+
+
+def check_prompt(config: ModelConfig, prompt: Sequence[int]) -> Sequence[int]:
+    """Return `prompt` if a document can start with it, else raise :class:`.UserError`."""
+    longest = config.context - 1
+    if len(prompt) > longest:
+        raise UserError(
+            f"the prompt has {len(prompt)} characters but this model's context leaves room "
+            f"for {longest}: shorten it"
+        )
+    return prompt
 
 
 class Operations:
@@ -165,6 +177,11 @@ class GoldenModel:
             LOGIT_BITS,
         )
 
+    def nats(self, tokens: Integers) -> np.ndarray:
+        """Return the sampler's logits at temperature 1, in nats: float64, shaped as `logits`."""
+        scaled = self.scaled_logits(self.logits(tokens), self.model.logit_scale(1.0))
+        return scaled / (1 << arithmetic.LOGIT_FRACTION)
+
     def generate(
         self,
         seed: int,
@@ -213,13 +230,7 @@ class GoldenModel:
 
     def check_prompt(self, prompt: Sequence[int]) -> Sequence[int]:
         """Return `prompt` if a document can start with it, else raise :class:`.UserError`."""
-        longest = self.config.context - 1
-        if len(prompt) > longest:
-            raise UserError(
-                f"the prompt has {len(prompt)} characters but this model's context leaves room "
-                f"for {longest}: shorten it"
-            )
-        return prompt
+        return check_prompt(self.config, prompt)
 
     def _run(self, tokens, positions, append, visible, trace: Trace | None) -> Integers:
         """All layers; `append` turns a layer's new keys and values into all that are visible."""

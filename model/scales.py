@@ -98,7 +98,7 @@ def weight_scales(config: ModelConfig, weights: Mapping[str, NDArray]) -> Weight
         ):
             # Keys are rows like the queries; the other second matrices read the first's rows.
             axis = 1 if path == "score" else 0
-            one, two, exponent = _share(
+            one, two, exponent = share(
                 peaks[f"{layer}.{first}"].max(axis=1),
                 peaks[f"{layer}.{second}"].max(axis=axis),
                 unit,
@@ -110,7 +110,9 @@ def weight_scales(config: ModelConfig, weights: Mapping[str, NDArray]) -> Weight
     return WeightScales(factors, start_shift, stream, tuple(exponents))
 
 
-def _share(first: Array, second: Array, unit: float) -> tuple[Array, Array, int]:
+def share(
+    first: Array, second: Array, unit: float, limit: int = WEIGHT_LIMIT
+) -> tuple[Array, Array, int]:
     """Factors for two matrices joined row by row, such that each pair has equal peaks.
 
     Every pair of factors multiplies to ``unit * 2**exponent``, the largest for which both fit.
@@ -121,13 +123,15 @@ def _share(first: Array, second: Array, unit: float) -> tuple[Array, Array, int]
         Peaks of the pairs.
     unit
         What the products may differ from by powers of two only.
+    limit
+        Largest integer of either matrix.
 
     Returns
     -------
     tuple
         Factors of the first and of the second matrix, and the exponent.
     """
-    room = WEIGHT_LIMIT**2 / (unit * (first * second).max())
+    room = limit**2 / (unit * (first * second).max())
     exponent = min(int(np.floor(np.log2(room))), _LARGEST_EXPONENT)
     product = unit * 2.0**exponent
     factor = np.sqrt(product * second / first)

@@ -26,8 +26,15 @@ RSQRT_WINDOW_BITS = 7
 NOISE_INDEX_BITS = 10
 NOISE_BITS = 12
 
-EXP2_TABLE = np.round(_TOP * 2.0 ** (-np.arange(1 << SCORE_FRACTION) / (1 << SCORE_FRACTION)))
-EXP2_TABLE = EXP2_TABLE.astype(np.int64)
+
+def exp2_entries(bits: int) -> Integers:
+    """Return ``2**-f`` for f in steps of 1/16 octave: unsigned, `bits` fraction bits, none 1.0."""
+    top = (1 << bits) - 1
+    steps = np.arange(1 << SCORE_FRACTION) / (1 << SCORE_FRACTION)
+    return np.round(top * 2.0**-steps).astype(np.int64)
+
+
+EXP2_TABLE = exp2_entries(MANTISSA_BITS)
 """``2**-f`` for f in steps of 1/16 octave; 9 fraction bits, unsigned."""
 
 _reciprocal_at = 1 + (np.arange(1 << RECIPROCAL_INDEX_BITS) + 0.5) / (1 << RECIPROCAL_INDEX_BITS)
@@ -50,11 +57,14 @@ NOISE_TABLE = np.round(-np.log(-np.log(_uniform)) * (1 << LOGIT_FRACTION)).astyp
 """Gumbel noise ``-ln(-ln u)`` at 1,024 equally likely u; Q5.7, signed (12 bits)."""
 
 
-def exp2_negative(distance: ArrayLike) -> Integers:
-    """``2**-distance`` for a distance of 0 to 1,023 sixteenths of an octave; floor, Q0.9."""
+def exp2_negative(distance: ArrayLike, entries: Integers = EXP2_TABLE) -> Integers:
+    """``2**-distance`` for a distance of 0 to 1,023 sixteenths of an octave; floor.
+
+    The result has the format of `entries` (Q0.9 unless others are given).
+    """
     distance = np.asarray(distance, dtype=np.int64)
     octaves = distance >> SCORE_FRACTION
-    return EXP2_TABLE[distance & ((1 << SCORE_FRACTION) - 1)] >> octaves
+    return entries[distance & ((1 << SCORE_FRACTION) - 1)] >> octaves
 
 
 def reciprocal(value: ArrayLike) -> tuple[Integers, Integers]:

@@ -24,9 +24,26 @@ def test_it_reports_losses_and_costs_alike_on_screen_and_in_the_file(tmp_path, c
     assert shifts["0.wq"] is None
 
 
+def test_it_reports_the_merged_form_alike_on_screen_and_in_the_file(tmp_path, capsys):
+    file = tmp_path / "report.json"
+    quantize("names", file, form="merged", bits=6)
+    printed = capsys.readouterr().out
+    report = json.loads(file.read_text())
+    assert (report["form"], report["widths"]["weights"]) == ("merged", 6)
+    for figure in ("float_loss", "integer_loss", "exact"):
+        assert f"{report[figure]:.4f}" in printed
+    assert f"{report['integer_loss'] - report['float_loss']:+.4f}" in printed
+    for name in (*report["shifts"], *report["sums"]):
+        assert name in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("names", None, "folded"), "no form folded"),
+        (("names", None, "plain", 6), "plain form are fixed"),
+        (("names", None, "merged", 1), "1 bits are no width"),
+        (("names-2l", None, "merged"), "2 layers"),
         (("nothing",), "no checkpoint nothing"),
         (("names", "absent/report.json"), "cannot be written"),
     ],

@@ -1,0 +1,185 @@
+"""The merged form in real numbers: equal to the float model, with a shorter chain of products.
+
+What enters a layer are linear functions of the residual stream x: x itself, queries, keys and
+values, ``fx = fc1 x``, and whatever later layers will ask for, ``lx = D x`` (D is ``lm_head`` for
+the last layer). Then, for every layer,
+
+    a   = sum_t e_t v_t / sum_t e_t      e_t = 2**(q.k_t - max), log2(e)/sqrt(d) folded into q
+    u   = relu(fx + A1 a)                A1 = fc1 Wo
+    res = x + Wo a                       r  = 1 / sqrt(mean res**2)
+    y   = lx + A2 a + r (B u)            A2 = D Wo, B = D fc2
+
+r stands behind ReLU and the second matrix because both commute with a positive factor. The y of
+the last layer are the logits. The y of any other layer are what enters the next one: its D are
+the next layer's query, key, value, identity, fc1 and D matrices, one below the other, so each
+layer adds two dense products to the chain and no more. (Its q, k and v are still to be divided by
+the root mean square of its x, which scores and values allow at once.)
+
+What enters layer 0 depends on token and position only: it is a table.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gptloom.model.config import ModelConfig
+from gptloom.model.float_model import NORM_EPSILON
+
+ENTRIES = ("q", "k", "v", "x", "fx", "lx")
+"""What enters a layer, in the order of the rows of D."""
+
+MATRICES = ("a1", "a2", "wo", "b")
+"""Products by constants of a layer."""
+
+Array = Any
+"""A NumPy array or a PyTorch tensor: merging is the same for both."""
+
+Trace = Callable[[int, str, np.ndarray], None]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A network in merged form.
+
+    Attributes
+    ----------
+    config
+        The shape.
+    table
+        `ENTRIES` of layer 0 by name, each [vocabulary, context, elements].
+    layers
+        `MATRICES` by name for each layer, row = output.
+    """
+
+    config: ModelConfig
+    table: dict[str, Array]
+    layers: tuple[dict[str, Array], ...]
+
+
+def entry_sizes(config: ModelConfig, layer: int) -> dict[str, int]:
+    """Elements of each of `ENTRIES` of a layer."""
+    sizes = dict.fromkeys(("q", "k", "v", "x"), config.width) | {"fx": config.hidden}
+    last = layer == config.layers - 1
+    return sizes | {
+        "lx": config.vocabulary if last else sum(entry_sizes(config, layer + 1).values())
+    }
+
+
+def merge(
+    config: ModelConfig,
+    weights: Mapping[str, Array],
+    stack: Callable[[list[Array]], Array] = np.concatenate,
+    identity: Callable[[int], Array] = np.eye,
+) -> Merged:
+    """Multiply matrices out.
+
+    Parameters
+    ----------
+    config
+        The shape.
+    weights
+        Arrays by name, shaped as `ModelConfig.weight_shapes` says; tensors keep their gradient.
+    stack
+        Joins rows: ``torch.cat`` for tensors.
+    identity
+        Makes the identity matrix: ``torch.eye`` for tensors.
+    """
+    rows = weights["lm_head"]
+    layers = []
+    for index in reversed(range(config.layers)):
+        matrix = {
+            name: weights[f"layer{index}.{name}"]
+            for name in ("attn_wq", "attn_wk", "attn_wv", "attn_wo", "mlp_fc1", "mlp_fc2")
+        }
+        wo, fc1 = matrix["attn_wo"], matrix["mlp_fc1"]
+        layers.append({"a1": fc1 @ wo, "a2": rows @ wo, "wo": wo, "b": rows @ matrix["mlp_fc2"]})
+        query = matrix["attn_wq"] * float(np.log2(np.e) / np.sqrt(config.head_width))
+        blocks = [query, matrix["attn_wk"], matrix["attn_wv"], fc1, rows]
+        if index:
+            blocks.insert(3, identity(config.width))
+            rows = stack(blocks)
+    x = weights["wte"][:, None, :] + weights["wpe"][None, :, :]
+    x = x * _norm(x)
+    normed = x * _norm(x)
+    q, k, v = (normed @ block.T for block in blocks[:3])
+    table = {"q": q, "k": k, "v": v, "x": x, "fx": x @ blocks[-2].T, "lx": x @ blocks[-1].T}
+    return Merged(config, table, tuple(reversed(layers)))
+
+
+def _norm(x: Array) -> Array:
+    """One over the root mean square of the last axis."""
+    return ((x * x).mean(-1)[..., None] + NORM_EPSILON) ** -0.5
+
+
+class MergedFloat:
+    """Forward pass of the merged form in double precision.
+
+    Parameters
+    ----------
+    merged
+        The network, in NumPy arrays.
+    """
+
+    def __init__(self, merged: Merged):
+        self.merged = merged
+        self.config = merged.config
+
+    def logits(self, tokens: np.ndarray, trace: Trace = lambda *_: None) -> np.ndarray:
+        """Return the logits after every position of whole sequences.
+
+        Parameters
+        ----------
+        tokens
+            Integers [batch, positions], at most ``context`` positions.
+        trace
+            Called with layer, site and value [batch, positions, ...] of intermediates.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 [batch, positions, vocabulary].
+        """
+        tokens = np.asarray(tokens)
+        where = tokens, np.arange(tokens.shape[1])
+        entry = {name: rows[where] for name, rows in self.merged.table.items()}
+        y = np.empty(0)
+        for index, layer in enumerate(self.merged.layers):
+            if index:
+                # Layer 0's norm is in its table.
+                entry = dict(zip(ENTRIES, np.split(y, _cuts(self.config, index), -1), strict=True))
+                scale = _norm(entry["x"])
+                entry |= {name: entry[name] * scale for name in ("q", "k", "v")}
+            a = self._attention(entry["q"], entry["k"], entry["v"])
+            u = np.maximum(entry["fx"] + a @ layer["a1"].T, 0)
+            residual = entry["x"] + a @ layer["wo"].T
+            direct = entry["lx"] + a @ layer["a2"].T
+            product, norm = u @ layer["b"].T, _norm(residual)
+            y = direct + norm * product
+            for site, value in (
+                ("mix", a),
+                ("hidden", u),
+                ("residual", residual),
+                ("norm", norm),
+                ("product", product),
+                ("direct", direct),
+                ("logits", y),
+            ):
+                trace(index, site, value)
+        return y
+
+    def _attention(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+        heads = (*q.shape[:2], self.config.heads, self.config.head_width)
+        q, k, v = (value.reshape(heads) for value in (q, k, v))
+        future = np.triu(np.ones((q.shape[1],) * 2, bool), 1)
+        scores = np.einsum("bthd,bshd->bhts", q, k)
+        scores[..., future] = -np.inf
+        powers = np.exp2(scores - scores.max(-1, keepdims=True))
+        mixed = np.einsum("bhts,bshd->bthd", powers / powers.sum(-1, keepdims=True), v)
+        return mixed.reshape(*heads[:2], -1)
+
+
+def _cuts(config: ModelConfig, layer: int) -> np.ndarray:
+    """Where y splits into what enters `layer`."""
+    return np.cumsum(list(entry_sizes(config, layer).values()))[:-1]

@@ -1,0 +1,281 @@
+"""The golden model of the merged form: NumPy integers, exactly as the hardware computes.
+
+Each step and its width stand in :mod:`.integer`. Every named intermediate can be traced.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gptloom.model import sampling, tables
+from gptloom.model.arithmetic import Integers, round_shift, saturate
+from gptloom.model.golden import GeneratedToken, KVCache, Trace, check_prompt
+from gptloom.model.merged.integer import (
+    EXP2_ENTRIES,
+    LEAST_EXPONENT,
+    SCORE_BITS,
+    MergedModel,
+    NoiseScale,
+)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What one stream of documents is made with.
+
+    Attributes
+    ----------
+    seed
+        1 to 2**32 - 1.
+    temperature
+        0.1 to 2.0, or 0 for greedy.
+    prompt
+        Token ids that every document starts with, the beginning-of-document token left out.
+    """
+
+    seed: int
+    temperature: float
+    prompt: tuple[int, ...] = ()
+
+
+class GoldenModel:
+    """Integer forward pass, with and without a KV cache, and generation.
+
+    Parameters
+    ----------
+    model
+        The network.
+    """
+
+    def __init__(self, model: MergedModel):
+        self.model = model
+        self.config = model.config
+
+    def new_cache(self, batch: int = 1) -> KVCache:
+        """Return an empty cache for `batch` documents."""
+        shape = (1, batch, self.config.context, self.config.width)
+        return KVCache(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+
+    def step(
+        self,
+        tokens: Integers,
+        position: Integers | int,
+        cache: KVCache,
+        trace: Trace | None = None,
+    ) -> Integers:
+        """Advance a batch by one token each and append its keys and values to the cache.
+
+        Parameters
+        ----------
+        tokens
+            [batch] token ids.
+        position
+            Position of these tokens, 0 to context - 1: one for all, or [batch] for each its own.
+        cache
+            Rows before `position` are read, row `position` is written.
+        trace
+            Receives every intermediate.
+
+        Returns
+        -------
+        Integers
+            [batch, vocabulary] logits, in units of ``model.logit_unit`` nats.
+        """
+        tokens = np.asarray(tokens)
+        positions = np.broadcast_to(position, tokens.shape)[:, None]
+        past = int(positions.max()) + 1
+
+        def append(keys: Integers, values: Integers) -> tuple[Integers, Integers]:
+            stream = np.arange(len(tokens))[:, None]
+            cache.keys[0, stream, positions] = keys
+            cache.values[0, stream, positions] = values
+            return cache.keys[0, :, :past], cache.values[0, :, :past]
+
+        visible = np.arange(past) <= positions[..., None]
+        return self._run(tokens[:, None], positions, append, visible, trace)[:, 0]
+
+    def logits(self, tokens: Integers, trace: Trace | None = None) -> Integers:
+        """Logits of whole sequences at once, without a cache.
+
+        Parameters
+        ----------
+        tokens
+            [batch, time] token ids, time up to the context.
+        trace
+            Receives every intermediate.
+
+        Returns
+        -------
+        Integers
+            [batch, time, vocabulary], in units of ``model.logit_unit`` nats.
+        """
+        tokens = np.asarray(tokens)
+        time = tokens.shape[1]
+        visible = np.tril(np.ones((1, time, time), bool))
+        return self._run(tokens, np.arange(time), lambda k, v: (k, v), visible, trace)
+
+    def nats(self, tokens: Integers) -> np.ndarray:
+        """Return the logits in nats: float64, shaped as `logits`."""
+        return self.logits(tokens) * self.model.logit_unit
+
+    def scaled_noise(self, values: Integers, scale: NoiseScale) -> Integers:
+        """Gumbel noise (Q5.7) times the temperature, in units of the logits."""
+        return round_shift(np.asarray(values) * scale.mantissa, scale.shift)
+
+    def generate(
+        self,
+        seed: int,
+        temperature: float,
+        prompt: Sequence[int] = (),
+        trace: Callable[[int, int], Trace] | None = None,
+    ) -> Iterator[GeneratedToken]:
+        """Documents without end, token by token, as one stream of the hardware emits them.
+
+        Parameters
+        ----------
+        seed, temperature, prompt
+            As `Stream` has them.
+        trace
+            Called with the document's number and the position before each step; returns what
+            receives the step's intermediates.
+        """
+
+        def first(documents: list[int], positions: list[int]) -> Trace | None:
+            return trace(documents[0], positions[0]) if trace else None
+
+        for (item,) in self.generate_streams([Stream(seed, temperature, tuple(prompt))], first):
+            if item:
+                yield item
+
+    def generate_streams(
+        self,
+        streams: Sequence[Stream],
+        trace: Callable[[list[int], list[int]], Trace | None] = lambda *_: None,
+    ) -> Iterator[list[GeneratedToken | None]]:
+        """Yield what every stream emits, step by step; None while a prompt is read.
+
+        The tokens of a stream do not depend on the others.
+
+        Parameters
+        ----------
+        streams
+            What runs side by side.
+        trace
+            Called before each step with the number of every stream's document and its position;
+            returns what receives the step's intermediates, [streams, 1, ...] each.
+        """
+        runs = [_Run(self, stream) for stream in streams]
+        cache = self.new_cache(len(runs))
+        while True:
+            positions = [run.position for run in runs]
+            receive = trace([run.document for run in runs], positions)
+            tokens = np.array([run.token for run in runs])
+            logits = self.step(tokens, np.array(positions), cache, receive)
+            noise = np.array([run.noise() for run in runs])
+            noisy = logits + noise
+            drawn = np.array([sampling.draw(row, 0) for row in noisy])
+            if receive:
+                for site, value in (("noise", noise), ("noisy", noisy), ("token", drawn)):
+                    receive(0, site, value[:, None])
+            yield [run.advance(int(token)) for run, token in zip(runs, drawn, strict=True)]
+
+    def check_prompt(self, prompt: Sequence[int]) -> Sequence[int]:
+        """Return `prompt` if a document can start with it, else raise :class:`.UserError`."""
+        return check_prompt(self.config, prompt)
+
+    def _run(self, tokens, positions, append, visible, trace: Trace | None) -> Integers:
+        """Return the logits; `append` turns new keys and values into all that are visible."""
+        m, shifts, widths = self.model, self.model.shifts, self.model.widths
+
+        def note(site: str, value: Integers) -> Integers:
+            if trace:
+                trace(0, site, value)
+            return value
+
+        def product(name: str, values: Integers) -> Integers:
+            # Exact: doubles hold integers up to 2**53, and only they multiply fast.
+            return np.rint(values.astype(float) @ m.weights[name].T.astype(float)).astype(np.int64)
+
+        def entry_and(name: str, matrix: str) -> Integers:
+            return (entry[name] << shifts[name]) + product(matrix, a)
+
+        entry = {name: note(name, rows[tokens, positions]) for name, rows in m.table.items()}
+        keys, values = append(entry["k"], entry["v"])
+        a = self._mix(entry["q"], keys, values, visible, note)
+        hidden = round_shift(entry_and("fx", "a1"), shifts["hidden"])
+        u = note("hidden", np.clip(hidden, 0, (1 << widths.activations) - 1))
+        residual = round_shift(entry_and("x", "wo"), shifts["residual"])
+        residual = note("residual", saturate(residual, widths.residual))
+        square = note("square", np.sum(residual**2, axis=-1, keepdims=True))
+        mantissa, exponent = tables.rsqrt(square)
+        norm = round_shift(mantissa << shifts["norm"], exponent)
+        norm = note("norm", np.minimum(norm, (1 << widths.norm) - 1))
+        b = saturate(round_shift(product("b", u), shifts["product"]), widths.product)
+        note("product", b)
+        direct = round_shift(entry_and("lx", "a2"), shifts["direct"])
+        direct = note("direct", saturate(direct, widths.direct))
+        mlp = note("mlp", round_shift(b * norm, shifts["mlp"]))
+        return note("logits", direct + mlp)
+
+    def _mix(self, q, keys, values, visible, note) -> Integers:
+        """Softmax-weighted values, [batch, time, width].
+
+        `q`, `keys` and `values` are [batch, time, width], `visible` is [batch or 1, time, keys].
+        """
+        c, shifts = self.config, self.model.shifts
+        q, keys, values = (
+            rows.reshape(*rows.shape[:2], c.heads, c.head_width) for rows in (q, keys, values)
+        )
+        scores = np.einsum("bthd,bshd->btsh", q, keys)
+        scores = note("score", saturate(round_shift(scores, shifts["score"]), SCORE_BITS))
+        seen = visible[..., None]
+        lowest = np.iinfo(np.int64).min
+        maximum = np.max(np.where(seen, scores, lowest), axis=2, keepdims=True)
+        note("maximum", maximum[:, :, 0])
+        distance = np.where(seen, maximum - scores, 0)
+        numerators = np.where(seen, tables.exp2_negative(distance, EXP2_ENTRIES), 0)
+        note("numerator", numerators)
+        denominator = note("denominator", np.sum(numerators, axis=2))
+        weighted = note("weighted", np.einsum("btsh,bshd->bthd", numerators, values))
+        mantissa, exponent = (part[..., None] for part in tables.reciprocal(denominator))
+        reduced = note("reduced", weighted >> (exponent - LEAST_EXPONENT))
+        mixed = saturate(
+            round_shift(reduced * mantissa, shifts["mix"]), self.model.widths.activations
+        )
+        return note("mix", mixed.reshape(*q.shape[:2], -1))
+
+
+class _Run:
+    """Where one stream stands."""
+
+    def __init__(self, golden: GoldenModel, stream: Stream):
+        self._golden = golden
+        self._scale = golden.model.noise_scale(stream.temperature)
+        self._noise = sampling.noise(stream.seed)
+        bos = golden.model.tokenizer.bos
+        self._known = [bos, *golden.check_prompt(stream.prompt)]
+        self.document = self.position = 0
+        self.token = bos
+
+    def noise(self) -> Integers:
+        """Scaled noise of this step; none is drawn for a token that the prompt decides."""
+        vocabulary = self._golden.config.vocabulary
+        if self.position + 1 < len(self._known):
+            return np.zeros(vocabulary, np.int64)
+        values = np.array([next(self._noise) for _ in range(vocabulary)])
+        return self._golden.scaled_noise(values, self._scale)
+
+    def advance(self, drawn: int) -> GeneratedToken | None:
+        """Go on to the next position or document; return what is emitted."""
+        position = self.position
+        self.position += 1
+        if self.position < len(self._known):
+            self.token = self._known[self.position]
+            return None
+        self.token = drawn
+        context = self._golden.config.context
+        last = drawn == self._known[0] or position == context - 1
+        if last:
+            self.document, self.position, self.token = self.document + 1, 0, self._known[0]
+        return GeneratedToken(drawn, position, last)

@@ -1,0 +1,100 @@
+"""From checkpoints to merged integers: losses, determinism, and refusals."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.config import ModelConfig
+from gptloom.model.corpus import heldout_documents
+from gptloom.model.errors import UserError
+from gptloom.model.float_model import FloatModel
+from gptloom.model.loss import golden_loss
+from gptloom.model.merged.golden import GoldenModel
+from gptloom.model.merged.integer import SHIFTS, Widths
+from gptloom.model.merged.quantise import quantise
+
+
+def test_integers_lose_at_most_two_thousandths_of_a_nat(shipped):
+    checkpoint = load_checkpoint(shipped.metadata["checkpoint"])
+    rows = checkpoint.tokenizer.rows(heldout_documents(), checkpoint.config.context)
+    loss = golden_loss(GoldenModel(shipped), rows)
+    stated = checkpoint.metadata["heldout"]
+    bar = min(
+        stated["loss"],
+        stated["float_phase_loss"],
+        FloatModel(checkpoint.config, checkpoint.weights).loss(rows),
+    )
+    assert loss <= bar + 0.002
+    assert shipped.metadata["integer_loss"] == pytest.approx(loss, abs=1e-12)
+    assert shipped.metadata["float_loss"] == pytest.approx(bar, abs=1e-6)
+
+
+def test_quantising_is_deterministic(shipped):
+    again = quantise(load_checkpoint(shipped.metadata["checkpoint"]))
+    assert again.metadata == shipped.metadata
+    assert again.shifts == shipped.shifts
+    assert (again.weights["b"] == shipped.weights["b"]).all()
+    assert (again.table["fx"] == shipped.table["fx"]).all()
+
+
+@pytest.mark.parametrize(("bits", "limit"), [(6, 0.006), (4, 0.035)])
+def test_narrow_weights_cost_what_is_stated(quantised, bits, limit):
+    model = quantised("names", Widths(weights=bits))
+    lost = model.metadata["integer_loss"] - model.metadata["float_loss"]
+    assert 0.002 < lost < limit
+
+
+def assert_numbers_fit(model):
+    for arrays, bits in ((model.table, model.widths.table), (model.weights, model.widths.weights)):
+        limit = (1 << (bits - 1)) - 1
+        for values in arrays.values():
+            assert values.dtype == np.int64
+            assert np.abs(values).max() <= limit
+    # These fill their formats whatever the network; the others are as fine as their neighbours.
+    filled = {**model.table, **model.weights}
+    for name in ("q", "k", "v", "a1", "a2", "b"):
+        assert np.abs(filled[name]).max() > 1 << (model.widths.table - 2)
+    assert set(model.shifts) == set(SHIFTS)
+    assert min(model.shifts.values()) >= 0
+
+
+def test_numbers_fit_the_formats_of_shipped_models(shipped):
+    assert_numbers_fit(shipped)
+
+
+def test_numbers_fit_the_formats_of_random_models(random_model):
+    assert_numbers_fit(random_model)
+
+
+def test_untrained_networks_stay_close_too(random_model):
+    metadata = random_model.metadata
+    assert metadata["integer_loss"] == pytest.approx(metadata["float_loss"], rel=0.02)
+    assert metadata["loss_set"] == "calibration documents of the checkpoint"
+
+
+@pytest.mark.parametrize("size", [0.02, 0.1, 0.8])
+def test_small_and_large_weights_can_be_quantised(random_checkpoint, size):
+    checkpoint = random_checkpoint(ModelConfig(), size)
+    model = quantise(checkpoint)
+    assert_numbers_fit(model)
+    assert model.metadata["integer_loss"] == pytest.approx(model.metadata["float_loss"], rel=0.05)
+
+
+def test_more_layers_are_refused():
+    with pytest.raises(UserError, match="2 layers"):
+        quantise(load_checkpoint("names-2l"))
+
+
+def test_weights_beyond_the_formats_are_refused(random_checkpoint):
+    checkpoint = random_checkpoint(ModelConfig())
+    large = {**checkpoint.weights, "layer0.attn_wq": 1e6 * checkpoint.weights["layer0.attn_wq"]}
+    with pytest.raises(UserError, match="too unlike in size"):
+        quantise(replace(checkpoint, weights=large))
+
+
+@pytest.mark.parametrize(("name", "bits"), [("weights", 1), ("weights", 11), ("activations", 3)])
+def test_widths_out_of_range_are_refused(name, bits):
+    with pytest.raises(UserError, match=f"{bits} bits are no width for {name}"):
+        Widths(**{name: bits})
