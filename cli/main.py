@@ -27,6 +27,7 @@ SUBCOMMANDS = (
     "gptloom.cli.image:image",
     "gptloom.cli.load:load",
     "gptloom.cli.quantise:quantize",
+    "gptloom.cli.refine:refine",
     "gptloom.cli.talk:talk",
     "gptloom.cli.train:train",
     "gptloom.cli.verilog:verilog",

@@ -1,6 +1,8 @@
 """``gptloom train``: a corpus in, a checkpoint out."""
 
 import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -44,10 +46,7 @@ def train(
 ) -> None:
     """Train a model and write it with its measured loss, and its loss curve as a picture."""
     settings = TrainingSettings(steps, batch, lr, seed, quantise_aware_steps)
-    if out.suffix != ".safetensors":
-        raise UserError(f"--out is {out}: give a file that ends in .safetensors.")
-    if not out.parent.is_dir():
-        raise UserError(f"There is no folder {out.parent}: make it, or give another --out.")
+    check_output(out)
     loaded = load_corpus(corpus)
     vocabulary = Tokenizer.from_documents(loaded.documents).vocabulary
     config = ModelConfig(layers, width, heads, hidden, context, vocabulary)
@@ -66,8 +65,31 @@ def train(
         "quantise-aware-steps": quantise_aware_steps,
         "out": out,
     }
+    with show_steps(steps + quantise_aware_steps) as progress:
+        checkpoint, curve = train_checkpoint(
+            loaded, config, settings, command_line("train", options), progress
+        )
+    picture = write_results(out, checkpoint, curve)
+    Console().print(_summary(checkpoint), f"Wrote {out} and {picture}.", sep="\n")
+
+
+def check_output(out: Path) -> None:
+    """Make sure, before training, that a checkpoint can be written there."""
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out is {out}: give a file that ends in .safetensors.")
+    if not out.parent.is_dir():
+        raise UserError(f"There is no folder {out.parent}: make it, or give another --out.")
+
+
+def command_line(subcommand: str, options: Mapping[str, object]) -> str:
+    """Return the command with all its options, for a checkpoint's metadata."""
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    command = shlex.join(["gptloom", "train", *words])
+    return shlex.join(["gptloom", subcommand, *words])
+
+
+@contextmanager
+def show_steps(total: int) -> Iterator[Callable[[int, float], None]]:
+    """Show a bar; yields what tells it how many steps are done, and the loss of the last."""
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -75,16 +97,8 @@ def train(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("training", total=steps + quantise_aware_steps, loss=float("nan"))
-        checkpoint, curve = train_checkpoint(
-            loaded,
-            config,
-            settings,
-            command,
-            lambda step, loss: progress.update(task, completed=step, loss=loss),
-        )
-    picture = write_results(out, checkpoint, curve)
-    Console().print(_summary(checkpoint), f"Wrote {out} and {picture}.", sep="\n")
+        task = progress.add_task("training", total=total, loss=float("nan"))
+        yield lambda step, loss: progress.update(task, completed=step, loss=loss)
 
 
 def _summary(checkpoint: Checkpoint) -> Table:

@@ -124,15 +124,28 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         ) from None
 
 
-def shipped_checkpoints() -> tuple[str, ...]:
-    """Return the names of the checkpoints that come with the package."""
-    folder = resources.files("gptloom.model").joinpath("checkpoints")
-    names = (Path(entry.name) for entry in folder.iterdir())
+FOLDERS = {"plain": "checkpoints", "merged": "checkpoints/merged"}
+"""Where shipped checkpoints are, by the form that they were trained for."""
+
+
+def shipped_checkpoints(form: str = "plain") -> tuple[str, ...]:
+    """Return the names of the checkpoints that come with the package.
+
+    Parameters
+    ----------
+    form
+        ``plain``: good for both forms; ``merged``: refined for few bits in the merged form.
+    """
+    names = (Path(entry.name) for entry in _folder(form).iterdir())
     return tuple(sorted(name.stem for name in names if name.suffix == ".safetensors"))
 
 
+def _folder(form: str) -> Path:
+    return Path(str(resources.files("gptloom.model").joinpath(FOLDERS[form])))
+
+
 def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
-    """Load a checkpoint from a file, or a shipped one by its bare name (``names``).
+    """Load a checkpoint from a file, or a shipped one of any form by its bare name (``names``).
 
     Raises
     ------
@@ -180,13 +193,12 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
 
 def _resolve(path_or_name: str | Path) -> Path:
     path = Path(path_or_name)
-    if isinstance(path_or_name, str) and path_or_name in shipped_checkpoints():
-        folder = resources.files("gptloom.model").joinpath("checkpoints")
-        return Path(str(folder.joinpath(f"{path_or_name}.safetensors")))
+    shipped = {name: form for form in FOLDERS for name in shipped_checkpoints(form)}
+    if isinstance(path_or_name, str) and path_or_name in shipped:
+        return _folder(shipped[path_or_name]) / f"{path_or_name}.safetensors"
     if not path.is_file():
         raise UserError(
-            f"There is no checkpoint {path_or_name}: "
-            f"give a file, or one of {', '.join(shipped_checkpoints())}."
+            f"There is no checkpoint {path_or_name}: give a file, or one of {', '.join(shipped)}."
         )
     return path
 

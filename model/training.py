@@ -166,15 +166,26 @@ def train_checkpoint(
         for name, shape in config.weight_shapes().items()
     }
     curve = LossCurve([], {})
-    _optimise(config, weights, rows, heldout, settings, random, curve, progress)
-    loss = float_phase_loss = _heldout_loss(config, weights, heldout)
+    optimise(config, weights, rows, heldout, settings, random, curve, progress)
+    loss = float_phase_loss = heldout_loss(config, weights, heldout)
     if settings.quantise_aware_steps:
         aware = replace(
             settings, steps=settings.quantise_aware_steps, learning_rate=qat.LEARNING_RATE
         )
         grid = qat.Grid(config, weights)
-        _optimise(config, weights, rows, heldout, aware, random, curve, progress, grid)
-        loss = _heldout_loss(config, weights, heldout)
+        optimise(
+            config,
+            weights,
+            rows,
+            heldout,
+            aware,
+            random,
+            curve,
+            progress,
+            lambda seen, tokens: torch_logits(config, grid.round(seen), tokens),
+            grid.limit,
+        )
+        loss = heldout_loss(config, weights, heldout)
     chosen = random.permutation(len(rows))[:CALIBRATION_DOCUMENTS]
     metadata = {
         "corpus": {
@@ -266,7 +277,7 @@ def torch_logits(
     return functional.linear(x, weights["lm_head"])
 
 
-def _optimise(
+def optimise(
     config: ModelConfig,
     weights: Mapping[str, "torch.Tensor"],
     rows: np.ndarray,
@@ -275,11 +286,31 @@ def _optimise(
     random: np.random.Generator,
     curve: LossCurve,
     progress: Callable[[int, float], None],
-    grid: qat.Grid | None = None,
+    logits: Callable[[Mapping[str, "torch.Tensor"], "torch.Tensor"], "torch.Tensor"] | None = None,
+    limit: Callable[[Mapping[str, "torch.Tensor"]], None] = lambda weights: None,
 ) -> None:
     """Update the weights in place with AdamW on minibatches, and continue the curve.
 
-    With a grid, the forward pass sees the weights on it, and they are kept within its limits.
+    Parameters
+    ----------
+    config
+        The shape.
+    weights
+        float32 tensors by name, with gradients.
+    rows, heldout
+        Token rows to train on and to measure on.
+    settings
+        Steps, batch and learning rate of this phase.
+    random
+        Chooses the minibatches.
+    curve
+        Is appended to.
+    progress
+        As `train_checkpoint` has it.
+    logits
+        What is trained, of weights and tokens; `torch_logits` unless something else is given.
+    limit
+        Is called after every step to clip weights in place.
     """
     import torch
 
@@ -305,25 +336,25 @@ def _optimise(
         tokens = torch.from_numpy(batch[:, :longest].astype(np.int64))
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, warm_up, settings.steps)
-        seen = grid.round(weights) if grid else weights
-        logits = torch_logits(config, seen, tokens[:, :-1].clamp(min=0))
+        inputs = tokens[:, :-1].clamp(min=0)
+        predicted = logits(weights, inputs) if logits else torch_logits(config, weights, inputs)
         loss = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PADDING
+            predicted.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PADDING
         )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        if grid:
-            grid.limit(weights)
+        limit(weights)
         curve.training.append(loss.item())
         if (step + 1) % measure_every == 0:
-            curve.heldout[before + step + 1] = _heldout_loss(config, weights, heldout)
+            curve.heldout[before + step + 1] = heldout_loss(config, weights, heldout)
         progress(before + step + 1, curve.training[-1])
 
 
-def _heldout_loss(
+def heldout_loss(
     config: ModelConfig, weights: Mapping[str, "torch.Tensor"], heldout: np.ndarray
 ) -> float:
+    """Return `FloatModel.loss` of tensors, or raise :class:`.UserError` where it is not finite."""
     arrays = {name: weight.detach().numpy() for name, weight in weights.items()}
     loss = FloatModel(config, arrays).loss(heldout)
     if not math.isfinite(loss):

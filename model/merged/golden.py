@@ -195,7 +195,8 @@ class GoldenModel:
 
         def product(name: str, values: Integers) -> Integers:
             # Exact: doubles hold integers up to 2**53, and only they multiply fast.
-            return np.rint(values.astype(float) @ m.weights[name].T.astype(float)).astype(np.int64)
+            sums = values.astype(float) @ m.weights[name].T.astype(float)
+            return note(name, np.rint(sums).astype(np.int64))
 
         def entry_and(name: str, matrix: str) -> Integers:
             return (entry[name] << shifts[name]) + product(matrix, a)
@@ -209,6 +210,8 @@ class GoldenModel:
         residual = note("residual", saturate(residual, widths.residual))
         square = note("square", np.sum(residual**2, axis=-1, keepdims=True))
         mantissa, exponent = tables.rsqrt(square)
+        note("norm_mantissa", mantissa)
+        note("norm_exponent", exponent)
         norm = round_shift(mantissa << shifts["norm"], exponent)
         norm = note("norm", np.minimum(norm, (1 << widths.norm) - 1))
         b = saturate(round_shift(product("b", u), shifts["product"]), widths.product)
@@ -238,7 +241,10 @@ class GoldenModel:
         note("numerator", numerators)
         denominator = note("denominator", np.sum(numerators, axis=2))
         weighted = note("weighted", np.einsum("btsh,bshd->bthd", numerators, values))
-        mantissa, exponent = (part[..., None] for part in tables.reciprocal(denominator))
+        mantissa, exponent = tables.reciprocal(denominator)
+        note("mantissa", mantissa)
+        note("exponent", exponent)
+        mantissa, exponent = mantissa[..., None], exponent[..., None]
         reduced = note("reduced", weighted >> (exponent - LEAST_EXPONENT))
         mixed = saturate(
             round_shift(reduced * mantissa, shifts["mix"]), self.model.widths.activations

@@ -28,7 +28,8 @@ LOADING = {2: 1.2, 3: 1.7, 4: 2.3, 5: 3.0, 6: 3.4, 7: 4.0}
 """Largest entry in rms of its matrix, by weight bits; what lies beyond is clipped.
 
 The fewer the bits, the more a coarse grid for all costs, beside a few clipped entries; from 8
-bits on nothing is clipped. Those for 4 to 6 bits were compared with others on calibration rows.
+bits on nothing is clipped. Those for 4 to 6 bits are near the best of several tried on calibration
+rows.
 """
 
 SMALLEST = 1e-6

@@ -7,9 +7,9 @@ of the model. Widths are those of the defaults of `Widths`; ``s`` is signed, ``u
 ==============  =====  =============================================================  ==========
 name            bits   value                                                          saturates
 ==============  =====  =============================================================  ==========
-``q k v``       8 s    table at (token, position); k and v go to the KV cache
-``x fx lx``     8 s    table at (token, position)
-q . k           18 s   per head, exact; 16 bits and log2(head width) more
+``q k v``       8 s    table at (token, position), never -128; k and v are cached
+``x fx lx``     8 s    table at (token, position), never -128
+q . k           17 s   per head, exact; 15 bits and log2(head width) more
 ``score``       10 s   ``q . k >> score``, sixteenths of an octave                    yes
 ``maximum``     10 s   largest score of the head over the positions seen, itself too
 distance        11 u   ``maximum - score``; the numerator is 0 from 128 on
@@ -31,6 +31,10 @@ reduced         16 s   ``weighted >>> (exponent - 7)``
 ``noise``       -      ``NOISE_TABLE[...] * mantissa >> shift`` of the temperature
 ``noisy``       -      ``logits + noise``; the token is where it is largest, first
 ==============  =====  =============================================================  ==========
+
+The golden model traces all of these by name except ``q . k`` and the distance. The mantissa (9
+bits) and exponent (4 bits) of `tables.rsqrt` are ``norm_mantissa`` and ``norm_exponent``, and
+``a1``, ``wo``, ``a2`` and ``b`` are the bare products by these matrices.
 
 Nothing from ``product`` on saturates before the comparison, so the three terms of ``noisy`` may
 be added in any order: ``direct + noise`` is known before the MLP has finished. The widths of

