@@ -42,14 +42,19 @@ RECIPROCAL_TABLE = np.minimum(np.round((1 << MANTISSA_BITS) / _reciprocal_at), _
 RECIPROCAL_TABLE = RECIPROCAL_TABLE.astype(np.int64)
 """``1/m`` for m in [1, 2), 64 entries at interval centres; 9 fraction bits, unsigned."""
 
-_rsqrt_at = np.maximum(np.arange(1 << RSQRT_WINDOW_BITS) + 0.5, 0.5) / (
-    1 << (RSQRT_WINDOW_BITS - 2)
-)
-RSQRT_TABLE = np.minimum(np.round((1 << MANTISSA_BITS) / np.sqrt(_rsqrt_at)), _TOP)
+_root_at = (np.arange(1 << RSQRT_WINDOW_BITS) + 0.5) / (1 << (RSQRT_WINDOW_BITS - 2))
+RSQRT_TABLE = np.minimum(np.round((1 << MANTISSA_BITS) / np.sqrt(_root_at)), _TOP)
 RSQRT_TABLE = RSQRT_TABLE.astype(np.int64)
 """``1/sqrt(m)`` for m in [1, 4), addressed by m's first 7 bits (32 to 127); 9 fraction bits.
 
 Entries below 32 are reached only by a sum of squares of zero, where any scale gives zero.
+"""
+
+SQRT_TABLE = np.minimum(np.round((1 << (MANTISSA_BITS - 1)) * np.sqrt(_root_at)), _TOP)
+SQRT_TABLE = SQRT_TABLE.astype(np.int64)
+"""``sqrt(m)`` for m in [1, 4), addressed as `RSQRT_TABLE` is; 8 fraction bits, unsigned.
+
+The root of zero becomes 1/8.
 """
 
 _uniform = (np.arange(1 << NOISE_INDEX_BITS) + 0.5) / (1 << NOISE_INDEX_BITS)
@@ -83,15 +88,29 @@ def rsqrt(value: ArrayLike) -> tuple[Integers, Integers]:
 
     `value` is a non-negative integer; k is half the (even) position of its leading pair of bits.
     """
-    value = np.asarray(value, dtype=np.int64)
-    exponent = _leading_one(np.maximum(value, 1)) >> 1
-    index = (value << (RSQRT_WINDOW_BITS - 2)) >> (2 * exponent)
+    index, exponent = _root_window(value)
     return RSQRT_TABLE[index], exponent
+
+
+def sqrt(value: ArrayLike) -> tuple[Integers, Integers]:
+    """Mantissa m and exponent k with ``value**0.5`` close to ``m * 2**(k - MANTISSA_BITS + 1)``.
+
+    `value` and k are as in `rsqrt`.
+    """
+    index, exponent = _root_window(value)
+    return SQRT_TABLE[index], exponent
 
 
 def softmax_limit(context: int) -> int:
     """Largest possible sum of softmax numerators over `context` positions."""
     return context * int(EXP2_TABLE[0])
+
+
+def _root_window(value: ArrayLike) -> tuple[Integers, Integers]:
+    """Return the address of both tables of roots, and half the position of the leading pair."""
+    value = np.asarray(value, dtype=np.int64)
+    exponent = _leading_one(np.maximum(value, 1)) >> 1
+    return (value << (RSQRT_WINDOW_BITS - 2)) >> (2 * exponent), exponent
 
 
 def _leading_one(value: Integers) -> Integers:

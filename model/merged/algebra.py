@@ -6,11 +6,13 @@ the last layer). Then, for every layer,
 
     a   = sum_t e_t v_t / sum_t e_t      e_t = 2**(q.k_t - max), log2(e)/sqrt(d) folded into q
     u   = relu(fx + A1 a)                A1 = fc1 Wo
-    res = x + Wo a                       r  = 1 / sqrt(mean res**2)
-    y   = lx + A2 a + r (B u)            A2 = D Wo, B = D fc2
+    res = x + Wo a                       S  = sqrt(mean res**2)
+    S y = (lx + A2 a) S + B u            A2 = D Wo, B = D fc2
 
-r stands behind ReLU and the second matrix because both commute with a positive factor. The y of
-the last layer are the logits. The y of any other layer are what enters the next one: its D are
+S is the divisor of the MLP's norm. ReLU and the second matrix let a positive factor pass, so the
+division may wait until y; and y itself may keep the factor S where only the largest of its
+elements counts. Then S multiplies what is known beside B u, and nothing stands behind B u. The
+y of the last layer are the logits. The y of any other layer are what enters the next one: its D are
 the next layer's query, key, value, identity, fc1 and D matrices, one below the other, so each
 layer adds two dense products to the chain and no more. (Its q, k and v are still to be divided by
 the root mean square of its x, which scores and values allow at once.)
@@ -155,16 +157,15 @@ class MergedFloat:
             u = np.maximum(entry["fx"] + a @ layer["a1"].T, 0)
             residual = entry["x"] + a @ layer["wo"].T
             direct = entry["lx"] + a @ layer["a2"].T
-            product, norm = u @ layer["b"].T, _norm(residual)
-            y = direct + norm * product
+            product, root = u @ layer["b"].T, 1 / _norm(residual)
+            y = direct + product / root
             for site, value in (
                 ("mix", a),
                 ("hidden", u),
                 ("residual", residual),
-                ("norm", norm),
+                ("root", root),
                 ("product", product),
                 ("direct", direct),
-                ("logits", y),
             ):
                 trace(index, site, value)
         return y

@@ -5,6 +5,7 @@ Each step and its width stand in :mod:`.integer`. Every named intermediate can b
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,22 @@ from gptloom.model.merged.integer import (
     MergedModel,
     NoiseScale,
 )
+
+
+class Outputs(NamedTuple):
+    """What the next token is chosen by, as the table of :mod:`.integer` names it.
+
+    Attributes
+    ----------
+    product, direct
+        [..., vocabulary].
+    root
+        [..., 1].
+    """
+
+    product: Integers
+    direct: Integers
+    root: Integers
 
 
 @dataclass(frozen=True)
@@ -63,7 +80,7 @@ class GoldenModel:
         position: Integers | int,
         cache: KVCache,
         trace: Trace | None = None,
-    ) -> Integers:
+    ) -> Outputs:
         """Advance a batch by one token each and append its keys and values to the cache.
 
         Parameters
@@ -79,8 +96,8 @@ class GoldenModel:
 
         Returns
         -------
-        Integers
-            [batch, vocabulary] logits, in units of ``model.logit_unit`` nats.
+        Outputs
+            [batch, ...] of each.
         """
         tokens = np.asarray(tokens)
         positions = np.broadcast_to(position, tokens.shape)[:, None]
@@ -93,10 +110,11 @@ class GoldenModel:
             return cache.keys[0, :, :past], cache.values[0, :, :past]
 
         visible = np.arange(past) <= positions[..., None]
-        return self._run(tokens[:, None], positions, append, visible, trace)[:, 0]
+        outputs = self._run(tokens[:, None], positions, append, visible, trace)
+        return Outputs(*(value[:, 0] for value in outputs))
 
-    def logits(self, tokens: Integers, trace: Trace | None = None) -> Integers:
-        """Logits of whole sequences at once, without a cache.
+    def outputs(self, tokens: Integers, trace: Trace | None = None) -> Outputs:
+        """Compute whole sequences at once, without a cache.
 
         Parameters
         ----------
@@ -107,8 +125,8 @@ class GoldenModel:
 
         Returns
         -------
-        Integers
-            [batch, time, vocabulary], in units of ``model.logit_unit`` nats.
+        Outputs
+            [batch, time, ...] of each.
         """
         tokens = np.asarray(tokens)
         time = tokens.shape[1]
@@ -116,11 +134,25 @@ class GoldenModel:
         return self._run(tokens, np.arange(time), lambda k, v: (k, v), visible, trace)
 
     def nats(self, tokens: Integers) -> np.ndarray:
-        """Return the logits in nats: float64, shaped as `logits`."""
-        return self.logits(tokens) * self.model.logit_unit
+        """Return the logits in nats: float64 [batch, time, vocabulary], of whole sequences."""
+        outputs = self.outputs(tokens)
+        return self.noisy(outputs) * self.unit(outputs)
+
+    def unit(self, outputs: Outputs) -> np.ndarray:
+        """Return what a unit of the logits is worth in nats: float64 [..., 1]."""
+        worth = self.model.logit_unit * 2.0 ** self.model.shifts["offset"]
+        return worth / np.maximum(outputs.root, 1)
+
+    def noisy(self, outputs: Outputs, noise: Integers | int = 0) -> Integers:
+        """Return the sum whose largest element is the next token; without noise, the logits."""
+        return outputs.product + self.offset(outputs, noise)
+
+    def offset(self, outputs: Outputs, noise: Integers | int) -> Integers:
+        """Return all that is added to the last product."""
+        return round_shift((outputs.direct + noise) * outputs.root, self.model.shifts["offset"])
 
     def scaled_noise(self, values: Integers, scale: NoiseScale) -> Integers:
-        """Gumbel noise (Q5.7) times the temperature, in units of the logits."""
+        """Gumbel noise (Q5.7) times the temperature, in units of ``direct``."""
         return round_shift(np.asarray(values) * scale.mantissa, scale.shift)
 
     def generate(
@@ -171,12 +203,17 @@ class GoldenModel:
             positions = [run.position for run in runs]
             receive = trace([run.document for run in runs], positions)
             tokens = np.array([run.token for run in runs])
-            logits = self.step(tokens, np.array(positions), cache, receive)
+            outputs = self.step(tokens, np.array(positions), cache, receive)
             noise = np.array([run.noise() for run in runs])
-            noisy = logits + noise
+            offset, noisy = self.offset(outputs, noise), self.noisy(outputs, noise)
             drawn = np.array([sampling.draw(row, 0) for row in noisy])
             if receive:
-                for site, value in (("noise", noise), ("noisy", noisy), ("token", drawn)):
+                for site, value in (
+                    ("noise", noise),
+                    ("offset", offset),
+                    ("noisy", noisy),
+                    ("token", drawn),
+                ):
                     receive(0, site, value[:, None])
             yield [run.advance(int(token)) for run, token in zip(runs, drawn, strict=True)]
 
@@ -184,8 +221,8 @@ class GoldenModel:
         """Return `prompt` if a document can start with it, else raise :class:`.UserError`."""
         return check_prompt(self.config, prompt)
 
-    def _run(self, tokens, positions, append, visible, trace: Trace | None) -> Integers:
-        """Return the logits; `append` turns new keys and values into all that are visible."""
+    def _run(self, tokens, positions, append, visible, trace: Trace | None) -> Outputs:
+        """Return the outputs; `append` turns new keys and values into all that are visible."""
         m, shifts, widths = self.model, self.model.shifts, self.model.widths
 
         def note(site: str, value: Integers) -> Integers:
@@ -198,28 +235,27 @@ class GoldenModel:
             sums = values.astype(float) @ m.weights[name].T.astype(float)
             return note(name, np.rint(sums).astype(np.int64))
 
-        def entry_and(name: str, matrix: str) -> Integers:
-            return (entry[name] << shifts[name]) + product(matrix, a)
+        def entry_and(name: str, matrix: str, site: str) -> Integers:
+            return (entry[name] << shifts[name]) + round_shift(product(matrix, a), shifts[site])
 
         entry = {name: note(name, rows[tokens, positions]) for name, rows in m.table.items()}
         keys, values = append(entry["k"], entry["v"])
         a = self._mix(entry["q"], keys, values, visible, note)
-        hidden = round_shift(entry_and("fx", "a1"), shifts["hidden"])
-        u = note("hidden", np.clip(hidden, 0, (1 << widths.activations) - 1))
-        residual = round_shift(entry_and("x", "wo"), shifts["residual"])
-        residual = note("residual", saturate(residual, widths.residual))
+        u = np.clip(entry_and("fx", "a1", "hidden"), 0, (1 << widths.activations) - 1)
+        note("hidden", u)
+        residual = saturate(entry_and("x", "wo", "residual"), widths.residual)
+        note("residual", residual)
         square = note("square", np.sum(residual**2, axis=-1, keepdims=True))
-        mantissa, exponent = tables.rsqrt(square)
-        note("norm_mantissa", mantissa)
-        note("norm_exponent", exponent)
-        norm = round_shift(mantissa << shifts["norm"], exponent)
-        norm = note("norm", np.minimum(norm, (1 << widths.norm) - 1))
-        b = saturate(round_shift(product("b", u), shifts["product"]), widths.product)
-        note("product", b)
-        direct = round_shift(entry_and("lx", "a2"), shifts["direct"])
-        direct = note("direct", saturate(direct, widths.direct))
-        mlp = note("mlp", round_shift(b * norm, shifts["mlp"]))
-        return note("logits", direct + mlp)
+        mantissa, exponent = tables.sqrt(square)
+        note("root_mantissa", mantissa)
+        note("root_exponent", exponent)
+        root = np.minimum(round_shift(mantissa << exponent, shifts["root"]), (1 << widths.root) - 1)
+        note("root", root)
+        direct = note("direct", saturate(entry_and("lx", "a2", "direct"), widths.direct))
+        b = note("product", round_shift(product("b", u), shifts["product"]))
+        outputs = Outputs(b, direct, root)
+        note("logits", self.noisy(outputs))
+        return outputs
 
     def _mix(self, q, keys, values, visible, note) -> Integers:
         """Softmax-weighted values, [batch, time, width].

@@ -53,7 +53,8 @@ class Grids:
     direct, residual, product
         Of lx and the logits, of x and the residual, of ``B u``; up to powers of two.
     norm_exponent
-        ``residual * direct * sqrt(width) * 2**norm_exponent`` is `product`.
+        ``residual * direct * sqrt(width) * 2**norm_exponent`` is `product`: the root of a sum of
+        squares times ``direct`` is added to ``B u``.
     """
 
     matrices: dict[str, Array]
@@ -128,7 +129,8 @@ def fit_grids(merged: Merged, widths: Widths) -> Grids:
 class Formats:
     """For every site the exponent of two by which its unit differs from that of `Grids`.
 
-    One more is one more fraction bit. ``logits`` is the format of ``direct`` and of the logits.
+    One more is one more fraction bit. The logits' is that of ``product``. Words of the table are
+    no finer than the sum that they are added to, whatever stands here.
     """
 
     fx: int
@@ -137,20 +139,28 @@ class Formats:
     mix: int
     hidden: int
     residual: int
-    norm: int
+    root: int
+    direct: int
     product: int
-    logits: int
+
+
+SUMS = {"fx": "hidden", "x": "residual", "lx": "direct"}
+"""Where each of the table's words is added that does not enter attention."""
 
 
 def table_formats(merged: Merged, grids: Grids, widths: Widths) -> dict[str, int]:
     """Return the finest formats in which fx, x and lx fit the table."""
     seen = reachable(merged.config)
     largest = (1 << (widths.table - 1)) - 1
-    units = {"fx": grids.hidden, "x": grids.residual, "lx": grids.direct}
     return {
-        name: int(np.floor(np.log2(largest / _peak(merged.table[name][seen] * unit))))
-        for name, unit in units.items()
+        name: int(np.floor(np.log2(largest / _peak(merged.table[name][seen] * getattr(grids, to)))))
+        for name, to in SUMS.items()
     }
+
+
+def added_formats(formats: Formats) -> dict[str, int]:
+    """Return the formats of fx, x and lx, as coarse as that of their sum at least."""
+    return {name: min(getattr(formats, name), getattr(formats, to)) for name, to in SUMS.items()}
 
 
 def table_units(grids: Grids, formats: Mapping[str, int]) -> dict[str, Array]:
@@ -167,19 +177,17 @@ def table_units(grids: Grids, formats: Mapping[str, int]) -> dict[str, Array]:
 
 def shifts(grids: Grids, formats: Formats) -> dict[str, int]:
     """Return :data:`.integer.SHIFTS` by name; some may be negative, which hardware cannot."""
-    f = formats
+    f, added = formats, added_formats(formats)
     return {
         "score": grids.score_shift,
         "mix": MANTISSA_BITS + LEAST_EXPONENT - f.mix,
-        "fx": f.mix - f.fx,
         "hidden": f.mix - f.hidden,
-        "x": f.mix - f.x,
         "residual": f.mix - f.residual,
-        "norm": f.norm + f.residual,
+        "root": MANTISSA_BITS - 1 + f.residual - f.root,
+        "direct": f.mix - f.direct,
+        "offset": f.direct + f.root - f.product - grids.norm_exponent,
         "product": f.hidden - f.product,
-        "lx": f.mix - f.lx,
-        "direct": f.mix - f.logits,
-        "mlp": MANTISSA_BITS + f.norm + f.product - f.logits + grids.norm_exponent,
+        **{name: getattr(f, to) - added[name] for name, to in SUMS.items()},
     }
 
 

@@ -20,29 +20,34 @@ mantissa        9 u    ``tables.reciprocal(denominator)``, 256 to 511 (top bit o
 exponent        4 u    position of the leading one of the denominator, 7 to 11
 reduced         16 s   ``weighted >>> (exponent - 7)``
 ``mix``         8 s    a: ``reduced * mantissa >> mix``; the product has 25 bits      yes
-``hidden``      8 u    u: ``max(0, (fx << fx) + A1 a >> hidden)``                     yes
-``residual``    8 s    ``(x << x) + Wo a >> residual``                                yes
+``hidden``      8 u    u: ``max(0, (fx << fx) + (A1 a >> hidden))``                   yes
+``residual``    8 s    ``(x << x) + (Wo a >> residual)``                              yes
 ``square``      20 u   sum of residual ** 2; 16 bits and log2(width)
-``norm``        8 u    r: ``(mantissa << norm) >> exponent`` of ``tables.rsqrt``      yes
-``product``     10 s   ``B u >> product``                                             yes
-``direct``      12 s   ``(lx << lx) + A2 a >> direct``                                yes
-``mlp``         -      ``product * r >> mlp``: 10 + 8 bits less the shift
-``logits``      -      ``direct + mlp``, one bit more than the wider
+``root``        8 u    S: ``(mantissa << exponent) >> root`` of ``tables.sqrt``       yes
+``direct``      12 s   ``(lx << lx) + (A2 a >> direct)``                              yes
 ``noise``       -      ``NOISE_TABLE[...] * mantissa >> shift`` of the temperature
-``noisy``       -      ``logits + noise``; the token is where it is largest, first
+``offset``      -      ``(direct + noise) * S >> offset``
+``product``     -      ``B u >> product``
+``noisy``       -      ``product + offset``; the token is where it is largest, first
+``logits``      -      ``noisy`` without noise
 ==============  =====  =============================================================  ==========
 
 The golden model traces all of these by name except ``q . k`` and the distance. The mantissa (9
-bits) and exponent (4 bits) of `tables.rsqrt` are ``norm_mantissa`` and ``norm_exponent``, and
+bits) and exponent (4 bits) of `tables.sqrt` are ``root_mantissa`` and ``root_exponent``, and
 ``a1``, ``wo``, ``a2`` and ``b`` are the bare products by these matrices.
 
-Nothing from ``product`` on saturates before the comparison, so the three terms of ``noisy`` may
-be added in any order: ``direct + noise`` is known before the MLP has finished. The widths of
-accumulators depend on the weights: `MergedModel.bits` tells them.
+What is added from the table is added after rounding, which gives the same bits as before it.
+Nothing saturates after ``direct``. The offset is known beside B u, so that one addition and the
+comparison remain behind it. The widths of what depends on weights are those of
+`MergedModel.bits`.
+
+Logits and ``noisy`` count in units of ``logit_unit * 2**offset / S`` nats, which differ from token
+to token: S is the divisor of the MLP's norm, and instead of B u being divided by it, everything
+else is multiplied. The largest stays the largest.
 
 The noise carries the temperature T: the largest of ``logits + T * noise`` is the largest of
-``logits / T + noise``. The factor, T over the worth of a logit's unit, is rounded to 9 significant
-bits (0.1 % of the temperature at most), and the scaled noise to a logit's unit.
+``logits / T + noise``. The factor, T over the worth of a unit of ``direct``, is rounded to 9
+significant bits (0.2 % of the temperature at most), and the scaled noise to that unit.
 """
 
 from dataclasses import dataclass, field
@@ -65,8 +70,11 @@ LEAST_EXPONENT = NUMERATOR_BITS - 1
 
 SCORE_BITS = ACTIVATION_BITS
 
-SHIFTS = ("score", "mix", "fx", "hidden", "x", "residual", "norm", "product", "lx", "direct", "mlp")
-"""Constants of a model: right shifts, but for the left shifts of fx, x, lx and norm."""
+SHIFTS = (
+    *("score", "mix", "fx", "hidden", "x", "residual"),
+    *("root", "lx", "direct", "offset", "product"),
+)
+"""Constants of a model: right shifts, but for the left shifts of fx, x and lx."""
 
 WEIGHT_WIDTHS = range(2, 11)
 ACTIVATION_WIDTHS = range(4, 13)
@@ -84,17 +92,20 @@ class Widths:
         ``mix`` (signed) and ``hidden`` (unsigned): what enters products by constants.
     table
         Every word of the table, keys and values with it.
-    residual, norm, product, direct
+    residual, root, direct
         As in the table above.
+    product
+        What B u fits on calibration rows; no input exceeds its true width, which is some bits
+        more. The fewer, the more of its last bits are left out of sums and comparison.
     """
 
     weights: int = 8
     activations: int = 8
     table: int = 8
     residual: int = 8
-    norm: int = 8
-    product: int = 10
+    root: int = 8
     direct: int = 12
+    product: int = 12
 
     def __post_init__(self) -> None:
         for name, bits, allowed in (
@@ -133,7 +144,7 @@ class MergedModel:
     shifts
         `SHIFTS` by name, 0 or more.
     logit_unit
-        What one unit of a logit is worth, in nats.
+        What one unit of ``direct`` and of the noise is worth, in nats.
     metadata
         What :func:`.loss.measure` says of it.
     """
@@ -163,20 +174,22 @@ class MergedModel:
     def bits(self) -> dict[str, int]:
         """Width of every sum and product that depends on the weights, signed.
 
-        ``a1``, ``wo`` and ``a2`` with their table entry, ``b``, ``mlp``, ``logits``, ``noise`` at
-        the highest temperature, and ``noisy``. No input can exceed them.
+        ``a1``, ``wo``, ``a2`` and ``b``, bare and before rounding; ``product``; ``noise`` and
+        ``offset`` at the highest temperature; ``noisy``, and ``logits``. No input exceeds them.
         """
         w = self.widths
-        table = 1 << (w.table - 1)
-        largest = {}
-        for name, entry in (("a1", "fx"), ("wo", "x"), ("a2", "lx")):
-            rows = np.abs(self.weights[name]).sum(axis=1).max()
-            largest[name] = (rows << (w.activations - 1)) + (table << self.shifts[entry])
-        largest["b"] = np.abs(self.weights["b"]).sum(axis=1).max() * ((1 << w.activations) - 1)
-        mlp = ((1 << (w.product - 1)) * ((1 << w.norm) - 1) >> self.shifts["mlp"]) + 1
-        noise = self.noise_scale(2.0)
-        largest["mlp"] = mlp
-        largest["logits"] = mlp + (1 << (w.direct - 1))
-        largest["noise"] = (int(np.abs(NOISE_TABLE).max()) * noise.mantissa >> noise.shift) + 1
-        largest["noisy"] = largest["logits"] + largest["noise"]
+        rows = {name: np.abs(matrix).sum(axis=1).max() for name, matrix in self.weights.items()}
+        largest = {name: rows[name] << (w.activations - 1) for name in ("a1", "wo", "a2")}
+        largest["b"] = rows["b"] * ((1 << w.activations) - 1)
+        product = largest["product"] = (largest["b"] >> self.shifts["product"]) + 1
+        scale, noise = self.noise_scale(2.0), int(np.abs(NOISE_TABLE).max())
+        noise = largest["noise"] = (noise * scale.mantissa >> scale.shift) + 1
+
+        def offset(terms: int) -> int:
+            return (terms * ((1 << w.root) - 1) >> self.shifts["offset"]) + 1
+
+        direct = 1 << (w.direct - 1)
+        largest["offset"] = offset(direct + noise)
+        largest["noisy"] = product + largest["offset"]
+        largest["logits"] = product + offset(direct)
         return {name: int(value).bit_length() + 1 for name, value in largest.items()}

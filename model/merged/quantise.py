@@ -4,7 +4,7 @@ Matrices are rounded to the grids of :mod:`.grids`. The formats of the sites are
 checkpoint's calibration rows: first so that all values fit, then as long as predictions improve.
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from gptloom.model.merged.grids import (
     SMALLEST,
     Formats,
     Grids,
+    added_formats,
     fit_grids,
     shifts,
     table_formats,
@@ -27,6 +28,9 @@ from gptloom.model.merged.grids import (
 from gptloom.model.merged.integer import MergedModel, Widths
 
 _SEARCH_DOCUMENTS = 256
+
+_SEARCHED = ("fx", "x", "lx", "mix", "hidden", "residual", "root", "direct")
+"""``product`` is not: it would become as fine as it can, however wide."""
 
 MAX_SHIFT = 24
 
@@ -84,7 +88,7 @@ def _build(checkpoint, merged, grids, widths, formats) -> MergedModel | None:
     found = shifts(grids, formats)
     if not all(0 <= shift <= MAX_SHIFT for shift in found.values()):
         return None
-    units = table_units(grids, vars(formats))
+    units = table_units(grids, added_formats(formats))
     (matrix,) = merged.layers
     return MergedModel(
         config=checkpoint.config,
@@ -99,7 +103,7 @@ def _build(checkpoint, merged, grids, widths, formats) -> MergedModel | None:
             for name, values in matrix.items()
         },
         shifts=found,
-        logit_unit=2.0**-formats.logits / grids.direct,
+        logit_unit=2.0**-formats.direct / grids.direct,
     )
 
 
@@ -124,26 +128,24 @@ def _first_guess(merged: Merged, grids: Grids, widths: Widths, rows) -> Formats:
 
     # Nothing is finer than the sum that it comes from or is added to.
     mix = finest("mix", widths.activations - 1, grids.values)
-    table = table_formats(merged, grids, widths)
     hidden = min(mix, finest("hidden", widths.activations, grids.hidden))
     residual = min(mix, finest("residual", widths.residual - 1, grids.residual))
-    product = min(hidden, finest("product", widths.product - 1, grids.product))
-    unit = 2.0**MANTISSA_BITS / grids.residual / np.sqrt(merged.config.width)
-    norm = max(-residual, finest("norm", widths.norm, unit))
-    logits = min(
-        mix,
-        finest("direct", widths.direct - 1, grids.direct),
-        finest("logits", widths.direct - 1, grids.direct),
-        MANTISSA_BITS + norm + product + grids.norm_exponent,
+    unit = grids.residual * np.sqrt(merged.config.width)
+    root = min(residual + MANTISSA_BITS - 1, finest("root", widths.root, unit))
+    direct = min(mix, finest("direct", widths.direct - 1, grids.direct))
+    product = min(
+        hidden,
+        finest("product", widths.product - 1, grids.product),
+        direct + root - grids.norm_exponent,
     )
     return Formats(
-        **{name: min(mix, fraction) for name, fraction in table.items()},
+        **table_formats(merged, grids, widths),
         mix=mix,
         hidden=hidden,
         residual=residual,
-        norm=norm,
+        root=root,
+        direct=direct,
         product=product,
-        logits=logits,
     )
 
 
@@ -162,10 +164,10 @@ def _search(build, formats: Formats, expected: Expected) -> MergedModel:
     improved = True
     while improved:
         improved = False
-        for site in fields(Formats):
+        for site in _SEARCHED:
             for step in (1, -1):
                 while True:
-                    candidate = replace(formats, **{site.name: getattr(formats, site.name) + step})
+                    candidate = replace(formats, **{site: getattr(formats, site) + step})
                     if distance(candidate) >= distance(formats):
                         break
                     formats, improved = candidate, True

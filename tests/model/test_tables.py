@@ -10,10 +10,12 @@ from gptloom.model.tables import (
     NOISE_TABLE,
     RECIPROCAL_TABLE,
     RSQRT_TABLE,
+    SQRT_TABLE,
     exp2_negative,
     reciprocal,
     rsqrt,
     softmax_limit,
+    sqrt,
 )
 
 
@@ -49,11 +51,24 @@ def test_reciprocal_of_small_integers(value):
     assert real(reciprocal(value)) * value == pytest.approx(1, abs=1 / 128 + 1 / 512)
 
 
-def test_rsqrt_over_the_whole_range_of_sums_of_squares():
+def sums_of_squares():
     # Up to 128 elements of 10 bits; all small ones and a dense sample of the others.
     largest = MAX_INPUTS << (2 * (ACTIVATION_BITS - 1))
-    total = np.unique(np.r_[1:100_000, np.geomspace(1e5, largest, 400_000).astype(np.int64)])
-    error = np.abs(real(rsqrt(total)) * np.sqrt(total) - 1)
+    return np.unique(np.r_[1:100_000, np.geomspace(1e5, largest, 400_000).astype(np.int64)])
+
+
+def root_of(total):
+    mantissa, exponent = sqrt(total)
+    return mantissa * 2.0 ** (exponent - MANTISSA_BITS + 1)
+
+
+@pytest.mark.parametrize(
+    "ratio",
+    [lambda total: real(rsqrt(total)) * np.sqrt(total), lambda t: root_of(t) / np.sqrt(t)],
+    ids=["rsqrt", "sqrt"],
+)
+def test_roots_over_the_whole_range_of_sums_of_squares(ratio):
+    error = np.abs(ratio(sums_of_squares()) - 1)
     # The window is 32 to 127: half a step of 1/32, halved by the root, and the rounding.
     assert error.max() < 1 / 128 + 1 / 512
     assert error.mean() < 0.004
@@ -63,6 +78,12 @@ def test_rsqrt_falls_and_is_defined_at_zero():
     values = real(rsqrt(np.arange(1 << 16)))
     assert (np.diff(values[1:]) <= 0).all()
     assert np.isfinite(values[0])
+
+
+def test_sqrt_rises_and_is_small_at_zero():
+    values = root_of(np.arange(1 << 16))
+    assert (np.diff(values) >= 0).all()
+    assert 0 < values[0] < 0.5
 
 
 def test_noise_is_the_quantile_function_of_gumbel():
@@ -75,7 +96,7 @@ def test_noise_is_the_quantile_function_of_gumbel():
     assert np.abs(NOISE_TABLE).max() < 1 << (NOISE_BITS - 1)
 
 
-@pytest.mark.parametrize("table", [EXP2_TABLE, RECIPROCAL_TABLE, RSQRT_TABLE])
+@pytest.mark.parametrize("table", [EXP2_TABLE, RECIPROCAL_TABLE, RSQRT_TABLE, SQRT_TABLE])
 def test_entries_fit_the_scale_multiplier(table):
     assert table.min() >= 0
     assert table.max() < 1 << MANTISSA_BITS
@@ -85,3 +106,4 @@ def test_mantissas_that_are_used_are_at_least_a_half():
     assert EXP2_TABLE.min() >= 256
     assert RECIPROCAL_TABLE.min() >= 256
     assert RSQRT_TABLE[32:].min() >= 256
+    assert SQRT_TABLE[32:].min() >= 256

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from gptloom.model import sampling
+from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.errors import UserError
-from gptloom.model.merged.golden import GoldenModel, Stream
+from gptloom.model.float_model import FloatModel
+from gptloom.model.merged.golden import GoldenModel, Outputs, Stream
 from gptloom.model.merged.integer import Widths
+from gptloom.model.tables import NOISE_TABLE
 
 
 def shift(value, n):
@@ -68,7 +71,7 @@ def reference(model, tokens):
 
     def added(name, rows, site):
         return [
-            shift(entry * 2 ** s[name] + dot(row, a), s[site])
+            shift(entry * 2 ** (s[name] + s[site]) + dot(row, a), s[site])
             for entry, row in zip(found[name], matrix[rows], strict=True)
         ]
 
@@ -77,24 +80,23 @@ def reference(model, tokens):
     square = dot(residual, residual)
     exponent = (max(square, 1).bit_length() - 1) // 2
     window = math.floor(square * 32 / 4**exponent)
-    mantissa = min(511, round(512 / math.sqrt((window + 0.5) / 32)))
-    norm = min(shift(mantissa * 2 ** s["norm"], exponent), 2**w.norm - 1)
-    product = [clip(shift(dot(row, u), s["product"]), w.product) for row in matrix["b"]]
+    mantissa = min(511, round(256 * math.sqrt((window + 0.5) / 32)))
+    root = min(shift(mantissa * 2**exponent, s["root"]), 2**w.root - 1)
     direct = [clip(value, w.direct) for value in added("lx", "a2", "direct")]
-    mlp = [shift(value * norm, s["mlp"]) for value in product]
-    logits = [one + other for one, other in zip(direct, mlp, strict=True)]
+    product = [shift(dot(row, u), s["product"]) for row in matrix["b"]]
+    offset = [shift(value * root, s["offset"]) for value in direct]
+    logits = [one + other for one, other in zip(product, offset, strict=True)]
     for name, values in (("a1", a), ("wo", a), ("a2", a), ("b", u)):
         found[name] = [dot(row, values) for row in matrix[name]]
     return found | {
-        "norm_mantissa": [mantissa],
-        "norm_exponent": [exponent],
+        "root_mantissa": [mantissa],
+        "root_exponent": [exponent],
         "hidden": u,
         "residual": residual,
         "square": [square],
-        "norm": [norm],
+        "root": [root],
         "product": product,
         "direct": direct,
-        "mlp": mlp,
         "logits": logits,
     }
 
@@ -109,7 +111,7 @@ def documents(config, count, seed):
 def assert_equal_to_the_reference(model):
     tokens = documents(model.config, 2, seed=4)
     traced = {}
-    GoldenModel(model).logits(tokens, lambda _, site, value: traced.update({site: value}))
+    GoldenModel(model).outputs(tokens, lambda _, site, value: traced.update({site: value}))
     for position in (0, 1, model.config.context // 2, model.config.context - 1):
         expected = reference(model, tokens[1, : position + 1].tolist())
         for site, value in expected.items():
@@ -132,7 +134,7 @@ def test_random_models_follow_the_steps(random_model):
 
 @pytest.mark.parametrize("bits", [(4, 6), (10, 10)])
 def test_other_widths_follow_the_steps(quantised, bits):
-    widths = Widths(weights=bits[0], activations=bits[1], residual=7, norm=10, product=12)
+    widths = Widths(weights=bits[0], activations=bits[1], residual=7, root=10, product=14)
     assert_equal_to_the_reference(quantised("names", widths))
 
 
@@ -140,17 +142,16 @@ def test_a_cache_changes_nothing(random_model):
     config, golden = random_model.config, GoldenModel(random_model)
     tokens = documents(config, 4, seed=2)
     traced = {}
-    whole = golden.logits(tokens, lambda _, site, value: traced.update({site: value}))
+    golden.outputs(tokens, lambda _, site, value: traced.update({site: value}))
     cache = golden.new_cache(batch=4)
     for position in range(config.context):
         stepped = {}
-        logits = golden.step(
+        golden.step(
             tokens[:, position],
             position,
             cache,
             lambda _, site, value, stepped=stepped: stepped.update({site: value}),
         )
-        assert (logits == whole[:, position]).all()
         assert stepped.keys() == traced.keys()
         for site, value in stepped.items():
             expected = traced[site][:, position : position + 1]
@@ -162,13 +163,14 @@ def test_a_cache_changes_nothing(random_model):
 def test_streams_may_stand_at_different_positions(random_model):
     config, golden = random_model.config, GoldenModel(random_model)
     tokens = documents(config, 3, seed=3)
-    whole = golden.logits(tokens)
+    whole = golden.outputs(tokens)
     cache = golden.new_cache(batch=3)
     # Each stream starts one step after the one before; until then it repeats its first position.
     for time in range(config.context + 2):
         positions = np.clip(time - np.arange(3), 0, config.context - 1)
-        logits = golden.step(tokens[np.arange(3), positions], positions, cache)
-        assert (logits == whole[np.arange(3), positions]).all()
+        outputs = golden.step(tokens[np.arange(3), positions], positions, cache)
+        for value, expected in zip(outputs, whole, strict=True):
+            assert (value == expected[np.arange(3), positions]).all()
 
 
 def assert_no_input_leaves_the_stated_widths(model):
@@ -177,15 +179,14 @@ def assert_no_input_leaves_the_stated_widths(model):
     def note(_, site, value):
         seen[site] = int(np.abs(value).max())
 
-    GoldenModel(model).logits(documents(model.config, 20, seed=1), note)
-    for site in ("mlp", "logits"):
+    GoldenModel(model).outputs(documents(model.config, 20, seed=1), note)
+    for site in ("b", "product", "logits"):
         assert seen[site] < 1 << (bits[site] - 1)
     # What saturates has every value its width allows: the worst of them for each matrix.
     least = -(1 << (model.widths.activations - 1))
-    for name, entry in (("a1", "fx"), ("wo", "x"), ("a2", "lx")):
+    for name in ("a1", "wo", "a2"):
         worst = np.where(model.weights[name] < 0, least, -least - 1)
         sums = (model.weights[name] * worst).sum(axis=1)
-        sums += ((1 << (model.widths.table - 1)) - 1) << model.shifts[entry]
         limit = 1 << (bits[name] - 1)
         assert limit // 4 < sums.max() < limit
 
@@ -210,30 +211,55 @@ def test_tokens_are_drawn_from_logits_and_noise_times_temperature(shipped, tempe
     tokens = [bos]
     for item in generated(shipped, 80, seed=77, temperature=temperature):
         assert item.position == len(tokens) - 1
-        logits = golden.logits(np.array([tokens]))[0, -1]
+        outputs = golden.outputs(np.array([tokens]))
+        logits, unit = golden.noisy(outputs)[0, -1], golden.unit(outputs)[0, -1]
         values = np.array([next(noise) for _ in range(vocabulary)])
-        # In units of the noise, and exactly: rounding may decide between near equals only.
-        exact = logits * shipped.logit_unit * 128 + values * temperature
-        unit = shipped.logit_unit * 128
-        slack = unit + temperature * np.abs(values).max() / 512
+        # In nats, and exactly: rounding may decide between near equals only.
+        exact = logits * unit + values / 128 * temperature
+        slack = 2 * unit + shipped.logit_unit + temperature * np.abs(values).max() / 128 / 512
         assert exact[item.token] >= exact.max() - slack
         assert item.last == (item.token == bos or item.position == shipped.config.context - 1)
         tokens = [bos] if item.last else [*tokens, item.token]
 
 
+def softmax(logits):
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
+
+
+def chances(golden, outputs, temperature):
+    """Exact probability of every token to be drawn, all entries of the noise table being alike."""
+    noise = golden.scaled_noise(NOISE_TABLE, golden.model.noise_scale(temperature))
+    noisy = np.sort(golden.noisy(Outputs(*(value[:, None] for value in outputs)), noise))
+    won = np.ones(noisy.shape)
+    for i, j in itertools.permutations(range(len(noisy)), 2):
+        # The first of equals is drawn.
+        won[i] *= np.searchsorted(noisy[j], noisy[i], "left" if j < i else "right")
+        won[i] /= noisy.shape[1]
+    return won.mean(axis=1)
+
+
 def test_sampling_follows_the_probabilities(quantised):
-    model = quantised("names")
-    golden, temperature = GoldenModel(model), 0.7
-    logits = golden.nats(np.array([[model.tokenizer.bos]]))[0, 0] / temperature
-    expected = np.exp(logits - logits.max())
-    expected /= expected.sum()
-    source = sampling.noise(5)
-    draws = 4000
-    noise = np.fromiter(source, np.int64, draws * len(logits)).reshape(draws, -1)
-    scaled = golden.scaled_noise(noise, model.noise_scale(temperature))
-    raw = golden.logits(np.array([[model.tokenizer.bos]]))[0, 0]
-    counts = np.bincount(np.argmax(raw + scaled, axis=1), minlength=len(logits))
-    assert np.abs(counts / draws - expected).sum() / 2 < 0.03
+    model, checkpoint = quantised("names"), load_checkpoint("names")
+    golden = GoldenModel(model)
+    tokens = checkpoint.calibration[:2, :3].astype(np.int64)
+    outputs = golden.outputs(tokens)
+    own = golden.noisy(outputs) * golden.unit(outputs)
+    exact = FloatModel(checkpoint.config, checkpoint.weights).logits(tokens)
+    # At most, on average: the float model's probabilities, and those of the integer logits.
+    for temperature, quantised_loss, sampler_loss in (
+        (0.5, 0.03, 0.008),
+        (0.7, 0.03, 0.007),
+        (1.0, 0.03, 0.006),
+    ):
+        total = np.zeros(2)
+        for where in np.ndindex(tokens.shape):
+            found = chances(golden, Outputs(*(value[where] for value in outputs)), temperature)
+            assert found.sum() == pytest.approx(1)
+            for index, logits in enumerate((exact, own)):
+                total[index] += np.abs(found - softmax(logits[where] / temperature)).sum() / 2
+        assert total[0] / tokens.size < quantised_loss
+        assert total[1] / tokens.size < sampler_loss
 
 
 def test_streams_do_not_depend_on_each_other(quantised):
@@ -265,8 +291,10 @@ def test_generation_is_traced_to_its_token(quantised):
     for item, ((_, position), values) in zip(items, traced.items(), strict=True):
         assert item.position == position
         assert item.token == values["token"][0, 0]
-        assert (values["noisy"] == values["logits"] + values["noise"]).all()
-        assert (values["logits"] == values["direct"] + values["mlp"]).all()
+        assert (values["noisy"] == values["product"] + values["offset"]).all()
+        shift = golden.model.shifts["offset"]
+        exact = values["root"] * (values["direct"] + values["noise"]) / 2**shift
+        assert np.abs(values["offset"] - exact).max() <= 0.5
 
 
 def test_greedy_decoding_ignores_the_seed(quantised):
@@ -287,7 +315,7 @@ def test_bad_requests_are_refused(quantised):
         next(GoldenModel(model).generate(0, 1.0))
 
 
-def test_temperatures_are_exact_to_a_thousandth(shipped):
+def test_temperatures_are_exact_to_two_thousandths(shipped):
     for temperature in np.linspace(0.1, 2.0, 39):
         scale = shipped.noise_scale(float(temperature))
         assert 256 <= scale.mantissa < 512
