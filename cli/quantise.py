@@ -76,13 +76,22 @@ def _quantize_merged(
     loaded = load_checkpoint(checkpoint)
     model = quantise(loaded, widths)
     exact = FloatModel(loaded.config, loaded.weights).loss(measurement_rows(loaded)[0])
-    sums = model.bits()
+    shifts = {
+        f"{index}.{site}": shift
+        for index, layer in enumerate(model.layers)
+        for site, shift in layer.shifts.items()
+    }
+    sums = {
+        f"{index}.{name}": width
+        for index, widest in enumerate(model.bits())
+        for name, width in widest.items()
+    }
     if json_file:
-        report = {"exact": exact, "widths": asdict(widths), "shifts": model.shifts, "sums": sums}
+        report = {"exact": exact, "widths": asdict(widths), "shifts": shifts, "sums": sums}
         write_json(json_file, {**model.metadata, "form": "merged", **report})
     console = Console()
     sites = Table("site", "shift")
-    for site, shift in model.shifts.items():
+    for site, shift in shifts.items():
         sites.add_row(site, str(shift))
     widest = Table("sum or product", "bits at most")
     for name, width in sums.items():

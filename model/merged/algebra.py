@@ -1,8 +1,9 @@
 """The merged form in real numbers: equal to the float model, with a shorter chain of products.
 
-What enters a layer are linear functions of the residual stream x: x itself, queries, keys and
-values, ``fx = fc1 x``, and whatever later layers will ask for, ``lx = D x`` (D is ``lm_head`` for
-the last layer). Then, for every layer,
+Into a layer enter its query, keys and values, and three linear functions of the residual stream x:
+x itself, ``fx = F x`` with F = fc1, and ``lx = D x``. D are the rows that the layer is asked for:
+of the last layer ``lm_head``, of any other the query, key and value matrices of the next layer and
+the identity, one below the other. For every layer,
 
     a   = sum_t e_t v_t / sum_t e_t      e_t = 2**(q.k_t - max), log2(e)/sqrt(d) folded into q
     u   = relu(fx + A1 a)                A1 = fc1 Wo
@@ -10,14 +11,18 @@ the last layer). Then, for every layer,
     S y = (lx + A2 a) S + B u            A2 = D Wo, B = D fc2
 
 S is the divisor of the MLP's norm. ReLU and the second matrix let a positive factor pass, so the
-division may wait until y; and y itself may keep the factor S where only the largest of its
-elements counts. Then S multiplies what is known beside B u, and nothing stands behind B u. The
-y of the last layer are the logits. The y of any other layer are what enters the next one: its D are
-the next layer's query, key, value, identity, fc1 and D matrices, one below the other, so each
-layer adds two dense products to the chain and no more. (Its q, k and v are still to be divided by
-the root mean square of its x, which scores and values allow at once.)
+division may wait until y; and y itself may keep the factor S: the largest logit stays the largest,
+and the next layer's norm takes it away. Then S multiplies what is known beside B u, and nothing
+stands behind B u.
 
-What enters layer 0 depends on token and position only: it is a table.
+What enters layer 0 depends on token and position only: it is a table. Into a later layer y enters
+as it is: with x its last part, q, k and v are y's divided by sqrt(mean x**2), where S y may stand
+for y. Scores may be divided instead of q, so the chain goes on with q.k at once; x, fx and lx are
+computed beside attention. So each layer has two dense products in the chain and no more.
+
+To hand fx and lx on too, as further rows of D, would save the products F x and D x, which stand in
+no chain, and make A2 and B of all layers but the last larger: for two layers of microGPT's size,
+17,120 weights and not 11,296.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,10 +35,13 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.float_model import NORM_EPSILON
 
 ENTRIES = ("q", "k", "v", "x", "fx", "lx")
-"""What enters a layer, in the order of the rows of D."""
+"""What enters a layer."""
 
 MATRICES = ("a1", "a2", "wo", "b")
 """Products by constants of a layer."""
+
+LATER_MATRICES = (*MATRICES, "f", "d")
+"""Those of a layer other than the first."""
 
 Array = Any
 """A NumPy array or a PyTorch tensor: merging is the same for both."""
@@ -52,21 +60,22 @@ class Merged:
     table
         `ENTRIES` of layer 0 by name, each [vocabulary, context, elements].
     layers
-        `MATRICES` by name for each layer, row = output.
+        `MATRICES` by name for layer 0, `LATER_MATRICES` for the others; row = output.
+    asked
+        D of each layer.
     """
 
     config: ModelConfig
     table: dict[str, Array]
     layers: tuple[dict[str, Array], ...]
+    asked: tuple[Array, ...]
 
 
 def entry_sizes(config: ModelConfig, layer: int) -> dict[str, int]:
     """Elements of each of `ENTRIES` of a layer."""
     sizes = dict.fromkeys(("q", "k", "v", "x"), config.width) | {"fx": config.hidden}
     last = layer == config.layers - 1
-    return sizes | {
-        "lx": config.vocabulary if last else sum(entry_sizes(config, layer + 1).values())
-    }
+    return sizes | {"lx": config.vocabulary if last else 4 * config.width}
 
 
 def merge(
@@ -89,25 +98,26 @@ def merge(
         Makes the identity matrix: ``torch.eye`` for tensors.
     """
     rows = weights["lm_head"]
-    layers = []
+    layers, asked = [], []
     for index in reversed(range(config.layers)):
         matrix = {
             name: weights[f"layer{index}.{name}"]
             for name in ("attn_wq", "attn_wk", "attn_wv", "attn_wo", "mlp_fc1", "mlp_fc2")
         }
         wo, fc1 = matrix["attn_wo"], matrix["mlp_fc1"]
+        asked.append(rows)
         layers.append({"a1": fc1 @ wo, "a2": rows @ wo, "wo": wo, "b": rows @ matrix["mlp_fc2"]})
         query = matrix["attn_wq"] * float(np.log2(np.e) / np.sqrt(config.head_width))
-        blocks = [query, matrix["attn_wk"], matrix["attn_wv"], fc1, rows]
+        blocks = [query, matrix["attn_wk"], matrix["attn_wv"]]
         if index:
-            blocks.insert(3, identity(config.width))
-            rows = stack(blocks)
+            layers[-1] |= {"f": fc1, "d": rows}
+            rows = stack([*blocks, identity(config.width)])
     x = weights["wte"][:, None, :] + weights["wpe"][None, :, :]
     x = x * _norm(x)
     normed = x * _norm(x)
-    q, k, v = (normed @ block.T for block in blocks[:3])
-    table = {"q": q, "k": k, "v": v, "x": x, "fx": x @ blocks[-2].T, "lx": x @ blocks[-1].T}
-    return Merged(config, table, tuple(reversed(layers)))
+    q, k, v = (normed @ block.T for block in blocks)
+    table = {"q": q, "k": k, "v": v, "x": x, "fx": x @ fc1.T, "lx": x @ rows.T}
+    return Merged(config, table, tuple(reversed(layers)), tuple(reversed(asked)))
 
 
 def _norm(x: Array) -> Array:
@@ -146,13 +156,21 @@ class MergedFloat:
         tokens = np.asarray(tokens)
         where = tokens, np.arange(tokens.shape[1])
         entry = {name: rows[where] for name, rows in self.merged.table.items()}
-        y = np.empty(0)
+        y = root = np.empty(0)
         for index, layer in enumerate(self.merged.layers):
             if index:
                 # Layer 0's norm is in its table.
-                entry = dict(zip(ENTRIES, np.split(y, _cuts(self.config, index), -1), strict=True))
-                scale = _norm(entry["x"])
-                entry |= {name: entry[name] * scale for name in ("q", "k", "v")}
+                q, k, v, x = np.split(y, 4, axis=-1)
+                scale = _norm(x)
+                entry = {"q": q * scale, "k": k * scale, "v": v * scale, "x": x}
+                entry |= {"fx": x @ layer["f"].T, "lx": x @ layer["d"].T}
+                for site, value in (
+                    ("stream", y * root),
+                    ("scale", scale / root),
+                    ("inverse", 1 / root),
+                    *entry.items(),
+                ):
+                    trace(index, site, value)
             a = self._attention(entry["q"], entry["k"], entry["v"])
             u = np.maximum(entry["fx"] + a @ layer["a1"].T, 0)
             residual = entry["x"] + a @ layer["wo"].T
@@ -179,8 +197,3 @@ class MergedFloat:
         powers = np.exp2(scores - scores.max(-1, keepdims=True))
         mixed = np.einsum("bhts,bshd->bthd", powers / powers.sum(-1, keepdims=True), v)
         return mixed.reshape(*heads[:2], -1)
-
-
-def _cuts(config: ModelConfig, layer: int) -> np.ndarray:
-    """Where y splits into what enters `layer`."""
-    return np.cumsum(list(entry_sizes(config, layer).values()))[:-1]

@@ -5,36 +5,14 @@ Each step and its width stand in :mod:`.integer`. Every named intermediate can b
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from gptloom.model import sampling, tables
-from gptloom.model.arithmetic import Integers, round_shift, saturate
+from gptloom.model import sampling
+from gptloom.model.arithmetic import Integers, round_shift
 from gptloom.model.golden import GeneratedToken, KVCache, Trace, check_prompt
-from gptloom.model.merged.integer import (
-    EXP2_ENTRIES,
-    LEAST_EXPONENT,
-    SCORE_BITS,
-    MergedModel,
-    NoiseScale,
-)
-
-
-class Outputs(NamedTuple):
-    """What the next token is chosen by, as the table of :mod:`.integer` names it.
-
-    Attributes
-    ----------
-    product, direct
-        [..., vocabulary].
-    root
-        [..., 1].
-    """
-
-    product: Integers
-    direct: Integers
-    root: Integers
+from gptloom.model.merged.integer import MergedModel, NoiseScale
+from gptloom.model.merged.steps import LayerSteps, Outputs, offset_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +49,7 @@ class GoldenModel:
 
     def new_cache(self, batch: int = 1) -> KVCache:
         """Return an empty cache for `batch` documents."""
-        shape = (1, batch, self.config.context, self.config.width)
+        shape = (self.config.layers, batch, self.config.context, self.config.width)
         return KVCache(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
 
     def step(
@@ -103,11 +81,11 @@ class GoldenModel:
         positions = np.broadcast_to(position, tokens.shape)[:, None]
         past = int(positions.max()) + 1
 
-        def append(keys: Integers, values: Integers) -> tuple[Integers, Integers]:
+        def append(layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
             stream = np.arange(len(tokens))[:, None]
-            cache.keys[0, stream, positions] = keys
-            cache.values[0, stream, positions] = values
-            return cache.keys[0, :, :past], cache.values[0, :, :past]
+            cache.keys[layer, stream, positions] = keys
+            cache.values[layer, stream, positions] = values
+            return cache.keys[layer, :, :past], cache.values[layer, :, :past]
 
         visible = np.arange(past) <= positions[..., None]
         outputs = self._run(tokens[:, None], positions, append, visible, trace)
@@ -131,7 +109,7 @@ class GoldenModel:
         tokens = np.asarray(tokens)
         time = tokens.shape[1]
         visible = np.tril(np.ones((1, time, time), bool))
-        return self._run(tokens, np.arange(time), lambda k, v: (k, v), visible, trace)
+        return self._run(tokens, np.arange(time), lambda _, k, v: (k, v), visible, trace)
 
     def nats(self, tokens: Integers) -> np.ndarray:
         """Return the logits in nats: float64 [batch, time, vocabulary], of whole sequences."""
@@ -140,7 +118,7 @@ class GoldenModel:
 
     def unit(self, outputs: Outputs) -> np.ndarray:
         """Return what a unit of the logits is worth in nats: float64 [..., 1]."""
-        worth = self.model.logit_unit * 2.0 ** self.model.shifts["offset"]
+        worth = self.model.logit_unit * 2.0 ** self.model.layers[-1].shifts["offset"]
         return worth / np.maximum(outputs.root, 1)
 
     def noisy(self, outputs: Outputs, noise: Integers | int = 0) -> Integers:
@@ -149,7 +127,7 @@ class GoldenModel:
 
     def offset(self, outputs: Outputs, noise: Integers | int) -> Integers:
         """Return all that is added to the last product."""
-        return round_shift((outputs.direct + noise) * outputs.root, self.model.shifts["offset"])
+        return offset_of(outputs, self.model.layers[-1].shifts["offset"], noise)
 
     def scaled_noise(self, values: Integers, scale: NoiseScale) -> Integers:
         """Gumbel noise (Q5.7) times the temperature, in units of ``direct``."""
@@ -214,7 +192,7 @@ class GoldenModel:
                     ("noisy", noisy),
                     ("token", drawn),
                 ):
-                    receive(0, site, value[:, None])
+                    receive(self.config.layers - 1, site, value[:, None])
             yield [run.advance(int(token)) for run, token in zip(runs, drawn, strict=True)]
 
     def check_prompt(self, prompt: Sequence[int]) -> Sequence[int]:
@@ -222,70 +200,29 @@ class GoldenModel:
         return check_prompt(self.config, prompt)
 
     def _run(self, tokens, positions, append, visible, trace: Trace | None) -> Outputs:
-        """Return the outputs; `append` turns new keys and values into all that are visible."""
-        m, shifts, widths = self.model, self.model.shifts, self.model.widths
+        """Return the last layer's outputs.
 
-        def note(site: str, value: Integers) -> Integers:
-            if trace:
-                trace(0, site, value)
-            return value
-
-        def product(name: str, values: Integers) -> Integers:
-            # Exact: doubles hold integers up to 2**53, and only they multiply fast.
-            sums = values.astype(float) @ m.weights[name].T.astype(float)
-            return note(name, np.rint(sums).astype(np.int64))
-
-        def entry_and(name: str, matrix: str, site: str) -> Integers:
-            return (entry[name] << shifts[name]) + round_shift(product(matrix, a), shifts[site])
-
-        entry = {name: note(name, rows[tokens, positions]) for name, rows in m.table.items()}
-        keys, values = append(entry["k"], entry["v"])
-        a = self._mix(entry["q"], keys, values, visible, note)
-        u = np.clip(entry_and("fx", "a1", "hidden"), 0, (1 << widths.activations) - 1)
-        note("hidden", u)
-        residual = saturate(entry_and("x", "wo", "residual"), widths.residual)
-        note("residual", residual)
-        square = note("square", np.sum(residual**2, axis=-1, keepdims=True))
-        mantissa, exponent = tables.sqrt(square)
-        note("root_mantissa", mantissa)
-        note("root_exponent", exponent)
-        root = np.minimum(round_shift(mantissa << exponent, shifts["root"]), (1 << widths.root) - 1)
-        note("root", root)
-        direct = note("direct", saturate(entry_and("lx", "a2", "direct"), widths.direct))
-        b = note("product", round_shift(product("b", u), shifts["product"]))
-        outputs = Outputs(b, direct, root)
-        note("logits", self.noisy(outputs))
-        return outputs
-
-    def _mix(self, q, keys, values, visible, note) -> Integers:
-        """Softmax-weighted values, [batch, time, width].
-
-        `q`, `keys` and `values` are [batch, time, width], `visible` is [batch or 1, time, keys].
+        `append` turns a layer's number and its new keys and values into all that are visible.
         """
-        c, shifts = self.config, self.model.shifts
-        q, keys, values = (
-            rows.reshape(*rows.shape[:2], c.heads, c.head_width) for rows in (q, keys, values)
-        )
-        scores = np.einsum("bthd,bshd->btsh", q, keys)
-        scores = note("score", saturate(round_shift(scores, shifts["score"]), SCORE_BITS))
-        seen = visible[..., None]
-        lowest = np.iinfo(np.int64).min
-        maximum = np.max(np.where(seen, scores, lowest), axis=2, keepdims=True)
-        note("maximum", maximum[:, :, 0])
-        distance = np.where(seen, maximum - scores, 0)
-        numerators = np.where(seen, tables.exp2_negative(distance, EXP2_ENTRIES), 0)
-        note("numerator", numerators)
-        denominator = note("denominator", np.sum(numerators, axis=2))
-        weighted = note("weighted", np.einsum("btsh,bshd->bthd", numerators, values))
-        mantissa, exponent = tables.reciprocal(denominator)
-        note("mantissa", mantissa)
-        note("exponent", exponent)
-        mantissa, exponent = mantissa[..., None], exponent[..., None]
-        reduced = note("reduced", weighted >> (exponent - LEAST_EXPONENT))
-        mixed = saturate(
-            round_shift(reduced * mantissa, shifts["mix"]), self.model.widths.activations
-        )
-        return note("mix", mixed.reshape(*q.shape[:2], -1))
+        m = self.model
+        outputs = None
+        for index, layer in enumerate(m.layers):
+
+            def note(site: str, value: Integers, index: int = index) -> Integers:
+                if trace:
+                    trace(index, site, value)
+                return value
+
+            steps = LayerSteps(m.config, m.widths, layer, note)
+            if outputs is None:
+                entry = steps.look_up({k: rows[tokens, positions] for k, rows in m.table.items()})
+            else:
+                entry = steps.enter(outputs, m.layers[index - 1].shifts["offset"])
+            keys, values = append(index, entry.k, entry.v)
+            outputs = steps.finish(entry, steps.mix(entry, keys, values, visible))
+        if trace:
+            trace(len(m.layers) - 1, "logits", self.noisy(outputs))
+        return outputs
 
 
 class _Run:

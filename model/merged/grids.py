@@ -10,7 +10,6 @@ The matrices' grids come from the weights alone, which is why training can see t
 What remains is a power of two for every site, its exponent in `Formats`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,35 +37,43 @@ SMALLEST = 1e-6
 
 @dataclass(frozen=True)
 class Grids:
-    """The units of one network: a real number times its unit is an integer before rounding.
+    """The units of one layer: a real number times its unit is an integer before rounding.
+
+    All but those of the matrices, and in layer 0 those of q, k and v, are up to a power of two.
 
     Attributes
     ----------
     matrices
-        By :data:`.algebra.MATRICES`, arrays that broadcast to each.
+        By the matrix' name, arrays that broadcast to it.
     queries, keys, values
-        For every element of the table's q, k and v.
-    score_shift
-        From ``q . k`` to sixteenths of an octave.
+        For every element of q, k and v.
+    score_exponent
+        ``queries * keys`` is 2 to this times the unit of scores, sixteenths of an octave.
     hidden
-        For every element of fx and u, up to a power of two.
-    direct, residual, product
-        Of lx and the logits, of x and the residual, of ``B u``; up to powers of two.
+        For every element of fx and u.
+    residual
+        Of x and the residual.
+    direct, product
+        For every element of lx and y, and of ``B u``.
     norm_exponent
         ``residual * direct * sqrt(width) * 2**norm_exponent`` is `product`: the root of a sum of
         squares times ``direct`` is added to ``B u``.
+    exponents
+        Of later layers, by name, how many powers of two the products by F and D of an x in units
+        of `residual` are finer than `hidden` and `direct`.
     """
 
     matrices: dict[str, Array]
     queries: Array
     keys: Array
     values: Array
-    score_shift: int
+    score_exponent: int
     hidden: Array
-    direct: float
     residual: float
-    product: float
+    direct: Array
+    product: Array
     norm_exponent: int
+    exponents: dict[str, int]
 
 
 def reachable(config: ModelConfig) -> NDArray[np.bool_]:
@@ -77,8 +84,8 @@ def reachable(config: ModelConfig) -> NDArray[np.bool_]:
     return seen
 
 
-def fit_grids(merged: Merged, widths: Widths) -> Grids:
-    """Fit the grids of a network of one layer.
+def fit_grids(merged: Merged, widths: Widths) -> tuple[Grids, ...]:
+    """Fit the grids of a network, those of each layer.
 
     Parameters
     ----------
@@ -87,68 +94,96 @@ def fit_grids(merged: Merged, widths: Widths) -> Grids:
     widths
         What the integers have to fit.
     """
-    config = merged.config
-    (matrix,) = merged.layers
-    seen = reachable(config)
-    peak = {name: _peak(merged.table[name][seen], axis=0) for name in ("q", "k", "v")}
-    largest = (1 << (widths.table - 1)) - 1
-    queries, keys, score_shift = share(peak["q"], peak["k"], float(1 << SCORE_FRACTION), largest)
-    values = largest / peak["v"]
+    found: list[Grids] = []
+    for index in reversed(range(merged.config.layers)):
+        found.insert(0, _fit_layer(merged, widths, index, found[0] if found else None))
+    return tuple(found)
+
+
+def _fit_layer(merged: Merged, widths: Widths, index: int, after: Grids | None) -> Grids:
+    """Fit a layer's grids; those of the layer `after` it say in which units it hands on."""
+    root, bits = np.sqrt(merged.config.width), widths.weights
+    matrix = merged.layers[index]
+    queries, keys, values, score_exponent = _attention(merged, widths, index)
     # As they multiply values that fill their integers.
     a1, a2, wo = (matrix[name] / values for name in ("a1", "a2", "wo"))
     hidden = np.sqrt(_peak(matrix["b"], axis=0) / _peak(a1, axis=1))
-    hidden_unit = _fill(a1 * hidden[:, None], widths.weights)
-    direct = _fill(a2, widths.weights)
-    product_unit = _fill(matrix["b"] / hidden, widths.weights)
+    hidden_unit = _fill(a1 * hidden[:, None], bits)
+    if after is None:
+        asked = np.ones(1)
+        direct = _fill(a2, bits)
+    else:
+        ratios = root * np.concatenate([after.queries, after.keys, after.values])
+        asked = after.residual * np.append(ratios, np.ones(merged.config.width))
+        # The next layer's x has a unit already, up to a power of two.
+        direct = _power(_fill(a2 * asked[:, None], bits))
+    product_unit = _fill(matrix["b"] * asked[:, None] / hidden, bits)
     product = product_unit * hidden_unit
     # The residual's unit may only be so many powers of two from what the norm turns into the
     # logits': the largest that Wo has room for.
-    residual = product / (direct * np.sqrt(config.width))
-    norm_exponent = -int(np.floor(np.log2(_fill(wo, widths.weights, np.inf) / residual)))
-    residual *= 2.0**-norm_exponent
+    residual = product / (direct * root)
+    fitting = _power(_fill(wo, bits, np.inf) / residual)
+    residual *= fitting
+    grids = {
+        "a1": hidden_unit * hidden[:, None] / values,
+        "a2": direct * asked[:, None] / values,
+        "wo": residual / values,
+        "b": product_unit * asked[:, None] / hidden,
+    }
+    hidden *= hidden_unit
+    exponents = {}
+    for name, entry, unit in (("f", "fx", hidden), ("d", "lx", direct * asked)):
+        if name in matrix:
+            rows = unit[:, None] / residual
+            power = _power(_fill(matrix[name] * rows, bits))
+            grids[name] = rows * power
+            exponents[entry] = int(np.log2(power))
     return Grids(
-        matrices={
-            "a1": hidden_unit * hidden[:, None] / values,
-            "a2": direct / values,
-            "wo": residual / values,
-            "b": product_unit / hidden,
-        },
+        matrices=grids,
         queries=queries,
         keys=keys,
         values=values,
-        score_shift=score_shift,
-        hidden=hidden_unit * hidden,
-        direct=direct,
+        score_exponent=score_exponent,
+        hidden=hidden,
         residual=residual,
-        product=product,
-        norm_exponent=norm_exponent,
+        direct=direct * asked,
+        product=product * asked,
+        norm_exponent=-int(np.log2(fitting)),
+        exponents=exponents,
     )
 
 
-@dataclass(frozen=True)
-class Formats:
-    """For every site the exponent of two by which its unit differs from that of `Grids`.
-
-    One more is one more fraction bit. The logits' is that of ``product``. Words of the table are
-    no finer than the sum that they are added to, whatever stands here.
-    """
-
-    fx: int
-    x: int
-    lx: int
-    mix: int
-    hidden: int
-    residual: int
-    root: int
-    direct: int
-    product: int
+def _attention(merged: Merged, widths: Widths, index: int) -> tuple[Array, Array, Array, int]:
+    """Return units of queries, keys and values, and the exponent of scores."""
+    octave = float(1 << SCORE_FRACTION)
+    if index:
+        # A row times a normalised x is at most this; formats tell how far k and v stay below.
+        root = np.sqrt(merged.config.width)
+        most = np.maximum(np.linalg.norm(merged.asked[index - 1], axis=1) * root, SMALLEST)
+        q, k, v, _ = np.split(most, 4)
+        queries, keys, exponent = share(q, k, octave, np.sqrt(2))
+        return queries, keys, 1 / v, exponent
+    seen = reachable(merged.config)
+    q, k, v = (_peak(merged.table[name][seen], axis=0) for name in ("q", "k", "v"))
+    largest = (1 << (widths.table - 1)) - 1
+    queries, keys, exponent = share(q, k, octave, largest)
+    return queries, keys, largest / v, exponent
 
 
 SUMS = {"fx": "hidden", "x": "residual", "lx": "direct"}
 """Where each of the table's words is added that does not enter attention."""
 
+Formats = dict[str, int]
+"""For every site of a layer the exponent of two by which its unit differs from that of `Grids`.
 
-def table_formats(merged: Merged, grids: Grids, widths: Widths) -> dict[str, int]:
+One more is one more fraction bit. There are ``mix``, ``hidden``, ``residual``, ``root``, ``direct``
+and ``product``, which is that of the logits or of the stream, too. Layer 0 has ``x``, ``fx`` and
+``lx``, the formats of the table; they are taken to be no finer than the sum that each is added to.
+Later layers have ``k``, ``v``, ``scale`` and ``inverse``.
+"""
+
+
+def table_formats(merged: Merged, grids: Grids, widths: Widths) -> Formats:
     """Return the finest formats in which fx, x and lx fit the table."""
     seen = reachable(merged.config)
     largest = (1 << (widths.table - 1)) - 1
@@ -158,12 +193,12 @@ def table_formats(merged: Merged, grids: Grids, widths: Widths) -> dict[str, int
     }
 
 
-def added_formats(formats: Formats) -> dict[str, int]:
+def added_formats(formats: Formats) -> Formats:
     """Return the formats of fx, x and lx, as coarse as that of their sum at least."""
-    return {name: min(getattr(formats, name), getattr(formats, to)) for name, to in SUMS.items()}
+    return {name: min(formats[name], formats[to]) for name, to in SUMS.items()}
 
 
-def table_units(grids: Grids, formats: Mapping[str, int]) -> dict[str, Array]:
+def table_units(grids: Grids, formats: Formats) -> dict[str, Array]:
     """Return the unit of every word of the table, by entry; `formats` has fx, x and lx."""
     return {
         "q": grids.queries,
@@ -171,23 +206,61 @@ def table_units(grids: Grids, formats: Mapping[str, int]) -> dict[str, Array]:
         "v": grids.values,
         "x": np.float64(grids.residual * 2.0 ** formats["x"]),
         "fx": grids.hidden * 2.0 ** formats["fx"],
-        "lx": np.float64(grids.direct * 2.0 ** formats["lx"]),
+        "lx": grids.direct * 2.0 ** formats["lx"],
     }
 
 
-def shifts(grids: Grids, formats: Formats) -> dict[str, int]:
+def first_shifts(grids: Grids, formats: Formats) -> dict[str, int]:
     """Return :data:`.integer.SHIFTS` by name; some may be negative, which hardware cannot."""
-    f, added = formats, added_formats(formats)
+    added = added_formats(formats)
     return {
-        "score": grids.score_shift,
-        "mix": MANTISSA_BITS + LEAST_EXPONENT - f.mix,
-        "hidden": f.mix - f.hidden,
-        "residual": f.mix - f.residual,
-        "root": MANTISSA_BITS - 1 + f.residual - f.root,
-        "direct": f.mix - f.direct,
-        "offset": f.direct + f.root - f.product - grids.norm_exponent,
-        "product": f.hidden - f.product,
-        **{name: getattr(f, to) - added[name] for name, to in SUMS.items()},
+        "score": grids.score_exponent,
+        "mix": MANTISSA_BITS + LEAST_EXPONENT - formats["mix"],
+        **{name: formats[to] - added[name] for name, to in SUMS.items()},
+        **_inner_shifts(grids, formats),
+    }
+
+
+def later_shifts(
+    before: Grids, formats_before: Formats, grids: Grids, formats: Formats
+) -> dict[str, int]:
+    """Return :data:`.integer.LATER_SHIFTS` by name, as `first_shifts` does.
+
+    Parameters
+    ----------
+    before, formats_before
+        Of the layer before.
+    grids, formats
+        Of this layer.
+    """
+    f, stream = formats, formats_before["product"]
+    return {
+        "scale": f["scale"] + stream - MANTISSA_BITS,
+        "inverse": f["inverse"] + formats_before["residual"] - MANTISSA_BITS,
+        "k": stream + f["scale"] - f["k"],
+        "v": stream + f["scale"] - f["v"],
+        "score": stream + f["scale"] + f["k"] + grids.score_exponent,
+        "mix": MANTISSA_BITS + LEAST_EXPONENT + f["v"] - f["mix"],
+        "x": stream_exponent(before, grids) + stream + f["inverse"] - f["residual"],
+        "fx": grids.exponents["fx"] + f["residual"] - f["hidden"],
+        "lx": grids.exponents["lx"] + f["residual"] - f["direct"],
+        **_inner_shifts(grids, f),
+    }
+
+
+def stream_exponent(before: Grids, grids: Grids) -> int:
+    """By how many powers of two the stream's x is finer than x times the root of the square."""
+    return before.norm_exponent + int(np.rint(np.log2(before.direct[-1] / grids.residual)))
+
+
+def _inner_shifts(grids: Grids, f: Formats) -> dict[str, int]:
+    return {
+        "hidden": f["mix"] - f["hidden"],
+        "residual": f["mix"] - f["residual"],
+        "root": MANTISSA_BITS - 1 + f["residual"] - f["root"],
+        "direct": f["mix"] - f["direct"],
+        "offset": f["direct"] + f["root"] - f["product"] - grids.norm_exponent,
+        "product": f["hidden"] - f["product"],
     }
 
 
@@ -196,6 +269,11 @@ def _fill(values: Array, bits: int, loading: float | None = None) -> float:
     rms = max(float(np.sqrt(np.mean(values**2))), SMALLEST)
     loading = LOADING.get(bits, np.inf) if loading is None else loading
     return ((1 << (bits - 1)) - 1) / min(float(_peak(values)), loading * rms)
+
+
+def _power(value: float) -> float:
+    """Return the largest power of two that is no larger."""
+    return 2.0 ** np.floor(np.log2(value))
 
 
 def _peak(values: Array, axis: int | None = None) -> Array:

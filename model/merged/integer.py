@@ -1,8 +1,8 @@
 """The merged integer model: tables, constant matrices, and the shift of every site.
 
-One token, for one layer. Every step is exact integer arithmetic; ``>> n`` rounds half up
+One token, in layer 0. Every step is exact integer arithmetic; ``>> n`` rounds half up
 (:func:`.arithmetic.round_shift`) and ``>>> n`` rounds down. Shifts without a number are constants
-of the model. Widths are those of the defaults of `Widths`; ``s`` is signed, ``u`` unsigned.
+of the layer. Widths are those of the defaults of `Widths`; ``s`` is signed, ``u`` unsigned.
 
 ==============  =====  =============================================================  ==========
 name            bits   value                                                          saturates
@@ -25,9 +25,9 @@ reduced         16 s   ``weighted >>> (exponent - 7)``
 ``square``      20 u   sum of residual ** 2; 16 bits and log2(width)
 ``root``        8 u    S: ``(mantissa << exponent) >> root`` of ``tables.sqrt``       yes
 ``direct``      12 s   ``(lx << lx) + (A2 a >> direct)``                              yes
+``product``     -      ``B u >> product``
 ``noise``       -      ``NOISE_TABLE[...] * mantissa >> shift`` of the temperature
 ``offset``      -      ``(direct + noise) * S >> offset``
-``product``     -      ``B u >> product``
 ``noisy``       -      ``product + offset``; the token is where it is largest, first
 ``logits``      -      ``noisy`` without noise
 ==============  =====  =============================================================  ==========
@@ -40,6 +40,26 @@ What is added from the table is added after rounding, which gives the same bits 
 Nothing saturates after ``direct``. The offset is known beside B u, so that one addition and the
 comparison remain behind it. The widths of what depends on weights are those of
 `MergedModel.bits`.
+
+A later layer has no table. What enters it comes from the product, direct, S and square of the
+layer before, which has no noise and four times the width as outputs:
+
+==============  =====  =============================================================  ==========
+``stream``      10 s   ``product + (direct * S >> offset)``: parts q', k', v', x'     yes
+``energy``      23 u   sum of x' ** 2; twice the stream's bits less 1, and log2(width)
+``scale``       8 u    ``(mantissa << scale) >> exponent``, rsqrt(energy)             yes
+``inverse``     8 u    ``(mantissa << inverse) >> exponent``, rsqrt(square)           yes
+``k v``         8 s    ``k' * scale >> k`` and ``v' * scale >> v``; cached            yes
+``score``       10 s   ``(q' . k) * scale >> score``                                  yes
+``x``           8 s    ``x' * inverse >> x``, in units of ``residual``                yes
+``fx``          -      ``F x >> fx``, in units of ``hidden``
+``lx``          -      ``D x >> lx``, in units of ``direct``
+==============  =====  =============================================================  ==========
+
+All else is as in layer 0, but that x, fx and lx are added without a shift. The query waits for no
+norm: its products with cached keys start from ``stream``, and ``scale`` is known by the time they
+are done. x, fx and lx stand beside attention. In the trace ``f`` and ``d`` are the bare products;
+``logits`` and what follows from noise belong to the last layer.
 
 Logits and ``noisy`` count in units of ``logit_unit * 2**offset / S`` nats, which differ from token
 to token: S is the divisor of the MLP's norm, and instead of B u being divided by it, everything
@@ -74,7 +94,13 @@ SHIFTS = (
     *("score", "mix", "fx", "hidden", "x", "residual"),
     *("root", "lx", "direct", "offset", "product"),
 )
-"""Constants of a model: right shifts, but for the left shifts of fx, x and lx."""
+"""Constants of layer 0: right shifts, but for the left shifts of fx, x and lx."""
+
+LATER_SHIFTS = (*SHIFTS, "scale", "k", "v", "inverse")
+"""Constants of a later layer: right shifts, but for the left shifts of scale and inverse."""
+
+STREAM_ENTRIES = ("q", "k", "v", "x")
+"""What a layer hands to the next, in the order of the elements of ``stream``."""
 
 WEIGHT_WIDTHS = range(2, 11)
 ACTIVATION_WIDTHS = range(4, 13)
@@ -92,8 +118,9 @@ class Widths:
         ``mix`` (signed) and ``hidden`` (unsigned): what enters products by constants.
     table
         Every word of the table, keys and values with it.
-    residual, root, direct
-        As in the table above.
+    residual, root, direct, stream
+        As in the tables above; x of later layers has the width of ``residual``, scale and inverse
+        that of ``root``.
     product
         What B u fits on calibration rows; no input exceeds its true width, which is some bits
         more. The fewer, the more of its last bits are left out of sums and comparison.
@@ -106,6 +133,7 @@ class Widths:
     root: int = 8
     direct: int = 12
     product: int = 12
+    stream: int = 10
 
     def __post_init__(self) -> None:
         for name, bits, allowed in (
@@ -128,8 +156,25 @@ class NoiseScale:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """The constants of one layer.
+
+    Attributes
+    ----------
+    weights
+        Of layer 0 :data:`.algebra.MATRICES` by name, of a later one
+        :data:`.algebra.LATER_MATRICES`; row = output.
+    shifts
+        `SHIFTS` or `LATER_SHIFTS` by name, 0 or more.
+    """
+
+    weights: dict[str, Integers]
+    shifts: dict[str, int]
+
+
+@dataclass(frozen=True)
 class MergedModel:
-    """A network of one layer in integers.
+    """A network in integers.
 
     Attributes
     ----------
@@ -139,10 +184,8 @@ class MergedModel:
         Of everything below.
     table
         :data:`.algebra.ENTRIES` by name, each [vocabulary, context, elements].
-    weights
-        :data:`.algebra.MATRICES` by name, row = output.
-    shifts
-        `SHIFTS` by name, 0 or more.
+    layers
+        The first to the last.
     logit_unit
         What one unit of ``direct`` and of the noise is worth, in nats.
     metadata
@@ -153,8 +196,7 @@ class MergedModel:
     tokenizer: Tokenizer
     widths: Widths
     table: dict[str, Integers]
-    weights: dict[str, Integers]
-    shifts: dict[str, int]
+    layers: tuple[Layer, ...]
     logit_unit: float
     metadata: dict = field(default_factory=dict)
 
@@ -171,25 +213,34 @@ class MergedModel:
         unit = self.logit_unit * 2.0**LOGIT_FRACTION
         return NoiseScale(*mantissa_and_shift(check_temperature(temperature) / unit))
 
-    def bits(self) -> dict[str, int]:
-        """Width of every sum and product that depends on the weights, signed.
+    def bits(self) -> tuple[dict[str, int], ...]:
+        """Width of every sum and product that depends on the weights, signed, for each layer.
 
-        ``a1``, ``wo``, ``a2`` and ``b``, bare and before rounding; ``product``; ``noise`` and
-        ``offset`` at the highest temperature; ``noisy``, and ``logits``. No input exceeds them.
+        ``a1``, ``wo``, ``a2`` and ``b``, of later layers ``f`` and ``d``, bare and before
+        rounding; ``product`` and ``offset``; of the last layer ``noise`` and ``offset`` at the
+        highest temperature, ``noisy``, and ``logits``. No input exceeds them.
         """
         w = self.widths
-        rows = {name: np.abs(matrix).sum(axis=1).max() for name, matrix in self.weights.items()}
-        largest = {name: rows[name] << (w.activations - 1) for name in ("a1", "wo", "a2")}
-        largest["b"] = rows["b"] * ((1 << w.activations) - 1)
-        product = largest["product"] = (largest["b"] >> self.shifts["product"]) + 1
-        scale, noise = self.noise_scale(2.0), int(np.abs(NOISE_TABLE).max())
-        noise = largest["noise"] = (noise * scale.mantissa >> scale.shift) + 1
+        found = []
+        for layer in self.layers:
+            rows = {name: np.abs(value).sum(axis=1).max() for name, value in layer.weights.items()}
+            largest = {name: rows[name] << (w.activations - 1) for name in ("a1", "wo", "a2")}
+            largest |= {name: rows[name] << (w.residual - 1) for name in ("f", "d") if name in rows}
+            largest["b"] = rows["b"] * ((1 << w.activations) - 1)
+            largest["product"] = (largest["b"] >> layer.shifts["product"]) + 1
+            largest["offset"] = self._largest_offset(layer, 0)
+            found.append(largest)
+        scale = self.noise_scale(2.0)
+        noise = (int(np.abs(NOISE_TABLE).max()) * scale.mantissa >> scale.shift) + 1
+        largest["logits"] = largest["product"] + largest["offset"]
+        largest["noise"] = noise
+        largest["offset"] = self._largest_offset(layer, noise)
+        largest["noisy"] = largest["product"] + largest["offset"]
+        return tuple(
+            {name: int(value).bit_length() + 1 for name, value in largest.items()}
+            for largest in found
+        )
 
-        def offset(terms: int) -> int:
-            return (terms * ((1 << w.root) - 1) >> self.shifts["offset"]) + 1
-
-        direct = 1 << (w.direct - 1)
-        largest["offset"] = offset(direct + noise)
-        largest["noisy"] = product + largest["offset"]
-        largest["logits"] = product + offset(direct)
-        return {name: int(value).bit_length() + 1 for name, value in largest.items()}
+    def _largest_offset(self, layer: Layer, noise: int) -> int:
+        terms = (1 << (self.widths.direct - 1)) + noise
+        return (terms * ((1 << self.widths.root) - 1) >> layer.shifts["offset"]) + 1

@@ -47,8 +47,9 @@ class MergedLogits:
             self.config,
             {name: rows.detach().double().numpy() for name, rows in merged.table.items()},
             ({name: rows.detach().double().numpy() for name, rows in matrix.items()},),
+            (),
         )
-        grids = fit_grids(arrays, self.widths)
+        (grids,) = fit_grids(arrays, self.widths)
         units = table_units(grids, table_formats(arrays, grids, self.widths))
         table = {
             name: _round(rows, units[name], self.widths.table)
@@ -58,7 +59,7 @@ class MergedLogits:
             name: _round(rows, grids.matrices[name], self.widths.weights)
             for name, rows in matrix.items()
         }
-        return Merged(self.config, table, (matrix,))
+        return Merged(self.config, table, (matrix,), merged.asked)
 
     def __call__(
         self, weights: Mapping[str, "torch.Tensor"], tokens: "torch.Tensor"

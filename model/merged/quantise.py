@@ -4,9 +4,11 @@ Matrices are rounded to the grids of :mod:`.grids`. The formats of the sites are
 checkpoint's calibration rows: first so that all values fit, then as long as predictions improve.
 """
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gptloom.model.arithmetic import MANTISSA_BITS
 from gptloom.model.checkpoint import Checkpoint
@@ -18,25 +20,23 @@ from gptloom.model.merged.golden import GoldenModel
 from gptloom.model.merged.grids import (
     SMALLEST,
     Formats,
-    Grids,
     added_formats,
+    first_shifts,
     fit_grids,
-    shifts,
+    later_shifts,
+    stream_exponent,
     table_formats,
     table_units,
 )
-from gptloom.model.merged.integer import MergedModel, Widths
+from gptloom.model.merged.integer import Layer, MergedModel, Widths
 
 _SEARCH_DOCUMENTS = 256
-
-_SEARCHED = ("fx", "x", "lx", "mix", "hidden", "residual", "root", "direct")
-"""``product`` is not: it would become as fine as it can, however wide."""
 
 MAX_SHIFT = 24
 
 
 def quantise(checkpoint: Checkpoint, widths: Widths | None = None) -> MergedModel:
-    """Quantise a float checkpoint of one layer; deterministic, a few seconds.
+    """Quantise a float checkpoint; deterministic, a few seconds.
 
     Parameters
     ----------
@@ -53,22 +53,16 @@ def quantise(checkpoint: Checkpoint, widths: Widths | None = None) -> MergedMode
     Raises
     ------
     UserError
-        The network has several layers, or its weights are so large that something would have to
-        be shifted the other way.
+        The weights are so large that something would have to be shifted the other way.
     """
     config = checkpoint.config
-    if config.layers != 1:
-        raise UserError(
-            f"{checkpoint.name} has {config.layers} layers, and the merged form is built for one: "
-            "give a checkpoint of one layer, or --form plain."
-        )
     widths = widths or Widths()
     weights = {name: weight.astype(np.float64) for name, weight in checkpoint.weights.items()}
     merged = merge(config, weights)
     grids = fit_grids(merged, widths)
     rows = checkpoint.calibration[:_SEARCH_DOCUMENTS]
 
-    def build(formats: Formats) -> MergedModel | None:
+    def build(formats: list[Formats]) -> MergedModel | None:
         return _build(checkpoint, merged, grids, widths, formats)
 
     formats = _first_guess(merged, grids, widths, rows)
@@ -85,11 +79,12 @@ def quantise(checkpoint: Checkpoint, widths: Widths | None = None) -> MergedMode
 
 def _build(checkpoint, merged, grids, widths, formats) -> MergedModel | None:
     """Round to the grids; None where a shift is none that hardware can have."""
-    found = shifts(grids, formats)
-    if not all(0 <= shift <= MAX_SHIFT for shift in found.values()):
+    shifts = [first_shifts(grids[0], formats[0])]
+    for before, after in itertools.pairwise(zip(grids, formats, strict=True)):
+        shifts.append(later_shifts(*before, *after))
+    if not all(0 <= shift <= MAX_SHIFT for layer in shifts for shift in layer.values()):
         return None
-    units = table_units(grids, added_formats(formats))
-    (matrix,) = merged.layers
+    units = table_units(grids[0], added_formats(formats[0]))
     return MergedModel(
         config=checkpoint.config,
         tokenizer=checkpoint.tokenizer,
@@ -98,12 +93,17 @@ def _build(checkpoint, merged, grids, widths, formats) -> MergedModel | None:
             name: round_to(values * units[name], widths.table)
             for name, values in merged.table.items()
         },
-        weights={
-            name: round_to(values * grids.matrices[name], widths.weights)
-            for name, values in matrix.items()
-        },
-        shifts=found,
-        logit_unit=2.0**-formats.direct / grids.direct,
+        layers=tuple(
+            Layer(
+                {
+                    name: round_to(values * grid.matrices[name], widths.weights)
+                    for name, values in matrix.items()
+                },
+                shift,
+            )
+            for matrix, grid, shift in zip(merged.layers, grids, shifts, strict=True)
+        ),
+        logit_unit=2.0 ** -formats[-1]["direct"] / float(grids[-1].direct[0]),
     )
 
 
@@ -113,62 +113,85 @@ def round_to(values, bits: int):
     return np.clip(np.floor(values + 0.5), -limit, limit).astype(np.int64)
 
 
-def _first_guess(merged: Merged, grids: Grids, widths: Widths, rows) -> Formats:
-    """Return the finest formats in which nothing saturates on some rows."""
-    peaks = {}
+def _first_guess(merged: Merged, grids, widths: Widths, rows) -> list[Formats]:
+    """Return the finest formats of every layer in which nothing saturates on some rows."""
+    peaks: list[dict[str, NDArray]] = [{} for _ in grids]
     predicted = rows[:, 1:] >= 0
 
-    def note(_, site, value):
-        peaks[site] = np.maximum(np.abs(value[predicted]).max(axis=0), SMALLEST)
+    def note(layer, site, value):
+        peaks[layer][site] = np.maximum(np.abs(value[predicted]).max(axis=0), SMALLEST)
 
     MergedFloat(merged).logits(np.maximum(rows[:, :-1], 0), note)
+    width = np.sqrt(merged.config.width)
+    found: list[Formats] = []
+    for index, (grid, peak) in enumerate(zip(grids, peaks, strict=True)):
 
-    def finest(site, bits, unit):
-        return int(np.floor(np.log2(((1 << bits) - 1) / np.max(peaks[site] * unit))))
+        def finest(site, bits, unit, peak=peak):
+            return int(np.floor(np.log2(((1 << bits) - 1) / np.max(peak[site] * unit))))
 
-    # Nothing is finer than the sum that it comes from or is added to.
-    mix = finest("mix", widths.activations - 1, grids.values)
-    hidden = min(mix, finest("hidden", widths.activations, grids.hidden))
-    residual = min(mix, finest("residual", widths.residual - 1, grids.residual))
-    unit = grids.residual * np.sqrt(merged.config.width)
-    root = min(residual + MANTISSA_BITS - 1, finest("root", widths.root, unit))
-    direct = min(mix, finest("direct", widths.direct - 1, grids.direct))
-    product = min(
-        hidden,
-        finest("product", widths.product - 1, grids.product),
-        direct + root - grids.norm_exponent,
-    )
-    return Formats(
-        **table_formats(merged, grids, widths),
-        mix=mix,
-        hidden=hidden,
-        residual=residual,
-        root=root,
-        direct=direct,
-        product=product,
-    )
+        # Nothing is finer than the sum that it comes from or what is added to it.
+        mix = most_x = finest("mix", widths.activations - 1, grid.values)
+        if index:
+            before, last = grids[index - 1], found[-1]
+            last["product"] = min(
+                last["product"], finest("stream", widths.stream - 1, before.product)
+            )
+            unit = 1 / before.product[-1] / width
+            scale = max(finest("scale", widths.root, unit), MANTISSA_BITS - last["product"])
+            unit = 1 / before.residual / width
+            inverse = finest("inverse", widths.root, unit)
+            inverse = max(inverse, MANTISSA_BITS - last["residual"])
+            formats = {
+                "k": min(last["product"] + scale, finest("k", widths.table - 1, grid.keys)),
+                "v": min(last["product"] + scale, finest("v", widths.table - 1, grid.values)),
+                "scale": scale,
+                "inverse": inverse,
+            }
+            most_x = stream_exponent(before, grid) + last["product"] + inverse
+        else:
+            formats = table_formats(merged, grid, widths)
+        residual = min(mix, most_x, finest("residual", widths.residual - 1, grid.residual))
+        most = {entry: residual + exponent for entry, exponent in grid.exponents.items()}
+        hidden = min(mix, most.get("fx", mix), finest("hidden", widths.activations, grid.hidden))
+        root = finest("root", widths.root, grid.residual * width)
+        root = min(residual + MANTISSA_BITS - 1, root)
+        direct = min(mix, most.get("lx", mix), finest("direct", widths.direct - 1, grid.direct))
+        product = min(
+            hidden,
+            finest("product", widths.product - 1, grid.product),
+            direct + root - grid.norm_exponent,
+        )
+        found.append(
+            formats
+            | {"mix": mix, "hidden": hidden, "residual": residual}
+            | {"root": root, "direct": direct, "product": product}
+        )
+    return found
 
 
-def _search(build, formats: Formats, expected: Expected) -> MergedModel:
+def _search(build, formats: list[Formats], expected: Expected) -> MergedModel:
     """Make formats finer or coarser as long as the model comes closer to what is expected."""
     measured = {}
 
-    def distance(candidate: Formats) -> float:
-        if candidate not in measured:
+    def distance(candidate: list[Formats]) -> float:
+        key = tuple(tuple(layer.items()) for layer in candidate)
+        if key not in measured:
             model = build(candidate)
-            measured[candidate] = (
-                np.inf if model is None else expected.cross_entropy(GoldenModel(model))
-            )
-        return measured[candidate]
+            measured[key] = np.inf if model is None else expected.cross_entropy(GoldenModel(model))
+        return measured[key]
 
+    def moved(index: int, site: str, step: int) -> list[Formats]:
+        changed = formats[index] | {site: formats[index][site] + step}
+        return [*formats[:index], changed, *formats[index + 1 :]]
+
+    sites = [(index, site) for index, layer in enumerate(formats) for site in layer]
+    # It would become as fine as it can, however wide.
+    sites.remove((len(formats) - 1, "product"))
     improved = True
     while improved:
         improved = False
-        for site in _SEARCHED:
+        for index, site in sites:
             for step in (1, -1):
-                while True:
-                    candidate = replace(formats, **{site: getattr(formats, site) + step})
-                    if distance(candidate) >= distance(formats):
-                        break
+                while distance(candidate := moved(index, site, step)) < distance(formats):
                     formats, improved = candidate, True
     return build(formats)

@@ -43,7 +43,6 @@ def test_it_reports_the_merged_form_alike_on_screen_and_in_the_file(tmp_path, ca
         (("names", None, "folded"), "no form folded"),
         (("names", None, "plain", 6), "plain form are fixed"),
         (("names", None, "merged", 1), "1 bits are no width"),
-        (("names-2l", None, "merged"), "2 layers"),
         (("nothing",), "no checkpoint nothing"),
         (("names", "absent/report.json"), "cannot be written"),
     ],

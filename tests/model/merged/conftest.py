@@ -10,8 +10,6 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.merged.quantise import quantise
 from gptloom.model.tokenizer import Tokenizer
 
-ONE_LAYER = [name for name in shipped_checkpoints() if load_checkpoint(name).config.layers == 1]
-
 
 def make_random_checkpoint(config, size=0.4, seed=0):
     random = np.random.default_rng(seed)
@@ -39,9 +37,9 @@ def quantised():
     return functools.cache(lambda name, widths=None: quantise(load_checkpoint(name), widths))
 
 
-@pytest.fixture(scope="session", params=ONE_LAYER)
+@pytest.fixture(scope="session", params=shipped_checkpoints())
 def shipped(request, quantised):
-    """Every shipped model of one layer, 8-bit."""
+    """Every shipped model, 8-bit."""
     return quantised(request.param)
 
 
@@ -50,6 +48,7 @@ SHAPES = [
     ModelConfig(width=24, hidden=96),
     ModelConfig(width=8, heads=1, hidden=20, context=5, vocabulary=11),
     ModelConfig(width=12, heads=4, hidden=7, context=40, vocabulary=30),
+    ModelConfig(layers=3, width=8, heads=2, hidden=20, context=9, vocabulary=11),
 ]
 
 

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from gptloom.model.checkpoint import load_checkpoint, shipped_checkpoints
 from gptloom.model.config import ModelConfig
 from gptloom.model.float_model import FloatModel
-from gptloom.model.merged.algebra import ENTRIES, MATRICES, MergedFloat, entry_sizes, merge
+from gptloom.model.merged.algebra import (
+    ENTRIES,
+    LATER_MATRICES,
+    MATRICES,
+    MergedFloat,
+    entry_sizes,
+    merge,
+)
 
 
 def random_weights(config, seed):
@@ -53,20 +60,23 @@ def test_every_shape_stays_the_same(config, seed):
 def test_there_are_two_dense_products_in_the_chain_of_a_layer():
     config = ModelConfig(layers=2, width=8, heads=2, hidden=12, context=5, vocabulary=7)
     merged = merge(config, random_weights(config, 1))
-    # Six entries of layer 1 (q, k, v, x, fx, and the logits' lx) are the outputs of layer 0.
-    outputs = 4 * 8 + 12 + 7
+    # Layer 1's q, k, v and x are the outputs of layer 0.
+    outputs = 4 * 8
     assert {name: rows.shape for name, rows in merged.table.items()} == {
         name: (7, 5, size) for name, size in entry_sizes(config, 0).items()
     }
     assert entry_sizes(config, 0) == dict(zip(ENTRIES, (8, 8, 8, 8, 12, outputs), strict=True))
-    shapes = [{name: layer[name].shape for name in MATRICES} for layer in merged.layers]
+    shapes = [{name: value.shape for name, value in layer.items()} for layer in merged.layers]
     assert shapes == [
         {"a1": (12, 8), "a2": (outputs, 8), "wo": (8, 8), "b": (outputs, 12)},
-        {"a1": (12, 8), "a2": (7, 8), "wo": (8, 8), "b": (7, 12)},
+        {"a1": (12, 8), "a2": (7, 8), "wo": (8, 8), "b": (7, 12), "f": (12, 8), "d": (7, 8)},
     ]
+    assert [tuple(layer) for layer in merged.layers] == [MATRICES, LATER_MATRICES]
 
 
-def test_microgpt_has_as_many_constants_as_stated():
-    merged = merge(ModelConfig(), random_weights(ModelConfig(), 1))
-    assert sum(matrix.size for matrix in merged.layers[0].values()) == 3440
-    assert sum(rows.shape[-1] for rows in merged.table.values()) == 155
+@pytest.mark.parametrize(("layers", "weights", "words"), [(1, 3440, 155), (2, 11296, 192)])
+def test_microgpt_has_as_many_constants_as_stated(layers, weights, words):
+    config = ModelConfig(layers=layers)
+    merged = merge(config, random_weights(config, 1))
+    assert sum(matrix.size for layer in merged.layers for matrix in layer.values()) == weights
+    assert sum(rows.shape[-1] for rows in merged.table.values()) == words

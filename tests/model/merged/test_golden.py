@@ -1,18 +1,14 @@
 """The merged golden model against its own table of steps, computed one number at a time."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 
-from gptloom.model import sampling
-from gptloom.model.checkpoint import load_checkpoint
-from gptloom.model.errors import UserError
-from gptloom.model.float_model import FloatModel
-from gptloom.model.merged.golden import GoldenModel, Outputs, Stream
+from gptloom.model.config import ModelConfig
+from gptloom.model.merged.golden import GoldenModel
 from gptloom.model.merged.integer import Widths
-from gptloom.model.tables import NOISE_TABLE
+from gptloom.model.merged.quantise import quantise
 
 
 def shift(value, n):
@@ -31,74 +27,128 @@ def dot(a, b):
 PER_HEAD = ("maximum", "denominator", "mantissa", "exponent")
 
 
-def reference(model, tokens):
-    """Every intermediate of the last of `tokens`, in Python's integers and its own tables."""
-    c, w, s = model.config, model.widths, model.shifts
-    size = c.width // c.heads
-    table = {name: rows.tolist() for name, rows in model.table.items()}
-    matrix = {name: rows.tolist() for name, rows in model.weights.items()}
-    at = {name: [rows[t][p] for p, t in enumerate(tokens)] for name, rows in table.items()}
-    found = {name: rows[-1] for name, rows in at.items()}
-    found |= {name: [] for name in PER_HEAD}
-    found |= {name: [] for name in ("weighted", "reduced", "mix")}
-    found |= {name: [[] for _ in tokens] for name in ("score", "numerator")}
-    for start in range(0, c.width, size):
-        head = slice(start, start + size)
-        scores = [clip(shift(dot(found["q"][head], k[head]), s["score"]), 10) for k in at["k"]]
-        top = max(scores)
-        powers = [
-            math.floor(round(255 * 2 ** (-((top - score) % 16) / 16)) / 2 ** ((top - score) // 16))
-            for score in scores
-        ]
-        total = sum(powers)
-        exponent = total.bit_length() - 1
-        window = math.floor((total / 2**exponent - 1) * 64)
-        mantissa = min(511, round(512 / (1 + (window + 0.5) / 64)))
-        for i in range(start, start + size):
-            weighted = dot(powers, [v[i] for v in at["v"]])
-            reduced = math.floor(weighted / 2 ** (exponent - 7))
-            found["weighted"].append(weighted)
-            found["reduced"].append(reduced)
-            found["mix"].append(clip(shift(reduced * mantissa, s["mix"]), w.activations))
-        found["maximum"].append(top)
-        found["denominator"].append(total)
-        found["mantissa"].append(mantissa)
-        found["exponent"].append(exponent)
-        for time, (score, power) in enumerate(zip(scores, powers, strict=True)):
-            found["score"][time].append(score)
-            found["numerator"][time].append(power)
-    a = found["mix"]
-
-    def added(name, rows, site):
-        return [
-            shift(entry * 2 ** (s[name] + s[site]) + dot(row, a), s[site])
-            for entry, row in zip(found[name], matrix[rows], strict=True)
-        ]
-
-    u = [min(max(value, 0), 2**w.activations - 1) for value in added("fx", "a1", "hidden")]
-    residual = [clip(value, w.residual) for value in added("x", "wo", "residual")]
-    square = dot(residual, residual)
+def window_of(square):
+    """Centre of the interval of [1, 4) that a sum of squares falls into, and its exponent."""
     exponent = (max(square, 1).bit_length() - 1) // 2
-    window = math.floor(square * 32 / 4**exponent)
-    mantissa = min(511, round(256 * math.sqrt((window + 0.5) / 32)))
-    root = min(shift(mantissa * 2**exponent, s["root"]), 2**w.root - 1)
-    direct = [clip(value, w.direct) for value in added("lx", "a2", "direct")]
-    product = [shift(dot(row, u), s["product"]) for row in matrix["b"]]
-    offset = [shift(value * root, s["offset"]) for value in direct]
-    logits = [one + other for one, other in zip(product, offset, strict=True)]
-    for name, values in (("a1", a), ("wo", a), ("a2", a), ("b", u)):
-        found[name] = [dot(row, values) for row in matrix[name]]
-    return found | {
-        "root_mantissa": [mantissa],
-        "root_exponent": [exponent],
-        "hidden": u,
-        "residual": residual,
-        "square": [square],
-        "root": [root],
-        "product": product,
-        "direct": direct,
-        "logits": logits,
-    }
+    return (math.floor(square * 32 / 4**exponent) + 0.5) / 32, exponent
+
+
+def inverse_root(square, left, bits):
+    window, exponent = window_of(square)
+    mantissa = min(511, round(512 / math.sqrt(window)))
+    return min(shift(mantissa * 2**left, exponent), 2**bits - 1)
+
+
+class ReferenceLayer:
+    """One layer in Python's integers and its own tables; a document, token by token."""
+
+    def __init__(self, model, index):
+        layer = model.layers[index]
+        self.config, self.widths, self.shifts = model.config, model.widths, layer.shifts
+        self.matrix = {name: rows.tolist() for name, rows in layer.weights.items()}
+        self.keys, self.values = [], []
+
+    def by(self, name, values):
+        return [dot(row, values) for row in self.matrix[name]]
+
+    def look_up(self, table, token, position):
+        return {name: rows[token][position].tolist() for name, rows in table.items()}
+
+    def enter(self, before, offset):
+        """What enters, from all that was found in the layer before, and its shift ``offset``."""
+        s, w, width = self.shifts, self.widths, self.config.width
+        stream = [
+            clip(product + shift(direct * before["root"][0], offset), w.stream)
+            for product, direct in zip(before["product"], before["direct"], strict=True)
+        ]
+        q, k, v, x = (stream[start : start + width] for start in range(0, 4 * width, width))
+        scale = inverse_root(dot(x, x), s["scale"], w.root)
+        inverse = inverse_root(before["square"][0], s["inverse"], w.root)
+        found = {"stream": stream, "energy": [dot(x, x)], "scale": [scale], "inverse": [inverse]}
+        found["k"] = [clip(shift(value * scale, s["k"]), w.table) for value in k]
+        found["v"] = [clip(shift(value * scale, s["v"]), w.table) for value in v]
+        found["x"] = [clip(shift(value * inverse, s["x"]), w.residual) for value in x]
+        found |= {"f": self.by("f", found["x"]), "d": self.by("d", found["x"])}
+        found["fx"] = [shift(value, s["fx"]) for value in found["f"]]
+        found["lx"] = [shift(value, s["lx"]) for value in found["d"]]
+        return found, q
+
+    def attend(self, q, scale, found):
+        s, c, w = self.shifts, self.config, self.widths
+        size = c.width // c.heads
+        self.keys.append(found["k"])
+        self.values.append(found["v"])
+        found |= {name: [] for name in (*PER_HEAD, "weighted", "reduced", "mix")}
+        found |= {name: [[] for _ in self.keys] for name in ("score", "numerator")}
+        for start in range(0, c.width, size):
+            head = slice(start, start + size)
+            scores = [clip(shift(dot(q[head], k[head]) * scale, s["score"]), 10) for k in self.keys]
+            top = max(scores)
+            powers = [
+                round(255 * 2 ** (-((top - one) % 16) / 16)) // 2 ** ((top - one) // 16)
+                for one in scores
+            ]
+            total = sum(powers)
+            exponent = total.bit_length() - 1
+            window = math.floor((total / 2**exponent - 1) * 64)
+            mantissa = min(511, round(512 / (1 + (window + 0.5) / 64)))
+            for i in range(start, start + size):
+                weighted = dot(powers, [v[i] for v in self.values])
+                reduced = math.floor(weighted / 2 ** (exponent - 7))
+                found["weighted"].append(weighted)
+                found["reduced"].append(reduced)
+                found["mix"].append(clip(shift(reduced * mantissa, s["mix"]), w.activations))
+            for name, value in zip(PER_HEAD, (top, total, mantissa, exponent), strict=True):
+                found[name].append(value)
+            for time, (score, power) in enumerate(zip(scores, powers, strict=True)):
+                found["score"][time].append(score)
+                found["numerator"][time].append(power)
+
+    def finish(self, found, left):
+        """All that remains; x, fx and lx are added with the left shifts of these names."""
+        s, w = self.shifts, self.widths
+        found |= {name: self.by(name, found["mix"]) for name in ("a1", "wo", "a2")}
+
+        def added(name, matrix, site):
+            return [
+                shift(entry * 2 ** (left[name] + s[site]) + product, s[site])
+                for entry, product in zip(found[name], found[matrix], strict=True)
+            ]
+
+        hidden = added("fx", "a1", "hidden")
+        found["hidden"] = [min(max(value, 0), 2**w.activations - 1) for value in hidden]
+        found["residual"] = [clip(value, w.residual) for value in added("x", "wo", "residual")]
+        found["square"] = [dot(found["residual"], found["residual"])]
+        window, exponent = window_of(*found["square"])
+        mantissa = min(511, round(256 * math.sqrt(window)))
+        root = min(shift(mantissa * 2**exponent, s["root"]), 2**w.root - 1)
+        found |= {"root_mantissa": [mantissa], "root_exponent": [exponent], "root": [root]}
+        found["direct"] = [clip(value, w.direct) for value in added("lx", "a2", "direct")]
+        found["b"] = self.by("b", found["hidden"])
+        found["product"] = [shift(value, s["product"]) for value in found["b"]]
+
+
+def reference(model, tokens):
+    """Every intermediate after each of `tokens`, by layer and site."""
+    layers = [ReferenceLayer(model, index) for index in range(model.config.layers)]
+    for position, token in enumerate(tokens):
+        everything, found = {}, None
+        for index, layer in enumerate(layers):
+            if index == 0:
+                found = layer.look_up(model.table, token, position)
+                layer.attend(found["q"], 1, found)
+                layer.finish(found, layer.shifts)
+            else:
+                found, q = layer.enter(found, layers[index - 1].shifts["offset"])
+                layer.attend(q, found["scale"][0], found)
+                layer.finish(found, dict.fromkeys(("x", "fx", "lx"), 0))
+            everything |= {(index, site): value for site, value in found.items()}
+        offset = layers[-1].shifts["offset"]
+        everything[index, "logits"] = [
+            product + shift(direct * found["root"][0], offset)
+            for product, direct in zip(found["product"], found["direct"], strict=True)
+        ]
+        yield everything
 
 
 def documents(config, count, seed):
@@ -108,20 +158,23 @@ def documents(config, count, seed):
     return tokens
 
 
+def trace_into(traced):
+    return lambda layer, site, value: traced.update({(layer, site): value})
+
+
 def assert_equal_to_the_reference(model):
     tokens = documents(model.config, 2, seed=4)
     traced = {}
-    GoldenModel(model).outputs(tokens, lambda _, site, value: traced.update({site: value}))
-    for position in (0, 1, model.config.context // 2, model.config.context - 1):
-        expected = reference(model, tokens[1, : position + 1].tolist())
-        for site, value in expected.items():
-            got = traced[site][1, position]
+    GoldenModel(model).outputs(tokens, trace_into(traced))
+    for position, expected in enumerate(reference(model, tokens[1].tolist())):
+        assert expected.keys() == traced.keys()
+        for (layer, site), value in expected.items():
+            got = traced[layer, site][1, position]
             if site in ("score", "numerator"):
                 got = got[: position + 1]
             if site in ("weighted", "reduced"):
                 got = got.ravel()
-            assert got.tolist() == value, (site, position)
-        assert expected.keys() == traced.keys()
+            assert got.tolist() == value, (layer, site, position)
 
 
 def test_shipped_models_follow_the_steps(shipped):
@@ -138,11 +191,18 @@ def test_other_widths_follow_the_steps(quantised, bits):
     assert_equal_to_the_reference(quantised("names", widths))
 
 
+@pytest.mark.parametrize("bits", [(4, 6), (6, 8)])
+def test_later_layers_of_other_widths_follow_the_steps(random_checkpoint, bits):
+    widths = Widths(weights=bits[0], activations=bits[1], residual=9, root=7, stream=12)
+    config = ModelConfig(layers=2, width=12, heads=4, hidden=20, context=6, vocabulary=11)
+    assert_equal_to_the_reference(quantise(random_checkpoint(config), widths))
+
+
 def test_a_cache_changes_nothing(random_model):
     config, golden = random_model.config, GoldenModel(random_model)
     tokens = documents(config, 4, seed=2)
     traced = {}
-    golden.outputs(tokens, lambda _, site, value: traced.update({site: value}))
+    golden.outputs(tokens, trace_into(traced))
     cache = golden.new_cache(batch=4)
     for position in range(config.context):
         stepped = {}
@@ -150,14 +210,14 @@ def test_a_cache_changes_nothing(random_model):
             tokens[:, position],
             position,
             cache,
-            lambda _, site, value, stepped=stepped: stepped.update({site: value}),
+            trace_into(stepped),
         )
         assert stepped.keys() == traced.keys()
-        for site, value in stepped.items():
-            expected = traced[site][:, position : position + 1]
+        for (layer, site), value in stepped.items():
+            expected = traced[layer, site][:, position : position + 1]
             if site in ("score", "numerator"):
                 expected = expected[:, :, : position + 1]
-            assert (value == expected).all(), (site, position)
+            assert (value == expected).all(), (layer, site, position)
 
 
 def test_streams_may_stand_at_different_positions(random_model):
@@ -174,21 +234,20 @@ def test_streams_may_stand_at_different_positions(random_model):
 
 
 def assert_no_input_leaves_the_stated_widths(model):
-    bits, seen = model.bits(), {}
-
-    def note(_, site, value):
-        seen[site] = int(np.abs(value).max())
-
-    GoldenModel(model).outputs(documents(model.config, 20, seed=1), note)
-    for site in ("b", "product", "logits"):
-        assert seen[site] < 1 << (bits[site] - 1)
+    bits, traced = model.bits(), {}
+    GoldenModel(model).outputs(documents(model.config, 20, seed=1), trace_into(traced))
+    for (layer, site), value in traced.items():
+        if site in ("a1", "wo", "a2", "f", "d", "b", "product", "logits"):
+            assert np.abs(value).max() < 1 << (bits[layer][site] - 1), (layer, site)
     # What saturates has every value its width allows: the worst of them for each matrix.
-    least = -(1 << (model.widths.activations - 1))
-    for name in ("a1", "wo", "a2"):
-        worst = np.where(model.weights[name] < 0, least, -least - 1)
-        sums = (model.weights[name] * worst).sum(axis=1)
-        limit = 1 << (bits[name] - 1)
-        assert limit // 4 < sums.max() < limit
+    for layer, widths in zip(model.layers, bits, strict=True):
+        for name in ("a1", "wo", "a2", "f", "d"):
+            if name in layer.weights:
+                into = model.widths.residual if name in "fd" else model.widths.activations
+                least = -(1 << (into - 1))
+                worst = np.where(layer.weights[name] < 0, least, -least - 1)
+                sums = (layer.weights[name] * worst).sum(axis=1)
+                assert 1 << (widths[name] - 3) < sums.max() < 1 << (widths[name] - 1)
 
 
 def test_no_input_leaves_the_stated_widths_of_shipped_models(shipped):
@@ -197,127 +256,3 @@ def test_no_input_leaves_the_stated_widths_of_shipped_models(shipped):
 
 def test_no_input_leaves_the_stated_widths_of_random_models(random_model):
     assert_no_input_leaves_the_stated_widths(random_model)
-
-
-def generated(model, count, **options):
-    settings = {"seed": 1, "temperature": 0.8, **options}
-    return list(itertools.islice(GoldenModel(model).generate(**settings), count))
-
-
-@pytest.mark.parametrize("temperature", [0, 0.1, 0.7, 2.0])
-def test_tokens_are_drawn_from_logits_and_noise_times_temperature(shipped, temperature):
-    golden, bos, vocabulary = GoldenModel(shipped), shipped.tokenizer.bos, shipped.config.vocabulary
-    noise = sampling.noise(77)
-    tokens = [bos]
-    for item in generated(shipped, 80, seed=77, temperature=temperature):
-        assert item.position == len(tokens) - 1
-        outputs = golden.outputs(np.array([tokens]))
-        logits, unit = golden.noisy(outputs)[0, -1], golden.unit(outputs)[0, -1]
-        values = np.array([next(noise) for _ in range(vocabulary)])
-        # In nats, and exactly: rounding may decide between near equals only.
-        exact = logits * unit + values / 128 * temperature
-        slack = 2 * unit + shipped.logit_unit + temperature * np.abs(values).max() / 128 / 512
-        assert exact[item.token] >= exact.max() - slack
-        assert item.last == (item.token == bos or item.position == shipped.config.context - 1)
-        tokens = [bos] if item.last else [*tokens, item.token]
-
-
-def softmax(logits):
-    powers = np.exp(logits - logits.max())
-    return powers / powers.sum()
-
-
-def chances(golden, outputs, temperature):
-    """Exact probability of every token to be drawn, all entries of the noise table being alike."""
-    noise = golden.scaled_noise(NOISE_TABLE, golden.model.noise_scale(temperature))
-    noisy = np.sort(golden.noisy(Outputs(*(value[:, None] for value in outputs)), noise))
-    won = np.ones(noisy.shape)
-    for i, j in itertools.permutations(range(len(noisy)), 2):
-        # The first of equals is drawn.
-        won[i] *= np.searchsorted(noisy[j], noisy[i], "left" if j < i else "right")
-        won[i] /= noisy.shape[1]
-    return won.mean(axis=1)
-
-
-def test_sampling_follows_the_probabilities(quantised):
-    model, checkpoint = quantised("names"), load_checkpoint("names")
-    golden = GoldenModel(model)
-    tokens = checkpoint.calibration[:2, :3].astype(np.int64)
-    outputs = golden.outputs(tokens)
-    own = golden.noisy(outputs) * golden.unit(outputs)
-    exact = FloatModel(checkpoint.config, checkpoint.weights).logits(tokens)
-    # At most, on average: the float model's probabilities, and those of the integer logits.
-    for temperature, quantised_loss, sampler_loss in (
-        (0.5, 0.03, 0.008),
-        (0.7, 0.03, 0.007),
-        (1.0, 0.03, 0.006),
-    ):
-        total = np.zeros(2)
-        for where in np.ndindex(tokens.shape):
-            found = chances(golden, Outputs(*(value[where] for value in outputs)), temperature)
-            assert found.sum() == pytest.approx(1)
-            for index, logits in enumerate((exact, own)):
-                total[index] += np.abs(found - softmax(logits[where] / temperature)).sum() / 2
-        assert total[0] / tokens.size < quantised_loss
-        assert total[1] / tokens.size < sampler_loss
-
-
-def test_streams_do_not_depend_on_each_other(quantised):
-    model = quantised("names")
-    golden = GoldenModel(model)
-    streams = [
-        Stream(5, 0.8),
-        Stream(6, 0.0, tuple(model.tokenizer.encode("ma"))),
-        Stream(5, 1.5, tuple(model.tokenizer.encode("christo"))),
-    ]
-    steps = list(itertools.islice(golden.generate_streams(streams), 60))
-    for index, stream in enumerate(streams):
-        emitted = [items[index] for items in steps if items[index]]
-        alone = golden.generate(stream.seed, stream.temperature, stream.prompt)
-        assert emitted == list(itertools.islice(alone, len(emitted)))
-        assert len(emitted) >= 15
-
-
-def test_generation_is_traced_to_its_token(quantised):
-    traced = {}
-
-    def trace(document, position):
-        values = traced[document, position] = {}
-        return lambda _, site, value: values.update({site: value})
-
-    golden = GoldenModel(quantised("names"))
-    items = list(itertools.islice(golden.generate(9, 1.0, trace=trace), 30))
-    assert len({document for document, _ in traced}) > 1
-    for item, ((_, position), values) in zip(items, traced.items(), strict=True):
-        assert item.position == position
-        assert item.token == values["token"][0, 0]
-        assert (values["noisy"] == values["product"] + values["offset"]).all()
-        shift = golden.model.shifts["offset"]
-        exact = values["root"] * (values["direct"] + values["noise"]) / 2**shift
-        assert np.abs(values["offset"] - exact).max() <= 0.5
-
-
-def test_greedy_decoding_ignores_the_seed(quantised):
-    model = quantised("names")
-    first = generated(model, 40, temperature=0, seed=5)
-    assert generated(model, 40, temperature=0, seed=6) == first
-    assert generated(model, 40, seed=5) != generated(model, 40, seed=6)
-
-
-def test_bad_requests_are_refused(quantised):
-    model = quantised("names")
-    with pytest.raises(UserError, match=r"16 characters but .* room for 15"):
-        next(GoldenModel(model).generate(1, 1.0, [3] * 16))
-    for temperature in (0.09, 2.01, -1, float("nan")):
-        with pytest.raises(UserError, match=r"choose 0\.1 to 2\.0, or 0"):
-            model.noise_scale(temperature)
-    with pytest.raises(UserError, match="seed 0"):
-        next(GoldenModel(model).generate(0, 1.0))
-
-
-def test_temperatures_are_exact_to_two_thousandths(shipped):
-    for temperature in np.linspace(0.1, 2.0, 39):
-        scale = shipped.noise_scale(float(temperature))
-        assert 256 <= scale.mantissa < 512
-        exact = temperature / shipped.logit_unit / 128
-        assert scale.mantissa * 2.0**-scale.shift == pytest.approx(exact, rel=1 / 512)

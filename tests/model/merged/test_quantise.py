@@ -12,11 +12,14 @@ from gptloom.model.errors import UserError
 from gptloom.model.float_model import FloatModel
 from gptloom.model.loss import golden_loss
 from gptloom.model.merged.golden import GoldenModel
-from gptloom.model.merged.integer import SHIFTS, Widths
+from gptloom.model.merged.integer import LATER_SHIFTS, SHIFTS, Widths
 from gptloom.model.merged.quantise import quantise
 
+LOST = {"names": 0.002, "names-24": 0.002, "names-2l": 0.003}
+"""At most, in nats per token."""
 
-def test_integers_lose_at_most_two_thousandths_of_a_nat(shipped):
+
+def test_integers_lose_two_or_three_thousandths_of_a_nat(shipped):
     checkpoint = load_checkpoint(shipped.metadata["checkpoint"])
     rows = checkpoint.tokenizer.rows(heldout_documents(), checkpoint.config.context)
     loss = golden_loss(GoldenModel(shipped), rows)
@@ -26,7 +29,7 @@ def test_integers_lose_at_most_two_thousandths_of_a_nat(shipped):
         stated["float_phase_loss"],
         FloatModel(checkpoint.config, checkpoint.weights).loss(rows),
     )
-    assert loss <= bar + 0.002
+    assert loss <= bar + LOST[checkpoint.name]
     assert shipped.metadata["integer_loss"] == pytest.approx(loss, abs=1e-12)
     assert shipped.metadata["float_loss"] == pytest.approx(bar, abs=1e-6)
 
@@ -34,8 +37,9 @@ def test_integers_lose_at_most_two_thousandths_of_a_nat(shipped):
 def test_quantising_is_deterministic(quantised):
     first, again = quantised("names"), quantise(load_checkpoint("names"))
     assert again.metadata == first.metadata
-    assert again.shifts == first.shifts
-    assert (again.weights["b"] == first.weights["b"]).all()
+    (one,), (two,) = again.layers, first.layers
+    assert one.shifts == two.shifts
+    assert (one.weights["b"] == two.weights["b"]).all()
     assert (again.table["fx"] == first.table["fx"]).all()
 
 
@@ -69,17 +73,21 @@ def test_without_refinement_few_bits_lose_more(quantised):
 
 
 def assert_numbers_fit(model):
-    for arrays, bits in ((model.table, model.widths.table), (model.weights, model.widths.weights)):
+    groups = [(model.table, model.widths.table)]
+    groups += [(layer.weights, model.widths.weights) for layer in model.layers]
+    for arrays, bits in groups:
         limit = (1 << (bits - 1)) - 1
         for values in arrays.values():
             assert values.dtype == np.int64
             assert np.abs(values).max() <= limit
     # These fill their formats whatever the network; the others are as fine as their neighbours.
-    filled = {**model.table, **model.weights}
-    for name in ("q", "k", "v", "a1", "a2", "b"):
-        assert np.abs(filled[name]).max() > 1 << (model.widths.table - 2)
-    assert set(model.shifts) == set(SHIFTS)
-    assert min(model.shifts.values()) >= 0
+    for name in ("q", "k", "v"):
+        assert np.abs(model.table[name]).max() > 1 << (model.widths.table - 2)
+    for index, layer in enumerate(model.layers):
+        for name in ("a1", "a2", "b"):
+            assert np.abs(layer.weights[name]).max() >= 1 << (model.widths.weights - 2)
+        assert set(layer.shifts) == set(LATER_SHIFTS if index else SHIFTS)
+        assert min(layer.shifts.values()) >= 0
 
 
 def test_numbers_fit_the_formats_of_shipped_models(shipped):
@@ -102,11 +110,6 @@ def test_small_and_large_weights_can_be_quantised(random_checkpoint, size):
     model = quantise(checkpoint)
     assert_numbers_fit(model)
     assert model.metadata["integer_loss"] == pytest.approx(model.metadata["float_loss"], rel=0.05)
-
-
-def test_more_layers_are_refused():
-    with pytest.raises(UserError, match="2 layers"):
-        quantise(load_checkpoint("names-2l"))
 
 
 def test_weights_beyond_the_formats_are_refused(random_checkpoint):

@@ -32,12 +32,13 @@ def test_training_sees_the_integers_of_the_quantiser(bits):
     checkpoint, widths = load_checkpoint("names"), Widths(weights=bits)
     model = quantise(checkpoint, widths)
     merged = merge(checkpoint.config, checkpoint.weights)
-    grids = fit_grids(merged, widths)
+    (grids,) = fit_grids(merged, widths)
+    (layer,) = model.layers
     seen = MergedLogits(checkpoint.config, widths).rounded(tensors(checkpoint))
     table = table_units(grids, table_formats(merged, grids, widths))
     # The search moves x, fx and lx by powers of two.
     for name, integers, values, unit in (
-        *((key, model.weights[key], seen.layers[0][key], grids.matrices[key]) for key in MATRICES),
+        *((key, layer.weights[key], seen.layers[0][key], grids.matrices[key]) for key in MATRICES),
         *((key, model.table[key], seen.table[key], table[key]) for key in ("q", "k", "v")),
     ):
         difference = np.abs(values.detach().double().numpy() * unit - integers)
