@@ -1,0 +1,217 @@
+"""Plans of constant products: which sums are made of which, with the exact range of each.
+
+A plan is made once, in Python, from the matrix; :mod:`.network` makes hardware of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from amaranth.hdl import Shape, signed, unsigned
+
+Form = np.ndarray
+"""Coefficients of all slice bits in a value: int64 [inputs * bits_per_cycle], an input's bits side
+by side, lowest first."""
+
+
+def width_of(low: int, high: int) -> Shape:
+    """Return the narrowest shape for all numbers from `low` to `high`."""
+    if low < 0:
+        return signed(max((~low).bit_length(), max(high, 0).bit_length()) + 1)
+    return unsigned(high.bit_length())
+
+
+class Node:
+    """A value that is a constant plus a constant times each slice bit.
+
+    Attributes
+    ----------
+    offset
+        The constant.
+    form
+        The coefficients.
+    level
+        Adders, or a table, one behind the other from the slices to here.
+    operands
+        Nodes that it is made of.
+    """
+
+    offset: int
+    form: Form
+    level: int
+    operands: tuple[Node, ...] = ()
+
+    @cached_property
+    def low(self) -> int:
+        """Least value: bits are independent, so it occurs."""
+        return self.offset + int(np.minimum(self.form, 0).sum())
+
+    @cached_property
+    def high(self) -> int:
+        """Greatest value."""
+        return self.offset + int(np.maximum(self.form, 0).sum())
+
+    @property
+    def shape(self) -> Shape:
+        """The narrowest that holds it."""
+        return width_of(self.low, self.high)
+
+
+class Slice(Node):
+    """The slice of one input, as it comes.
+
+    Attributes
+    ----------
+    index
+        Of the input.
+    """
+
+    def __init__(self, index: int, form: Form):
+        self.index, self.form, self.offset, self.level = index, form, 0, 0
+
+
+@dataclass(frozen=True)
+class Term:
+    """A slice bit times a constant.
+
+    Attributes
+    ----------
+    bit
+        Position in a form.
+    coefficient
+        What it counts.
+    inverted
+        The bit's complement is meant.
+    """
+
+    bit: int
+    coefficient: int
+    inverted: bool = False
+
+    def flipped(self) -> Term:
+        """Return the term that differs from this one by a constant, this one's coefficient."""
+        return Term(self.bit, -self.coefficient, not self.inverted)
+
+
+class Table(Node):
+    """A constant plus some terms, looked up.
+
+    Attributes
+    ----------
+    terms
+        Four at most; those that a sum looks up by itself, three.
+    constant
+        What is added to them.
+    """
+
+    def __init__(self, terms: tuple[Term, ...], size: int, constant: int = 0):
+        self.terms, self.constant, self.level = terms, constant, 1
+        self.form = np.zeros(size, np.int64)
+        self.offset = constant
+        for term in terms:
+            sign = -1 if term.inverted else 1
+            self.form[term.bit] += sign * term.coefficient
+            self.offset += term.coefficient if term.inverted else 0
+
+    @property
+    def entries(self) -> list[int]:
+        """Values by the terms' bits, the first term's lowest."""
+        entries = [self.constant]
+        for term in self.terms:
+            entries += [entry + term.coefficient for entry in entries]
+        return entries
+
+
+class Sum(Node):
+    """Sum or difference of two values, each shifted left.
+
+    Attributes
+    ----------
+    left, right
+        The operands. If `right` is a table that the carry chain looks up by itself, `absorbed`.
+    left_shift, right_shift
+        Where they stand.
+    negative
+        The right one is subtracted.
+    absorbed
+        See `right`.
+    """
+
+    def __init__(
+        self,
+        left: Node,
+        right: Node,
+        left_shift: int = 0,
+        right_shift: int = 0,
+        *,
+        negative: bool = False,
+        absorbed: bool = False,
+    ):
+        self.left, self.right = left, right
+        self.left_shift, self.right_shift = left_shift, right_shift
+        self.negative, self.absorbed = negative, absorbed
+        sign = -1 if negative else 1
+        self.form = (left.form << left_shift) + sign * (right.form << right_shift)
+        self.offset = (left.offset << left_shift) + sign * (right.offset << right_shift)
+        self.operands = (left,) if absorbed else (left, right)
+        self.level = 1 + max(operand.level for operand in self.operands)
+
+    @property
+    def passed(self) -> int:
+        """Low bits of the result that are bits of an operand, the other one having none there."""
+        if self.negative or self.right_shift:
+            return self.right_shift
+        return self.left_shift
+
+    @property
+    def cells(self) -> int:
+        """Lookup tables of the carry chain: a bit each, and one where the carry comes in."""
+        bits = self.shape.width - self.passed + 1
+        return bits + bits % 2
+
+
+class Shifted(Node):
+    """A value times a power of two: wires.
+
+    Attributes
+    ----------
+    operand
+        The value.
+    shift
+        The power.
+    """
+
+    def __init__(self, operand: Node, shift: int):
+        self.operand, self.shift = operand, shift
+        self.form, self.offset = operand.form << shift, operand.offset << shift
+        self.operands, self.level = (operand,), operand.level
+
+
+def nodes_of(roots: list[Node | None]) -> list[Node]:
+    """Return all nodes that some are made of, operands first, each once."""
+    found: dict[int, Node] = {}
+    # An explicit stack: chains are longer than Python likes to recur.
+    stack = [(root, False) for root in reversed(roots) if root is not None]
+    while stack:
+        node, ready = stack.pop()
+        if id(node) in found:
+            continue
+        if ready:
+            found[id(node)] = node
+            continue
+        stack.append((node, True))
+        stack += [(operand, False) for operand in reversed(node.operands)]
+    return list(found.values())
+
+
+def cells_of(roots: list[Node | None]) -> int:
+    """Return about how many lookup tables a plan takes on an ECP5, accumulators not counted."""
+    cells = 0
+    for node in nodes_of(roots):
+        if isinstance(node, Sum):
+            cells += node.cells
+        elif isinstance(node, Table):
+            cells += node.shape.width
+    return cells

@@ -1,0 +1,218 @@
+"""Products with a constant matrix."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gptloom.hdl.attributes import LOADED
+from gptloom.hdl.delay import delayed
+from gptloom.hdl.unrolled.distributed import plan_row
+from gptloom.hdl.unrolled.fabric import Fabric
+from gptloom.hdl.unrolled.network import Network
+from gptloom.hdl.unrolled.plan import Node, Slice, cells_of, width_of
+from gptloom.hdl.unrolled.shared import plan_graph
+from gptloom.hdl.unrolled.slices import Format, Slices
+
+Method = Literal["tables", "graph"]
+
+
+class Plan:
+    """How a product is computed.
+
+    Parameters
+    ----------
+    weights
+        Integers [outputs, inputs].
+    format_
+        Of the activations.
+    method
+        ``tables`` of partial sums, a ``graph`` of adders, or whatever takes less.
+    chain
+        Tables: carry chains one behind the other, before sums are added in a tree.
+    deepest
+        Graph: levels of shared sums at most.
+
+    Attributes
+    ----------
+    method
+        Which one it is.
+    roots
+        For every output what is computed of each slice; None if it is nothing.
+    starts
+        For every output what is added to the first slice's.
+    cells
+        About how many lookup tables it takes on an ECP5, without accumulators.
+    """
+
+    def __init__(
+        self,
+        weights: np.ndarray,
+        format_: Format,
+        *,
+        method: Method | None = None,
+        chain: int = 4,
+        deepest: int = 3,
+    ):
+        if weights.ndim != 2 or not weights.size or weights.dtype.kind not in "iu":
+            raise ValueError("weights are a matrix of integers, [outputs, inputs]")
+        self.weights, self.format = weights.astype(np.int64), format_
+        plans = {}
+        if method != "graph":
+            plans["tables"] = self._tables(chain)
+        if method != "tables":
+            plans["graph"] = self._graph(deepest)
+        self.cells, self.method = min((cells_of(plan[0]), name) for name, plan in plans.items())
+        self.roots, self.starts = plans[self.method]
+
+    def _bias(self) -> np.ndarray:
+        """Return what takes the activations' bias away from every output."""
+        bits = self.format.activation_bits
+        return -self.format.biased * (self.weights.sum(axis=1) << bits - 1)
+
+    def _tables(self, chain: int) -> tuple[list[Node | None], list[int]]:
+        forms = np.kron(self.weights, np.array(self.format.bit_values, np.int64))
+        # A table's constant counts in every slice; only what is left of the bias is for the first.
+        bits = self.format.bits_per_cycle
+        times = ((1 << self.format.activation_bits) - 1) // ((1 << bits) - 1)
+        bias = self._bias()
+        constants = np.rint(bias / times).astype(np.int64)
+        made: dict[bytes, Node | None] = {}
+        for form, constant in zip(forms, constants, strict=True):
+            key = form.tobytes()
+            if key not in made:
+                made[key] = plan_row(form, int(constant), chain, bits)
+        return [made[form.tobytes()] for form in forms], (bias - constants * times).tolist()
+
+    def _graph(self, deepest: int) -> tuple[list[Node | None], list[int]]:
+        inputs, values = self.weights.shape[1], np.array(self.format.bit_values, np.int64)
+        forms = np.kron(np.eye(inputs, dtype=np.int64), values)
+        slices = [Slice(i, form) for i, form in enumerate(forms)]
+        return plan_graph(self.weights, slices, deepest), self._bias().tolist()
+
+    @property
+    def levels(self) -> int:
+        """Tables, sums and an accumulator, one behind the other."""
+        return max(root.level if root else 0 for root in self.roots) + (self.format.count > 1)
+
+    def latency(self, levels_per_register: int) -> int:
+        """Return the cycles from the last slice to the product.
+
+        Parameters
+        ----------
+        levels_per_register
+            Levels that follow each other within one cycle, at most.
+        """
+        if levels_per_register < 1:
+            raise ValueError(f"levels_per_register is {levels_per_register}, but 1 is the least")
+        return max(1, -(-self.levels // levels_per_register))
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest value of every output."""
+        shape = self.format.shape
+        ends = np.array([-(1 << shape.width - 1), (1 << shape.width - 1) - 1])
+        if not shape.signed:
+            ends = np.array([0, (1 << shape.width) - 1])
+        products = self.weights[:, :, None] * ends
+        return products.min(axis=2).sum(axis=1), products.max(axis=2).sum(axis=1)
+
+
+class Product(wiring.Component):
+    """Multiplies vectors of activations with a constant matrix, exactly.
+
+    Each slice's product is added to the upper part of those of the slices before it; the lower bits
+    are final and wait in a shift register. Vectors follow each other every `format.count` cycles,
+    or with any gaps.
+
+    Parameters
+    ----------
+    plan
+        How it is computed.
+    levels_per_register
+        Tables, sums and accumulators that follow each other within one cycle, at most.
+    fabric
+        What it is made of.
+
+    Attributes
+    ----------
+    latency
+        From the slice of a vector that is `last` to `valid`, in cycles:
+        ``ceil(levels / levels_per_register)``, where `levels` is the depth of the plan, and one
+        more for the accumulator where a vector has several slices.
+    i : In(Slices)
+        The activations.
+    o : Out of every output
+        The products, in this cycle only.
+    valid : Out(1)
+        There are some.
+    """
+
+    def __init__(self, plan: Plan, *, levels_per_register: int = 4, fabric: type[Fabric] = Fabric):
+        self.latency = plan.latency(levels_per_register)
+        self._plan, self._fabric = plan, fabric
+        outputs, inputs = plan.weights.shape
+        low, high = plan.bounds
+        super().__init__(
+            {
+                "i": In(Slices(inputs, plan.format)),
+                "o": Out(width_of(int(low.min()), int(high.max()))).array(outputs),
+                "valid": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        plan = self._plan
+        distinct = {id(root): root for root in plan.roots if root is not None}
+        numbers = {key: i for i, key in enumerate(distinct)}
+        # What comes last is here: the accumulator, or else just a register.
+        accumulates = plan.format.count > 1
+        m.submodules.network = network = Network(
+            list(distinct.values()),
+            plan.weights.shape[1],
+            plan.format,
+            stages=self.latency,
+            after=int(accumulates),
+            fabric=self._fabric,
+        )
+        wiring.connect(m, wiring.flipped(self.i), network.i)
+        first = delayed(m, self.i.first, self.latency - 1)
+        m.d.comb += self.valid.eq(delayed(m, self.i.valid & self.i.last, self.latency))
+
+        fabric = self._fabric(m)
+        made: dict[int, Signal] = {}
+        for o, root, start in zip(self.o, plan.roots, plan.starts, strict=True):
+            if root is None:
+                continue
+            if id(root) not in made:
+                value = getattr(network, f"sum_{numbers[id(root)]}")
+                if accumulates:
+                    made[id(root)] = self._accumulated(m, fabric, first, start, value, root)
+                else:
+                    made[id(root)] = register = Signal.like(value, name="o", **LOADED)
+                    m.d.sync += register.eq(value)
+            m.d.comb += o.eq(made[id(root)])
+        return m
+
+    def _accumulated(self, m: Module, fabric: Fabric, first, start: int, value, root: Node):
+        """Return the register with a vector's product, after its last slice."""
+        bits, count = self._plan.format.bits_per_cycle, self._plan.format.count
+        # Exact bounds of the sums of one slice, two, and so on.
+        low, high, bounds = start, start, []
+        for _ in range(count):
+            bounds.append((low + root.low, high + root.high))
+            low, high = (bound >> bits for bound in bounds[-1])
+        shape = width_of(min(b[0] for b in bounds), max(b[1] for b in bounds))
+        upper = Signal(shape, name="upper", **LOADED)
+        lower = Signal(bits * (count - 1), name="lower", **LOADED)
+        m.d.sync += [
+            upper.eq(fabric.accumulate(first, start, upper >> bits, value, shape)),
+            lower.eq(Cat(lower, upper[:bits])[bits:]),
+        ]
+        whole = Cat(lower, upper)
+        return whole.as_signed() if shape.signed else whole
