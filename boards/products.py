@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(
         f"{'+'.join(o.matrix)} {'x'.join(map(str, weights.shape))} | W{o.weight_bits} "
         f"| {o.bits_per_cycle} bits/cycle | {found.method} | {o.part} | {found.lut:,} LUT "
-        f"(planned {plan.cells:,} and accumulators) | {found.ff:,} FF | {mhz} MHz "
+        f"(planned {plan.cells:,}) | {found.ff:,} FF | {mhz} MHz "
         f"| latency {found.latency} after the last of {found.interval} slices | {found.path}"
     )
 

@@ -23,6 +23,11 @@ def width_of(low: int, high: int) -> Shape:
     return unsigned(high.bit_length())
 
 
+def chain_cells(bits: int) -> int:
+    """Return the lookup tables of a carry chain: a bit each, one to set the carry, in pairs."""
+    return bits + 1 + (bits + 1) % 2
+
+
 class Node:
     """A value that is a constant plus a constant times each slice bit.
 
@@ -167,9 +172,8 @@ class Sum(Node):
 
     @property
     def cells(self) -> int:
-        """Lookup tables of the carry chain: a bit each, and one where the carry comes in."""
-        bits = self.shape.width - self.passed + 1
-        return bits + bits % 2
+        """Lookup tables of the carry chain."""
+        return chain_cells(self.shape.width - self.passed)
 
 
 class Shifted(Node):
@@ -207,7 +211,7 @@ def nodes_of(roots: list[Node | None]) -> list[Node]:
 
 
 def cells_of(roots: list[Node | None]) -> int:
-    """Return about how many lookup tables a plan takes on an ECP5, accumulators not counted."""
+    """Return about how many lookup tables a plan takes on an ECP5."""
     cells = 0
     for node in nodes_of(roots):
         if isinstance(node, Sum):

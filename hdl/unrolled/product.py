@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Shape, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +14,7 @@ from gptloom.hdl.delay import delayed
 from gptloom.hdl.unrolled.distributed import plan_row
 from gptloom.hdl.unrolled.fabric import Fabric
 from gptloom.hdl.unrolled.network import Network
-from gptloom.hdl.unrolled.plan import Node, Slice, cells_of, width_of
+from gptloom.hdl.unrolled.plan import Node, Slice, cells_of, chain_cells, width_of
 from gptloom.hdl.unrolled.shared import plan_graph
 from gptloom.hdl.unrolled.slices import Format, Slices
 
@@ -46,7 +46,7 @@ class Plan:
     starts
         For every output what is added to the first slice's.
     cells
-        About how many lookup tables it takes on an ECP5, without accumulators.
+        About how many lookup tables it takes on an ECP5.
     """
 
     def __init__(
@@ -66,8 +66,23 @@ class Plan:
             plans["tables"] = self._tables(chain)
         if method != "tables":
             plans["graph"] = self._graph(deepest)
-        self.cells, self.method = min((cells_of(plan[0]), name) for name, plan in plans.items())
+        self.cells, self.method = min((self._cells(*plan), name) for name, plan in plans.items())
         self.roots, self.starts = plans[self.method]
+
+    def _cells(self, roots: list[Node | None], starts: list[int]) -> int:
+        cells = cells_of(roots)
+        if self.format.count > 1:
+            distinct = {id(r): (r, s) for r, s in zip(roots, starts, strict=True) if r}
+            cells += sum(chain_cells(self.accumulator(*each).width) for each in distinct.values())
+        return cells
+
+    def accumulator(self, root: Node, start: int) -> Shape:
+        """Return the shape of an output's accumulator: exact for a slice, two, and so on."""
+        low, high, bounds = start, start, []
+        for _ in range(self.format.count):
+            bounds.append((low + root.low, high + root.high))
+            low, high = (bound >> self.format.bits_per_cycle for bound in bounds[-1])
+        return width_of(min(b[0] for b in bounds), max(b[1] for b in bounds))
 
     def _bias(self) -> np.ndarray:
         """Return what takes the activations' bias away from every output."""
@@ -202,12 +217,7 @@ class Product(wiring.Component):
     def _accumulated(self, m: Module, fabric: Fabric, first, start: int, value, root: Node):
         """Return the register with a vector's product, after its last slice."""
         bits, count = self._plan.format.bits_per_cycle, self._plan.format.count
-        # Exact bounds of the sums of one slice, two, and so on.
-        low, high, bounds = start, start, []
-        for _ in range(count):
-            bounds.append((low + root.low, high + root.high))
-            low, high = (bound >> bits for bound in bounds[-1])
-        shape = width_of(min(b[0] for b in bounds), max(b[1] for b in bounds))
+        shape = self._plan.accumulator(root, start)
         upper = Signal(shape, name="upper", **LOADED)
         lower = Signal(bits * (count - 1), name="lower", **LOADED)
         m.d.sync += [
