@@ -17,8 +17,8 @@ from gptloom.hdl.unrolled.plan import Node, Shifted, Sum, Table, Term
 TABLE = 4
 """Bits of a table."""
 
-_TRIES = 24
-"""Orders of a leaf's bits that are tried."""
+_TRIES, _MOST_TRIES = 24, 96
+"""Orders of a leaf's bits that are tried; more if all of these take a chain more than they might."""
 
 _FLIPS = sorted(np.ndindex(2, 2, 2), key=sum)
 """Which of three bits are inverted."""
@@ -41,8 +41,7 @@ def plan_row(form: np.ndarray, offset: int, chain: int, slice_bits: int) -> Node
     bits = np.flatnonzero(form)
     if not len(bits):
         return Table((), len(form), offset) if offset else None
-    # A leaf of higher bits only has zeros below; one of small weights is narrow.
-    ordered = sorted(bits, key=lambda bit: (bit % slice_bits, abs(form[bit])))
+    ordered = _ordered(bits.tolist(), form, slice_bits)
     leaves = -(-len(bits) // (TABLE + ABSORBED * chain))
     parts = [list(part) for part in np.array_split(ordered, leaves)]
     # The others may have zeros below.
@@ -52,6 +51,25 @@ def plan_row(form: np.ndarray, offset: int, chain: int, slice_bits: int) -> Node
         nodes = [_join(*pair) for pair in pairs] + nodes[len(nodes) & ~1 :]
     node, shift = nodes[0]
     return Shifted(node, shift) if shift else node
+
+
+def _ordered(bits: list[int], form: np.ndarray, slice_bits: int) -> list[int]:
+    """Return bits in the order in which leaves take them.
+
+    A leaf of higher bits only has zeros below, and one of small weights is narrow. Each has its
+    share of odd weights, of which a carry chain can look up no three.
+    """
+    places = {}
+    for position in range(slice_bits):
+        for odd in (0, 1):
+            alike = [
+                bit
+                for bit in bits
+                if bit % slice_bits == position and form[bit] >> position & 1 == odd
+            ]
+            alike.sort(key=lambda bit: abs(form[bit]))
+            places |= {bit: (position, i / len(alike)) for i, bit in enumerate(alike)}
+    return sorted(bits, key=places.__getitem__)
 
 
 def _zeros(number: int) -> int:
@@ -71,11 +89,14 @@ def _leaf(bits: list[int], form: np.ndarray, offset: int) -> tuple[Node, int]:
     terms = [Term(int(bit), int(form[bit]) >> shift) for bit in bits]
     draw = np.random.default_rng(len(bits))
     best, least = None, None
-    for attempt in range(_TRIES):
+    shallowest = 1 + max(0, -(-(len(bits) - TABLE) // ABSORBED))
+    for attempt in range(_MOST_TRIES):
+        if attempt >= _TRIES and least[0] <= shallowest:
+            break
         order = terms
         if attempt:
-            # A table takes odd ones, of which carry chains can look up no three.
-            odd = draw.choice([1, 0.1])
+            # A table may take odd ones instead.
+            odd = draw.choice([1, 0.3, 0.1])
             keys = [
                 abs(t.coefficient) * draw.uniform(0.5, 2) * (odd if t.coefficient & 1 else 1)
                 for t in terms

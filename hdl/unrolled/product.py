@@ -21,6 +21,10 @@ from gptloom.hdl.unrolled.slices import Format, Slices
 Method = Literal["tables", "graph"]
 
 
+MOST_BITS_OF_TABLES = 3
+"""Bits per cycle up to which tables may take less than a graph; planning them in vain takes long."""
+
+
 class Plan:
     """How a product is computed.
 
@@ -61,6 +65,8 @@ class Plan:
         if weights.ndim != 2 or not weights.size or weights.dtype.kind not in "iu":
             raise ValueError("weights are a matrix of integers, [outputs, inputs]")
         self.weights, self.format = weights.astype(np.int64), format_
+        if method is None and format_.bits_per_cycle > MOST_BITS_OF_TABLES:
+            method = "graph"
         plans = {}
         if method != "graph":
             plans["tables"] = self._tables(chain)
