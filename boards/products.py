@@ -158,6 +158,7 @@ def measure(
     levels_per_register: int = 4,
     fabric: type[Fabric] = Ecp5Fabric,
     seeds: Sequence[int] = (1,),
+    router: str = "router1",
 ) -> Measured:
     """Synthesise, place and route a product.
 
@@ -194,6 +195,7 @@ def measure(
             "--report", f"seed{seed}.json",
             "--log", f"seed{seed}.log",
             "--seed", str(seed),
+            "--router", router,
             "--timing-allow-fail",
             "--quiet",
         ]  # fmt: skip
@@ -226,6 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fabric", choices=sorted(FABRICS), default="cells")
     parser.add_argument("--part", choices=("25F", "45F", "85F"), default="25F")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--router", choices=("router1", "router2"), default="router1")
     parser.add_argument("--folder", type=Path, default=Path("build/products"))
     o = parser.parse_args(arguments)
     try:
@@ -245,6 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             levels_per_register=o.levels_per_register,
             fabric=FABRICS[o.fabric],
             seeds=range(1, o.seeds + 1),
+            router=o.router,
         )
     except (UserError, ValueError) as error:
         sys.exit(f"gptloom.boards.products: {error}")

@@ -18,7 +18,7 @@ TABLE = 4
 """Bits of a table."""
 
 _TRIES, _MOST_TRIES = 24, 96
-"""Orders of a leaf's bits that are tried; more if all of these take a chain more than they might."""
+"""Orders of a leaf's bits that are tried; more if all of these take a chain too many."""
 
 _FLIPS = sorted(np.ndindex(2, 2, 2), key=sum)
 """Which of three bits are inverted."""

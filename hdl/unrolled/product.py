@@ -22,7 +22,7 @@ Method = Literal["tables", "graph"]
 
 
 MOST_BITS_OF_TABLES = 3
-"""Bits per cycle up to which tables may take less than a graph; planning them in vain takes long."""
+"""Bits per cycle up to which tables may take less than a graph; beyond it they are not tried."""
 
 
 class Plan:
