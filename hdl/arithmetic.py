@@ -17,6 +17,12 @@ def saturated(value: ValueLike, bits: int) -> Value:
     return Mux(fits, value[:bits].as_signed(), clipped).as_signed()
 
 
+def rounded(value: ValueLike, shift: int) -> Value:
+    """Shift a signed value right, half up; see :func:`gptloom.model.arithmetic.round_shift`."""
+    value = Value.cast(value)
+    return (value + (1 << shift - 1)) >> shift if shift else value
+
+
 def narrowed(value: ValueLike, bits: int) -> Value:
     """Return the low `bits` bits as a signed number."""
     return Value.cast(value)[:bits].as_signed()

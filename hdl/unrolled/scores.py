@@ -1,0 +1,89 @@
+"""A query's products with the keys of several positions."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gptloom.hdl.arithmetic import rounded, saturated
+from gptloom.hdl.attributes import LOADED
+from gptloom.hdl.delay import delayed
+from gptloom.hdl.multipliers import Multiplier
+from gptloom.hdl.unrolled.trees import added, reduced
+from gptloom.model.arithmetic import WEIGHT_BITS
+from gptloom.model.merged.integer import SCORE_BITS
+
+LEAST = -(1 << SCORE_BITS - 1)
+"""Stands for the score of a position that is not seen: no other one is less."""
+
+
+class Scores(wiring.Component):
+    """Scores of a query, for each head of each position of a beat.
+
+    The score with its own key is known beforehand, so that no key has to be passed around the
+    cache.
+
+    Parameters
+    ----------
+    width, heads
+        Of the model.
+    positions
+        Of a beat.
+    shift
+        Of the site ``score``.
+    multiplier
+        What multiplies.
+
+    Attributes
+    ----------
+    latency
+        4 cycles, a beat in every cycle: two in the multipliers, sum, rounding.
+    q : In(signed 8) of every element
+        The query.
+    k : In(signed 8) of every position and element
+        The keys.
+    own : In(signed 10) of every head
+        Its score with the key of its own position.
+    seen, is_own : In(1) of every position
+        Which positions count, and which one is its own.
+    o : Out(signed 10) of every position and head
+        Scores; ``LEAST`` for positions that do not count.
+    """
+
+    latency = Multiplier.latency + 2
+
+    def __init__(self, width: int, heads: int, positions: int, shift: int, multiplier=Multiplier):
+        self._shift, self._multiplier = shift, multiplier
+        super().__init__(
+            {
+                "q": In(signed(WEIGHT_BITS)).array(width),
+                "k": In(signed(WEIGHT_BITS)).array(positions, width),
+                "own": In(signed(SCORE_BITS)).array(heads),
+                "seen": In(1).array(positions),
+                "is_own": In(1).array(positions),
+                "o": Out(signed(SCORE_BITS)).array(positions, heads),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        heads = len(self.own)
+        size = len(self.q) // heads
+        for place, (keys, scores) in enumerate(zip(self.k, self.o, strict=True)):
+            seen, is_own = (
+                delayed(m, flags[place], self.latency - 1) for flags in (self.seen, self.is_own)
+            )
+            for head, score in enumerate(scores):
+                products = []
+                for i in range(head * size, (head + 1) * size):
+                    m.submodules[f"multiplier_{place}_{i}"] = multiplier = self._multiplier()
+                    m.d.comb += [multiplier.a.eq(self.q[i]), multiplier.b.eq(keys[i])]
+                    products.append(multiplier.o)
+                total = reduced(products, added)
+                dot = Signal.like(total, name="dot", **LOADED)
+                own = delayed(m, self.own[head], self.latency - 1)
+                other = saturated(rounded(dot, self._shift), SCORE_BITS)
+                m.d.sync += [
+                    dot.eq(total),
+                    score.eq(Mux(is_own, own, Mux(seen, other, LEAST))),
+                ]
+        return m

@@ -1,0 +1,97 @@
+"""Attention against the golden model's, stream by stream."""
+
+import random
+
+import numpy as np
+import pytest
+
+from gptloom.hdl.unrolled.attention import Attention
+from gptloom.model.arithmetic import round_shift, saturate
+from gptloom.model.merged.golden import GoldenModel
+from gptloom.model.merged.integer import SCORE_BITS
+from gptloom.sim.engines import open_engine
+
+
+def own_scores(model, row):
+    """Scores of a row's query and key."""
+    heads = model.config.heads
+    products = (row["q"] * row["k"]).reshape(heads, -1).sum(axis=1)
+    return saturate(round_shift(products, model.layers[0].shifts["score"]), SCORE_BITS)
+
+
+class Driver:
+    """Puts tokens of several documents into the hardware, and collects what comes out."""
+
+    def __init__(self, component):
+        self.engine, self.component = open_engine(component), component
+        self.o, self.cycle, self.due = [], 0, []
+
+    def poke_row(self, name, values, bits):
+        for i, value in enumerate(values):
+            self.engine.poke(f"{name}__{i}", int(value) & (1 << bits) - 1)
+
+    def step(self):
+        if self.engine.peek("o_valid"):
+            bits = len(self.component.o[0])
+            values = [self.engine.peek(f"o__{i}") for i in range(len(self.component.o))]
+            self.o.append((self.cycle, [v - (v >> bits - 1 << bits) for v in values]))
+        self.engine.step()
+        self.cycle += 1
+
+
+def check(model, streams, positions, count, seed):
+    """Feed random tokens to streams in turn; each mix must come when it is due, and be golden."""
+    draw = random.Random(seed)
+    config, golden = model.config, GoldenModel(model)
+    component = Attention(model, streams, positions)
+    beats = component.beats
+    # What is read of a stream is there before its next token comes.
+    assert streams * beats >= component.latency
+    driver, expected = Driver(component), []
+    caches = [golden.new_cache() for _ in range(streams)]
+    position_at = [0] * streams
+    with driver.engine as engine:
+        for number in range(count * beats):
+            turn, beat = divmod(number, beats)
+            stream = turn % streams
+            engine.poke("next_stream", (stream + 1) % streams)
+            # Some turns are left out.
+            comes = beat == 0 and draw.random() < 0.9
+            engine.poke("valid", comes)
+            if comes:
+                position = position_at[stream]
+                ends = draw.random() < 0.1 or position == config.context - 1
+                position_at[stream] = 0 if ends else position + 1
+                token, found = draw.randrange(config.vocabulary), {}
+
+                def note(_, site, value, found=found):
+                    found[site] = value.ravel().tolist()
+
+                golden.step(np.array([token]), position, caches[stream], note)
+                row = {name: entries[token, position] for name, entries in model.table.items()}
+                engine.poke("stream", stream)
+                engine.poke("position", position)
+                for name in ("q", "k", "v"):
+                    driver.poke_row(name, row[name], 8)
+                driver.poke_row("own", own_scores(model, row), SCORE_BITS)
+                expected.append((driver.cycle + component.latency, found["mix"]))
+            driver.step()
+        for _ in range(component.latency):
+            engine.poke("valid", 0)
+            driver.step()
+    assert driver.o == expected
+
+
+@pytest.mark.parametrize(
+    ("positions", "streams"),
+    [
+        (2, 5),
+        *(
+            # The more positions, the longer it takes to compile.
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in [(1, 4), (4, 7), (8, 12), (16, 20)]
+        ),
+    ],
+)
+def test_mix(merged, positions, streams):
+    check(merged("names"), streams, positions, 150, positions)
