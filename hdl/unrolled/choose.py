@@ -1,0 +1,123 @@
+"""The next token: the largest of all noisy logits."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gptloom.hdl.arithmetic import less
+from gptloom.hdl.attributes import LOADED
+from gptloom.hdl.delay import delayed
+from gptloom.model.merged.integer import MergedModel
+
+Candidate = tuple[Value, Value]
+"""A noisy logit, and its token."""
+
+STEPS = 2
+"""Groups are chosen from so many times in a cycle; in the first one the addition counts as one."""
+
+
+class Choose(wiring.Component):
+    """Adds offsets to the last product, and finds the first of the largest sums.
+
+    The product comes as it is, and is rounded on the way: the offset is put before half a unit.
+
+    Parameters
+    ----------
+    model
+        Its vocabulary, widths and the shift of its last layer.
+    group
+        Noisy logits of which one is chosen at once: 2, or 4. Of four, each of the first two is
+        compared with each of the last two, while it is found which ones these are to be: six
+        comparisons instead of three, for the time of little more than one instead of two.
+
+    Attributes
+    ----------
+    latency
+        From `valid` to `o_valid`: 2 cycles for 27 tokens in groups of four, 3 in groups of two.
+    valid : In(1)
+        Everything is there.
+    product : In(signed, ``b`` of :meth:`.MergedModel.bits`) of every token
+        B u, before rounding.
+    offset : In(signed, ``offset`` of :meth:`.MergedModel.bits`) of every token
+        See :class:`.Offset`.
+    token : Out
+        The token, in this cycle only.
+    o_valid : Out(1)
+        There is one.
+    """
+
+    def __init__(self, model: MergedModel, group: int = 4):
+        if group not in (2, 4):
+            raise ValueError(f"groups of {group}: choose 2 or 4")
+        self._group = group
+        self._shift, bits = model.layers[-1].shifts["product"], model.bits()[-1]
+        self._bits = bits["noisy"]
+        vocabulary = count = model.config.vocabulary
+        steps = 1
+        while count > 1:
+            count, steps = -(-count // group), steps + 1
+        self.latency = -(-steps // STEPS)
+        super().__init__(
+            {
+                "valid": In(1),
+                "product": In(signed(bits["b"])).array(vocabulary),
+                "offset": In(signed(bits["offset"])).array(vocabulary),
+                "token": Out(range(vocabulary)),
+                "o_valid": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        candidates = []
+        half = Const(1 << self._shift >> 1, self._shift)
+        for token, (product, offset) in enumerate(zip(self.product, self.offset, strict=True)):
+            noisy = Signal(signed(self._bits), name=f"noisy_{token}")
+            m.d.comb += noisy.eq((product + Cat(half, offset).as_signed()) >> self._shift)
+            candidates.append((noisy, Const(token, len(self.token))))
+        step = 1
+        while len(candidates) > 1:
+            if step % STEPS == 0:
+                candidates = [_registered(m, *candidate) for candidate in candidates]
+            size = self._group
+            groups = [candidates[i : i + size] for i in range(0, len(candidates), size)]
+            candidates = [_first_of_largest(m, group) for group in groups]
+            step += 1
+        m.d.sync += self.token.eq(candidates[0][1])
+        m.d.comb += self.o_valid.eq(delayed(m, self.valid, self.latency))
+        return m
+
+
+def _registered(m: Module, noisy: Value, token: Value) -> Candidate:
+    registers = Signal.like(noisy, name="noisy", **LOADED), Signal.like(token, **LOADED)
+    m.d.sync += [registers[0].eq(noisy), registers[1].eq(token)]
+    return registers
+
+
+def _either(m: Module, second: Value, one: Candidate, other: Candidate) -> Candidate:
+    """Return one candidate, or the second."""
+    noisy, token = Signal.like(one[0], name="largest"), Signal.like(one[1], name="token")
+    m.d.comb += [noisy.eq(Mux(second, other[0], one[0])), token.eq(Mux(second, other[1], one[1]))]
+    return noisy, token
+
+
+def _first_of_largest(m: Module, group: list[Candidate]) -> Candidate:
+    """Return the largest of up to four candidates; of equals the first, who has the lowest token.
+
+    Each of two pairs has a winner. Which pair's is the larger one is known of any two of them.
+    """
+    pairs = [group[i : i + 2] for i in range(0, len(group), 2)]
+    seconds = [less(pair[0][0], pair[1][0]) if pair[1:] else Const(0, 1) for pair in pairs]
+    winners = [
+        _either(m, second, *pair) if pair[1:] else pair[0]
+        for second, pair in zip(seconds, pairs, strict=True)
+    ]
+    if len(pairs) == 1:
+        return winners[0]
+    columns = [
+        [less(one[0], other[0]) for one in pairs[0]] + [Const(0, 1)] * (2 - len(pairs[0]))
+        for other in pairs[1]
+    ]
+    chosen = [Mux(seconds[0], column[1], column[0]) for column in columns]
+    larger = Mux(seconds[1], chosen[-1], chosen[0])
+    return _either(m, larger, *winners)

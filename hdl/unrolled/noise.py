@@ -1,0 +1,151 @@
+"""Noise that makes the largest logit a sample (Gumbel-max), for some logits of a token a cycle."""
+
+from functools import reduce
+from operator import xor
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from gptloom.hdl.attributes import BLOCK_RAM, LOADED
+from gptloom.hdl.delay import delayed
+from gptloom.hdl.unrolled.scaling import coded, scaled
+from gptloom.model.arithmetic import MANTISSA_BITS
+from gptloom.model.integer import MAX_TEMPERATURE, MIN_TEMPERATURE
+from gptloom.model.merged.integer import MergedModel
+from gptloom.model.sampling import SEED_BITS, xorshift32
+from gptloom.model.tables import NOISE_BITS, NOISE_INDEX_BITS, NOISE_TABLE
+
+READ_PORTS = 2
+"""Of a block RAM: values that are looked up in one table in a cycle."""
+
+
+def successor(steps: int) -> list[int]:
+    """Return the xorshift state so many steps after another one, as it depends on that one's bits.
+
+    Every step is linear over bits: each bit of the result is a parity.
+
+    Parameters
+    ----------
+    steps
+        0 or more.
+
+    Returns
+    -------
+    list of int
+        For each bit, lowest first, a mask of the bits whose parity it is.
+    """
+    masks = [0] * SEED_BITS
+    for i in range(SEED_BITS):
+        state = 1 << i
+        for _ in range(steps):
+            state = xorshift32(state)
+        for k in range(SEED_BITS):
+            masks[k] |= (state >> k & 1) << i
+    return masks
+
+
+def _parity(value: Value, mask: int) -> Value:
+    return reduce(xor, (value[i] for i in range(len(value)) if mask >> i & 1))
+
+
+class Noise(wiring.Component):
+    """Prepares scaled noise for every logit of a token: successive draws of its stream.
+
+    A token comes every `beats` cycles at most; its values are looked up and scaled
+    `values_per_cycle` in a cycle.
+
+    Equals :func:`gptloom.model.sampling.noise` and
+    :meth:`gptloom.model.merged.golden.GoldenModel.scaled_noise`. A token that a prompt decides
+    draws nothing: whoever stores states leaves the old one, and gives a mantissa of 0.
+
+    Parameters
+    ----------
+    model
+        Whose units the noise has.
+    values_per_cycle
+        1 up to the vocabulary.
+    in_fabric
+        Whether multipliers are made of lookup tables.
+
+    Attributes
+    ----------
+    beats
+        Cycles of a token: ``ceil(vocabulary / values_per_cycle)``.
+    latency
+        From `valid` to the first beat's noise, 6 cycles: state, table, its output, product, its
+        output, rounding.
+    least_shift
+        Of the highest temperature.
+    valid : In(1)
+        A token comes.
+    state : In(32)
+        Of its stream's generator.
+    mantissa : In(unsigned 9)
+        Of :class:`.merged.integer.NoiseScale`; 0 makes all noise 0.
+    shift : In
+        Of the same, above `least_shift`.
+    next_state : Out(32)
+        One cycle after `valid`: the generator's state for the stream's next token.
+    o : Out(signed, ``noise`` of :meth:`.MergedModel.bits`) of every lane
+        A beat's noise, of the first tokens of the vocabulary first.
+    """
+
+    latency = 6
+
+    def __init__(self, model: MergedModel, values_per_cycle: int, in_fabric: bool = False):
+        vocabulary = model.config.vocabulary
+        if not 1 <= values_per_cycle <= vocabulary:
+            raise ValueError(f"{values_per_cycle} values a cycle: choose 1 to {vocabulary}")
+        self._lanes, self._vocabulary = values_per_cycle, vocabulary
+        self._in_fabric = in_fabric
+        self.beats = -(-vocabulary // values_per_cycle)
+        self.least_shift = model.noise_scale(MAX_TEMPERATURE).shift
+        shifts = model.noise_scale(MIN_TEMPERATURE).shift + 1 - self.least_shift
+        super().__init__(
+            {
+                "valid": In(1),
+                "state": In(SEED_BITS),
+                "mantissa": In(MANTISSA_BITS),
+                "shift": In(range(shifts)),
+                "next_state": Out(SEED_BITS),
+                "o": Out(signed(model.bits()[-1]["noise"])).array(values_per_cycle),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        state = Signal(SEED_BITS, **LOADED)
+        code = coded(m, self.mantissa, self._in_fabric)
+        mantissa, shift = Signal.like(code, name="mantissa"), Signal.like(self.shift)
+        for i, (new, beat) in enumerate(
+            zip(successor(self._vocabulary), successor(self._lanes), strict=True)
+        ):
+            m.d.sync += [
+                self.next_state[i].eq(_parity(self.state, new)),
+                state[i].eq(Mux(self.valid, self.state[i], _parity(state, beat))),
+            ]
+        with m.If(self.valid):
+            m.d.sync += [mantissa.eq(code), shift.eq(self.shift)]
+        mantissa, shift = delayed(m, mantissa, 2), delayed(m, shift, 4)
+
+        for lane in range(self._lanes):
+            if lane % READ_PORTS == 0:
+                table = Memory(
+                    shape=signed(NOISE_BITS),
+                    depth=1 << NOISE_INDEX_BITS,
+                    init=NOISE_TABLE.tolist(),
+                    attrs=BLOCK_RAM,
+                )
+                m.submodules[f"table_{lane // READ_PORTS}"] = table
+            port = table.read_port()
+            masks = successor(lane + 1)[-NOISE_INDEX_BITS:]
+            for i, mask in enumerate(masks):
+                m.d.comb += port.addr[i].eq(_parity(state, mask))
+            drawn = delayed(m, port.data)
+            product = delayed(m, scaled(m, drawn, mantissa, self._in_fabric))
+            # Half of a unit is left, and rounds.
+            halves = (product >> (self.least_shift - 1)) >> shift
+            m.d.sync += self.o[lane].eq((halves + 1) >> 1)
+        return m
