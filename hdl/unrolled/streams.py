@@ -1,0 +1,183 @@
+"""Many documents in one pipeline: whose turn it is, and what is next in each of them."""
+
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from gptloom.hdl.core import Counters, Prompt, Token
+
+
+class Streams(wiring.Component):
+    """Gives each stream a turn, one after the other; a lap of turns is as long as the pipeline.
+
+    In its turn a stream gets the token that the pipeline has sampled for it, and enters the next
+    one: that token, or a known one. Where the document has ended the next one begins in the same
+    turn. A stream whose token nobody has taken yet, or whose known token is not there, lets its
+    turn pass.
+
+    Parameters
+    ----------
+    streams
+        How many.
+    interval
+        Cycles of a turn.
+    vocabulary, context
+        Of the model. The last token of the vocabulary ends a document.
+
+    Attributes
+    ----------
+    turn : Out
+        Whose turn it is. It begins with the cycle in which it changes, and in that cycle
+        everything happens; with an interval of 1, every cycle does.
+    next_turn : Out
+        Whose turn is next.
+    begins : Out(1)
+        The turn's first cycle.
+    i : In(stream of Prompt)
+        Known tokens of the stream whose turn it is, as :class:`.CoreSignature` has them.
+    sampled : In
+        In the turn's first cycle: what has been sampled since the stream's last turn.
+    enter, token, position : Out(1), Out, Out
+        The token that enters the pipeline.
+    samples : Out(1)
+        What follows it is not known.
+    been_round : Out(1)
+        All streams have had a turn since the reset.
+    between : Out(1)
+        It is the first cycle, and the stream is between two documents.
+    o, o_stream : Out(stream of Token), Out
+        Sampled tokens, and whose they are.
+    busy : Out(1)
+        A document is under way in some stream.
+    counters : Out(Counters)
+        Of all streams; `stalls` are turns in which a token could not leave.
+    """
+
+    def __init__(self, streams: int, interval: int, vocabulary: int, context: int):
+        self._streams, self._interval = streams, interval
+        self._bos, self._context = vocabulary - 1, context
+        super().__init__(
+            {
+                "turn": Out(range(streams)),
+                "next_turn": Out(range(streams)),
+                "begins": Out(1),
+                "i": In(stream.Signature(Prompt)),
+                "sampled": In(range(vocabulary)),
+                "enter": Out(1),
+                "token": Out(range(vocabulary)),
+                "position": Out(range(context)),
+                "samples": Out(1),
+                "been_round": Out(1),
+                "between": Out(1),
+                "o": Out(stream.Signature(Token)),
+                "o_stream": Out(range(streams)),
+                "busy": Out(1),
+                "counters": Out(Counters),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        self._turns(m)
+        state = data.StructLayout(
+            {
+                "busy": 1,  # A document is under way.
+                "known": 1,  # Its next token is in the prompt.
+                "surplus": 1,  # So is more than fits the document, which is dropped.
+                "holds": 1,  # A sampled token has not left yet.
+                "held": self.sampled.shape(),
+                "position": self.position.shape(),
+            }
+        )
+        m.submodules.states = states = Memory(shape=state, depth=self._streams, init=[])
+        read, write = states.read_port(domain="comb"), states.write_port()
+        now, then = Signal(state), Signal(state)
+        m.d.comb += [
+            read.addr.eq(self.turn),
+            # A reset leaves the memory as it is.
+            now.as_value().eq(Mux(self.been_round, read.data.as_value(), 0)),
+            write.addr.eq(self.turn),
+            write.data.eq(then),
+            write.en.eq(self.begins),
+        ]
+
+        result, ends = Signal.like(self.sampled), Signal()
+        has_result = now.busy & ~now.known
+        room = ~self.o.valid | self.o.ready
+        waits = has_result & ~room
+        m.d.comb += [
+            result.eq(Mux(now.holds, now.held, self.sampled)),
+            ends.eq(
+                has_result & room & ((result == self._bos) | (now.position == self._context - 1))
+            ),
+            self.between.eq(self.begins & (~now.busy | ends)),
+        ]
+        with m.If(room):
+            m.d.sync += self.o.valid.eq(self.begins & has_result)
+        with m.If(self.begins & has_result & room):
+            m.d.sync += [
+                self.o.p.token.eq(result),
+                self.o.p.position.eq(now.position),
+                self.o.p.last.eq(ends),
+                self.o_stream.eq(self.turn),
+            ]
+
+        begins_document = ~now.busy | ends
+        wants = begins_document | now.known
+        drops = begins_document & now.surplus
+        last_place, more = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(self.begins & wants),
+            self.position.eq(Mux(begins_document, 0, now.position + 1)),
+            self.token.eq(Mux(wants, self.i.p.token, result)),
+            self.enter.eq(self.begins & ~waits & Mux(wants, self.i.valid & ~drops, 1)),
+            last_place.eq(self.position == self._context - 1),
+            more.eq(wants & ~self.i.p.last),
+            self.samples.eq(~more | last_place),
+            then.eq(now),
+            then.holds.eq(waits),
+            then.held.eq(result),
+        ]
+        with m.If(self.enter):
+            m.d.comb += [
+                then.busy.eq(1),
+                then.known.eq(more & ~last_place),
+                then.surplus.eq(more & last_place),
+                then.position.eq(self.position),
+            ]
+        with m.Elif(begins_document):
+            m.d.comb += [
+                then.busy.eq(0),
+                then.surplus.eq(now.surplus & ~(self.i.valid & self.i.p.last)),
+            ]
+        self._count(m, self.begins & has_result, room, self.begins & (then.busy ^ now.busy))
+        return m
+
+    def _turns(self, m: Module) -> None:
+        """Let turns follow each other."""
+        if self._interval > 1:
+            phase = Signal(range(self._interval))
+            ends = phase == self._interval - 1
+            m.d.sync += phase.eq(Mux(ends, 0, phase + 1))
+            m.d.comb += self.begins.eq(phase == 0)
+        else:
+            ends = Const(1, 1)
+            m.d.comb += self.begins.eq(1)
+        last = self.turn == self._streams - 1
+        m.d.comb += self.next_turn.eq(Mux(last, 0, self.turn + 1))
+        with m.If(ends):
+            m.d.sync += [self.turn.eq(self.next_turn), self.been_round.eq(self.been_round | last)]
+
+    def _count(self, m: Module, has_result, room, changes) -> None:
+        """Count cycles, tokens, turns that waited, and documents under way."""
+        documents = Signal(range(self._streams + 1))
+        counters = self.counters
+        m.d.comb += self.busy.eq(documents != 0)
+        m.d.sync += [
+            counters.cycles.eq(counters.cycles + 1),
+            counters.tokens.eq(counters.tokens + (has_result & room)),
+            counters.stalls.eq(counters.stalls + (has_result & ~room)),
+        ]
+        with m.If(changes):
+            m.d.sync += documents.eq(Mux(self.enter, documents + 1, documents - 1))
