@@ -1,0 +1,105 @@
+"""The unrolled core's tokens against the golden model's, stream by stream."""
+
+import itertools
+import random
+
+import pytest
+from amaranth.lib import data
+
+from gptloom.hdl.core import Counters
+from gptloom.hdl.unrolled.core import UnrolledCore
+from gptloom.hdl.unrolled.dense import SlicedDense
+from gptloom.model.merged.golden import Stream
+from gptloom.sim.engines import open_engine
+from gptloom.sim.streams import StreamSession, generate_streams, golden_tokens
+
+
+@pytest.fixture(scope="module")
+def simulated(merged):
+    """A core and its simulation, which takes a minute to compile once."""
+    model = merged("names")
+    core = UnrolledCore(model)
+    with open_engine(core) as engine:
+        yield model, core, engine
+
+
+def various(model, count):
+    """Streams with different seeds, temperatures and prompts."""
+    draw = random.Random(count)
+    prompts = ["", "", "jo", "mar", "x", "abcdefghijklmno"]
+    return [
+        Stream(
+            draw.randrange(1, 1 << 32),
+            draw.choice((0, 0.1, 0.5, 0.7, 1.0, 2.0)),
+            tuple(model.tokenizer.encode(prompts[number % len(prompts)])),
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.long
+def test_every_stream_is_the_golden_models(simulated):
+    model, core, engine = simulated
+    generation = generate_streams(core, engine, model, various(model, core.streams), 150)
+    assert {stream for stream, _ in generation.documents} == set(range(core.streams))
+    counters = data.Layout.cast(Counters).from_bits(engine.peek("counters"))
+    assert counters.stalls == 0
+    assert counters.tokens - generation.tokens in (0, 1)
+
+
+@pytest.mark.long
+def test_a_stream_alone_takes_as_long(simulated):
+    model, core, engine = simulated
+    generation = generate_streams(core, engine, model, [Stream(5, 0.7)], 5)
+    # The first token of a document comes one lap after the last one of the document before.
+    assert set(generation.intervals[1:]) == {core.streams * core.interval}
+    assert generation.cycles_per_token <= 40
+
+
+@pytest.mark.long
+def test_tokens_that_nobody_takes_wait(simulated):
+    model, core, engine = simulated
+    engine.reset()
+    streams, draw = various(model, core.streams - 1), random.Random(1)
+    session = StreamSession(core, engine, model, streams)
+    expected = [golden_tokens(model, stream) for stream in streams]
+    for token in itertools.islice(session.tokens(), 400):
+        right = next(expected[token.stream])
+        assert (token.token, token.position, token.last) == (
+            right.token,
+            right.position,
+            right.last,
+        )
+        if draw.randrange(3) == 0:
+            session.stall(draw.randrange(1, 2 * core.streams * core.interval))
+    counters = data.Layout.cast(Counters).from_bits(engine.peek("counters"))
+    assert counters.stalls > 0
+
+
+@pytest.mark.long
+def test_a_reset_begins_anew(simulated):
+    model, core, engine = simulated
+    streams = various(model, core.streams)
+    first = generate_streams(core, engine, model, streams, 20)
+    engine.poke("rst", 1)
+    engine.step()
+    engine.poke("rst", 0)
+    session = StreamSession(core, engine, model, streams)
+    expected = [golden_tokens(model, stream) for stream in streams]
+    for token in itertools.islice(session.tokens(), first.tokens):
+        right = next(expected[token.stream])
+        assert (token.token, token.position) == (right.token, right.position)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("bits_per_cycle", [1, 2])
+def test_with_products_as_they_are_made(merged, bits_per_cycle):
+    """In Amaranth's simulator, that compiles nothing: two tokens of each stream."""
+    model = merged("names-w4")
+    core = UnrolledCore(model, bits_per_cycle=bits_per_cycle, dense=SlicedDense)
+    with open_engine(core, "pysim") as engine:
+        streams = [Stream(number + 1, 0.7) for number in range(core.streams)]
+        expected = [golden_tokens(model, stream) for stream in streams]
+        session = StreamSession(core, engine, model, streams)
+        for token in itertools.islice(session.tokens(), 2 * core.streams):
+            assert token.token == next(expected[token.stream]).token
