@@ -313,6 +313,7 @@ def test_a_wrong_weight_is_found_where_it_is(hardware, random_model, layer, matr
     )
 
 
+@pytest.mark.long
 def test_amaranths_simulator_agrees_cycle_by_cycle(hardware, random_model):
     compiled = hardware(16, TWO_HEADS)
     model = random_model(TWO_HEADS, 9, 1)
