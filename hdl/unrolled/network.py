@@ -73,6 +73,8 @@ class Network(wiring.Component):
             for operand in node.operands:
                 step = 0 if isinstance(node, Shifted) else 1
                 latest[id(operand)] = min(latest[id(operand)], latest[id(node)] - step)
+        # Slices are there from the start, however late they are used.
+        latest |= {id(node): 0 for node in self._nodes if isinstance(node, Slice)}
         # Levels are dealt out evenly, the first stages get those that are left over.
         return {
             key: 0 if level < 1 else (level - 1) * self._stages // self._total

@@ -325,6 +325,7 @@ def test_amaranths_simulator_agrees_cycle_by_cycle(hardware, random_model):
     assert taps[0] == taps[1]
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("read back")
 def test_every_byte_is_read_back_between_documents(shipped, hardware):
     one = hardware(16, *WIDE)

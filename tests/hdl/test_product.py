@@ -144,6 +144,12 @@ def test_equals_numpy_for_matrices_of_a_network(bench, seed, method, per_cycle, 
         check(bench, plan, draw, gaps, fabric=fabric)
 
 
+def test_an_input_that_is_used_late_only(bench):
+    weights = np.array([[-1, 0, -1, -1], [0, -1, 0, 0]])
+    plan = Plan(weights, Format(4, 1, is_signed=False), method="graph")
+    check(bench, plan, np.random.default_rng(0), [0, 0, 0], levels_per_register=1)
+
+
 @pytest.mark.parametrize("method", ["tables", "graph"])
 @pytest.mark.parametrize("row", [[0, 0], [-1, 0], [-128, -128], [0, 4], [-64, -32]])
 def test_rows_that_need_few_or_no_sums(bench, method, row):
