@@ -8,6 +8,9 @@ from safetensors.numpy import load_file, save_file
 
 from gptloom.cli.main import main
 
+# Most of them simulate the same core, which one worker compiles once.
+pytestmark = pytest.mark.xdist_group("generate")
+
 FIELDS = {
     "names", "tokens", "cycles", "cycles_per_token", "cycles_by_position", "mhz",
     "tokens_per_second", "engine", "core", "lanes", "checkpoint", "float_loss", "integer_loss",

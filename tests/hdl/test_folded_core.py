@@ -349,6 +349,7 @@ def test_every_byte_is_read_back_between_documents(shipped, hardware):
     assert plain(found) == expected
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("read back")
 def test_a_read_waits_for_the_documents_end(shipped, hardware):
     one = hardware(16, *WIDE)
