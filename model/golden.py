@@ -37,6 +37,12 @@ class KVCache:
     keys: Integers
     values: Integers
 
+    @classmethod
+    def empty(cls, config: ModelConfig, batch: int) -> "KVCache":
+        """Return a cache without rows for `batch` documents."""
+        shape = (config.layers, batch, config.context, config.width)
+        return cls(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+
 
 @dataclass(frozen=True)
 class GeneratedToken:
@@ -110,9 +116,7 @@ class GoldenModel:
 
     def new_cache(self, batch: int = 1) -> KVCache:
         """Return an empty cache for `batch` documents."""
-        c = self.config
-        shape = (c.layers, batch, c.context, c.width)
-        return KVCache(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+        return KVCache.empty(self.config, batch)
 
     def step(
         self, tokens: Integers, position: int, cache: KVCache, trace: Trace | None = None

@@ -75,7 +75,7 @@ class CoreSession:
         image.check_fits(self.core.machine)
         begun = self.engine.cycles
         for region, address, byte in image.writes(self.core.machine):
-            self._send("load", _bits(Write, region=region, address=address, data=byte))
+            self._send("load", encode(Write, region=region, address=address, data=byte))
         self._bos = image.config.vocabulary - 1
         return self.engine.cycles - begun
 
@@ -85,7 +85,7 @@ class CoreSession:
 
     def read(self, region: Region, address: int) -> int:
         """Read a byte of the core's memories back; it waits for the end of a document."""
-        self.engine.poke("read__payload", _bits(Address, region=region, address=address))
+        self.engine.poke("read__payload", encode(Address, region=region, address=address))
         self.engine.poke("read__valid", 1)
         self._wait("read__ready")
         byte = self.engine.peek("read_data")
@@ -109,7 +109,7 @@ class CoreSession:
         self._previous = self.engine.cycles
         while True:
             for i, token in enumerate(known):
-                self._send("i", _bits(Prompt, token=token, last=i == len(known) - 1))
+                self._send("i", encode(Prompt, token=token, last=i == len(known) - 1))
             while not (emitted := self._receive()).last:
                 yield emitted
                 # The token is taken with the next edge; after a document's last one, that edge
@@ -148,5 +148,6 @@ class CoreSession:
         self.engine.step()
 
 
-def _bits(shape, **fields: int) -> int:
+def encode(shape, **fields: int) -> int:
+    """Return the bits of a struct with these fields, as ports take them."""
     return data.Layout.cast(shape).const(fields).as_bits()

@@ -17,7 +17,7 @@ from gptloom.model.merged.golden import GoldenModel, Stream
 from gptloom.model.merged.integer import MergedModel
 from gptloom.sim.engines import Engine
 from gptloom.sim.generation import MismatchError
-from gptloom.sim.session import LONGEST_STEP, HangError
+from gptloom.sim.session import LONGEST_STEP, HangError, encode
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class StreamSession:
     ):
         if not 1 <= len(streams) <= core.streams:
             raise ValueError(f"{len(streams)} streams: the core has {core.streams}")
-        self._core, self._engine = core, engine
+        self._engine = engine
         bos = model.tokenizer.bos
         self._known = [[bos, *stream.prompt] for stream in streams]
         self._scales = [core.encode_scale(model.noise_scale(s.temperature)) for s in streams]
@@ -112,10 +112,8 @@ class StreamSession:
                 self._seeds[stream] = None
             return
         known, place = self._known[stream], self._place[stream]
-        payload = data.Layout.cast(Prompt).const(
-            {"token": known[place], "last": place + 1 == len(known)}
-        )
-        engine.poke("i__payload", payload.as_bits())
+        payload = encode(Prompt, token=known[place], last=place + 1 == len(known))
+        engine.poke("i__payload", payload)
         if engine.peek("i__ready"):
             self._place[stream] = (place + 1) % len(known)
             if self._since[stream] is None:
@@ -164,13 +162,6 @@ class StreamGeneration:
         return self.cycles / self.tokens
 
 
-def golden_tokens(model: MergedModel, stream: Stream) -> Iterator[GeneratedToken]:
-    """Yield what the golden model samples for a stream."""
-    for (token,) in GoldenModel(model).generate_streams([stream]):
-        if token:
-            yield token
-
-
 def generate_streams(
     core: UnrolledCore,
     engine: Engine,
@@ -196,7 +187,8 @@ def generate_streams(
         Of the first token that is not the golden model's.
     """
     engine.reset()
-    expected = [golden_tokens(model, stream) for stream in streams]
+    golden = GoldenModel(model)
+    expected = [golden.generate(s.seed, s.temperature, s.prompt) for s in streams]
     generation = StreamGeneration()
     documents: list[list[int]] = [[] for _ in streams]
     for seen in StreamSession(core, engine, model, streams).tokens():

@@ -34,8 +34,6 @@ class Dense(wiring.Component):
         Cycles from vector to vector at least.
     latency
         From `valid` to `o_valid`: slicer, slices after the first, product.
-    cells
-        About how many lookup tables it takes on an ECP5.
     i : In(activation_bits) of every input
         A vector.
     valid : In(1)
@@ -59,7 +57,7 @@ class Dense(wiring.Component):
         self._plan = plan = Plan(np.concatenate(matrices), form)
         self._levels_per_register = levels_per_register
         self._sizes = [len(matrix) for matrix in matrices]
-        self.interval, self.cells = form.count, plan.cells
+        self.interval = form.count
         self.latency = Slicer.latency + form.count - 1 + plan.latency(levels_per_register)
         low, high = plan.bounds
         super().__init__(

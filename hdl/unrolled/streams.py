@@ -30,8 +30,6 @@ class Streams(wiring.Component):
     turn : Out
         Whose turn it is. It begins with the cycle in which it changes, and in that cycle
         everything happens; with an interval of 1, every cycle does.
-    next_turn : Out
-        Whose turn is next.
     begins : Out(1)
         The turn's first cycle.
     i : In(stream of Prompt)
@@ -60,7 +58,6 @@ class Streams(wiring.Component):
         super().__init__(
             {
                 "turn": Out(range(streams)),
-                "next_turn": Out(range(streams)),
                 "begins": Out(1),
                 "i": In(stream.Signature(Prompt)),
                 "sampled": In(range(vocabulary)),
@@ -165,9 +162,11 @@ class Streams(wiring.Component):
             ends = Const(1, 1)
             m.d.comb += self.begins.eq(1)
         last = self.turn == self._streams - 1
-        m.d.comb += self.next_turn.eq(Mux(last, 0, self.turn + 1))
         with m.If(ends):
-            m.d.sync += [self.turn.eq(self.next_turn), self.been_round.eq(self.been_round | last)]
+            m.d.sync += [
+                self.turn.eq(Mux(last, 0, self.turn + 1)),
+                self.been_round.eq(self.been_round | last),
+            ]
 
     def _count(self, m: Module, has_result, room, changes) -> None:
         """Count cycles, tokens, turns that waited, and documents under way."""

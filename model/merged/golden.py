@@ -49,8 +49,7 @@ class GoldenModel:
 
     def new_cache(self, batch: int = 1) -> KVCache:
         """Return an empty cache for `batch` documents."""
-        shape = (self.config.layers, batch, self.config.context, self.config.width)
-        return KVCache(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+        return KVCache.empty(self.config, batch)
 
     def step(
         self,

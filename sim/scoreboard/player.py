@@ -5,13 +5,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from amaranth.lib import data
-
 from gptloom.firmware.image import Region, build_image
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.page import encode_scale
 from gptloom.hdl.core import Address, Prompt, Write
 from gptloom.model.integer import IntegerModel
+from gptloom.sim.session import encode
 
 _STREAMS = ("seed", "read", "load", "i")
 
@@ -68,7 +67,7 @@ class Player:
         self._offered: dict[str, int] = {}
         image = build_image(model, machine)
         writes = [
-            (region, _bits(Write, region=region, address=address, data=byte))
+            (region, encode(Write, region=region, address=address, data=byte))
             for region, address, byte in image.writes(machine)
         ]
         self._reload = [bits for region, bits in writes if region is Region.SETTINGS]
@@ -98,7 +97,7 @@ class Player:
         if chance() < habits.read:
             region, contents = self._draw.choice(self._contents)
             address = self._draw.randrange(len(contents))
-            self._offer("read", _bits(Address, region=region, address=address))
+            self._offer("read", encode(Address, region=region, address=address))
         if self._loads and "load" not in self._offered:
             self._offer("load", self._loads.popleft())
         if not self._loads and habits.load and chance() < habits.load:
@@ -142,8 +141,4 @@ class Player:
         bos = self._model.tokenizer.bos
         others = [self._draw.randrange(bos) for _ in range(self._draw.randrange(longest))]
         tokens = [bos, *others]
-        return [_bits(Prompt, token=t, last=i == len(others)) for i, t in enumerate(tokens)]
-
-
-def _bits(shape, **fields: int) -> int:
-    return data.Layout.cast(shape).const(fields).as_bits()
+        return [encode(Prompt, token=t, last=i == len(others)) for i, t in enumerate(tokens)]
