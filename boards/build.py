@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gptloom.boards import checks
 from gptloom.boards.board import Board
+from gptloom.boards.carries import free_carries
 from gptloom.boards.contents import placeholder
 from gptloom.boards.design import NAME, Sources
 from gptloom.boards.patch import pack, patch, workplace
@@ -60,12 +61,15 @@ class Build:
         What runs.
     stage
         Shows progress.
+    frees_carries
+        See :func:`.free_carries`.
     """
 
     board: Board
     folder: Path
     tools: Tools
     stage: Stage
+    frees_carries: bool = False
 
     @property
     def bitstream(self) -> Path:
@@ -116,7 +120,7 @@ class Build:
     def _reports(self) -> Iterable[Path]:
         return (self.folder / "report.json", self.folder / "report.md")
 
-    def synthesise(self, sources: Sources, lanes_in_cells: int) -> int:
+    def synthesise(self, sources: Sources, required: checks.Required) -> int:
         """Run yosys, check what it made (see :mod:`.checks`) and return its flip-flops.
 
         Raises
@@ -136,10 +140,18 @@ class Build:
             for kind in (".before", ".kept", "")
         )
         before, kept, mapped = netlists
-        checks.check_netlist(before, kept, mapped, family, lanes_in_cells)
+        checks.check_netlist(before, kept, mapped, family, required)
+        if self.frees_carries:
+            self._free_carries()
         return sum(
             cell["type"].startswith(family.flip_flop_cells) for cell in mapped["cells"].values()
         )
+
+    def _free_carries(self) -> None:
+        file = self.folder / f"{NAME}.json"
+        netlist = json.loads(file.read_text())
+        free_carries(netlist["modules"][NAME])
+        file.write_text(json.dumps(netlist))
 
     def place(self, seeds: Iterable[int], clock_mhz: float) -> list[Timing]:
         """Place and route once for every seed, as many at a time as there are processors.
@@ -202,10 +214,25 @@ class Build:
         needs = ", ".join(f"{used:,} {kind} of {have:,}" for kind, (used, have) in over.items())
         return (
             f"the design does not fit the {self.board.device} of {self.board.name}, it needs "
-            f"{needs}: choose fewer lanes or a larger board"
+            f"{needs}: choose a smaller core or a larger board"
         )
 
-    def pack(self, timing: Timing, image: Image, machine: Machine) -> Path:
+    def pack(self, timing: Timing) -> Path:
+        """Make the bitstream of a design that has its model in it, whole or not at all.
+
+        Raises
+        ------
+        UserError
+            If packing fails.
+        """
+        family = self.board.family
+        with self.stage("packing"), workplace(self.folder) as folder:
+            os.replace(self.folder / f"seed{timing.seed}.{family.placed}", folder / "placed")
+            pack(self.tools, family, folder, "placed", "packed")
+            os.replace(folder / "packed", self.bitstream)
+        return self.bitstream
+
+    def pack_image(self, timing: Timing, image: Image, machine: Machine) -> Path:
         """Put the image in and make the bitstream, whole or not at all.
 
         The placed design is kept as it is, with its placeholder: :func:`.swap` needs it.
@@ -237,8 +264,15 @@ _CONTENTS = {"ice40": "icebram", "ecp5": "ecpbram"}
 _PLACED_OPTION = {"ice40": "asc", "ecp5": "textcfg"}
 
 
-def check_timing(timing: Timing, lanes: int) -> None:
+def check_timing(timing: Timing, smaller: str = "") -> None:
     """Refuse a design that does not reach its clock.
+
+    Parameters
+    ----------
+    timing
+        Of the best placement.
+    smaller
+        Options of a core that may.
 
     Raises
     ------
@@ -247,11 +281,11 @@ def check_timing(timing: Timing, lanes: int) -> None:
     """
     if timing.met:
         return
-    slower = int(timing.fmax_mhz)
-    fewer = f", --lanes {lanes // 2}" if lanes > 8 else ""
+    others = f", {smaller}" if smaller else ""
     raise TimingError(
         f"timing is not met, {timing.fmax_mhz:.1f} MHz instead of {timing.constraint_mhz:.1f}: "
-        f"the slowest path is {timing.path}; try more --seeds, --clock {slower}{fewer}"
+        f"the slowest path is {timing.path}; try more --seeds, --clock {int(timing.fmax_mhz)}"
+        f"{others}"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gptloom.boards.families import Family
@@ -30,33 +31,57 @@ design -reset
 """
 """Yosys commands that write the first two netlists."""
 
-BLOCK_MEMORIES = (
-    ".operands.",
-    ".program.",
-    ".orders.",
-    ".embedding.",
-    ".console.memory",
-    ".staging.memory",
-    ".noise.table",
-)
-"""Parts of the names of memories that must be in block RAM."""
 
-CONSTANT = (
-    # Nobody loads an image: it is there from power-on.
-    r"\.core\.(bos|last_position|last_beat|key_stride|value_stride|load|loaded.*)$",
-    r"\.(embedding|program|orders)(\$\d+)?\.(\w+\.)?(write_\w+|port\$\d+)(\$\d+)?$",
-    # Greedy decoding is none of the temperatures, for it makes one name only.
-    r"\.core\.greedy$",
-    # There is no prompt that could be too long for the context.
-    r"\.control\.truncated$",
-    # The core never waits for the line.
-    r"counters\.stalls$",
-)
-"""Registers that are constant by the top's purpose, as patterns of their names."""
+@dataclass(frozen=True)
+class Required:
+    """What the netlist of a top is to have.
+
+    Attributes
+    ----------
+    memories
+        Parts of the names of memories that must be in block RAM.
+    constant
+        Registers that are constant by the top's purpose, as patterns of their names.
+    multipliers, count
+        Pattern of the names of multiplier cells, and how many of these are to be there.
+    """
+
+    memories: tuple[str, ...]
+    constant: tuple[str, ...]
+    multipliers: str
+    count: int
+
+
+def folded(lanes_in_cells: int) -> Required:
+    """Return what a folded core's top is to have, with so many lanes in multiplier cells."""
+    return Required(
+        memories=(
+            ".operands.",
+            ".program.",
+            ".orders.",
+            ".embedding.",
+            ".console.memory",
+            ".staging.memory",
+            ".noise.table",
+        ),
+        constant=(
+            # Nobody loads an image: it is there from power-on.
+            r"\.core\.(bos|last_position|last_beat|key_stride|value_stride|load|loaded.*)$",
+            r"\.(embedding|program|orders)(\$\d+)?\.(\w+\.)?(write_\w+|port\$\d+)(\$\d+)?$",
+            # Greedy decoding is none of the temperatures, for it makes one name only.
+            r"\.core\.greedy$",
+            # There is no prompt that could be too long for the context.
+            r"\.control\.truncated$",
+            # The core never waits for the line.
+            r"counters\.stalls$",
+        ),
+        multipliers=r"\.engine\.multiplier_",
+        count=lanes_in_cells,
+    )
 
 
 def check_netlist(
-    before: Netlist, kept: Netlist, mapped: Netlist, family: Family, lanes_in_cells: int
+    before: Netlist, kept: Netlist, mapped: Netlist, family: Family, required: Required
 ) -> None:
     """Refuse a netlist that lost what the design means.
 
@@ -66,8 +91,8 @@ def check_netlist(
         See the module.
     family
         Of the part, for the names of its cells.
-    lanes_in_cells
-        Lanes whose multiplier is to be a cell of the part.
+    required
+        What the design means.
 
     Raises
     ------
@@ -75,9 +100,12 @@ def check_netlist(
         Naming the memory, multiplier or register.
     """
     wrong = [
-        *_memories(before, mapped, family),
-        *_multipliers(mapped, family, lanes_in_cells),
-        *(f"the register {name} never changes" for name in constant_registers(before, kept)),
+        *_memories(before, mapped, family, required.memories),
+        *_multipliers(mapped, family, required),
+        *(
+            f"the register {name} never changes"
+            for name in constant_registers(before, kept, required.constant)
+        ),
     ]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
@@ -92,13 +120,15 @@ def _cells(netlist: Netlist, beginnings: tuple[str, ...]) -> list[str]:
     return [name for name, cell in cells if cell["type"].startswith(beginnings)]
 
 
-def _memories(before: Netlist, mapped: Netlist, family: Family) -> list[str]:
+def _memories(
+    before: Netlist, mapped: Netlist, family: Family, in_blocks: tuple[str, ...]
+) -> list[str]:
     blocks = _cells(mapped, family.memory_cells)
     flip_flops = _cells(mapped, family.flip_flop_cells)
     wrong = []
     for name, memory in before.get("memories", {}).items():
-        required = any(part in name for part in BLOCK_MEMORIES)
-        if not required or any(cell.startswith(f"{name}.") for cell in blocks):
+        expected = any(part in name for part in in_blocks)
+        if not expected or any(cell.startswith(f"{name}.") for cell in blocks):
             continue
         bits = sum(cell.startswith(f"{name}[") for cell in flip_flops)
         where = f"became {bits:,} flip-flops" if bits else "is not in block RAM"
@@ -106,14 +136,15 @@ def _memories(before: Netlist, mapped: Netlist, family: Family) -> list[str]:
     return wrong
 
 
-def _multipliers(mapped: Netlist, family: Family, expected: int) -> list[str]:
-    found = sum(".engine.multiplier_" in name for name in _cells(mapped, family.multiplier_cells))
-    if found == expected:
+def _multipliers(mapped: Netlist, family: Family, required: Required) -> list[str]:
+    names = _cells(mapped, family.multiplier_cells)
+    found = sum(bool(re.search(required.multipliers, name)) for name in names)
+    if found == required.count:
         return []
-    return [f"{found} of {expected} lanes multiply in {family.multiplier_cells[0]} cells"]
+    return [f"{found} of {required.count} multipliers are {family.multiplier_cells[0]} cells"]
 
 
-def constant_registers(before: Netlist, kept: Netlist) -> list[str]:
+def constant_registers(before: Netlist, kept: Netlist, meant: tuple[str, ...]) -> list[str]:
     """Return registers that keep their initial value forever, but those that are meant to.
 
     A constant bit is ordinary (a counter need not use all); a whole register is not.
@@ -133,5 +164,5 @@ def constant_registers(before: Netlist, kept: Netlist) -> list[str]:
     return sorted(
         min(aliases, key=len)
         for aliases in names.values()
-        if not any(re.search(pattern, alias) for pattern in CONSTANT for alias in aliases)
+        if not any(re.search(pattern, alias) for pattern in meant for alias in aliases)
     )

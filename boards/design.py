@@ -168,9 +168,13 @@ def elaborate(
     """
     pll = board.pll(mhz)
     top = make_top(board, image, machine, preload, pll.hz, baud, framed=framed, display=display)
+    return connect(board, pll, top, display)
+
+
+def connect(board: Board, pll: Ecp5Pll | Ice40Pll, top: Top, display: str | None = None) -> Sources:
+    """Elaborate a top on a board; see :func:`elaborate`."""
     shown = find_display(board.shows if display is None else display)
-    pins = shown.pins if shown else ()
-    plan = board.make_platform(pins).prepare(BoardTop(board, pll, top), NAME)
+    plan = board.make_platform(shown.pins if shown else ()).prepare(BoardTop(board, pll, top), NAME)
     rtlil = unambiguous(plan.files[f"{NAME}.il"])
     return Sources(rtlil, plan.files[f"{NAME}.{board.family.constraints}"], pll)
 

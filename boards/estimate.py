@@ -50,25 +50,22 @@ RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "BRAM"}
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """One core on one board.
+class Needs:
+    """What a core on a board needs, and what there is.
 
     Attributes
     ----------
     board
         Its entry in the table.
-    lanes
-        Multipliers of the engine.
     used, available
         By the names of ``RESOURCES``.
     cycles_per_token
-        Mean over whole documents, sampling and end tokens included.
+        Mean over whole documents, sampling and end tokens included; of a single stream.
     clock_hz
         What the PLL makes; whether the design reaches it shows place-and-route only.
     """
 
     board: Board
-    lanes: int
     used: Mapping[str, int]
     available: Mapping[str, int]
     cycles_per_token: float
@@ -97,8 +94,6 @@ class Estimate:
         return {
             "board": self.board.name,
             "device": self.board.part,
-            "core": "folded",
-            "lanes": self.lanes,
             **self.used,
             "available": dict(self.available),
             "fits": self.fits,
@@ -106,6 +101,23 @@ class Estimate:
             "constraint_mhz": round(self.clock_hz / 1e6, 3),
             "tokens_per_second": self.tokens_per_second,
         }
+
+
+@dataclass(frozen=True)
+class Estimate(Needs):
+    """One folded core on one board.
+
+    Attributes
+    ----------
+    lanes
+        Multipliers of the engine.
+    """
+
+    lanes: int
+
+    def as_dict(self) -> dict:
+        """Return the figures under the names that a build's report has."""
+        return {**super().as_dict(), "core": "folded", "lanes": self.lanes}
 
 
 class Estimator:
@@ -158,7 +170,7 @@ class Estimator:
             "dsp": cells(board, machine),
             "bram": placed.blocks,
         }
-        return Estimate(board, lanes, used, board.capacity, self._cycles(machine), clock_hz)
+        return Estimate(board, used, board.capacity, self._cycles(machine), clock_hz, lanes)
 
     def widths(self, board: Board, mhz: float | None = None) -> Iterator[Estimate]:
         """Yield the estimates of all widths that can be built for the model, widest first.

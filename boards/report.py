@@ -193,7 +193,7 @@ class Result:
         verdict = "met" if timing.met else "NOT MET"
         rows = {
             "board": f"{f['board']} ({f['device']})",
-            "core": f"{f['core']}, {f['lanes']} lanes, {f['bits']}-bit weights",
+            "core": describe_core(f),
             "Fmax after routing": f"{timing.fmax_mhz:.2f} MHz",
             "constraint": f"{timing.constraint_mhz:.2f} MHz, {verdict}",
             "slack": f"{timing.slack_ns:+.2f} ns",
@@ -204,8 +204,9 @@ class Result:
                     f"{bar(cells.used / cells.available)} {cells.used:,} of {cells.available:,}"
                 )
         rows["cycles/token"] = f"{f['cycles_per_token']:.1f}"
-        speed = f["tokens_per_second"]
-        rows["tokens/s"] = f"{speed:,}" if timing.met else "none: timing is not met"
+        rows["tokens/s"], together = speeds(f)
+        if together:
+            rows["tokens/s, all streams"] = together
         rows["held-out loss, integer"] = f"{f['integer_loss']:.4f}"
         rows["critical path"] = (
             f"{timing.path.nanoseconds:.2f} ns, of these logic {timing.path.logic_nanoseconds:.2f}"
@@ -224,6 +225,26 @@ class Result:
         """Return the table as Markdown."""
         lines = [f"| {name.strip()} | {value} |" for name, value in self.rows().items()]
         return "\n".join(["| | |", "|---|---|", *lines]) + "\n"
+
+
+def describe_core(figures: Mapping[str, Any]) -> str:
+    """Return what a build's core is, in words."""
+    if figures["core"] == "folded":
+        made = f"{figures['lanes']} lanes"
+    else:
+        made = (
+            f"{figures['streams']} streams, {figures['bits_per_cycle']} bit/cycle, "
+            f"{figures['positions']} positions/cycle"
+        )
+    return f"{figures['core']}, {made}, {figures['bits']}-bit weights"
+
+
+def speeds(figures: Mapping[str, Any]) -> tuple[str, str]:
+    """Return tokens/s of a single stream and of all; the second is empty where there is one."""
+    if not figures["met"]:
+        return "timing not met", ""
+    together = figures.get("aggregate_tokens_per_second")
+    return f"{figures['tokens_per_second']:,}", f"{together:,}" if together else ""
 
 
 def bar(share: float, width: int = 20) -> str:

@@ -7,14 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gptloom.boards.report import describe_core, speeds
 from gptloom.model.checkpoint import write_atomically, write_json
 from gptloom.model.errors import UserError
 
 FIELDS = (
-    "board", "device", "core", "lanes", "bits", "fmax_mhz", "constraint_mhz", "met", "lut", "ff",
-    "dsp", "bram", "cycles_per_token", "tokens_per_second", "integer_loss", "seed", "tools",
-    "command",
+    "board", "device", "core", "bits", "fmax_mhz", "constraint_mhz", "met", "lut", "ff", "dsp",
+    "bram", "cycles_per_token", "tokens_per_second", "integer_loss", "seed", "tools", "command",
 )  # fmt: skip
+"""Of every build."""
+
+FIELDS_OF = {
+    "folded": ("lanes",),
+    "unrolled": (
+        "bits_per_cycle", "positions", "streams", "aggregate_tokens_per_second", "wall_seconds"
+    ),
+}  # fmt: skip
+"""Of one core's builds; ``tokens_per_second`` is a single stream's."""
 
 _HOME = Path(__file__).resolve().parent
 RESULTS = _HOME / "results.json"
@@ -28,12 +37,12 @@ def load_results(path: Path = RESULTS) -> list[dict[str, Any]]:
 
 
 def record(figures: Mapping[str, Any], results: Path = RESULTS, page: Path = PAGE) -> None:
-    """Add a build, or replace the one of the same board, core, lanes and clock.
+    """Add a build, or replace the one of the same board, core and clock.
 
     Parameters
     ----------
     figures
-        All of ``FIELDS``.
+        All of ``FIELDS``, and those of its core.
     results, page
         The record, and the page whose table is made anew from it.
 
@@ -47,7 +56,7 @@ def record(figures: Mapping[str, Any], results: Path = RESULTS, page: Path = PAG
             "--record changes boards/results.json and docs/boards.md of a checkout: run ./loom "
             "build in a clone of the repository"
         )
-    entry = {name: figures[name] for name in FIELDS}
+    entry = {name: figures[name] for name in (*FIELDS, *FIELDS_OF[figures["core"]])}
     others = [r for r in load_results(results) if _key(r) != _key(entry)]
     entries = sorted([*others, entry], key=_key)
     text = page.read_text()
@@ -58,22 +67,23 @@ def record(figures: Mapping[str, Any], results: Path = RESULTS, page: Path = PAG
 
 
 def _key(entry: Mapping[str, Any]) -> tuple:
-    return entry["board"], entry["core"], entry["lanes"], entry["constraint_mhz"]
+    names = ("lanes", "bits", "bits_per_cycle", "positions", "constraint_mhz")
+    return entry["board"], entry["core"], *(entry.get(name, 0) for name in names)
 
 
 def table(entries: Sequence[Mapping[str, Any]]) -> str:
     """Return the Markdown table of recorded builds."""
     lines = [
         "| board | core | clock MHz | Fmax MHz | LUT | FF | DSP | BRAM | cycles/token | tokens/s "
-        "| loss |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| of all streams | loss |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for e in entries:
-        speed = f"{e['tokens_per_second']:,}" if e["met"] else "timing not met"
+        speed, together = speeds(e)
         lines.append(
-            f"| {e['board']} ({e['device']}) | {e['core']}, {e['lanes']} lanes "
+            f"| {e['board']} ({e['device']}) | {describe_core(e)} "
             f"| {e['constraint_mhz']:g} | {e['fmax_mhz']:.1f} | {e['lut']:,} | {e['ff']:,} "
-            f"| {e['dsp']} | {e['bram']} | {e['cycles_per_token']:.1f} | {speed} "
+            f"| {e['dsp']} | {e['bram']} | {e['cycles_per_token']:.1f} | {speed} | {together} "
             f"| {e['integer_loss']:.4f} |"
         )
     return "\n".join(lines)

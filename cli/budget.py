@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gptloom.cli.cores import Core, refuse_options
+
 if TYPE_CHECKING:
     from gptloom.firmware.machine import Machine
     from gptloom.sim.budget import Budget
@@ -18,13 +20,15 @@ _LANES = (8, 16, 32, 64)
 
 def budget(
     checkpoint: Annotated[str, typer.Option(help="A shipped checkpoint, or a file.")] = "names",
+    core: Annotated[Core, typer.Option(help="Which core.")] = Core.FOLDED,
     lanes: Annotated[list[int] | None, typer.Option(help="Widths to measure; all of them.")] = None,
     engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
 ) -> None:
     """Measure a token's cycles by phase at every position, beside their prediction.
 
-    Also counts multipliers and memory bits.
+    Also counts multipliers and memory bits. Of the unrolled core, whose cycles do not depend on
+    anything, the timeline is drawn.
     """
     from rich.console import Console
 
@@ -36,22 +40,40 @@ def budget(
     from gptloom.sim.engines import open_engine
 
     console = Console(highlight=False)
+    refuse_options(core, {Core.FOLDED: {"--lanes": lanes, "--markdown": markdown}})
+    if core is Core.UNROLLED:
+        _draw(console, checkpoint)
+        return
     notices = Console(stderr=True, highlight=False)
     model = quantise(load_checkpoint(checkpoint))
     measured: dict[Machine, list[Budget]] = {}
     for width in lanes or _LANES:
         machine = Machine.for_models(width, model.config)
-        core = FoldedCore(machine)
+        folded = FoldedCore(machine)
         with (
             notices.status(f"Measuring {width} lanes") as status,
-            open_engine(core, engine, progress=status.update) as simulation,
+            open_engine(folded, engine, progress=status.update) as simulation,
         ):
-            measured[machine] = list(budgets(model, machine, core, simulation))
+            measured[machine] = list(budgets(model, machine, folded, simulation))
     shape = ", ".join(f"{name} {size}" for name, size in model.config.to_dict().items())
     text = "\n\n".join([f"Checkpoint `{checkpoint}`: {shape}.", *_tables(measured)]) + "\n"
     console.print(text, markup=False, soft_wrap=True)
     if markdown:
         write_atomically(markdown, f"{_HEADER.format(checkpoint)}\n\n{text}".encode())
+
+
+def _draw(console, checkpoint: str) -> None:
+    from gptloom.hdl.unrolled.shape import Shape
+    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.merged.quantise import quantise
+    from gptloom.sim.timeline import draw
+
+    core = Shape().make(quantise(load_checkpoint(checkpoint)))
+    console.print(draw(core), markup=False, soft_wrap=True)
+    console.print(
+        f"\n{core.streams} streams, one of which has its turn every {core.interval} cycles: "
+        f"{core.streams * core.interval} cycles/token of each"
+    )
 
 
 _HEADER = """# Cycle budget of the folded core

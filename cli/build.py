@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gptloom.cli.cores import (
+    BitsPerCycle,
+    Core,
+    HeadsPerCycle,
+    Positions,
+    Streams,
+    asked,
+    refuse_options,
+)
 from gptloom.cli.output import Progress, check_folders, say, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
     from gptloom.boards.board import Board
+    from gptloom.boards.designs import Design
     from gptloom.boards.report import Result, Timing
     from gptloom.boards.tools import Tools
-
-MEASURED_NAMES = 200
 
 
 def build(
     board: Annotated[str, typer.Option(help="Board, e.g. ulx3s-25f; 'list' shows all.")],
-    lanes: Annotated[int, typer.Option(help="Multipliers: 8, 16, 32 or 64.")] = 16,
+    core: Annotated[Core, typer.Option(help="Which core is built.")] = Core.FOLDED,
+    lanes: Annotated[
+        int | None, typer.Option(help="Folded: multipliers, 8, 16, 32 or 64.", show_default="16")
+    ] = None,
+    bits_per_cycle: BitsPerCycle = None,
+    positions: Positions = None,
+    heads_per_cycle: HeadsPerCycle = None,
+    streams: Streams = None,
     checkpoint: Annotated[
-        str, typer.Option(help="A shipped checkpoint's name or a file.")
-    ] = "names",
+        str | None,
+        typer.Option(
+            help="A shipped checkpoint's name or a file.",
+            show_default="names; unrolled: what the part holds",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Placements to try; the best is kept.")] = 1,
     seed: Annotated[int, typer.Option(help="Number of the first placement.")] = 1,
     clock: Annotated[
@@ -35,7 +57,7 @@ def build(
         typer.Option(
             "--framed/--text",
             help="Take prompts and models on the serial line, or send names only.",
-            show_default="framed on ECP5",
+            show_default="framed on ECP5, but for the unrolled core",
         ),
     ] = None,
     display: Annotated[
@@ -63,16 +85,11 @@ def build(
     from rich.console import Console
 
     from gptloom.boards.build import Build, TimingError, best_of, check_timing
-    from gptloom.boards.contents import placeholder
-    from gptloom.boards.design import elaborate, multipliers
+    from gptloom.boards.designs import Settings
+    from gptloom.boards.measure import MEASURED_NAMES
     from gptloom.boards.report import Result
     from gptloom.boards.table import find_board
     from gptloom.boards.tools import Tools
-    from gptloom.firmware.image import build_image
-    from gptloom.firmware.machine import Machine
-    from gptloom.hdl.multipliers import FabricMultiplier
-    from gptloom.model.checkpoint import load_checkpoint
-    from gptloom.model.quantise import quantise
 
     console = Console(highlight=False)
     if board == "list":
@@ -80,46 +97,69 @@ def build(
         return
     if seeds < 1 or seed < 1:
         raise UserError("placements are numbered from 1, and at least one is tried")
+    unrolled = {
+        "--bits-per-cycle": bits_per_cycle,
+        "--positions": positions,
+        "--heads-per-cycle": heads_per_cycle,
+        "--streams": streams,
+    }
+    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: unrolled})
     check_folders(json_file)
     entry = find_board(board)
     progress = Progress()
+    started = time.monotonic()
     tools = Tools(native=native)
     with progress("quantising the checkpoint"):
-        model = quantise(load_checkpoint(checkpoint))
-    machine = Machine.for_models(lanes, model.config)
-    task = Build(entry, folder / f"{entry.name}-folded-{lanes}", tools, progress)
+        if core is Core.FOLDED:
+            design = make_folded(entry, checkpoint or "names", lanes or 16)
+        else:
+            design = make_unrolled(
+                entry,
+                checkpoint,
+                asked(
+                    bits_per_cycle=bits_per_cycle,
+                    positions=positions,
+                    heads_per_cycle=heads_per_cycle,
+                    streams=streams,
+                ),
+            )
+    task = Build(
+        entry,
+        folder / f"{entry.name}-{design.name}",
+        tools,
+        progress,
+        frees_carries=design.frees_carries,
+    )
     task.find_tools()
-    image = build_image(model, machine)
-    check_characters(model.tokenizer.characters)
+    check_characters(design.characters)
     with progress("elaboration"):
-        contents = placeholder(image, machine)
-        sources = elaborate(
-            entry, image, machine, contents, mhz=clock, baud=baud, framed=framed, display=display
-        )
+        sources = design.sources(Settings(clock, baud, framed, display))
     task.begin()
-    cells = sum(kind is not FabricMultiplier for kind in multipliers(entry, machine))
-    flip_flops = task.synthesise(sources, cells)
+    flip_flops = task.synthesise(sources, design.required)
     with progress(f"simulating {MEASURED_NAMES} names"):
-        cycles = measure_cycles(model, machine)
+        measured = design.measure(sources.pll.hz)
     timings = task.place(range(seed, seed + seeds), sources.pll.hz / 1e6)
     best = best_of(timings)
-    figures = describe(entry, lanes, best, cycles, tools, task.required_tools())
-    command = f"gptloom build --board {entry.name} --lanes {lanes} --seed {best.seed}"
-    command += f" --checkpoint {checkpoint}" if checkpoint != "names" else ""
+    if not best.met:
+        measured |= {name: None for name in measured if "per_second" in name}
+    command = f"gptloom build --board {entry.name}{design.options} --seed {best.seed}"
+    command += f" --checkpoint {design.checkpoint}" if design.checkpoint != "names" else ""
     command += f" --clock {clock:g}" if clock else ""
     if framed is not None:
         command += " --framed" if framed else " --text"
     command += f" --display {display}" if display else ""
-    figures |= {
+    figures = {
+        **describe(entry, best, tools, task.required_tools()),
+        **design.figures,
+        **measured,
         "ff": flip_flops,
-        "integer_loss": model.metadata["integer_loss"],
-        "weights_crc": f"{image.checksum(machine):08X}",
         "command": command,
+        "wall_seconds": round(time.monotonic() - started),
     }
     result = Result(best, {t.seed: t.fmax_mhz for t in timings}, entry.family, figures)
     try:
-        check_timing(best, lanes)
-        bitstream = task.pack(best, image, machine)
+        check_timing(best, design.smaller)
+        bitstream = design.pack(task, best)
     except TimingError as error:
         write_report(task.folder, result, json_file)
         show_figures(console, result.rows())
@@ -134,6 +174,38 @@ def build(
         from gptloom.boards.results import record as add
 
         add(figures)
+
+
+def make_folded(entry: Board, checkpoint: str, lanes: int) -> Design:
+    """Return the folded core of a checkpoint."""
+    from gptloom.boards.designs import folded_design
+    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.quantise import quantise
+
+    return folded_design(entry, checkpoint, quantise(load_checkpoint(checkpoint)), lanes)
+
+
+def make_unrolled(entry: Board, checkpoint: str | None, options: Mapping[str, int]) -> Design:
+    """Return the unrolled core of a checkpoint, or of the one that is usual for the part.
+
+    Parameters
+    ----------
+    entry
+        The board.
+    checkpoint
+        Its name, or None.
+    options
+        Attributes of :class:`.Shape` that are not to be the part's usual ones.
+    """
+    from gptloom.boards.designs import unrolled_design
+    from gptloom.boards.unrolled import choice_for
+    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.merged.quantise import quantise
+
+    usual = choice_for(entry)
+    name = checkpoint or usual.checkpoint
+    model = quantise(load_checkpoint(name))
+    return unrolled_design(entry, name, model, replace(usual.shape, **options))
 
 
 def check_characters(characters: str) -> None:
@@ -152,45 +224,19 @@ def check_characters(characters: str) -> None:
             )
 
 
-def measure_cycles(model, machine) -> float:
-    """Return the mean cycles of a token, counted in simulation of whole documents.
-
-    The same documents as ``gptloom generate --count 200`` has: every token equals the golden
-    model's.
-    """
-    from gptloom.boards.estimate import SEED, TEMPERATURE
-    from gptloom.firmware.image import build_image
-    from gptloom.sim.engines import open_engine
-    from gptloom.sim.generation import Generator, Request
-
-    generator = Generator(model, machine, open_engine, build_image(model, machine))
-    with generator.engine:
-        generation = generator.run(Request(MEASURED_NAMES, TEMPERATURE, SEED))
-    return generation.cycles_per_token
-
-
-def describe(
-    entry: Board, lanes: int, timing: Timing, cycles: float, tools: Tools, names: tuple[str, ...]
-) -> dict:
-    """Return the object that is recorded, but for flip-flops, loss and command."""
-    from gptloom.model.arithmetic import WEIGHT_BITS
-
+def describe(entry: Board, timing: Timing, tools: Tools, names: tuple[str, ...]) -> dict:
+    """Return what place-and-route says, under the names of the record."""
     family = entry.family
     versions = dict.fromkeys(tools.version(name) for name in names)
     return {
         "board": entry.name,
         "device": entry.part,
-        "core": "folded",
-        "lanes": lanes,
-        "bits": WEIGHT_BITS,
         "fmax_mhz": round(timing.fmax_mhz, 2),
         "constraint_mhz": round(timing.constraint_mhz, 3),
         "met": timing.met,
         "lut": timing.count(family.logic),
         "dsp": timing.count(family.multipliers),
         "bram": timing.count(family.memories),
-        "cycles_per_token": round(cycles, 2),
-        "tokens_per_second": round(timing.constraint_mhz * 1e6 / cycles) if timing.met else None,
         "seed": timing.seed,
         "tools": ", ".join(versions),
     }

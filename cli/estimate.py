@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gptloom.cli.cores import (
+    BitsPerCycle,
+    Core,
+    HeadsPerCycle,
+    Positions,
+    Streams,
+    asked,
+    refuse_options,
+)
 from gptloom.cli.output import Progress, check_folders, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
-    from gptloom.boards.estimate import Estimate
+    from gptloom.boards.board import Board
+    from gptloom.boards.estimate import Estimate, Needs
 
 
 def estimate(
     board: Annotated[str | None, typer.Option(help="Board, e.g. ulx3s-25f.")] = None,
+    core: Annotated[Core, typer.Option(help="Which core.")] = Core.FOLDED,
     lanes: Annotated[
-        int | None, typer.Option(help="Multipliers: 8, 16, 32 or 64; the most that fit.")
+        int | None,
+        typer.Option(
+            help="Folded: multipliers, 8, 16, 32 or 64.", show_default="the most that fit"
+        ),
     ] = None,
+    bits_per_cycle: BitsPerCycle = None,
+    positions: Positions = None,
+    heads_per_cycle: HeadsPerCycle = None,
+    streams: Streams = None,
     checkpoint: Annotated[
-        str, typer.Option(help="A shipped checkpoint's name or a file.")
-    ] = "names",
+        str | None,
+        typer.Option(
+            help="A shipped checkpoint's name or a file.",
+            show_default="names; unrolled: what the part holds",
+        ),
+    ] = None,
     clock: Annotated[
         float | None, typer.Option(help="MHz, if not the board's usual clock.")
     ] = None,
@@ -39,7 +63,7 @@ def estimate(
         bool, typer.Option("--native", help="--calibrate with the tools from the PATH.")
     ] = False,
 ) -> None:
-    """Say what a build takes of a board, how fast it is, and which boards hold it.
+    """Say what a build takes of a board, how fast it is, and of folded cores which boards hold it.
 
     Multipliers, block RAM and cycles/token are exact; LUT and FF are a model's, fitted on
     synthesised designs. Whether the clock is reached only a build shows.
@@ -58,8 +82,25 @@ def estimate(
         return
     if board is None:
         raise UserError(f"name a board, --board NAME: the boards are {', '.join(BOARDS)}")
+    unrolled = {
+        "--bits-per-cycle": bits_per_cycle,
+        "--positions": positions,
+        "--heads-per-cycle": heads_per_cycle,
+        "--streams": streams,
+    }
+    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: unrolled})
     check_folders(json_file)
     entry = find_board(board)
+    if core is Core.UNROLLED:
+        given = asked(
+            bits_per_cycle=bits_per_cycle,
+            positions=positions,
+            heads_per_cycle=heads_per_cycle,
+            streams=streams,
+        )
+        _unrolled(console, entry, checkpoint, given, clock, json_file)
+        return
+    checkpoint = checkpoint or "names"
     model = quantise(load_checkpoint(checkpoint))
     estimator = Estimator(model, load_calibration().sizes)
     chosen = estimator.choose(entry, lanes, clock)
@@ -75,24 +116,65 @@ def estimate(
         write_json(json_file, figures)
 
 
-def _show(console, chosen: Estimate, everywhere: list[Estimate], *, wanted: bool) -> None:
-    from rich.table import Table
+def _unrolled(
+    console,
+    entry: Board,
+    checkpoint: str | None,
+    options: Mapping[str, int],
+    clock: float | None,
+    json_file: Path | None,
+) -> None:
+    from gptloom.boards.report import describe_core
+    from gptloom.boards.unrolled import choice_for
+    from gptloom.boards.unrolled_estimate import estimate_unrolled
+    from gptloom.model.checkpoint import load_checkpoint, write_json
+    from gptloom.model.merged.quantise import quantise
 
+    usual = choice_for(entry)
+    name = checkpoint or usual.checkpoint
+    model = quantise(load_checkpoint(name))
+    with Progress()("planning"):
+        chosen = estimate_unrolled(entry, model, replace(usual.shape, **options), clock)
+    figures = chosen.as_dict()
+    show_figures(
+        console,
+        {
+            **_rows(chosen, describe_core(figures)),
+            "tokens/s, all streams": f"{chosen.aggregate_tokens_per_second:,}",
+        },
+    )
+    if json_file:
+        loss = model.metadata["integer_loss"]
+        write_json(json_file, {**figures, "checkpoint": name, "integer_loss": loss})
+    if not chosen.fits:
+        raise UserError(
+            f"it does not fit {entry.name}: choose fewer --positions or --bits-per-cycle, a "
+            "checkpoint of fewer bits, or a larger board"
+        )
+
+
+def _rows(chosen: Needs, core: str) -> dict[str, str]:
+    """Return the lines of a table."""
     from gptloom.boards.estimate import RESOURCES
     from gptloom.boards.report import bar
 
-    why = "" if wanted else ", the most that fit"
-    rows = {
-        "board": f"{chosen.board.name} ({chosen.board.part})",
-        "core": f"folded, {chosen.lanes} lanes{why}",
-    }
+    rows = {"board": f"{chosen.board.name} ({chosen.board.part})", "core": core}
     for name, title in RESOURCES.items():
         used, available = chosen.used[name], chosen.available[name]
         if available:
             rows[title] = f"{bar(used / available)} {used:,} of {available:,}"
     rows["cycles/token"] = f"{chosen.cycles_per_token:.1f}"
     rows["tokens/s"] = f"{chosen.tokens_per_second:,} at {chosen.clock_hz / 1e6:g} MHz"
-    show_figures(console, rows)
+    return rows
+
+
+def _show(console, chosen: Estimate, everywhere: list[Estimate], *, wanted: bool) -> None:
+    from rich.table import Table
+
+    from gptloom.boards.estimate import RESOURCES
+
+    why = "" if wanted else ", the most that fit"
+    show_figures(console, _rows(chosen, f"folded, {chosen.lanes} lanes{why}"))
     console.print(f"\n{chosen.lanes} lanes on all boards:\n")
     table = Table(box=None, pad_edge=False)
     table.add_column("board", no_wrap=True)

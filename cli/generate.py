@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gptloom.cli.cores import (
+    BitsPerCycle,
+    Core,
+    HeadsPerCycle,
+    Positions,
+    Streams,
+    asked,
+    refuse_options,
+)
 from gptloom.cli.output import check_folders, say, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
     from gptloom.sim.generation import Generation, Generator, Request
-
-
-class Core(StrEnum):
-    """The cores that can be simulated."""
-
-    FOLDED = "folded"
-    UNROLLED = "unrolled"
 
 
 def generate(
@@ -32,18 +33,10 @@ def generate(
     lanes: Annotated[
         int | None, typer.Option(help="Folded: multipliers, 8, 16, 32 or 64.", show_default="16")
     ] = None,
-    streams: Annotated[
-        int | None,
-        typer.Option(min=1, help="Unrolled: documents at the same time; all, if not said."),
-    ] = None,
-    bits_per_cycle: Annotated[
-        int | None,
-        typer.Option(help="Unrolled: bits that enter products, 1, 2, 4 or 8.", show_default="2"),
-    ] = None,
-    positions: Annotated[
-        int | None,
-        typer.Option(help="Unrolled: cached positions seen in a cycle.", show_default="4"),
-    ] = None,
+    bits_per_cycle: BitsPerCycle = None,
+    positions: Positions = None,
+    heads_per_cycle: HeadsPerCycle = None,
+    streams: Streams = None,
     checkpoint: Annotated[
         str, typer.Option(help="A shipped checkpoint's name or a file.")
     ] = "names",
@@ -77,24 +70,29 @@ def generate(
     if count < 1:
         raise UserError(f"{count} names cannot be generated: ask for 1 or more")
     check_folders(wave, picture, json_file)
-    refuse_options(
-        core,
-        {
-            Core.FOLDED: {"--lanes": lanes, "--image": image, "--wave": wave},
-            Core.UNROLLED: {
-                "--streams": streams,
-                "--bits-per-cycle": bits_per_cycle,
-                "--positions": positions,
-            },
-        },
-    )
+    unrolled = {
+        "--bits-per-cycle": bits_per_cycle,
+        "--positions": positions,
+        "--heads-per-cycle": heads_per_cycle,
+        "--streams": streams,
+    }
+    folded = {"--lanes": lanes, "--image": image, "--wave": wave}
+    refuse_options(core, {Core.FOLDED: folded, Core.UNROLLED: unrolled})
     if core is Core.UNROLLED:
-        from gptloom.cli.streams import Shape, generate_streams
+        from gptloom.cli.streams import generate_streams
+        from gptloom.hdl.unrolled.shape import Shape
         from gptloom.model.merged.golden import Stream
 
-        shape = Shape(streams, bits_per_cycle or 2, positions or 4)
+        given = asked(
+            bits_per_cycle=bits_per_cycle,
+            positions=positions,
+            heads_per_cycle=heads_per_cycle,
+            streams=streams,
+        )
         first = Stream(check_seed(seed), temperature)
-        generate_streams(shape, count, first, prompt, checkpoint, engine, picture, json_file)
+        generate_streams(
+            Shape(**given), count, first, prompt, checkpoint, engine, picture, json_file
+        )
         return
     lanes = lanes or 16
     console = Console(highlight=False, record=picture is not None)
@@ -148,17 +146,6 @@ def generate(
         write_json(json_file, result.as_dict())
     if wave:
         _write_wave(wave, generator, console)
-
-
-def refuse_options(core: Core, options: dict[Core, dict[str, object]]) -> None:
-    """Refuse options that are another core's."""
-    for other, values in options.items():
-        given = [name for name, value in values.items() if value is not None]
-        if other is not core and given:
-            raise UserError(
-                f"{' and '.join(given)} belong to --core {other.value}: leave them out, or choose "
-                "that core"
-            )
 
 
 def check_request(model, request: Request) -> None:

@@ -9,33 +9,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from gptloom.cli.output import say, show_figures
-from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
     from gptloom.hdl.unrolled.core import UnrolledCore
+    from gptloom.hdl.unrolled.shape import Shape
     from gptloom.model.merged.golden import Stream
     from gptloom.model.merged.integer import MergedModel
     from gptloom.sim.engines import Engine
     from gptloom.sim.streams import StreamGeneration
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the hardware is built for.
-
-    Attributes
-    ----------
-    streams
-        Documents at the same time; None for as few as the pipeline holds.
-    bits_per_cycle
-        Of activations, as they enter products.
-    positions
-        That attention sees in a cycle.
-    """
-
-    streams: int | None
-    bits_per_cycle: int
-    positions: int
 
 
 def generate_streams(
@@ -80,7 +61,7 @@ def generate_streams(
     known = tuple(GoldenModel(model).check_prompt(model.tokenizer.encode(prompt)))
     model.noise_scale(stream.temperature)
     with notices.status("Building the simulation") as status:
-        core = make_core(model, shape)
+        core = shape.make(model)
         count_of_streams = shape.streams or core.streams
         # A seed has 32 bits and is not 0.
         seeds = [(stream.seed - 1 + n) % ((1 << 32) - 1) + 1 for n in range(count_of_streams)]
@@ -111,26 +92,6 @@ def generate_streams(
         write_atomically(picture, console.export_svg(title="gptloom generate").encode())
     if json_file:
         write_json(json_file, report.as_dict())
-
-
-def make_core(model: MergedModel, shape: Shape) -> UnrolledCore:
-    """Return the hardware.
-
-    Raises
-    ------
-    UserError
-        If there is none of this shape, or for this model.
-    """
-    from gptloom.hdl.unrolled.core import UnrolledCore
-
-    options = dict(bits_per_cycle=shape.bits_per_cycle, positions=shape.positions)
-    try:
-        core = UnrolledCore(model, **options)
-        if shape.streams is None or shape.streams <= core.streams:
-            return core
-        return UnrolledCore(model, **options, streams=shape.streams)
-    except ValueError as error:
-        raise UserError(f"the unrolled core cannot be built: {error}") from None
 
 
 @dataclass

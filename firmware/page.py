@@ -1,5 +1,7 @@
 """The page: what the chip needs of a model to show its text and to set its temperature."""
 
+from collections.abc import Sequence
+
 from gptloom.firmware.machine import MAX_VOCABULARY
 from gptloom.model.arithmetic import MANTISSA_BITS
 from gptloom.model.integer import IntegerModel, LogitScale
@@ -14,6 +16,9 @@ SCALE_BYTES = 2
 
 LABEL, DIGITS, UNIT, LINE_END = b"weights ", b"0123456789ABCDEF", b" tokens/s", b"\r\n"
 """The rest of what is sent on a serial line, so that every character is read from the page."""
+
+THOUSANDS = b"k token/s"
+"""The unit of a speed above ten million, as long as the other one."""
 
 TEMPERATURE_TEXTS = tuple(f"temperature {temperature:.1f}" for temperature in TEMPERATURES)
 """What a temperature is called, 15 characters each."""
@@ -40,15 +45,30 @@ _TILDE = "~"
 def encode_page(model: IntegerModel) -> bytes:
     """Return a model's page, ``PAGE_BYTES`` long.
 
-    A character for each token (0 for those that have none), for each of ``TEMPERATURES`` two
-    bytes, the lower first, as :func:`encode_scale` has them, and the texts of the serial line.
+    The temperatures' scales are as :func:`encode_scale` has them.
     """
-    characters = bytes(
-        ord(c) if c.isascii() and c != _TILDE else UNKNOWN for c in model.tokenizer.characters
-    )
     scales = [encode_scale(model.logit_scale(temperature)) for temperature in TEMPERATURES]
+    return make_page(model.tokenizer.characters, scales)
+
+
+def make_page(characters: str, scales: Sequence[int], unit: bytes = UNIT) -> bytes:
+    """Return a page.
+
+    A character for each token (0 for those that have none), for each of ``TEMPERATURES`` two
+    bytes, the lower first, and the texts of the serial line.
+
+    Parameters
+    ----------
+    characters
+        Of the tokens.
+    scales
+        What the core takes for each of ``TEMPERATURES``, up to 16 bits.
+    unit
+        Of the speed, as long as ``UNIT``.
+    """
+    shown = bytes(ord(c) if c.isascii() and c != _TILDE else UNKNOWN for c in characters)
     words = b"".join(scale.to_bytes(SCALE_BYTES, "little") for scale in scales)
-    page = characters.ljust(SCALES, b"\0") + words + LABEL + DIGITS + UNIT + LINE_END
+    page = shown.ljust(SCALES, b"\0") + words + LABEL + DIGITS + unit + LINE_END
     texts = [text.encode().ljust(TEXT_BYTES, b"\0") for text in TEMPERATURE_TEXTS]
     return page.ljust(TEXTS_AT, b"\0") + b"".join(texts)
 

@@ -9,6 +9,7 @@ from amaranth.hdl import (
     Instance,
     Module,
     Mux,
+    Shape,
     Signal,
     Value,
     ValueLike,
@@ -22,13 +23,19 @@ from gptloom.hdl.attributes import KEEP
 from gptloom.hdl.delay import delayed
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 
+ACTIVATION, WEIGHT = signed(ACTIVATION_BITS), signed(WEIGHT_BITS)
 PRODUCT_BITS = ACTIVATION_BITS + WEIGHT_BITS
 
 
 class Multiplier(wiring.Component):
-    """Signed product of an activation and a weight, as simulation computes it.
+    """Product of an activation and a weight, as simulation computes it.
 
     Subclasses are the same in hardware.
+
+    Parameters
+    ----------
+    a, b
+        Shapes of the factors; `b` is signed.
 
     Attributes
     ----------
@@ -44,14 +51,8 @@ class Multiplier(wiring.Component):
 
     latency = 2
 
-    def __init__(self):
-        super().__init__(
-            {
-                "a": In(signed(ACTIVATION_BITS)),
-                "b": In(signed(WEIGHT_BITS)),
-                "o": Out(signed(PRODUCT_BITS)),
-            }
-        )
+    def __init__(self, a: Shape = ACTIVATION, b: Shape = WEIGHT):
+        super().__init__({"a": In(a), "b": In(b), "o": Out(signed(a.width + b.width))})
 
     def elaborate(self, platform):
         m = Module()
@@ -152,7 +153,8 @@ class FabricMultiplier(Multiplier):
     def elaborate(self, platform):
         """Return the hardware."""
         m = Module()
-        low, high = (part.registered(m) for part in pairs(m, self.a, self.b))
+        a = self.a if self.a.shape().signed else Cat(self.a, Const(0, 1)).as_signed()
+        low, high = (part.registered(m) for part in pairs(m, a, self.b))
         whole = Partial(high.total, Const(0, 1), high.digits)
         m.d.sync += self.o.eq(low.join(m, whole).value)
         return m
@@ -186,13 +188,19 @@ class Mult18Multiplier(Multiplier):
             **{f"i_B{i}": b[i] for i in range(width)},
             **{f"o_P{i}": p[i] for i in range(2 * width)},
         )
-        m.d.comb += self.o.eq(p[-PRODUCT_BITS:])
+        bits = self._factor_bits(self.a) + self._factor_bits(self.b)
+        m.d.comb += self.o.eq(p[-bits:])
         return m
 
     @staticmethod
-    def _left(value, width: int):
+    def _factor_bits(value) -> int:
+        return len(value) + (not value.shape().signed)
+
+    @classmethod
+    def _left(cls, value, width: int):
         """Zeros below cost less routing than copies of the sign above."""
-        return Cat(Const(0, width - len(value)), value)
+        bits = cls._factor_bits(value)
+        return Cat(Const(0, width - bits), value, Const(0, bits - len(value)))
 
 
 class Mac16Multiplier(Multiplier):

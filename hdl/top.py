@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.page import TEMPERATURE_TEXTS, TEMPERATURES
+from gptloom.firmware.page import TEMPERATURE_TEXTS, TEMPERATURES, THOUSANDS, UNIT
 from gptloom.hdl.checksum import Checksum
 from gptloom.hdl.console import Console
 from gptloom.hdl.display.screen import Screen
@@ -24,8 +24,9 @@ BOUNCE_SECONDS = 0.01
 BY_HOST = "temperature set"
 """What the screen says of a temperature that came over the serial line."""
 
-ACTIVITY_BIT = 16
-"""The running LED changes every 2**16 tokens, 3 times a second at 200,000 tokens/s."""
+ACTIVITY_BIT, FAST_ACTIVITY_BIT = 16, 22
+"""The running LED changes every 2**16 tokens, 3 times a second at 200,000 tokens/s; of a core that
+counts thousands, every 2**22."""
 
 
 class Button(wiring.Component):
@@ -74,13 +75,15 @@ class Top(wiring.Component):
     Parameters
     ----------
     core
-        A component with :class:`.CoreSignature` that holds its image from power-on.
+        A component with :class:`.CoreSignature` that holds its image from power-on; or a
+        :class:`.Chorus`.
     page
-        See :func:`.encode_page`.
+        See :func:`.make_page`.
     config
         Shape of the image's model.
     sizes
-        Bytes that are checked, see :class:`.Checksum`.
+        Bytes that are checked, see :class:`.Checksum`; None where nothing can be read back, for
+        weights are logic.
     clock_hz
         Frequency of the domain ``sync``, as the PLL makes it.
     baud
@@ -95,6 +98,10 @@ class Top(wiring.Component):
         what its second line shows, between the names.
     rate
         How fast it shows names from power-on, see :class:`.Screen`.
+    checksum
+        Of weights that are logic.
+    thousands
+        The speed is in thousands of tokens, for which the core has a pulse.
 
     Attributes
     ----------
@@ -122,7 +129,7 @@ class Top(wiring.Component):
         core: wiring.Component,
         page: Sequence[int],
         config: ModelConfig,
-        sizes: Sequence[int],
+        sizes: Sequence[int] | None,
         *,
         clock_hz: float,
         baud: int = BAUD,
@@ -130,8 +137,11 @@ class Top(wiring.Component):
         upload: Upload | None = None,
         display: wiring.Component | None = None,
         rate: int = 0,
+        checksum: int = 0,
+        thousands: bool = False,
     ):
         self.core = core
+        self._checksum, self._thousands = checksum, thousands
         self._page, self._config, self._sizes = page, config, sizes
         self._temperatures = temperatures
         self._upload, self._display = upload, display
@@ -173,7 +183,9 @@ class Top(wiring.Component):
         m.d.comb += [
             core.temperature.eq(console.temperature),
             self.tx.eq(transmitter.tx),
-            self.running.eq(core.counters.tokens[ACTIVITY_BIT]),
+            self.running.eq(
+                core.counters.tokens[FAST_ACTIVITY_BIT if self._thousands else ACTIVITY_BIT]
+            ),
         ]
         held, pressed = Signal(), Signal()
         if self._temperatures > 1:
@@ -192,10 +204,14 @@ class Top(wiring.Component):
 
     def _connect_display(self, m: Module, console: Console, held, pressed) -> None:
         """Show the lines of text that pass by."""
-        core, display = self.core, self._display
+        display = self._display
         texts = [*TEMPERATURE_TEXTS[: self._temperatures], BY_HOST]
         m.submodules.screen = screen = Screen(
-            self._clock_hz, texts, self._rate, button=self._temperatures > 1
+            self._clock_hz,
+            texts,
+            self._rate,
+            button=self._temperatures > 1,
+            unit=THOUSANDS if self._thousands else UNIT,
         )
         m.submodules.display = display
         wiring.connect(m, display.text, screen.text)
@@ -205,7 +221,7 @@ class Top(wiring.Component):
             screen.character.eq(console.o.payload),
         ]
         m.d.comb += [
-            screen.event.eq(core.o.valid & core.o.ready),
+            screen.event.eq(self._event),
             screen.button.eq(held),
             screen.pressed.eq(pressed),
             console.turn.eq(screen.turn),
@@ -219,26 +235,41 @@ class Top(wiring.Component):
     def _bos(self) -> int:
         return self._config.vocabulary - 1
 
+    @property
+    def _event(self) -> Value:
+        """What the speed counts."""
+        core = self.core
+        return core.thousand if self._thousands else core.o.valid & core.o.ready
+
     def _connect_text(self, m: Module, console: Console, transmitter: Transmitter) -> None:
         """Names only: whatever is received asks for the checksum."""
         core = self.core
-        m.submodules.checksum = checksum = Checksum(self._sizes)
         wiring.connect(m, core.o, console.i)
         wiring.connect(m, console.o, transmitter.i)
-        wiring.connect(m, checksum.read, core.read)
         received, before = Signal(init=1), Signal(init=1)
         m.submodules.synchroniser = FFSynchronizer(self.rx, received, init=1)
         m.d.sync += before.eq(received)
-        # They are far apart on a part that is slow.
-        m.d.sync += checksum.start.eq(console.check)
+        if self._sizes is None:
+            m.d.comb += console.crc.eq(self._checksum)
+        else:
+            self._read_back(m, console)
         m.d.comb += [
-            checksum.read_data.eq(core.read_data),
-            console.checking.eq(checksum.start | checksum.busy),
-            console.crc.eq(checksum.crc),
             console.ask.eq(before & ~received),
             core.i.valid.eq(console.run),
             core.i.p.token.eq(self._bos),
             core.i.p.last.eq(1),
+        ]
+
+    def _read_back(self, m: Module, console: Console) -> None:
+        """Compute the checksum of the core's memories."""
+        m.submodules.checksum = checksum = Checksum(self._sizes)
+        wiring.connect(m, checksum.read, self.core.read)
+        # They are far apart on a part that is slow.
+        m.d.sync += checksum.start.eq(console.check)
+        m.d.comb += [
+            checksum.read_data.eq(self.core.read_data),
+            console.checking.eq(checksum.start | checksum.busy),
+            console.crc.eq(checksum.crc),
         ]
 
     def _tell_speed(self, m: Module, console: Console) -> None:
@@ -252,7 +283,7 @@ class Top(wiring.Component):
         with m.Else():
             m.d.sync += cycles.eq(cycles + 1)
         m.d.comb += [
-            speed.event.eq(self.core.o.valid & self.core.o.ready),
+            speed.event.eq(self._event),
             console.tell.eq(speed.done),
             Cat(console.speed).eq(Cat(speed.digits)),
         ]

@@ -142,6 +142,8 @@ class StreamGeneration:
         Sampled tokens of all streams, end tokens and those of unfinished documents included.
     cycles
         Clock cycles from the first one to the last token.
+    filling
+        Of these, until the first token was there.
     intervals
         Cycles from token to token of a stream.
     """
@@ -149,6 +151,7 @@ class StreamGeneration:
     documents: list[tuple[int, list[int]]] = field(default_factory=list)
     tokens: int = 0
     cycles: int = 0
+    filling: int = 0
     intervals: list[int] = field(default_factory=list)
 
     @property
@@ -158,8 +161,13 @@ class StreamGeneration:
 
     @property
     def cycles_per_token_of_all(self) -> float:
-        """Of all streams together."""
+        """Of all streams together, the pipeline's filling included."""
         return self.cycles / self.tokens
+
+    @property
+    def steady_cycles_per_token(self) -> float:
+        """Of all streams together, once the pipeline is full."""
+        return (self.cycles - self.filling) / (self.tokens - 1)
 
 
 def generate_streams(
@@ -201,6 +209,7 @@ def generate_streams(
             )
         generation.tokens += 1
         generation.cycles = seen.cycle + 1
+        generation.filling = generation.filling or generation.cycles
         generation.intervals.append(seen.cycles)
         document = documents[seen.stream]
         if seen.token != model.tokenizer.bos:

@@ -6,6 +6,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
+from gptloom.firmware.page import UNIT
 from gptloom.hdl.arithmetic import remainder
 from gptloom.hdl.display.text import COLUMNS, TextBuffer, TextSignature
 from gptloom.hdl.speed import DIGITS, Speed
@@ -21,8 +22,6 @@ SHOW_TICKS = 3 * TICKS
 
 HOLD_TICKS = TICKS * 3 // 4
 """A button held for so long changes the rate, and again after as long."""
-
-UNIT = " tokens/s"
 
 BLANK, CARRIAGE_RETURN = 0, 13
 
@@ -51,6 +50,8 @@ class Screen(wiring.Component):
         Number in ``RATES`` that holds from power-on.
     button
         Whether there is one; without it the second line is always the speed.
+    unit
+        Of the speed: what fills the line behind its seven digits.
 
     Attributes
     ----------
@@ -60,7 +61,7 @@ class Screen(wiring.Component):
         A character leaves. Lines end with a carriage return and a line feed, and have 16
         characters at most; 40 cycles or more pass between those two.
     event : In(1)
-        A token was sampled.
+        What the speed counts happened: a token was sampled.
     button, pressed : In(1)
         The button's state; for one cycle, it was pressed.
     temperature : In
@@ -72,9 +73,14 @@ class Screen(wiring.Component):
     """
 
     def __init__(
-        self, clock_hz: float, temperatures: Sequence[str], rate: int = 0, button: bool = True
+        self,
+        clock_hz: float,
+        temperatures: Sequence[str],
+        rate: int = 0,
+        button: bool = True,
+        unit: bytes = UNIT,
     ):
-        self._has_button = button
+        self._has_button, self._unit = button, unit
         self._tick = round(clock_hz / TICKS)
         self._temperatures = [name.ljust(COLUMNS) for name in temperatures]
         super().__init__(
@@ -211,7 +217,7 @@ class Screen(wiring.Component):
         characters = [
             Mux(none, BLANK, ord("0") + number) for none, number in zip(blank, numbers, strict=True)
         ]
-        speeds = Array([*characters, *(Const(c, 7) for c in UNIT.encode())])[column]
+        speeds = Array([*characters, *(Const(c, 7) for c in self._unit)])[column]
         names = Array(Array(list(name.encode())) for name in self._temperatures)
         character = Signal(8)
         m.d.sync += character.eq(

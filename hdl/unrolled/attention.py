@@ -1,31 +1,35 @@
 """Attention: a token's query against all keys of its document, and the weighted values."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.hdl.arithmetic import rounded, saturated
-from gptloom.hdl.attributes import LOADED
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import late
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.unrolled.cache import Cache
+from gptloom.hdl.unrolled.mix import Mix
 from gptloom.hdl.unrolled.scores import Scores
-from gptloom.hdl.unrolled.softmax import Numerators, Reciprocal
+from gptloom.hdl.unrolled.softmax import Numerators
 from gptloom.hdl.unrolled.trees import added, cycles, over_beats
-from gptloom.model.arithmetic import MANTISSA_BITS, WEIGHT_BITS
+from gptloom.model.arithmetic import WEIGHT_BITS
+from gptloom.model.config import ModelConfig
 from gptloom.model.merged.integer import NUMERATOR_BITS, SCORE_BITS, MergedModel
 
 
-def latency(context: int, positions: int) -> int:
-    """Return the cycles from a token to its mix, where some positions are seen in a cycle.
+class Steps(NamedTuple):
+    """Cycles from a token to the first beat's scores and numerators, the numerators' sum, the mix.
 
-    One behind block RAM, those of :class:`Scores` and :class:`Numerators`, two in multipliers,
-    those of :func:`.trees.cycles`, one less than the beats, and two in the multiplier of the
-    reciprocal.
+    One behind block RAM, those of :class:`Scores` and :class:`Numerators`, one less than the beats,
+    one behind numerators, those of :func:`.trees.cycles`, and those of :class:`Mix`.
     """
-    beats = context // positions
-    numerators = Scores.latency + Numerators.latency_of(positions, beats)
-    return 1 + numerators + 2 * Multiplier.latency + cycles(positions, beats) + beats - 1
+
+    scores: int
+    numerators: int
+    sums: int
+    mix: int
 
 
 class Attention(wiring.Component):
@@ -42,15 +46,18 @@ class Attention(wiring.Component):
         Documents that are under way at the same time.
     positions
         Seen in a cycle; a power of two that divides the context.
-    multiplier
-        What multiplies queries with keys, and numerators with values.
+    heads_per_cycle
+        See :class:`Mix`.
+    multipliers
+        What multiplies queries with keys, and numerators with values:
+        ``2 * positions * width`` of them.
 
     Attributes
     ----------
     beats
         Cycles between tokens at least.
     latency
-        From `valid` to `o`, see :func:`latency`.
+        From `valid` to `o`, see :class:`Steps`.
     next_stream : In
         Of the token that comes in the next cycle, if one does.
     valid : In(1)
@@ -67,22 +74,35 @@ class Attention(wiring.Component):
         There is one.
     """
 
+    @staticmethod
+    def steps_of(config: ModelConfig, positions: int, heads_per_cycle: int) -> Steps:
+        """Return when what is there."""
+        beats = config.context // positions
+        scores = 1 + Scores.latency
+        numerators = scores + Numerators.latency_of(positions, beats)
+        sums = numerators + beats - 1 + 1 + cycles(positions, beats)
+        return Steps(scores, numerators, sums, sums + Mix.latency_of(config.heads, heads_per_cycle))
+
     def __init__(
         self,
         model: MergedModel,
         streams: int,
         positions: int,
-        multiplier: type[Multiplier] = Multiplier,
+        heads_per_cycle: int,
+        multipliers: Sequence[type[Multiplier]],
     ):
         config = model.config
-        self._model, self._streams, self._multiplier = model, streams, multiplier
+        self._model, self._streams = model, streams
         self.positions, self.beats = positions, config.context // positions
+        half = positions * config.width
+        self._multipliers = multipliers[half:]
         self._scores = Scores(
-            config.width, config.heads, positions, model.layers[0].shifts["score"], multiplier
+            config.width, config.heads, model.layers[0].shifts["score"], multipliers[:half]
         )
         self._numerators = Numerators(positions, config.heads, self.beats)
+        self._divide = Mix(model, heads_per_cycle)
         self._numerator_at = self._scores.latency + self._numerators.latency
-        self.latency = latency(config.context, positions)
+        self.latency = self.steps_of(config, positions, heads_per_cycle).mix
         row = In(signed(WEIGHT_BITS)).array(config.width)
         super().__init__(
             {
@@ -115,10 +135,10 @@ class Attention(wiring.Component):
         keys = self._cache(m, "keys", self.k, ahead, ahead_stream)
         # Values are used with their numerators.
         wait = self._numerator_at - 1
-        values = self._cache(m, "values", self.v, delayed(m, beat, wait), delayed(m, stream, wait))
+        values = self._cache(m, "values", self.v, late(m, beat, wait), late(m, stream, wait))
 
         # Block RAM is slow: what comes out of it is used a cycle later, the token's row as well.
-        beat, position, active = (delayed(m, value) for value in (beat, position, active))
+        beat, position, active = (late(m, value) for value in (beat, position, active))
         first, last = active & (beat == 0), active & (beat == self.beats - 1)
         for place in range(self.positions):
             here = Cat(Signal(0), beat * self.positions + place)
@@ -127,20 +147,21 @@ class Attention(wiring.Component):
             m.d.comb += [
                 scores.seen[place].eq(seen),
                 scores.is_own[place].eq(is_own),
-                numerators.seen[place].eq(delayed(m, seen, scores.latency)),
+                numerators.seen[place].eq(late(m, seen, scores.latency)),
             ]
             for i in range(len(self.q)):
                 m.d.comb += scores.k[place][i].eq(keys[place][i])
             for head in range(len(self.own)):
                 m.d.comb += numerators.score[place][head].eq(scores.o[place][head])
-        m.d.comb += [scores.q[i].eq(delayed(m, q)) for i, q in enumerate(self.q)]
-        m.d.comb += [scores.own[i].eq(delayed(m, own)) for i, own in enumerate(self.own)]
+        m.d.comb += [scores.q[i].eq(late(m, q)) for i, q in enumerate(self.q)]
+        m.d.comb += [scores.own[i].eq(late(m, own)) for i, own in enumerate(self.own)]
         m.d.comb += [
-            numerators.first.eq(delayed(m, first, scores.latency)),
-            numerators.last.eq(delayed(m, last, scores.latency)),
-            self.o_valid.eq(delayed(m, last, self.latency - self.beats)),
+            numerators.first.eq(late(m, first, scores.latency)),
+            numerators.last.eq(late(m, last, scores.latency)),
+            self.o_valid.eq(late(m, last, self.latency - self.beats)),
         ]
-        self._mix(m, values, delayed(m, first, self._numerator_at))
+        wait = self._numerator_at
+        self._mix(m, values, late(m, first, wait), late(m, last, wait))
         return m
 
     def _beats(self, m: Module) -> tuple:
@@ -151,8 +172,8 @@ class Attention(wiring.Component):
         m.d.comb += [
             beat.eq(Mux(self.valid, 0, following)),
             active.eq(self.valid | more),
-            stream.eq(Mux(self.valid, self.stream, delayed(m, stream))),
-            position.eq(Mux(self.valid, self.position, delayed(m, position))),
+            stream.eq(Mux(self.valid, self.stream, late(m, stream))),
+            position.eq(Mux(self.valid, self.position, late(m, position))),
         ]
         m.d.sync += [following.eq(beat + 1), more.eq(active & (beat != self.beats - 1))]
         return beat, stream, position, active
@@ -171,42 +192,38 @@ class Attention(wiring.Component):
             cache.stream.eq(stream),
             cache.beat.eq(beat),
         ]
-        rows = [delayed(m, row) for row in cache.rows]
+        rows = [late(m, row) for row in cache.rows]
         return [
             [row.word_select(i, WEIGHT_BITS).as_signed() for i in range(len(self.q))]
             for row in rows
         ]
 
-    def _mix(self, m: Module, values, first) -> None:
+    def _mix(self, m: Module, values, first, last) -> None:
         """Weigh values with their numerators, and divide by the sum of these."""
-        config = self._model.config
-        numerators = self._numerators
-        m.submodules.reciprocal = reciprocal = Reciprocal(self.positions, config.heads, self.beats)
-        m.d.comb += reciprocal.first.eq(first)
-        for place, row in enumerate(numerators.o):
-            m.d.comb += [reciprocal.numerator[place][i].eq(n) for i, n in enumerate(row)]
-        first = delayed(m, first, Multiplier.latency + cycles(self.positions, self.beats) - 1)
-        bits = NUMERATOR_BITS + WEIGHT_BITS + (config.context - 1).bit_length()
-        for i, o in enumerate(self.o):
-            head = i // config.head_width
+        heads, size = self._model.config.heads, self._model.config.head_width
+        numerators, sums = self._numerators.o, cycles(self.positions, self.beats)
+        m.submodules.mix = mix = self._divide
+        several = self.beats > 1
+        # Sums of numerators are a cycle earlier than those of products.
+        starts = late(m, first, sums) if several else None
+        for head, total in enumerate(mix.total):
+            weights = [late(m, weights[head]) for weights in numerators]
+            m.d.comb += total.eq(over_beats(m, weights, added, starts, total.shape()))
+        starts = late(m, first, Multiplier.latency + sums - 1) if several else None
+        for i, weighted in enumerate(mix.weighted):
             products = []
             for place in range(self.positions):
-                m.submodules[f"weigh_{place}_{i}"] = multiplier = self._multiplier()
+                multiplier = self._multipliers[place * heads * size + i](
+                    unsigned(NUMERATOR_BITS), signed(WEIGHT_BITS)
+                )
+                m.submodules[f"weigh_{place}_{i}"] = multiplier
                 m.d.comb += [
-                    multiplier.a.eq(numerators.o[place][head]),
+                    multiplier.a.eq(numerators[place][i // size]),
                     multiplier.b.eq(values[place][i]),
                 ]
                 products.append(multiplier.o)
-            weighted = over_beats(
-                m, products, added, first if self.beats > 1 else None, signed(bits)
-            )
-            scaled = (weighted >> reciprocal.exponent[head])[: NUMERATOR_BITS + WEIGHT_BITS]
-            product = Signal(signed(NUMERATOR_BITS + WEIGHT_BITS + MANTISSA_BITS), **LOADED)
-            operands = [
-                delayed(m, scaled.as_signed()),
-                delayed(m, reciprocal.mantissa[head]),
-            ]
-            m.d.sync += product.eq(operands[0] * operands[1])
-            m.d.comb += o.eq(
-                saturated(rounded(product, self._model.layers[0].shifts["mix"]), len(o))
-            )
+            m.d.comb += weighted.eq(over_beats(m, products, added, starts, weighted.shape()))
+        m.d.comb += [
+            mix.valid.eq(late(m, last, 1 + sums)),
+            *(o.eq(value) for o, value in zip(self.o, mix.o, strict=True)),
+        ]

@@ -6,34 +6,34 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.hdl.arithmetic import less
 from gptloom.hdl.attributes import LOADED
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import late
 from gptloom.model.merged.integer import MergedModel
 
 Candidate = tuple[Value, Value]
 """A noisy logit, and its token."""
 
-STEPS = 2
-"""Groups are chosen from so many times in a cycle; in the first one the addition counts as one."""
+GROUP = 4
+"""Noisy logits of which one is chosen in a cycle."""
 
 
 class Choose(wiring.Component):
     """Adds offsets to the last product, and finds the first of the largest sums.
 
     The product comes as it is, and is rounded on the way: the offset is put before half a unit.
+    Then one of four sums is chosen in every cycle. Each of the first two is compared with each of
+    the last two, while it is found which ones these are to be: six comparisons instead of three,
+    for the time of little more than one instead of two.
 
     Parameters
     ----------
     model
         Its vocabulary, widths and the shift of its last layer.
-    group
-        Noisy logits of which one is chosen at once: 2, or 4. Of four, each of the first two is
-        compared with each of the last two, while it is found which ones these are to be: six
-        comparisons instead of three, for the time of little more than one instead of two.
 
     Attributes
     ----------
     latency
-        From `valid` to `o_valid`: 2 cycles for 27 tokens in groups of four, 3 in groups of two.
+        From `valid` to `o_valid`: one cycle for the addition, and one for every choice of four: 4
+        for 27 tokens.
     valid : In(1)
         Everything is there.
     product : In(signed, ``b`` of :meth:`.MergedModel.bits`) of every token
@@ -46,17 +46,13 @@ class Choose(wiring.Component):
         There is one.
     """
 
-    def __init__(self, model: MergedModel, group: int = 4):
-        if group not in (2, 4):
-            raise ValueError(f"groups of {group}: choose 2 or 4")
-        self._group = group
+    def __init__(self, model: MergedModel):
         self._shift, bits = model.layers[-1].shifts["product"], model.bits()[-1]
         self._bits = bits["noisy"]
         vocabulary = count = model.config.vocabulary
-        steps = 1
+        self.latency = 1
         while count > 1:
-            count, steps = -(-count // group), steps + 1
-        self.latency = -(-steps // STEPS)
+            count, self.latency = -(-count // GROUP), self.latency + 1
         super().__init__(
             {
                 "valid": In(1),
@@ -72,31 +68,29 @@ class Choose(wiring.Component):
         candidates = []
         half = Const(1 << self._shift >> 1, self._shift)
         for token, (product, offset) in enumerate(zip(self.product, self.offset, strict=True)):
-            noisy = Signal(signed(self._bits), name=f"noisy_{token}")
-            m.d.comb += noisy.eq((product + Cat(half, offset).as_signed()) >> self._shift)
+            noisy = Signal(signed(self._bits), name=f"noisy_{token}", **LOADED)
+            m.d.sync += noisy.eq((product + Cat(half, offset).as_signed()) >> self._shift)
             candidates.append((noisy, Const(token, len(self.token))))
-        step = 1
-        while len(candidates) > 1:
-            if step % STEPS == 0:
-                candidates = [_registered(m, *candidate) for candidate in candidates]
-            size = self._group
-            groups = [candidates[i : i + size] for i in range(0, len(candidates), size)]
-            candidates = [_first_of_largest(m, group) for group in groups]
-            step += 1
-        m.d.sync += self.token.eq(candidates[0][1])
-        m.d.comb += self.o_valid.eq(delayed(m, self.valid, self.latency))
+        while len(candidates) > GROUP:
+            groups = [candidates[i : i + GROUP] for i in range(0, len(candidates), GROUP)]
+            candidates = [_registered(m, *_first_of_largest(m, group)) for group in groups]
+        m.d.sync += self.token.eq(_first_of_largest(m, candidates)[1])
+        m.d.comb += self.o_valid.eq(late(m, self.valid, self.latency))
         return m
 
 
 def _registered(m: Module, noisy: Value, token: Value) -> Candidate:
-    registers = Signal.like(noisy, name="noisy", **LOADED), Signal.like(token, **LOADED)
+    registers = (
+        Signal.like(noisy, name="noisy", **LOADED),
+        Signal.like(token, name="number", **LOADED),
+    )
     m.d.sync += [registers[0].eq(noisy), registers[1].eq(token)]
     return registers
 
 
 def _either(m: Module, second: Value, one: Candidate, other: Candidate) -> Candidate:
     """Return one candidate, or the second."""
-    noisy, token = Signal.like(one[0], name="largest"), Signal.like(one[1], name="token")
+    noisy, token = Signal.like(one[0], name="largest"), Signal.like(one[1], name="number")
     m.d.comb += [noisy.eq(Mux(second, other[0], one[0])), token.eq(Mux(second, other[1], one[1]))]
     return noisy, token
 

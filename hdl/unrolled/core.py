@@ -2,24 +2,24 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from gptloom.hdl.arithmetic import rounded, saturated
+from gptloom.hdl.arithmetic import saturated
 from gptloom.hdl.attributes import LOADED
-from gptloom.hdl.core import Counters, Prompt, Token
-from gptloom.hdl.delay import delayed
-from gptloom.hdl.multipliers import Multiplier
+from gptloom.hdl.core import COUNTER_BITS, Counters, Prompt, Token
+from gptloom.hdl.delay import delayed, late
 from gptloom.hdl.unrolled.attention import Attention
-from gptloom.hdl.unrolled.attention import latency as attention_latency
 from gptloom.hdl.unrolled.choose import Choose
 from gptloom.hdl.unrolled.dense import Dense
 from gptloom.hdl.unrolled.noise import Noise
 from gptloom.hdl.unrolled.root import Offset, Root
+from gptloom.hdl.unrolled.schedule import ENTERING, ROOT_WAITS, Schedule
 from gptloom.hdl.unrolled.streams import Streams
 from gptloom.hdl.unrolled.table import Table
+from gptloom.hdl.unrolled.target import SIMULATED, Target
 from gptloom.model.arithmetic import MANTISSA_BITS, round_shift, saturate
 from gptloom.model.merged.integer import SCORE_BITS, MergedModel, NoiseScale
 from gptloom.model.sampling import SEED_BITS
@@ -50,14 +50,14 @@ class UnrolledCore(wiring.Component):
     positions
         That attention sees in a cycle.
     streams
-        Documents at the same time; by default as few as the pipeline's length allows, which is
-        the fastest for each of them.
-    levels_per_register
+        Documents at the same time, if more than the pipeline's length asks for, which is the
+        fastest for each of them.
+    levels_per_register, outputs_per_copy
         See :class:`.Product`.
-    multiplier
-        Of attention.
-    dense
-        What products by constants are made of.
+    heads_per_cycle
+        See :class:`.Mix`; by default all.
+    target
+        What it is made of.
 
     Attributes
     ----------
@@ -65,8 +65,16 @@ class UnrolledCore(wiring.Component):
         Cycles from token to token, of all streams together.
     length
         Cycles from a token that enters to the one that is sampled.
+    schedule
+        When everything happens within this.
     streams
         A stream's tokens are ``streams * interval`` cycles apart.
+    positions, beats
+        That attention sees in a cycle; cycles for all of them.
+    values_per_cycle
+        Of noise and offset.
+    cells, other_cells
+        Multipliers of its target that attention takes, and those that the rest does.
     i : In(stream of Prompt)
         Known tokens of the stream whose turn it is.
     turn : Out
@@ -79,8 +87,8 @@ class UnrolledCore(wiring.Component):
         From power-on and after a reset it is the stream's number and 1.
     o, o_stream : Out(stream of Token), Out
         Sampled tokens, and whose they are.
-    busy, counters
-        See :class:`.Streams`.
+    busy, counters, tokens
+        See :class:`.Streams`; `tokens` are the counter of the stream whose turn it is.
     """
 
     def __init__(
@@ -90,9 +98,10 @@ class UnrolledCore(wiring.Component):
         bits_per_cycle: int = 2,
         positions: int = 4,
         streams: int | None = None,
-        levels_per_register: int = 4,
-        multiplier: type[Multiplier] = Multiplier,
-        dense: type[Dense] = Dense,
+        levels_per_register: int = 3,
+        outputs_per_copy: int | None = 8,
+        heads_per_cycle: int | None = None,
+        target: Target = SIMULATED,
     ):
         if len(model.layers) != 1:
             raise ValueError(f"{len(model.layers)} layers: only one is possible")
@@ -105,35 +114,40 @@ class UnrolledCore(wiring.Component):
         layer, widths, config = model.layers[0], model.widths, model.config
 
         def product(names: Sequence[str], *, is_signed: bool) -> Dense:
-            return dense(
+            return target.dense(
                 [layer.weights[name] for name in names],
                 widths.activations,
                 bits_per_cycle,
                 is_signed=is_signed,
                 levels_per_register=levels_per_register,
+                outputs_per_copy=outputs_per_copy,
             )
 
         self.first = product(("a1", "wo", "a2"), is_signed=True)
         self.second = product(("b",), is_signed=False)
         self.interval = max(config.context // positions, self.first.interval)
-        # Values that are prepared in a cycle: as many as it takes.
-        values = -(-config.vocabulary // self.interval)
-        self._noise, self._root, self._offset = (
-            Noise(model, values), Root(model), Offset(model, values)
-        )  # fmt: skip
-        self._choose = Choose(model)
-        self._mixed_at = Table.latency + attention_latency(config.context, positions)
-        self._first_at = self._mixed_at + self.first.latency
-        self._second_at = self._first_at + self.second.latency
-        self._root_at = self._first_at + 1
-        self._offset_at = self._root_at + self._root.latency + self._offset.latency
-        self._choose_at = max(self._second_at, self._offset_at)
-        self.length = self._choose_at + self._choose.latency
-        least = -(-self.length // self.interval)
-        self.streams = least if streams is None else streams
-        if self.streams < least:
-            raise ValueError(f"{streams} streams, but the pipeline holds {least}")
-        self._attention = Attention(model, self.streams, positions, multiplier)
+        self._root, self._choose = Root(model), Choose(model)
+        # So many values are prepared in a cycle that they are there with the second product.
+        beats = self.second.latency - ROOT_WAITS - self._root.latency - Offset.AFTER_BEATS
+        values = -(-config.vocabulary // max(1, min(self.interval, beats)))
+        self._noise, self._offset = Noise(model, values), Offset(model, values)
+        self.positions, self.beats = positions, config.context // positions
+        self.values_per_cycle = values
+        at_once = config.heads if heads_per_cycle is None else heads_per_cycle
+        self.schedule = Schedule.of(
+            config,
+            positions,
+            at_once,
+            (self.first, self.second),
+            (self._root, self._offset, self._choose),
+        )
+        self.length = self.schedule.token
+        self.streams = max(-(-self.length // self.interval), streams or 0)
+        # Of mix, noise and offset.
+        self.other_cells = at_once * config.head_width + 2 * values
+        multipliers = target.multipliers(2 * positions * config.width, self.other_cells)
+        self.cells = multipliers.count(target.cell)
+        self._attention = Attention(model, self.streams, positions, at_once, multipliers)
         self.scale = data.StructLayout(
             {"mantissa": MANTISSA_BITS, "shift": self._noise.shift.shape()}
         )
@@ -147,6 +161,7 @@ class UnrolledCore(wiring.Component):
                 "o_stream": Out(range(self.streams)),
                 "busy": Out(1),
                 "counters": Out(Counters),
+                "tokens": Out(COUNTER_BITS),
             }
         )
 
@@ -168,23 +183,23 @@ class UnrolledCore(wiring.Component):
             self.o_stream.eq(turns.o_stream),
             self.busy.eq(turns.busy),
             self.counters.eq(turns.counters),
+            self.tokens.eq(turns.tokens),
         ]
         self._enter(m, turns)
         self._multiply(m, turns)
         self._prepare_noise(m, turns)
 
         m.submodules.choose = choose = self._choose
-        m.d.comb += choose.valid.eq(
-            delayed(m, self.second.o_valid, self._choose_at - self._second_at)
-        )
+        at = self.schedule
+        m.d.comb += choose.valid.eq(late(m, self.second.o_valid, at.choose - at.second))
         for i, product in enumerate(self.second.o[0]):
             offset = self._offset.o[i]
             m.d.comb += [
-                choose.product[i].eq(delayed(m, product, self._choose_at - self._second_at)),
-                choose.offset[i].eq(delayed(m, offset, self._choose_at - self._offset_at)),
+                choose.product[i].eq(late(m, product, at.choose - at.second)),
+                choose.offset[i].eq(late(m, offset, at.choose - at.offset)),
             ]
         wait = self.streams * self.interval - self.length
-        m.d.comb += turns.sampled.eq(delayed(m, choose.token, wait))
+        m.d.comb += turns.sampled.eq(late(m, choose.token, wait))
         return m
 
     def _enter(self, m: Module, turns: Streams) -> None:
@@ -199,13 +214,13 @@ class UnrolledCore(wiring.Component):
         m.submodules.table = table = Table(entries, bits)
         m.submodules.attention = attention = self._attention
         m.d.comb += [
-            table.enable.eq(turns.enter),
-            table.token.eq(turns.token),
-            table.position.eq(turns.position),
-            attention.next_stream.eq(turns.turn),
-            attention.valid.eq(delayed(m, turns.enter, Table.latency)),
-            attention.stream.eq(delayed(m, turns.turn, Table.latency)),
-            attention.position.eq(delayed(m, turns.position, Table.latency)),
+            table.enable.eq(late(m, turns.enter, ENTERING)),
+            table.token.eq(late(m, turns.token, ENTERING)),
+            table.position.eq(late(m, turns.position, ENTERING)),
+            attention.next_stream.eq(late(m, turns.turn, ENTERING)),
+            attention.valid.eq(late(m, turns.enter, ENTERING + Table.latency)),
+            attention.stream.eq(late(m, turns.turn, ENTERING + Table.latency)),
+            attention.position.eq(late(m, turns.position, ENTERING + Table.latency)),
         ]
         for name in entries:
             for to, word in zip(getattr(attention, name), getattr(table, name), strict=True):
@@ -220,21 +235,26 @@ class UnrolledCore(wiring.Component):
         entries = {name: model.table[name] for name in LATER_ENTRIES}
         m.submodules.late_table = table = Table(entries, dict.fromkeys(entries, widths.table))
         # Its words are used a cycle later: block RAM is slow.
-        wait = self._first_at - Table.latency - 1
+        at = self.schedule
+        wait = at.first - Table.latency - 1
         m.d.comb += [
-            table.enable.eq(delayed(m, turns.enter, wait)),
-            table.token.eq(delayed(m, turns.token, wait)),
-            table.position.eq(delayed(m, turns.position, wait)),
+            table.enable.eq(late(m, turns.enter, wait)),
+            table.token.eq(late(m, turns.token, wait)),
+            table.position.eq(late(m, turns.position, wait)),
             first.valid.eq(attention.o_valid),
             *(to.eq(value) for to, value in zip(first.i, attention.o, strict=True)),
         ]
 
         def added(entry: str, products, site: str) -> list:
-            """Return table words and rounded products; words are shifted left."""
-            words = [delayed(m, word) for word in getattr(table, entry)]
+            """Return the sums of table words, shifted left, and products, shifted right.
+
+            The half that rounds a product stands below the word: that is one addition for both.
+            """
+            right = shifts[site]
+            half, left = Const((1 << right) >> 1, right), Const(0, shifts[entry])
+            words = [Cat(half, left, late(m, word)).as_signed() for word in getattr(table, entry)]
             return [
-                (word << shifts[entry]) + rounded(product, shifts[site])
-                for word, product in zip(words, products, strict=True)
+                (word + product) >> right for word, product in zip(words, products, strict=True)
             ]
 
         a1, wo, a2 = first.o
@@ -246,27 +266,27 @@ class UnrolledCore(wiring.Component):
             residual = Signal(to.shape(), name="residual")
             m.d.comb += [
                 residual.eq(saturated(value, widths.residual)),
-                to.eq(delayed(m, residual, self._root_at - self._first_at)),
+                to.eq(late(m, residual, at.root_begins - at.first)),
             ]
-        wait = self._root_at - self._first_at + root.latency - 1
+        wait = at.offset_begins - at.first
         for to, value in zip(offset.direct, added("lx", a2, "direct"), strict=True):
             direct = Signal(to.shape(), name="direct")
             m.d.comb += [
                 direct.eq(saturated(value, widths.direct)),
-                to.eq(delayed(m, direct, wait)),
+                to.eq(late(m, direct, wait)),
             ]
         m.d.comb += [
             second.valid.eq(first.o_valid),
-            root.valid.eq(delayed(m, first.o_valid, self._root_at - self._first_at)),
-            offset.valid.eq(delayed(m, first.o_valid, wait)),
+            root.valid.eq(late(m, first.o_valid, at.root_begins - at.first)),
+            offset.valid.eq(late(m, first.o_valid, wait)),
             offset.root.eq(root.o),
         ]
 
     def _prepare_noise(self, m: Module, turns: Streams) -> None:
         """Draw noise so that it comes when it is added, and keep the streams' states."""
         m.submodules.noise = noise = self._noise
-        wait = self._root_at + self._root.latency - 1 - noise.latency
-        turn, draws = delayed(m, turns.turn, wait), delayed(m, turns.enter & turns.samples, wait)
+        wait = self.schedule.offset_begins - noise.latency
+        turn, draws = late(m, turns.turn, wait), late(m, turns.enter & turns.samples, wait)
 
         # What holds while a token enters is needed later.
         m.submodules.scales = scales = Memory(shape=self.scale, depth=self.streams, init=[])
@@ -282,6 +302,7 @@ class UnrolledCore(wiring.Component):
         write, kept = states.write_port(), states.read_port(domain="comb")
         pending, seed = Signal(), Signal(SEED_BITS, **LOADED)
         takes = self.seed.valid & self.seed.ready
+        # A seed that is on its way must not be taken for one that comes after a reset.
         seeded = delayed(m, takes, wait)
         m.d.comb += self.seed.ready.eq(turns.between & ~pending)
         with m.If(takes):
@@ -289,7 +310,7 @@ class UnrolledCore(wiring.Component):
         with m.If(seeded):
             m.d.sync += pending.eq(0)
         state = Signal(SEED_BITS)
-        been_round = delayed(m, turns.been_round, wait)
+        been_round = late(m, turns.been_round, wait)
         m.d.comb += [
             kept.addr.eq(turn),
             state.eq(Mux(seeded, seed, Mux(been_round, kept.data, turn + 1))),
@@ -298,12 +319,12 @@ class UnrolledCore(wiring.Component):
             noise.mantissa.eq(read.data.mantissa),
             noise.shift.eq(read.data.shift),
         ]
-        first_lap = delayed(m, turns.begins & ~turns.been_round, wait)
-        changes = delayed(m, draws | seeded | first_lap)
+        first_lap = late(m, turns.begins & ~turns.been_round, wait)
+        changes = late(m, draws | seeded | first_lap)
         m.d.comb += [
             write.en.eq(changes),
-            write.addr.eq(delayed(m, turn)),
-            write.data.eq(Mux(delayed(m, draws), noise.next_state, delayed(m, state))),
+            write.addr.eq(late(m, turn)),
+            write.data.eq(Mux(late(m, draws), noise.next_state, late(m, state))),
         ]
         for to, value in zip(self._offset.noise, noise.o, strict=True):
             m.d.comb += to.eq(value)

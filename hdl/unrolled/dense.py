@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import late
 from gptloom.hdl.unrolled.fabric import Ecp5Fabric, Fabric
 from gptloom.hdl.unrolled.plan import width_of
 from gptloom.hdl.unrolled.product import Plan, Product
@@ -25,7 +25,7 @@ class Dense(wiring.Component):
         Integers [outputs, inputs] each; as one product they share what they have in common.
     activation_bits, bits_per_cycle, is_signed
         See :class:`.Format`.
-    levels_per_register
+    levels_per_register, outputs_per_copy
         See :class:`.Product`.
 
     Attributes
@@ -33,11 +33,13 @@ class Dense(wiring.Component):
     interval
         Cycles from vector to vector at least.
     latency
-        From `valid` to `o_valid`: slicer, slices after the first, product.
+        From `valid` to `o_valid`: slices after the first, product.
     i : In(activation_bits) of every input
         A vector.
     valid : In(1)
         There is one.
+    cells
+        About how many lookup tables it takes on an ECP5.
     o : list of lists of Value
         Products of each matrix, in this cycle only.
     o_valid : Out(1)
@@ -52,13 +54,16 @@ class Dense(wiring.Component):
         *,
         is_signed: bool,
         levels_per_register: int,
+        outputs_per_copy: int | None,
     ):
         form = Format(activation_bits, bits_per_cycle, is_signed=is_signed)
         self._plan = plan = Plan(np.concatenate(matrices), form)
-        self._levels_per_register = levels_per_register
+        self._options = dict(
+            levels_per_register=levels_per_register, outputs_per_copy=outputs_per_copy
+        )
         self._sizes = [len(matrix) for matrix in matrices]
-        self.interval = form.count
-        self.latency = Slicer.latency + form.count - 1 + plan.latency(levels_per_register)
+        self.interval, self.cells = form.count, plan.cells
+        self.latency = form.count - 1 + Product.latency_of(plan, levels_per_register)
         low, high = plan.bounds
         super().__init__(
             {
@@ -79,9 +84,9 @@ class Dense(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.o_valid.eq(delayed(m, self.valid, self.latency))
-        late = delayed(m, Cat(self.i), self.latency)
-        vector = data.ArrayLayout(self.i[0].shape(), len(self.i))(late)
+        m.d.comb += self.o_valid.eq(late(m, self.valid, self.latency))
+        inputs = late(m, Cat(self.i), self.latency)
+        vector = data.ArrayLayout(self.i[0].shape(), len(self.i))(inputs)
         for o, row in zip(self.all, self._plan.weights.tolist(), strict=True):
             m.d.comb += o.eq(sum(value * weight for value, weight in zip(vector, row, strict=True)))
         return m
@@ -97,9 +102,7 @@ class SlicedDense(Dense):
         m = Module()
         plan = self._plan
         m.submodules.slicer = slicer = Slicer(len(self.i), plan.format)
-        m.submodules.product = product = Product(
-            plan, levels_per_register=self._levels_per_register, fabric=self.fabric
-        )
+        m.submodules.product = product = Product(plan, **self._options, fabric=self.fabric)
         wiring.connect(m, slicer.o, product.i)
         m.d.comb += [
             slicer.valid.eq(self.valid),

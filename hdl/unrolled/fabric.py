@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Instance, Module, Mux, Shape, Signal, Value
+from amaranth.hdl import (
+    Cat,
+    ClockSignal,
+    Const,
+    Instance,
+    Module,
+    Mux,
+    Shape,
+    Signal,
+    Value,
+    signed,
+)
 
-from gptloom.hdl.attributes import KEEP
+from gptloom.hdl.attributes import KEEP, LOADED
 from gptloom.hdl.unrolled.chains import connect, truth_of
 
 
@@ -82,6 +93,19 @@ class Fabric:
         """Return a value plus what was there before, or plus a constant if it is the first."""
         return self._kept(value + Mux(first, start, before), shape)
 
+    def digit(self, value: Value, low: Value, high: Value, *, negative: bool = False) -> Value:
+        """Return the product of a signed value and two bits, the upper of which may be negative."""
+        shape = signed(len(value) + 2)
+        upper = Mux(high, value, 0) << 1
+        product = Mux(low, value, 0) + (-upper if negative else upper)
+        return self._kept(product, shape)
+
+    def copy(self, value: Value) -> Value:
+        """Return a value one cycle later, in registers that have no other users."""
+        register = Signal.like(value, name="copy", **LOADED)
+        self._m.d.sync += register.eq(value)
+        return register
+
     def _kept(self, value: Value, shape: Shape) -> Value:
         o = Signal(shape, name="sum", attrs=KEEP)
         self._m.d.comb += o.eq(value)
@@ -132,6 +156,13 @@ class _Cell:
 
 _NOTHING = _Cell(Const(0, 1), [], 0)
 
+_Half = tuple[list[Value], int]
+"""What is on A, B, C and D of half a carry cell, and the contents of its lookup table."""
+
+
+def _connected(cells: Sequence[_Cell]) -> list[_Half]:
+    return [cell.connected() for cell in cells]
+
 
 def _bit(value: Value, position: int) -> Value:
     """Return one bit of a number of any length, as a constant where it is one."""
@@ -166,7 +197,7 @@ class Ecp5Fabric(Fabric):
         ]
         low = [a if shifts[1] else b for a, b in pairs[:passed]]
         cells = [_Cell(a, [(b, None)], 0b01 if negative else 0b10) for a, b in pairs[passed:]]
-        return self._chain(low, cells, shape, carry=negative)
+        return self._chain(low, _connected(cells), shape, carry=negative)
 
     def add_table(
         self,
@@ -182,7 +213,7 @@ class Ecp5Fabric(Fabric):
             _Cell(_bit(left, i), list(bits), truth_of(entries, i - shift))
             for i in range(shift, shape.width)
         ]
-        return self._chain(low, cells, shape)
+        return self._chain(low, _connected(cells), shape)
 
     def accumulate(
         self, first: Value, start: int, before: Value, value: Value, shape: Shape
@@ -193,17 +224,53 @@ class Ecp5Fabric(Fabric):
             constant = 0b1100 if start >> i & 1 else 0
             inputs = [(_bit(before, i), None), (first, None)]
             cells.append(_Cell(_bit(value, i), inputs, 0b0010 | constant))
-        return self._chain([], cells, shape)
+        return self._chain([], _connected(cells), shape)
+
+    def digit(self, value: Value, low: Value, high: Value, *, negative: bool = False) -> Value:
+        """Return the product of a signed value and two bits; with `negative` the upper counts -2.
+
+        A cell adds two products of bits by itself: it passes the carry where they differ, and else
+        makes one where the first is 1, which is the entry for C = D = 0. The first is the
+        complement where the upper bit counts negative.
+        """
+        shape = signed(len(value) + 2)
+        init = sum(((k & 3 == 3) ^ (k >> 2 == 3) ^ negative) << k for k in range(16))
+        halves = []
+        for i in range(1, shape.width):
+            lower, upper = [_bit(value, i), low], [_bit(value, i - 1), high]
+            halves.append((upper + lower if negative else lower + upper, init))
+        return self._chain([value[0] & low], halves, shape, carry=negative)
+
+    def copy(self, value: Value) -> Value:
+        """Return a value one cycle later, in registers that have no other users.
+
+        Synthesis would make one of registers that hold the same, but leaves the part's own alone.
+        """
+        o = Signal(len(value), name="copy")
+        for i in range(len(value)):
+            self._m.submodules += Instance(
+                "TRELLIS_FF",
+                p_GSR="AUTO",
+                p_CEMUX="1",
+                p_CLKMUX="CLK",
+                p_LSRMUX="LSR",
+                p_REGSET="RESET",
+                i_CLK=ClockSignal(),
+                i_LSR=Const(0, 1),
+                i_DI=value[i],
+                o_Q=o[i],
+            )
+        return o
 
     def place_cell(self, **ports: Value | str) -> None:
         """Put in a carry cell, with ports and parameters as those of an instance."""
         self._m.submodules += Instance("CCU2C", **ports)
 
     def _chain(
-        self, low: Sequence[Value], cells: Sequence[_Cell], shape: Shape, *, carry: bool = False
+        self, low: Sequence[Value], bits: Sequence[_Half], shape: Shape, *, carry: bool = False
     ) -> Value:
         """Return a carry chain's sum, above some bits that need none."""
-        halves = [cell.connected() for cell in [*cells, *[_NOTHING] * (1 - len(cells) % 2)]]
+        halves = [*bits, *_connected([_NOTHING] * (1 - len(bits) % 2))]
         # Without a carry in, the first bit is only there to make one: where its lookup table is 0,
         # the carry is the entry of A = B = 1 and C = D = 0.
         halves.insert(0, ([Const(1, 1)] * 4, int(carry) << 3))
@@ -221,5 +288,5 @@ class Ecp5Fabric(Fabric):
                 carries = {"i_CIN": Signal(name="carry")}
                 ports["o_COUT"] = carries["i_CIN"]
             self.place_cell(**ports)
-        bits = Cat(*low, o[1 : 1 + len(cells)])
-        return bits.as_signed() if shape.signed else bits
+        whole = Cat(*low, o[1 : 1 + len(bits)])
+        return whole.as_signed() if shape.signed else whole

@@ -9,7 +9,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.hdl.attributes import BLOCK_RAM, LOADED
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import late
 from gptloom.hdl.unrolled.scaling import coded, scaled
 from gptloom.model.arithmetic import MANTISSA_BITS
 from gptloom.model.integer import MAX_TEMPERATURE, MIN_TEMPERATURE
@@ -128,7 +128,7 @@ class Noise(wiring.Component):
             ]
         with m.If(self.valid):
             m.d.sync += [mantissa.eq(code), shift.eq(self.shift)]
-        mantissa, shift = delayed(m, mantissa, 2), delayed(m, shift, 4)
+        mantissa, shift = late(m, mantissa, 2), late(m, shift, 4)
 
         for lane in range(self._lanes):
             if lane % READ_PORTS == 0:
@@ -143,8 +143,8 @@ class Noise(wiring.Component):
             masks = successor(lane + 1)[-NOISE_INDEX_BITS:]
             for i, mask in enumerate(masks):
                 m.d.comb += port.addr[i].eq(_parity(state, mask))
-            drawn = delayed(m, port.data)
-            product = delayed(m, scaled(m, drawn, mantissa, self._in_fabric))
+            drawn = late(m, port.data)
+            product = late(m, scaled(m, drawn, mantissa, self._in_fabric))
             # Half of a unit is left, and rounds.
             halves = (product >> (self.least_shift - 1)) >> shift
             m.d.sync += self.o[lane].eq((halves + 1) >> 1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Shape, Signal
+from amaranth.hdl import Cat, Module, Shape, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.hdl.attributes import LOADED
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import late
 from gptloom.hdl.unrolled.distributed import plan_row
 from gptloom.hdl.unrolled.fabric import Fabric
 from gptloom.hdl.unrolled.network import Network
@@ -156,13 +156,16 @@ class Product(wiring.Component):
         How it is computed.
     levels_per_register
         Tables, sums and accumulators that follow each other within one cycle, at most.
+    outputs_per_copy
+        So many outputs share a copy of the slices: a wire to all of them would be slow. None for
+        one that all share.
     fabric
         What it is made of.
 
     Attributes
     ----------
     latency
-        From the slice of a vector that is `last` to `valid`, in cycles:
+        From the slice of a vector that is `last` to `valid`, in cycles: one for the copies, and
         ``ceil(levels / levels_per_register)``, where `levels` is the depth of the plan, and one
         more for the accumulator where a vector has several slices.
     i : In(Slices)
@@ -173,8 +176,22 @@ class Product(wiring.Component):
         There are some.
     """
 
-    def __init__(self, plan: Plan, *, levels_per_register: int = 4, fabric: type[Fabric] = Fabric):
-        self.latency = plan.latency(levels_per_register)
+    @staticmethod
+    def latency_of(plan: Plan, levels_per_register: int) -> int:
+        """Return the latency."""
+        return 1 + plan.latency(levels_per_register)
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        levels_per_register: int = 4,
+        outputs_per_copy: int | None = None,
+        fabric: type[Fabric] = Fabric,
+    ):
+        self._stages = plan.latency(levels_per_register)
+        self.latency = self.latency_of(plan, levels_per_register)
+        self._outputs_per_copy = outputs_per_copy
         self._plan, self._fabric = plan, fabric
         outputs, inputs = plan.weights.shape
         low, high = plan.bounds
@@ -189,36 +206,48 @@ class Product(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         plan = self._plan
-        distinct = {id(root): root for root in plan.roots if root is not None}
-        numbers = {key: i for i, key in enumerate(distinct)}
-        # What comes last is here: the accumulator, or else just a register.
-        accumulates = plan.format.count > 1
-        m.submodules.network = network = Network(
-            list(distinct.values()),
-            plan.weights.shape[1],
-            plan.format,
-            stages=self.latency,
-            after=int(accumulates),
-            fabric=self._fabric,
-        )
-        wiring.connect(m, wiring.flipped(self.i), network.i)
-        first = delayed(m, self.i.first, self.latency - 1)
-        m.d.comb += self.valid.eq(delayed(m, self.i.valid & self.i.last, self.latency))
-
         fabric = self._fabric(m)
-        made: dict[int, Signal] = {}
-        for o, root, start in zip(self.o, plan.roots, plan.starts, strict=True):
-            if root is None:
-                continue
-            if id(root) not in made:
-                value = getattr(network, f"sum_{numbers[id(root)]}")
+        distinct = list({id(root): root for root in plan.roots if root is not None}.values())
+        starts = {id(r): start for r, start in zip(plan.roots, plan.starts, strict=True)}
+        size = self._outputs_per_copy or len(distinct) or 1
+        made: dict[int, Value] = {}
+        for at in range(0, len(distinct), size):
+            roots = distinct[at : at + size]
+            # What comes last is here: the accumulator, or else just a register.
+            accumulates = plan.format.count > 1
+            m.submodules[f"network_{at}"] = network = Network(
+                roots,
+                plan.weights.shape[1],
+                plan.format,
+                stages=self._stages,
+                after=int(accumulates),
+                fabric=self._fabric,
+            )
+            slices = self._copied(m, fabric)
+            wiring.connect(m, slices, network.i)
+            first = late(m, slices.first, self._stages - 1)
+            for number, root in enumerate(roots):
+                value = getattr(network, f"sum_{number}")
                 if accumulates:
+                    start = starts[id(root)]
                     made[id(root)] = self._accumulated(m, fabric, first, start, value, root)
                 else:
                     made[id(root)] = register = Signal.like(value, name="o", **LOADED)
                     m.d.sync += register.eq(value)
-            m.d.comb += o.eq(made[id(root)])
+        for o, root in zip(self.o, plan.roots, strict=True):
+            if root is not None:
+                m.d.comb += o.eq(made[id(root)])
+        m.d.comb += self.valid.eq(late(m, self.i.valid & self.i.last, self.latency))
         return m
+
+    def _copied(self, m: Module, fabric: Fabric):
+        """Return the slices one cycle later, in registers of their own."""
+        copy = Slices(len(self.i.bits), self._plan.format).create()
+        for name in ("bits", "inverted"):
+            old, new = Cat(getattr(self.i, name)), Cat(getattr(copy, name))
+            m.d.comb += new.eq(fabric.copy(old))
+        m.d.comb += copy.first.eq(fabric.copy(self.i.first))
+        return copy
 
     def _accumulated(self, m: Module, fabric: Fabric, first, start: int, value, root: Node):
         """Return the register with a vector's product, after its last slice."""

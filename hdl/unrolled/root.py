@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.hdl.arithmetic import rounded
 from gptloom.hdl.attributes import KEEP, LOADED
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import late
 from gptloom.hdl.unrolled.scaling import code_bits, code_of, scaled
 from gptloom.model.arithmetic import round_shift
 from gptloom.model.merged.integer import MergedModel
@@ -93,13 +93,13 @@ class Root(wiring.Component):
             crosses.append(_kept(m, lower + (upper << 2)))
         square, cross = self._sum(m, squares), self._sum(m, crosses)
         if (self._depth + 1) % LEVELS == 0:
-            square, cross = delayed(m, square), delayed(m, cross)
+            square, cross = late(m, square), late(m, cross)
         total = _kept(m, (square + (cross << (NIBBLE + 1)))[: self._total_bits])
         if self._apart:
-            total = delayed(m, total)
-        with m.If(delayed(m, self.valid, self.latency - 1)):
+            total = late(m, total)
+        with m.If(late(m, self.valid, self.latency - 1)):
             m.d.sync += self.o.eq(self._root(m, total))
-        m.d.comb += self.o_valid.eq(delayed(m, self.valid, self.latency))
+        m.d.comb += self.o_valid.eq(late(m, self.valid, self.latency))
         return m
 
     @property
@@ -111,7 +111,7 @@ class Root(wiring.Component):
         level = 1
         while len(words) > 1:
             if level % LEVELS == 0:
-                words = [delayed(m, word) for word in words]
+                words = [late(m, word) for word in words]
             pairs = zip(words[::2], words[1::2], strict=False)
             words = [_kept(m, one + other) for one, other in pairs] + words[len(words) & ~1 :]
             level += 1
@@ -173,8 +173,8 @@ class Offset(wiring.Component):
     beats
         Cycles of a token: ``ceil(vocabulary / values_per_cycle)``.
     latency
-        From S to `o`: ``beats + 1`` cycles. Product, rounding, and one for every beat after the
-        first.
+        From S to `o`: ``beats + AFTER_BEATS`` cycles. Product, rounding, and one for every beat
+        after the first.
     valid : In(1)
         Direct and the first beat's noise are here; S comes in the next cycle.
     direct : In(signed, ``direct`` of :class:`.Widths`) of every token
@@ -187,12 +187,14 @@ class Offset(wiring.Component):
         In this cycle only.
     """
 
+    AFTER_BEATS = 1
+
     def __init__(self, model: MergedModel, values_per_cycle: int, in_fabric: bool = False):
         bits = model.bits()[-1]
         self._shift, self._in_fabric = model.layers[-1].shifts["offset"], in_fabric
         vocabulary = model.config.vocabulary
         self.beats = -(-vocabulary // values_per_cycle)
-        self.latency = self.beats + 1
+        self.latency = self.beats + self.AFTER_BEATS
         super().__init__(
             {
                 "valid": In(1),
@@ -206,11 +208,11 @@ class Offset(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes = len(self.noise)
-        now = [delayed(m, self.valid, beat) for beat in range(self.beats)]
+        now = [late(m, self.valid, beat) for beat in range(self.beats)]
         for lane, noise in enumerate(self.noise):
             direct = Const(0, len(self.direct[0]))
             for beat, number in enumerate(range(lane, len(self.o), lanes)):
-                value = delayed(m, self.direct[number], beat)
+                value = late(m, self.direct[number], beat)
                 direct |= value.as_unsigned() & now[beat].replicate(len(value))
             term = Signal.like(self.direct[0] + noise, name=f"term_{lane}", **LOADED)
             product = scaled(m, term, self.root, self._in_fabric)
@@ -220,5 +222,5 @@ class Offset(wiring.Component):
                 offset.eq(rounded(product, self._shift)),
             ]
             for beat, number in enumerate(range(lane, len(self.o), lanes)):
-                m.d.comb += self.o[number].eq(delayed(m, offset, self.beats - 1 - beat))
+                m.d.comb += self.o[number].eq(late(m, offset, self.beats - 1 - beat))
         return m

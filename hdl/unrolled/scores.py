@@ -1,12 +1,14 @@
 """A query's products with the keys of several positions."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.hdl.arithmetic import rounded, saturated
 from gptloom.hdl.attributes import LOADED
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import late
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.unrolled.trees import added, reduced
 from gptloom.model.arithmetic import WEIGHT_BITS
@@ -26,12 +28,10 @@ class Scores(wiring.Component):
     ----------
     width, heads
         Of the model.
-    positions
-        Of a beat.
     shift
         Of the site ``score``.
-    multiplier
-        What multiplies.
+    multipliers
+        What multiplies the elements of each position of a beat.
 
     Attributes
     ----------
@@ -51,8 +51,9 @@ class Scores(wiring.Component):
 
     latency = Multiplier.latency + 2
 
-    def __init__(self, width: int, heads: int, positions: int, shift: int, multiplier=Multiplier):
-        self._shift, self._multiplier = shift, multiplier
+    def __init__(self, width: int, heads: int, shift: int, multipliers: Sequence[type[Multiplier]]):
+        self._shift, self._multipliers = shift, multipliers
+        positions = len(multipliers) // width
         super().__init__(
             {
                 "q": In(signed(WEIGHT_BITS)).array(width),
@@ -70,17 +71,20 @@ class Scores(wiring.Component):
         size = len(self.q) // heads
         for place, (keys, scores) in enumerate(zip(self.k, self.o, strict=True)):
             seen, is_own = (
-                delayed(m, flags[place], self.latency - 1) for flags in (self.seen, self.is_own)
+                late(m, flags[place], self.latency - 1) for flags in (self.seen, self.is_own)
             )
             for head, score in enumerate(scores):
                 products = []
                 for i in range(head * size, (head + 1) * size):
-                    m.submodules[f"multiplier_{place}_{i}"] = multiplier = self._multiplier()
+                    multiplier = self._multipliers[place * len(self.q) + i](
+                        signed(WEIGHT_BITS), signed(WEIGHT_BITS)
+                    )
+                    m.submodules[f"multiplier_{place}_{i}"] = multiplier
                     m.d.comb += [multiplier.a.eq(self.q[i]), multiplier.b.eq(keys[i])]
                     products.append(multiplier.o)
                 total = reduced(products, added)
                 dot = Signal.like(total, name="dot", **LOADED)
-                own = delayed(m, self.own[head], self.latency - 1)
+                own = late(m, self.own[head], self.latency - 1)
                 other = saturated(rounded(dot, self._shift), SCORE_BITS)
                 m.d.sync += [
                     dot.eq(total),

@@ -1,6 +1,6 @@
 """Activations some bits at a time."""
 
-from amaranth.hdl import Const, Module, Mux, Shape, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -82,17 +82,13 @@ class Slicer(wiring.Component):
 
     Attributes
     ----------
-    latency
-        From `valid` to the first slice: 1 cycle.
     i : In(activation_bits) of every input
         Activations.
     valid : In(1)
         Takes them; `count` cycles after the last vector at the earliest, or that one is cut short.
     o : Out(Slices)
-        The slices.
+        The slices, the first one with `valid`, of no register: whoever takes them has some.
     """
-
-    latency = 1
 
     def __init__(self, inputs: int, format_: Format):
         self._format = format_
@@ -109,20 +105,18 @@ class Slicer(wiring.Component):
         bits, width = self._format.bits_per_cycle, self._format.activation_bits
         bias = Const(self._format.biased << width - 1, width)
         for i, value in enumerate(self.i):
-            register = Signal(width, name=f"register_{i}", **LOADED)
-            inverted = Signal(bits, name=f"inverted_{i}", **LOADED)
-            following = Signal(width, name=f"following_{i}")
+            rest = Signal(width - bits, name=f"rest_{i}", **LOADED)
+            now = Signal(width, name=f"now_{i}")
             m.d.comb += [
-                following.eq(Mux(self.valid | (bits == width), value ^ bias, register >> bits)),
-                self.o.bits[i].eq(register),
-                self.o.inverted[i].eq(inverted),
+                now.eq(Mux(self.valid | (bits == width), value ^ bias, rest)),
+                self.o.bits[i].eq(now),
+                self.o.inverted[i].eq(~now),
             ]
-            m.d.sync += [register.eq(following), inverted.eq(~following)]
+            m.d.sync += rest.eq(now >> bits)
 
         # One bit for each slice, so that no marker needs logic.
-        at = Signal(self._format.count)
-        valid = Signal()
-        m.d.sync += at.eq(at << 1 | self.valid)
-        m.d.sync += valid.eq(self.valid | at[:-1].any())
-        m.d.comb += [self.o.valid.eq(valid), self.o.first.eq(at[0]), self.o.last.eq(at[-1])]
+        later = Signal(self._format.count - 1)
+        at = Cat(self.valid, later)
+        m.d.sync += later.eq(at)
+        m.d.comb += [self.o.valid.eq(at.any()), self.o.first.eq(at[0]), self.o.last.eq(at[-1])]
         return m

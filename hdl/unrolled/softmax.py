@@ -4,13 +4,11 @@ from amaranth.hdl import Array, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.hdl.arithmetic import leading_one
 from gptloom.hdl.attributes import LOADED
-from gptloom.hdl.delay import delayed
-from gptloom.hdl.unrolled.trees import added, cycles, larger, over_beats
-from gptloom.model.arithmetic import MANTISSA_BITS, SCORE_FRACTION
-from gptloom.model.merged.integer import EXP2_ENTRIES, LEAST_EXPONENT, NUMERATOR_BITS, SCORE_BITS
-from gptloom.model.tables import RECIPROCAL_INDEX_BITS, RECIPROCAL_TABLE
+from gptloom.hdl.delay import late
+from gptloom.hdl.unrolled.trees import cycles, larger, over_beats
+from gptloom.model.arithmetic import SCORE_FRACTION
+from gptloom.model.merged.integer import EXP2_ENTRIES, NUMERATOR_BITS, SCORE_BITS
 
 
 class Numerators(wiring.Component):
@@ -57,8 +55,8 @@ class Numerators(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        first = delayed(m, self.first, self._reduction - 1) if self._beats > 1 else None
-        last = delayed(m, self.last, self._reduction)
+        first = late(m, self.first, self._reduction - 1) if self._beats > 1 else None
+        last = late(m, self.last, self._reduction)
         maxima = []
         for head in range(len(self.score[0])):
             scores = [scores[head] for scores in self.score]
@@ -66,17 +64,17 @@ class Numerators(wiring.Component):
             maximum = Signal.like(largest, name=f"maximum_{head}", **LOADED)
             if self._beats > 1:
                 # It stays for all beats, while the next token's is found.
-                m.d.comb += maximum.eq(Mux(last, largest, delayed(m, maximum)))
+                m.d.comb += maximum.eq(Mux(last, largest, late(m, maximum)))
             else:
                 m.d.comb += maximum.eq(largest)
             maxima.append(maximum)
         # The first beat's scores come out when the maximum of the last one is there.
         wait = self._reduction + self._beats - 1
         for scores, seen, numerators in zip(self.score, self.seen, self.o, strict=True):
-            counts = delayed(m, seen, self.latency)
+            counts = late(m, seen, self.latency)
             for score, maximum, numerator in zip(scores, maxima, numerators, strict=True):
                 distance = Signal(SCORE_BITS + 1, **LOADED)
-                m.d.sync += distance.eq(maximum - delayed(m, score, wait))
+                m.d.sync += distance.eq(maximum - late(m, score, wait))
                 m.d.comb += numerator.eq(Mux(counts, _power(m, distance), 0))
         return m
 
@@ -92,53 +90,3 @@ def _power(m: Module, distance: Signal) -> Signal:
     steps = NUMERATOR_BITS.bit_length() - 1
     m.d.comb += power.eq(Mux(octaves[steps:].any(), 0, entry >> octaves[:steps]))
     return power
-
-
-class Reciprocal(wiring.Component):
-    """What weighted sums are to be multiplied with: their denominator's mantissa and exponent.
-
-    Attributes
-    ----------
-    latency
-        From the numerators of the last beat to the results: 2 cycles, and those of
-        :func:`.trees.cycles`.
-    numerator : In(unsigned 8) of every position and head
-        As :class:`Numerators` has them.
-    first : In(1)
-        A token's first beat.
-    mantissa : Out(unsigned 9) of every head
-        256 to 511, of no register.
-    exponent : Out of every head
-        Above the least one, which is 7.
-    """
-
-    def __init__(self, positions: int, heads: int, beats: int):
-        self._beats = beats
-        self._reduction = cycles(positions, beats)
-        self._bits = NUMERATOR_BITS + (positions * beats - 1).bit_length()
-        self.latency = self._reduction + 2
-        super().__init__(
-            {
-                "numerator": In(unsigned(NUMERATOR_BITS)).array(positions, heads),
-                "first": In(1),
-                "mantissa": Out(MANTISSA_BITS).array(heads),
-                "exponent": Out(range(self._bits - LEAST_EXPONENT)).array(heads),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        first = delayed(m, self.first, self._reduction) if self._beats > 1 else None
-        table = [Const(int(entry), MANTISSA_BITS) for entry in RECIPROCAL_TABLE]
-        for head, (mantissa, exponent) in enumerate(zip(self.mantissa, self.exponent, strict=True)):
-            numerators = [delayed(m, numerators[head]) for numerators in self.numerator]
-            total = over_beats(m, numerators, added, first, unsigned(self._bits))
-            # It is 255 at least.
-            above = leading_one(m, total[LEAST_EXPONENT:])
-            index = Signal(RECIPROCAL_INDEX_BITS, **LOADED)
-            m.d.sync += [
-                exponent.eq(above),
-                index.eq(total[LEAST_EXPONENT - RECIPROCAL_INDEX_BITS :] >> above),
-            ]
-            m.d.comb += mantissa.eq(Array(table)[index])
-        return m

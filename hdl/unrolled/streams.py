@@ -1,11 +1,11 @@
 """Many documents in one pipeline: whose turn it is, and what is next in each of them."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from gptloom.hdl.core import Counters, Prompt, Token
+from gptloom.hdl.core import COUNTER_BITS, Counters, Prompt, Token
 
 
 class Streams(wiring.Component):
@@ -50,9 +50,13 @@ class Streams(wiring.Component):
         A document is under way in some stream.
     counters : Out(Counters)
         Of all streams; `stalls` are turns in which a token could not leave.
+    tokens : Out(32)
+        Of the stream whose turn it is: tokens sampled since the reset, before this turn.
     """
 
     def __init__(self, streams: int, interval: int, vocabulary: int, context: int):
+        if streams * interval < 2:
+            raise ValueError("a stream of its own needs turns of at least 2 cycles")
         self._streams, self._interval = streams, interval
         self._bos, self._context = vocabulary - 1, context
         super().__init__(
@@ -71,12 +75,12 @@ class Streams(wiring.Component):
                 "o_stream": Out(range(streams)),
                 "busy": Out(1),
                 "counters": Out(Counters),
+                "tokens": Out(COUNTER_BITS),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        self._turns(m)
         state = data.StructLayout(
             {
                 "busy": 1,  # A document is under way.
@@ -90,25 +94,28 @@ class Streams(wiring.Component):
         m.submodules.states = states = Memory(shape=state, depth=self._streams, init=[])
         read, write = states.read_port(domain="comb"), states.write_port()
         now, then = Signal(state), Signal(state)
-        m.d.comb += [
-            read.addr.eq(self.turn),
+        ends, last = self._turns(m)
+        # The turn's state is there when it begins.
+        m.d.comb += read.addr.eq(Mux(last, 0, self.turn + 1))
+        with m.If(ends):
             # A reset leaves the memory as it is.
-            now.as_value().eq(Mux(self.been_round, read.data.as_value(), 0)),
+            m.d.sync += now.as_value().eq(Mux(self.been_round | last, read.data.as_value(), 0))
+        m.d.comb += [
             write.addr.eq(self.turn),
             write.data.eq(then),
             write.en.eq(self.begins),
         ]
 
-        result, ends = Signal.like(self.sampled), Signal()
+        result, finishes = Signal.like(self.sampled), Signal()
         has_result = now.busy & ~now.known
         room = ~self.o.valid | self.o.ready
         waits = has_result & ~room
         m.d.comb += [
             result.eq(Mux(now.holds, now.held, self.sampled)),
-            ends.eq(
+            finishes.eq(
                 has_result & room & ((result == self._bos) | (now.position == self._context - 1))
             ),
-            self.between.eq(self.begins & (~now.busy | ends)),
+            self.between.eq(self.begins & (~now.busy | finishes)),
         ]
         with m.If(room):
             m.d.sync += self.o.valid.eq(self.begins & has_result)
@@ -116,11 +123,11 @@ class Streams(wiring.Component):
             m.d.sync += [
                 self.o.p.token.eq(result),
                 self.o.p.position.eq(now.position),
-                self.o.p.last.eq(ends),
+                self.o.p.last.eq(finishes),
                 self.o_stream.eq(self.turn),
             ]
 
-        begins_document = ~now.busy | ends
+        begins_document = ~now.busy | finishes
         wants = begins_document | now.known
         drops = begins_document & now.surplus
         last_place, more = Signal(), Signal()
@@ -151,8 +158,8 @@ class Streams(wiring.Component):
         self._count(m, self.begins & has_result, room, self.begins & (then.busy ^ now.busy))
         return m
 
-    def _turns(self, m: Module) -> None:
-        """Let turns follow each other."""
+    def _turns(self, m: Module) -> tuple[Value, Value]:
+        """Let turns follow each other; return whether one ends, and whether the lap does."""
         if self._interval > 1:
             phase = Signal(range(self._interval))
             ends = phase == self._interval - 1
@@ -167,9 +174,19 @@ class Streams(wiring.Component):
                 self.turn.eq(Mux(last, 0, self.turn + 1)),
                 self.been_round.eq(self.been_round | last),
             ]
+        return ends, last
 
     def _count(self, m: Module, has_result, room, changes) -> None:
-        """Count cycles, tokens, turns that waited, and documents under way."""
+        """Count cycles, tokens, turns that waited, documents under way, and each one's tokens."""
+        m.submodules.counts = counts = Memory(shape=COUNTER_BITS, depth=self._streams, init=[])
+        read, write = counts.read_port(domain="comb"), counts.write_port()
+        m.d.comb += [
+            read.addr.eq(self.turn),
+            self.tokens.eq(Mux(self.been_round, read.data, 0)),
+            write.addr.eq(self.turn),
+            write.data.eq(self.tokens + (has_result & room)),
+            write.en.eq(self.begins),
+        ]
         documents = Signal(range(self._streams + 1))
         counters = self.counters
         m.d.comb += self.busy.eq(documents != 0)

@@ -70,6 +70,7 @@ The noise carries the temperature T: the largest of ``logits + T * noise`` is th
 significant bits (0.2 % of the temperature at most), and the scaled noise to that unit.
 """
 
+import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -212,6 +213,13 @@ class MergedModel:
             return NoiseScale(0, 0)
         unit = self.logit_unit * 2.0**LOGIT_FRACTION
         return NoiseScale(*mantissa_and_shift(check_temperature(temperature) / unit))
+
+    def checksum(self) -> int:
+        """Return the CRC-32 of everything that is computed with: tables, matrices, shifts."""
+        arrays = [*self.table.values()]
+        for layer in self.layers:
+            arrays += [*layer.weights.values(), np.array([*layer.shifts.values()])]
+        return zlib.crc32(b"".join(array.astype("<i2").tobytes() for array in arrays))
 
     def bits(self) -> tuple[dict[str, int], ...]:
         """Width of every sum and product that depends on the weights, signed, for each layer.

@@ -43,7 +43,7 @@ def quantise(checkpoint: Checkpoint, widths: Widths | None = None) -> MergedMode
     checkpoint
         Its calibration rows choose the formats; the held-out documents are only measured.
     widths
-        Bits of weights and activations, 8 where nothing is said.
+        Bits of weights and activations; :func:`refined_widths` where nothing is said.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def quantise(checkpoint: Checkpoint, widths: Widths | None = None) -> MergedMode
         The weights are so large that something would have to be shifted the other way.
     """
     config = checkpoint.config
-    widths = widths or Widths()
+    widths = widths or refined_widths(checkpoint)
     weights = {name: weight.astype(np.float64) for name, weight in checkpoint.weights.items()}
     merged = merge(config, weights)
     grids = fit_grids(merged, widths)
@@ -75,6 +75,14 @@ def quantise(checkpoint: Checkpoint, widths: Widths | None = None) -> MergedMode
     expected = Expected(FloatModel(config, checkpoint.weights), rows)
     model = _search(build, formats, expected)
     return replace(model, metadata=measure(checkpoint, GoldenModel(model)))
+
+
+def refined_widths(checkpoint: Checkpoint) -> Widths:
+    """Return what a checkpoint was refined for; 8 bits for others."""
+    training = checkpoint.metadata.get("training", {})
+    if training.get("form") == "merged":
+        return Widths(weights=training["weight_bits"])
+    return Widths()
 
 
 def _build(checkpoint, merged, grids, widths, formats) -> MergedModel | None:

@@ -197,6 +197,10 @@ class Engine(ABC):
         """
         return self._peek(port)
 
+    def width(self, name: str) -> int:
+        """Return the bits of a port or a named signal inside."""
+        return self._width(name)
+
     def step(self, cycles: int = 1) -> None:
         """Make rising clock edges.
 

@@ -84,7 +84,7 @@ def section():
 @pytest.fixture
 def build(tmp_path, pretend, section, model, monkeypatch):
     """Run ``gptloom build`` for the HX8K with pretended tools that reach so many MHz."""
-    monkeypatch.setattr("gptloom.cli.build.measure_cycles", lambda model, machine: 500.0)
+    monkeypatch.setattr("gptloom.boards.designs.measure_folded", lambda model, machine: 500.0)
     machine = Machine.for_models(8, model.config)
     memories = tmp_path / "memories"
     memories.write_text(section(placeholder(build_image(model, machine), machine), machine))

@@ -14,6 +14,7 @@ from amaranth.lib.memory import Memory
 from gptloom.boards import build
 from gptloom.boards.build import Build
 from gptloom.boards.calibration import load_calibration
+from gptloom.boards.checks import folded
 from gptloom.boards.contents import placeholder
 from gptloom.boards.design import elaborate
 from gptloom.boards.estimate import Estimator
@@ -83,7 +84,7 @@ def test_replaced_contents_equal_a_full_rebuild(built, model, tmp_path):
     task = Build(board, tmp_path / "full", tools, lambda name: nullcontext())
     task.begin()
     sources = elaborate(board, image, machine, contents[1])
-    task.synthesise(sources, built.report["dsp"] and LANES)
+    task.synthesise(sources, folded(built.report["dsp"] and LANES))
     seed = built.report["seed"]
     task.place([seed], sources.pll.hz / 1e6)
     rebuilt = f"seed{seed}.{board.family.placed}"

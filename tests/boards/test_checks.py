@@ -2,10 +2,11 @@
 
 import pytest
 
-from gptloom.boards.checks import check_netlist, constant_registers
+from gptloom.boards.checks import check_netlist, constant_registers, folded
 from gptloom.boards.families import FAMILIES
 from gptloom.model.errors import UserError
 
+MEANT = folded(0).constant
 MEMORY = "top.core.operands.unit_0"
 
 
@@ -29,7 +30,7 @@ def mapped(memory="SB_RAM40_4K", multiplier="SB_MAC16"):
 
 
 def check(kept=BEFORE, after=None, lanes=4):
-    check_netlist(BEFORE, kept, after or mapped(), FAMILIES["ice40"], lanes)
+    check_netlist(BEFORE, kept, after or mapped(), FAMILIES["ice40"], folded(lanes))
 
 
 def test_a_good_netlist_passes():
@@ -50,7 +51,7 @@ def test_memories_that_became_flip_flops_fail():
 
 
 def test_lanes_without_their_cells_fail():
-    with pytest.raises(UserError, match="0 of 4 lanes multiply in SB_MAC16"):
+    with pytest.raises(UserError, match="0 of 4 multipliers are SB_MAC16"):
         check(after=mapped(multiplier="SB_LUT4"))
 
 
@@ -65,7 +66,8 @@ def test_constant_bits_and_intended_constants_pass():
     check(kept)
     before = netlist([("$1", "$dff", [2])], [("top.core.bos", [2]), ("alias", [2])])
     assert (
-        constant_registers(before, netlist([], [("top.core.bos", ["1"]), ("alias", ["1"])])) == []
+        constant_registers(before, netlist([], [("top.core.bos", ["1"]), ("alias", ["1"])]), MEANT)
+        == []
     )
 
 

@@ -14,10 +14,10 @@ from gptloom.boards.estimate import (
     mean_cycles,
     sampled_positions,
 )
+from gptloom.boards.measure import MEASURED_NAMES, measure_folded
 from gptloom.boards.results import RESULTS, load_results
 from gptloom.boards.size import TERMS, SizeModel
 from gptloom.boards.table import BOARDS, find_board
-from gptloom.cli.build import MEASURED_NAMES, measure_cycles
 from gptloom.cli.main import main
 from gptloom.firmware.machine import LANES, Machine
 from gptloom.model.checkpoint import load_checkpoint
@@ -52,7 +52,7 @@ def test_cycles_equal_the_simulations(model, positions, lanes):
     assert NAMES == MEASURED_NAMES
     machine = Machine.for_models(lanes, model.config)
     assert mean_cycles(model, machine, positions) == pytest.approx(
-        measure_cycles(model, machine), abs=1e-9
+        measure_folded(model, machine), abs=1e-9
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from gptloom.boards.build import TimingError, best_of, check_timing
 from gptloom.boards.families import FAMILIES
 from gptloom.boards.report import Result, bar, design_name, parse_timing
-from gptloom.boards.results import BEGIN, END, FIELDS, load_results, record
+from gptloom.boards.results import BEGIN, END, FIELDS, FIELDS_OF, load_results, record
 from gptloom.model.errors import UserError
 
 DATA = Path(__file__).parent / "data"
@@ -17,6 +17,11 @@ FIGURES = {
     "fmax_mhz": 85.29, "constraint_mhz": 81.0, "met": True, "lut": 5817, "ff": 2000, "dsp": 0,
     "bram": 26, "cycles_per_token": 546.0, "tokens_per_second": 148352, "integer_loss": 2.1068,
     "seed": 1, "tools": "yosys 0, nextpnr 0", "command": "gptloom build",
+}  # fmt: skip
+UNROLLED = FIGURES | {
+    "core": "unrolled", "bits_per_cycle": 2, "positions": 4, "streams": 10,
+    "cycles_per_token": 40.0, "tokens_per_second": 2_000_000,
+    "aggregate_tokens_per_second": 20_000_000, "wall_seconds": 900,
 }  # fmt: skip
 
 
@@ -79,7 +84,7 @@ def slower(family, mhz, seed=1):
 
 def test_missed_timing_names_path_and_remedies():
     with pytest.raises(TimingError) as caught:
-        check_timing(slower("ecp5", 71.9), 16)
+        check_timing(slower("ecp5", 71.9), "--lanes 8")
     message = str(caught.value)
     assert "71.9 MHz instead of 80.0" in message
     assert "core.embedding.tokens.memory.0.0 to core.norm.result" in message
@@ -87,7 +92,7 @@ def test_missed_timing_names_path_and_remedies():
     assert "--clock 71" in message
     assert "--lanes 8" in message
     assert "\n" not in message
-    check_timing(slower("ecp5", 80.0), 16)
+    check_timing(slower("ecp5", 80.0))
 
 
 def test_best_seed_is_the_fastest_then_the_lowest():
@@ -110,6 +115,21 @@ def test_result_is_shown_and_saved(met):
     assert "76%" in text
 
 
+def test_builds_of_the_unrolled_core_tell_both_speeds(tmp_path):
+    results, page = tmp_path / "results.json", tmp_path / "boards.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    record(FIGURES, results, page)
+    record(UNROLLED, results, page)
+    record(UNROLLED | {"bits": 6}, results, page)
+    assert len(load_results(results)) == 3
+    rows = Result(slower("ecp5", 81.0), {1: 81.0}, FAMILIES["ecp5"], UNROLLED).rows()
+    assert rows["tokens/s"] == "2,000,000"
+    assert rows["tokens/s, all streams"] == "20,000,000"
+    for text in (page.read_text(), rows["core"]):
+        assert "unrolled, 10 streams, 2 bit/cycle, 4 positions/cycle, 8-bit weights" in text
+    assert "| 2,000,000 | 20,000,000 |" in page.read_text()
+
+
 def test_bars_never_leave_their_frame():
     assert [len(bar(share)) for share in (0, 0.5, 1, 1.7)] == [25] * 4
     assert bar(1.7).count("█") == 20
@@ -124,7 +144,7 @@ def test_records_are_replaced_not_repeated(tmp_path):
     record(FIGURES | {"fmax_mhz": 86.0}, results, page)
     entries = load_results(results)
     assert [(e["board"], e["fmax_mhz"]) for e in entries] == [("abc", 85.29), ("ice40-hx8k", 86.0)]
-    assert all(tuple(entry) == FIELDS for entry in entries)
+    assert all(tuple(entry) == FIELDS + FIELDS_OF["folded"] for entry in entries)
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")

@@ -91,7 +91,7 @@ def test_designs_that_do_not_fit_say_what_is_missing(build, pretend, capsys):
     assert after_yosys() == 2
     error = capsys.readouterr().err
     assert "does not fit the iCE40HX8K of ice40-hx8k, it needs 9,000 ICESTORM_LC of 7,680" in error
-    assert "choose fewer lanes" in error
+    assert "choose a smaller core" in error
     assert not build.bitstream.exists()
 
 

@@ -10,6 +10,7 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 
 from gptloom.boards.build import Build
+from gptloom.boards.checks import folded
 from gptloom.boards.design import NAME, Sources, multipliers, unambiguous
 from gptloom.boards.table import find_board
 from gptloom.boards.tools import Tools
@@ -61,7 +62,7 @@ def synthesise(name, machine, folder):
     design = rtlil.convert(Whole(FoldedCore(machine, kinds)), name=NAME, emit_src=False)
     build = Build(board, folder, tools, lambda stage: nullcontext())
     in_cells = sum(kind is not FabricMultiplier for kind in kinds)
-    build.synthesise(Sources(unambiguous(design), "", None), in_cells)
+    build.synthesise(Sources(unambiguous(design), "", None), folded(in_cells))
     return tools, folder, board.family.name
 
 

@@ -4,13 +4,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from amaranth.hdl import Cat, Const, Module, Mux
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from carry_cells import ModelledFabric
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gptloom.hdl.unrolled.fabric import Ecp5Fabric, Fabric
+from gptloom.hdl.unrolled.fabric import Fabric
 from gptloom.hdl.unrolled.product import Plan, Product
 from gptloom.hdl.unrolled.shared import signed_digits
 from gptloom.hdl.unrolled.slices import Format, Slicer
@@ -21,22 +22,6 @@ FORMATS = [
     for per_cycle in (1, 2, 3, 4, 8)
     if bits % per_cycle == 0
 ]
-
-
-class ModelledFabric(Ecp5Fabric):
-    """An ECP5's carry cells, as the manufacturer describes them."""
-
-    def place_cell(self, **ports):
-        carry = ports.get("i_CIN", Const(0, 1))
-        for half in "01":
-            a, b, c, d = (ports[f"i_{pin}{half}"] for pin in "ABCD")
-            init = ports[f"p_INIT{half}"]
-            assert ports[f"p_INJECT1_{half}"] == "NO"
-            lookup = (init >> Cat(a, b, c, d))[0]
-            self._m.d.comb += ports[f"o_S{half}"].eq(lookup ^ carry)
-            carry = Mux(lookup, carry, (init >> Cat(a, b))[0])
-        if "o_COUT" in ports:
-            self._m.d.comb += ports["o_COUT"].eq(carry)
 
 
 class Whole(wiring.Component):
@@ -88,7 +73,7 @@ def check(bench, plan, draw, gaps, whole=None, **options):
         # What is there while there is nothing to be taken must not matter.
         noise = draw.integers(low, high + 1, inputs).tolist()
         cycles += [{"start": 0, "i": noise}] * (plan.format.count - 1 + gap)
-    delay = Slicer.latency + plan.format.count - 1 + whole.product.latency
+    delay = plan.format.count - 1 + whole.product.latency
     seen = block.play([*cycles, {"start": 0}], ("valid", "o"), after=delay)
     found = {number: s["o"] for number, s in enumerate(seen) if s["valid"]}
     expected = {
@@ -120,12 +105,14 @@ def plans(draw):
     plan=plans(),
     gaps=st.lists(st.sampled_from([0, 0, 1, 3]), min_size=3, max_size=5),
     levels=st.sampled_from([1, 2, 3, 5, 20]),
+    outputs=st.sampled_from([None, 1, 2]),
     fabric=st.sampled_from([Fabric, ModelledFabric]),
     number=st.integers(0, 1 << 32),
 )
-def test_equals_numpy(bench, plan, gaps, levels, fabric, number):
+def test_equals_numpy(bench, plan, gaps, levels, outputs, fabric, number):
     draw = np.random.default_rng(number)
-    check(bench, plan, draw, gaps, levels_per_register=levels, fabric=fabric)
+    options = dict(levels_per_register=levels, outputs_per_copy=outputs, fabric=fabric)
+    check(bench, plan, draw, gaps, **options)
 
 
 @pytest.mark.long

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gptloom.hdl.unrolled.attention import Attention
+from gptloom.hdl.unrolled.target import Target
 from gptloom.model.arithmetic import round_shift, saturate
 from gptloom.model.merged.golden import GoldenModel
 from gptloom.model.merged.integer import SCORE_BITS
@@ -39,11 +40,12 @@ class Driver:
         self.cycle += 1
 
 
-def check(model, streams, positions, count, seed):
+def check(model, streams, positions, heads_per_cycle, count, seed):
     """Feed random tokens to streams in turn; each mix must come when it is due, and be golden."""
     draw = random.Random(seed)
     config, golden = model.config, GoldenModel(model)
-    component = Attention(model, streams, positions)
+    multipliers = Target().multipliers(2 * positions * config.width, 0)
+    component = Attention(model, streams, positions, heads_per_cycle, multipliers)
     beats = component.beats
     # What is read of a stream is there before its next token comes.
     assert streams * beats >= component.latency
@@ -83,15 +85,15 @@ def check(model, streams, positions, count, seed):
 
 
 @pytest.mark.parametrize(
-    ("positions", "streams"),
+    ("positions", "heads_per_cycle", "streams"),
     [
-        (2, 5),
+        (2, 2, 5),
         *(
             # The more positions, the longer it takes to compile.
             pytest.param(*case, marks=pytest.mark.long)
-            for case in [(1, 4), (4, 7), (8, 12), (16, 20)]
+            for case in [(1, 1, 5), (4, 4, 7), (4, 1, 7), (8, 2, 12), (16, 4, 20)]
         ),
     ],
 )
-def test_mix(merged, positions, streams):
-    check(merged("names"), streams, positions, 150, positions)
+def test_mix(merged, positions, heads_per_cycle, streams):
+    check(merged("names"), streams, positions, heads_per_cycle, 150, positions)

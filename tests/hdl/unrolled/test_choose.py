@@ -3,7 +3,6 @@
 import random
 
 import numpy as np
-import pytest
 
 from gptloom.hdl.unrolled.choose import Choose
 from gptloom.model import sampling
@@ -31,11 +30,10 @@ def rows(model):
         yield product, [draw.choice((-limit, limit - 1, 0)) for _ in range(vocabulary)]
 
 
-@pytest.mark.parametrize(("group", "latency"), [(2, 3), (4, 2)])
-def test_choose(bench, merged, golden_tokens, group, latency):
+def test_choose(bench, merged, golden_tokens):
     model = merged("names")
-    component = Choose(model, group)
-    assert component.latency == latency
+    component = Choose(model)
+    latency = component.latency
     shift, given = model.layers[-1].shifts["product"], list(rows(model))
     expected = [
         sampling.draw(round_shift(product, shift) + np.array(offset), 0)
@@ -55,8 +53,3 @@ def test_choose(bench, merged, golden_tokens, group, latency):
     )[latency:]
     assert [each["token"] for each in played] == expected
     assert [each["o_valid"] for each in played] == [n % 4 != 2 for n in range(len(given))]
-
-
-def test_group(merged):
-    with pytest.raises(ValueError, match="choose 2 or 4"):
-        Choose(merged("names"), 3)

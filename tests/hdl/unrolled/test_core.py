@@ -9,6 +9,7 @@ from amaranth.lib import data
 from gptloom.hdl.core import Counters
 from gptloom.hdl.unrolled.core import UnrolledCore
 from gptloom.hdl.unrolled.dense import SlicedDense
+from gptloom.hdl.unrolled.target import Target
 from gptloom.model.merged.golden import GoldenModel, Stream
 from gptloom.sim.engines import open_engine
 from gptloom.sim.streams import StreamSession, generate_streams
@@ -100,11 +101,10 @@ def test_a_reset_begins_anew(simulated):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("bits_per_cycle", [1, 2])
-def test_with_products_as_they_are_made(merged, bits_per_cycle):
+def test_with_products_as_they_are_made(merged):
     """In Amaranth's simulator, that compiles nothing: two tokens of each stream."""
     model = merged("names-w4")
-    core = UnrolledCore(model, bits_per_cycle=bits_per_cycle, dense=SlicedDense)
+    core = UnrolledCore(model, target=Target(dense=SlicedDense))
     with open_engine(core, "pysim") as engine:
         streams = [Stream(number + 1, 0.7) for number in range(core.streams)]
         expected = [golden_run(model, stream) for stream in streams]

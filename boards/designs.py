@@ -1,0 +1,192 @@
+"""What can be built for a board: a core in its top, and what a report says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gptloom.boards import checks, unrolled
+from gptloom.boards.board import Board
+from gptloom.boards.build import Build
+from gptloom.boards.contents import placeholder
+from gptloom.boards.design import Sources, connect, elaborate, multipliers
+from gptloom.boards.measure import measure_folded, measure_unrolled
+from gptloom.boards.report import Timing
+from gptloom.firmware.image import build_image
+from gptloom.firmware.machine import LANES, Machine
+from gptloom.hdl.multipliers import FabricMultiplier
+from gptloom.hdl.top import BAUD
+from gptloom.hdl.unrolled.shape import Shape
+from gptloom.model.arithmetic import WEIGHT_BITS
+from gptloom.model.errors import UserError
+from gptloom.model.integer import IntegerModel
+from gptloom.model.merged.integer import MergedModel
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What of a board's design does not depend on its core.
+
+    Attributes
+    ----------
+    mhz
+        Another clock than the board's own.
+    baud
+        Of the serial line.
+    framed
+        Whether it takes commands, if that is said.
+    display
+        Its name, if that is said.
+    """
+
+    mhz: float | None = None
+    baud: int = BAUD
+    framed: bool | None = None
+    display: str | None = None
+
+
+@dataclass(frozen=True)
+class Design:
+    """A core for a board.
+
+    Attributes
+    ----------
+    checkpoint, characters
+        Of its model: name, and what its tokens are.
+    name
+        Of the folder that it is built in, without the board's.
+    options
+        Of the command that builds it, but for the checkpoint.
+    smaller
+        Options of a core that may be faster; empty if there is none.
+    figures
+        Of the report: the core, its dimensions, loss and checksum.
+    required
+        What its netlist is to have.
+    sources
+        Elaborates it.
+    measure
+        Counts cycles in simulation; returns these, and tokens/s at a clock in Hz.
+    pack
+        Makes the bitstream of a placed design.
+    frees_carries
+        See :class:`.Build`.
+    """
+
+    checkpoint: str
+    characters: str
+    name: str
+    options: str
+    smaller: str
+    figures: Mapping[str, Any]
+    required: checks.Required
+    sources: Callable[[Settings], Sources]
+    measure: Callable[[float], dict[str, Any]]
+    pack: Callable[[Build, Timing], Path]
+    frees_carries: bool = False
+
+
+def folded_design(board: Board, checkpoint: str, model: IntegerModel, lanes: int) -> Design:
+    """Return the folded core of a checkpoint's model."""
+    machine = Machine.for_models(lanes, model.config)
+    image = build_image(model, machine)
+    kinds = multipliers(board, machine)
+
+    def sources(settings: Settings) -> Sources:
+        return elaborate(
+            board,
+            image,
+            machine,
+            placeholder(image, machine),
+            mhz=settings.mhz,
+            baud=settings.baud,
+            framed=settings.framed,
+            display=settings.display,
+        )
+
+    def measure(hz: float) -> dict[str, Any]:
+        cycles = measure_folded(model, machine)
+        return {"cycles_per_token": round(cycles, 2), "tokens_per_second": round(hz / cycles)}
+
+    return Design(
+        checkpoint=checkpoint,
+        characters=model.tokenizer.characters,
+        name=f"folded-{lanes}",
+        options=f" --lanes {lanes}",
+        smaller=f"--lanes {lanes // 2}" if lanes > min(LANES) else "",
+        figures={
+            "core": "folded",
+            "lanes": lanes,
+            "bits": WEIGHT_BITS,
+            "integer_loss": model.metadata["integer_loss"],
+            "weights_crc": f"{image.checksum(machine):08X}",
+        },
+        required=checks.folded(sum(kind is not FabricMultiplier for kind in kinds)),
+        sources=sources,
+        measure=measure,
+        pack=lambda task, timing: task.pack_image(timing, image, machine),
+    )
+
+
+def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Shape) -> Design:
+    """Return the unrolled core of a checkpoint's model.
+
+    Raises
+    ------
+    UserError
+        If there is none of this shape, or for this model.
+    """
+    core = unrolled.make_core(board, model, shape)
+    dimensions = {
+        "bits_per_cycle": shape.bits_per_cycle,
+        "positions": shape.positions,
+        "heads_per_cycle": shape.heads_per_cycle,
+        "streams": shape.streams,
+    }
+    options = "".join(
+        f" --{name.replace('_', '-')} {value}" for name, value in dimensions.items() if value
+    )
+    bits = model.widths.weights
+
+    def sources(settings: Settings) -> Sources:
+        if settings.framed:
+            raise UserError(
+                "the unrolled core's weights are logic, so there is nothing to load and the serial "
+                "line takes no commands: leave --framed out"
+            )
+        pll = board.pll(settings.mhz)
+        top = unrolled.make_top(board, model, core, pll.hz, settings.baud, settings.display)
+        return connect(board, pll, top, settings.display)
+
+    def measure(hz: float) -> dict[str, Any]:
+        # The same with products as simulation computes them.
+        one, together = measure_unrolled(model, shape.make(model))
+        return {
+            "cycles_per_token": round(one, 2),
+            "tokens_per_second": round(hz / one),
+            "aggregate_tokens_per_second": round(hz / together),
+        }
+
+    return Design(
+        checkpoint=checkpoint,
+        characters=model.tokenizer.characters,
+        name=f"unrolled-w{bits}-{shape.bits_per_cycle}x{shape.positions}",
+        options=f" --core unrolled{options}",
+        smaller=f"--positions {shape.positions // 2}" if shape.positions > 1 else "",
+        figures={
+            "core": "unrolled",
+            "bits": bits,
+            "bits_per_cycle": shape.bits_per_cycle,
+            "positions": shape.positions,
+            "streams": core.streams,
+            "integer_loss": model.metadata["integer_loss"],
+            "weights_crc": f"{model.checksum():08X}",
+        },
+        required=unrolled.required(core),
+        sources=sources,
+        measure=measure,
+        pack=lambda task, timing: task.pack(timing),
+        frees_carries=True,
+    )

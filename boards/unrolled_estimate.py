@@ -1,0 +1,109 @@
+"""What a build of the unrolled core will come to, before anyone waits for it.
+
+Multipliers, block RAM and cycles are exact. Of lookup tables and flip-flops those of the constant
+products are planned, which is nearly exact, and the rest is a model's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gptloom.boards.board import Board
+from gptloom.boards.estimate import CLOCK_HZ, Needs
+from gptloom.boards.memories import find_memories, place_all
+from gptloom.boards.unrolled import make_core, make_top
+from gptloom.hdl.unrolled.core import UnrolledCore
+from gptloom.hdl.unrolled.shape import Shape
+from gptloom.model.merged.integer import MergedModel
+
+LUT_OF_ARRAY = 86
+"""Lookup tables of an :class:`.ArrayMultiplier`."""
+
+LUT_OF_ELEMENT, LUT_OF_POSITION = 95.0, 95.6
+FF_OF_PRODUCT, FF_OF_ELEMENT, FF_OF_POSITION = 0.79, 74.0, 50.0
+"""Of every element of residual, hidden layer and logits, of every element of the positions that
+attention sees in a cycle, and of every lookup table of the products: made to fit synthesised tops
+with 1, 4 and 8 positions per cycle, and 1 and 2 bits."""
+
+
+@dataclass(frozen=True)
+class UnrolledEstimate(Needs):
+    """One unrolled core on one board.
+
+    Attributes
+    ----------
+    bits
+        Of a weight.
+    shape, streams, interval
+        Of the core.
+    """
+
+    bits: int
+    shape: Shape
+    streams: int
+    interval: int
+
+    @property
+    def aggregate_tokens_per_second(self) -> int:
+        """Tokens/s of all streams together, at the PLL's clock."""
+        return round(self.clock_hz / self.interval)
+
+    def as_dict(self) -> dict:
+        """Return the figures under the names that a build's report has."""
+        return {
+            **super().as_dict(),
+            "core": "unrolled",
+            "bits": self.bits,
+            "bits_per_cycle": self.shape.bits_per_cycle,
+            "positions": self.shape.positions,
+            "streams": self.streams,
+            "aggregate_tokens_per_second": self.aggregate_tokens_per_second,
+        }
+
+
+def estimate_unrolled(
+    board: Board, model: MergedModel, shape: Shape, mhz: float | None = None
+) -> UnrolledEstimate:
+    """Return what an unrolled core comes to on a board; it takes some ten seconds.
+
+    Parameters
+    ----------
+    board
+        Its entry in the table.
+    model, shape
+        The core.
+    mhz
+        Another clock than the entry's.
+
+    Raises
+    ------
+    UserError
+        If there is no such core, not on this board, or not at this clock.
+    """
+    clock_hz = board.pll(mhz).hz
+    core, config = make_core(board, model, shape), model.config
+    # The same memories, with products that are elaborated sooner.
+    memories = find_memories(make_top(board, model, shape.make(model), CLOCK_HZ))
+    return UnrolledEstimate(
+        board=board,
+        used={
+            **_size(core, config.width + config.hidden + config.vocabulary, config.width),
+            "dsp": core.cells + core.other_cells,
+            "bram": place_all(memories, board.family.name).blocks,
+        },
+        available=board.capacity,
+        cycles_per_token=core.streams * core.interval,
+        clock_hz=clock_hz,
+        bits=model.widths.weights,
+        shape=shape,
+        streams=core.streams,
+        interval=core.interval,
+    )
+
+
+def _size(core: UnrolledCore, elements: int, width: int) -> dict[str, int]:
+    products, seen = core.first.cells + core.second.cells, core.positions * width
+    arrays = 2 * seen - core.cells
+    lut = products + LUT_OF_ARRAY * arrays + LUT_OF_ELEMENT * elements + LUT_OF_POSITION * seen
+    ff = FF_OF_PRODUCT * products + FF_OF_ELEMENT * elements + FF_OF_POSITION * seen
+    return {"lut": round(lut), "ff": round(ff)}

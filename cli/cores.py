@@ -1,0 +1,53 @@
+"""Options that say which core, and how it is made; of the commands that take more than one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from gptloom.model.errors import UserError
+
+
+class Core(StrEnum):
+    """The cores."""
+
+    FOLDED = "folded"
+    UNROLLED = "unrolled"
+
+
+BitsPerCycle = Annotated[
+    int | None, typer.Option(help="Unrolled: bits that enter products in a cycle, 1, 2, 4 or 8.")
+]
+Positions = Annotated[int | None, typer.Option(help="Unrolled: cached positions seen in a cycle.")]
+HeadsPerCycle = Annotated[
+    int | None, typer.Option(help="Unrolled: heads whose mix is computed in a cycle.")
+]
+Streams = Annotated[
+    int | None,
+    typer.Option(min=1, help="Unrolled: documents at the same time, if not as few as possible."),
+]
+
+
+def refuse_options(core: Core, options: Mapping[Core, Mapping[str, object]]) -> None:
+    """Refuse options that are another core's.
+
+    Raises
+    ------
+    UserError
+        Naming them.
+    """
+    for other, values in options.items():
+        given = [name for name, value in values.items() if value is not None]
+        if other is not core and given:
+            raise UserError(
+                f"{' and '.join(given)} belong to --core {other.value}: leave them out, or choose "
+                "that core"
+            )
+
+
+def asked(**options: Any) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}

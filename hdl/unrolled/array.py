@@ -1,0 +1,40 @@
+"""Multipliers of carry cells alone."""
+
+from amaranth.hdl import Const, Module, Signal, signed
+
+from gptloom.hdl.attributes import LOADED
+from gptloom.hdl.multipliers import Multiplier
+from gptloom.hdl.unrolled.fabric import Ecp5Fabric, Fabric
+
+
+class ArrayMultiplier(Multiplier):
+    """Adds up products of `b` and two bits of `a`, each of which is one carry chain.
+
+    For factors of 8 bits these are four chains of 10 bits, then two of 10 and one of 12: about 86
+    lookup tables.
+    """
+
+    fabric: type[Fabric] = Ecp5Fabric
+
+    def elaborate(self, platform):
+        """Return the hardware."""
+        m = Module()
+        fabric = self.fabric(m)
+        bits, parts = list(self.a), []
+        if len(bits) % 2:
+            bits.append(bits[-1] if self.a.shape().signed else Const(0, 1))
+        for i in range(0, len(bits), 2):
+            negative = self.a.shape().signed and i + 2 == len(bits)
+            product = fabric.digit(self.b, bits[i], bits[i + 1], negative=negative)
+            register = Signal(signed(len(product)), name=f"digit_{i}", **LOADED)
+            m.d.sync += register.eq(product)
+            parts.append(register)
+        digits = 1
+        while len(parts) > 1:
+            joined = []
+            for low, high in zip(parts[::2], parts[1::2], strict=False):
+                shape = signed(len(high) + 2 * digits)
+                joined.append(fabric.add(low, high, shape, (0, 2 * digits)))
+            parts, digits = joined + parts[len(parts) & ~1 :], 2 * digits
+        m.d.sync += self.o.eq(parts[0])
+        return m

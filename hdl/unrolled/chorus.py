@@ -1,0 +1,73 @@
+"""All streams of an unrolled core at work, of which one is heard."""
+
+from amaranth.hdl import Module, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from gptloom.hdl.core import Counters, Prompt, Token
+from gptloom.hdl.folded.layouts import Temperature
+from gptloom.hdl.unrolled.core import UnrolledCore
+
+THOUSAND = 1000
+
+
+class Chorus(wiring.Component):
+    """Gives all streams the same prompt and temperature, lets the first one speak, counts all.
+
+    Each stream has its own random numbers, so that their documents differ. What others sample
+    is taken at once.
+
+    Parameters
+    ----------
+    core
+        The streams.
+
+    Attributes
+    ----------
+    i : In(stream of Prompt)
+        Offered to every stream in its turn: one token, the whole of the prompt.
+    o : Out(stream of Token)
+        What the first stream samples.
+    temperature : In(Temperature)
+        Its bits are the core's own scale, see :meth:`.UnrolledCore.encode_scale`.
+    busy, counters
+        The core's.
+    thousand : Out(1)
+        Pulse: another thousand tokens were sampled, of all streams.
+    """
+
+    def __init__(self, core: UnrolledCore):
+        self.core = core
+        super().__init__(
+            {
+                "i": In(stream.Signature(Prompt)),
+                "o": Out(stream.Signature(Token)),
+                "temperature": In(Temperature),
+                "busy": Out(1),
+                "counters": Out(Counters),
+                "thousand": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.core = core = self.core
+        wiring.connect(m, wiring.flipped(self.i), core.i)
+        heard = core.o_stream == 0
+        scale = Value.cast(core.temperature)
+        m.d.comb += [
+            self.o.valid.eq(core.o.valid & heard),
+            self.o.payload.eq(core.o.payload),
+            core.o.ready.eq(self.o.ready | ~heard),
+            scale.eq(Value.cast(self.temperature)),
+            self.busy.eq(core.busy),
+            self.counters.eq(core.counters),
+        ]
+        count = Signal(range(THOUSAND))
+        last = count == THOUSAND - 1
+        m.d.sync += self.thousand.eq(0)
+        with m.If(core.o.valid & core.o.ready):
+            m.d.sync += [count.eq(count + 1), self.thousand.eq(last)]
+            with m.If(last):
+                m.d.sync += count.eq(0)
+        return m

@@ -1,0 +1,100 @@
+"""The mix of values: their weighted sums, divided by the sum of the weights."""
+
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gptloom.hdl.arithmetic import leading_one, rounded, saturated
+from gptloom.hdl.attributes import LOADED
+from gptloom.hdl.delay import late
+from gptloom.model.arithmetic import MANTISSA_BITS, WEIGHT_BITS
+from gptloom.model.merged.integer import LEAST_EXPONENT, NUMERATOR_BITS, MergedModel
+from gptloom.model.tables import RECIPROCAL_INDEX_BITS, RECIPROCAL_TABLE
+
+SCALED_BITS = NUMERATOR_BITS + WEIGHT_BITS
+"""Of a weighted sum without its denominator's exponent."""
+
+
+class Mix(wiring.Component):
+    """Divides weighted sums by their denominators, some heads in a cycle.
+
+    Parameters
+    ----------
+    model
+        Its dimensions, width of activations, and shift of its first layer.
+    heads_per_cycle
+        Divides the number of heads. Each takes as many multipliers as a head has elements.
+
+    Attributes
+    ----------
+    beats
+        Cycles of a token.
+    latency
+        From `valid` to `o`: 3 cycles, and one for every beat after the first.
+    valid : In(1)
+        Sums of weights are here; weighted sums are a cycle later.
+    total : In(unsigned) of every head
+        Sums of numerators: 255 at least.
+    weighted : In(signed) of every element
+        Sums of values, each times its numerator.
+    o : Out(signed) of every element
+        In this cycle only, of no register.
+    """
+
+    @staticmethod
+    def latency_of(heads: int, heads_per_cycle: int) -> int:
+        """Return the latency."""
+        return 2 + heads // heads_per_cycle
+
+    def __init__(self, model: MergedModel, heads_per_cycle: int):
+        config = model.config
+        if config.heads % heads_per_cycle:
+            raise ValueError(f"{config.heads} heads, {heads_per_cycle} at a time: it must divide")
+        self._shift, self._head_width = model.layers[0].shifts["mix"], config.head_width
+        self._lanes, self.beats = heads_per_cycle, config.heads // heads_per_cycle
+        self.latency = self.latency_of(config.heads, heads_per_cycle)
+        more = (config.context - 1).bit_length()
+        super().__init__(
+            {
+                "valid": In(1),
+                "total": In(unsigned(NUMERATOR_BITS + more)).array(config.heads),
+                "weighted": In(signed(SCALED_BITS + more)).array(config.width),
+                "o": Out(signed(model.widths.activations)).array(config.width),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        totals = self._beat_by_beat(m, self.total, self.valid)
+        sums = self._beat_by_beat(m, self.weighted, late(m, self.valid))
+        table = Array(Const(int(entry), MANTISSA_BITS) for entry in RECIPROCAL_TABLE)
+        mixed = []
+        for lane, total in enumerate(totals):
+            above = leading_one(m, total[LEAST_EXPONENT:])
+            exponent = late(m, above)
+            index = Signal(RECIPROCAL_INDEX_BITS, name=f"index_{lane}", **LOADED)
+            m.d.sync += index.eq(total[LEAST_EXPONENT - RECIPROCAL_INDEX_BITS :] >> above)
+            mantissa = late(m, table[index])
+            for value in sums[lane * self._head_width :][: self._head_width]:
+                scaled = late(m, (value >> exponent)[:SCALED_BITS].as_signed())
+                product = Signal(signed(SCALED_BITS + MANTISSA_BITS), name="product", **LOADED)
+                m.d.sync += product.eq(scaled * mantissa)
+                mixed.append(saturated(rounded(product, self._shift), len(self.o[0])))
+        for beat in range(self.beats):
+            for i, value in enumerate(mixed):
+                o = self.o[beat * len(mixed) + i]
+                m.d.comb += o.eq(late(m, value, self.beats - 1 - beat))
+        return m
+
+    def _beat_by_beat(self, m: Module, values, valid: Value) -> list[Value]:
+        """Return the values of the first beat with `valid`, and those of the others after it."""
+        count = len(values) // self.beats
+        found = []
+        for i in range(count):
+            following = Const(0, values[i].shape())
+            for value in reversed(values[i + count :: count]):
+                waiting = Signal.like(value, name="waiting", **LOADED)
+                m.d.sync += waiting.eq(Mux(valid, value, following))
+                following = waiting
+            found.append(Mux(valid, values[i], following) if self.beats > 1 else values[i])
+        return found

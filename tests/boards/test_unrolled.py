@@ -1,0 +1,97 @@
+"""The unrolled core on boards: what is refused, what is estimated, and a small one's bitstream."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gptloom.boards.results import load_results
+from gptloom.boards.table import find_board
+from gptloom.boards.unrolled import choice_for
+from gptloom.boards.unrolled_estimate import estimate_unrolled
+from gptloom.cli.main import main
+from gptloom.hdl.unrolled.shape import Shape
+from gptloom.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from gptloom.model.config import ModelConfig
+from gptloom.model.merged.quantise import quantise
+from gptloom.model.tokenizer import Tokenizer
+
+RECORDED = [entry for entry in load_results() if entry["core"] == "unrolled"]
+
+
+@pytest.mark.parametrize("command", ["build", "estimate"])
+def test_boards_without_carry_cells_are_refused(command, capsys):
+    assert main([command, "--core", "unrolled", "--board", "icebreaker"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "an ECP5's carry cells, which the iCE40UP5K of icebreaker does not have" in error
+
+
+@pytest.mark.parametrize("command", ["build", "estimate"])
+def test_options_of_the_other_core_are_refused(command, capsys):
+    options = ["--board", "ulx3s-25f"]
+    assert main([command, *options, "--core", "unrolled", "--lanes", "8"]) == 2
+    assert main([command, *options, "--positions", "2"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "--lanes belong to --core folded" in error
+    assert "--positions belong to --core unrolled" in error
+
+
+def test_every_ecp5_has_a_choice():
+    for name in ("ulx3s-12f", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f", "icepi-zero"):
+        assert load_checkpoint(choice_for(find_board(name)).checkpoint).config.layers == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("entry", RECORDED, ids=lambda e: f"{e['board']}-{e['bits']}")
+def test_recorded_builds_are_as_estimated(entry):
+    board = find_board(entry["board"])
+    usual = choice_for(board)
+    assert f"--checkpoint {usual.checkpoint}" in f"{entry['command']} --checkpoint names"
+    found = estimate_unrolled(board, quantise(load_checkpoint(usual.checkpoint)), usual.shape)
+    figures = found.as_dict()
+    for name in ("dsp", "bram", "streams", "bits", "cycles_per_token", "tokens_per_second"):
+        assert figures[name] == entry[name], name
+    for name in ("lut", "ff", "aggregate_tokens_per_second"):
+        assert figures[name] == pytest.approx(entry[name], rel=0.15), name
+
+
+@pytest.mark.long
+def test_commands_need_something_to_command(capsys):
+    options = ["--board", "ulx3s-25f", "--core", "unrolled", "--framed"]
+    assert main(["build", *options]) == 2
+    assert "weights are logic" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A checkpoint file of random weights, of few dimensions."""
+    config = ModelConfig(width=8, heads=2, hidden=8, context=4, vocabulary=5)
+    random = np.random.default_rng(1)
+    weights = {
+        name: random.normal(0, 0.4, shape).astype(np.float32)
+        for name, shape in config.weight_shapes().items()
+    }
+    rows = random.integers(0, 4, (32, 5)).astype(np.int16)
+    rows[:, 0] = 4
+    file = tmp_path / "small.safetensors"
+    save_checkpoint(file, Checkpoint(config, Tokenizer("abcd"), weights, rows, name="small"))
+    return file
+
+
+@pytest.mark.long
+def test_a_small_bitstream(small, tmp_path):
+    options = ["--core", "unrolled", "--positions", "2", "--heads-per-cycle", "1"]
+    options += ["--checkpoint", str(small), "--folder", str(tmp_path)]
+    assert not main(["build", "--board", "ulx3s-25f", *options])
+    folder = tmp_path / "ulx3s-25f-unrolled-w8-1x2"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["met"]
+    assert report["fmax_mhz"] >= 80
+    # A preamble of ECP5 bitstreams.
+    bitstream = folder / f"{folder.name}.bit"
+    assert b"\xff\xff\xbd\xb3" in bitstream.read_bytes()[:1000]
+    shape = Shape(bits_per_cycle=1, positions=2, heads_per_cycle=1)
+    model = quantise(load_checkpoint(str(small)))
+    figures = estimate_unrolled(find_board("ulx3s-25f"), model, shape).as_dict()
+    for name in ("dsp", "bram", "streams", "cycles_per_token", "tokens_per_second"):
+        assert report[name] == figures[name], name

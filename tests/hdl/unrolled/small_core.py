@@ -1,0 +1,81 @@
+"""A small unrolled core of products as they are made, used at random and recorded."""
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+from checkpoints import make_random_checkpoint
+
+from gptloom.hdl.unrolled.core import UnrolledCore
+from gptloom.hdl.unrolled.dense import SlicedDense
+from gptloom.hdl.unrolled.target import Target
+from gptloom.model.config import ModelConfig
+from gptloom.model.merged.golden import Stream
+from gptloom.model.merged.quantise import quantise
+from gptloom.sim.engines import open_engine
+from gptloom.sim.stages import Scoreboard
+from gptloom.sim.streams import StreamSession
+
+SMALL = ModelConfig(width=8, heads=2, hidden=8, context=4, vocabulary=5)
+
+INPUTS = (
+    *("i__valid", "i__payload", "seed__valid", "seed__payload"),
+    *("temperature", "o__ready", "rst"),
+)
+
+
+def random_model(seed=0):
+    """Return a model of random weights."""
+    return quantise(make_random_checkpoint(SMALL, seed=seed))
+
+
+def make_core(model, bits_per_cycle, positions, heads_per_cycle):
+    """Return a core of tables, sums and accumulators."""
+    return UnrolledCore(
+        model,
+        bits_per_cycle=bits_per_cycle,
+        positions=positions,
+        heads_per_cycle=heads_per_cycle,
+        target=Target(dense=SlicedDense),
+    )
+
+
+def some_streams(model, count, seed):
+    """Return streams with prompts and temperatures of every kind."""
+    draw = random.Random(seed)
+    return [
+        Stream(
+            draw.randrange(1, 1 << 32),
+            draw.choice((0, 0.3, 1.0, 2.0)),
+            tuple(draw.randrange(model.tokenizer.bos) for _ in range(number % 3)),
+        )
+        for number in range(count)
+    ]
+
+
+@dataclass
+class Recorded:
+    """What a core was used for, and what was seen, by signal."""
+
+    streams: list[Stream]
+    signals: dict[str, np.ndarray]
+    widths: dict[str, int]
+    tokens: int
+
+
+def play(core, model, cycles, seed=1):
+    """Use a core for so many cycles: all streams but one, tokens that wait now and then."""
+    streams, draw = some_streams(model, max(1, core.streams - 1), seed), random.Random(seed)
+    names = [*Scoreboard(core, model, streams).signals, *INPUTS]
+    tokens = 0
+    with open_engine(core) as engine:
+        engine.record(names)
+        session = StreamSession(core, engine, model, streams)
+        for _ in session.tokens():
+            tokens += 1
+            if engine.cycles >= cycles:
+                break
+            if draw.random() < 0.1:
+                session.stall(draw.randrange(1, 2 * core.streams * core.interval))
+        widths = {name: engine.width(name) for name in names}
+        return Recorded(streams, engine.recording(), widths, tokens)

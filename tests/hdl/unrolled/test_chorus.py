@@ -1,0 +1,68 @@
+"""An unrolled core in its top: the first stream's names on the serial line, the speed of all."""
+
+import itertools
+
+import pytest
+
+from gptloom.boards.table import find_board
+from gptloom.boards.unrolled import make_top
+from gptloom.firmware.page import TEMPERATURES
+from gptloom.hdl.unrolled.chorus import THOUSAND
+from gptloom.hdl.unrolled.core import UnrolledCore
+from gptloom.model.merged.golden import GoldenModel
+from gptloom.sim.engines import open_engine
+
+CLOCK, BAUD = 40_000, 4_000
+PERIOD = CLOCK // BAUD
+
+
+@pytest.fixture(scope="module")
+def chip(merged):
+    """A top without a display, its simulation, and the model."""
+    model = merged("names")
+    board = find_board("ulx3s-85f")
+    top = make_top(board, model, UnrolledCore(model), CLOCK, BAUD, "none")
+    with open_engine(top) as engine:
+        yield model, top, engine
+
+
+def received(levels):
+    """Lines on a serial line."""
+    at, text = 0, bytearray()
+    while (at := next((i for i in range(at, len(levels)) if not levels[i]), None)) is not None:
+        middles = [at + PERIOD * bit + PERIOD // 2 for bit in range(10)]
+        if middles[-1] >= len(levels):
+            break
+        start, *bits, stop = (levels[middle] for middle in middles)
+        assert (start, stop) == (0, 1)
+        text.append(sum(bit << i for i, bit in enumerate(bits)))
+        at = middles[-1]
+    return text.decode().split("\r\n")
+
+
+@pytest.mark.long
+def test_names_of_one_stream_and_the_speed_of_all(chip):
+    model, top, engine = chip
+    engine.record(["tx"])
+    seconds = 3
+    engine.run(seconds * CLOCK + CLOCK // 2)
+    label, *lines, _ = received(engine.recording()["tx"].tolist())
+    assert label == f"weights {model.checksum():08X}"
+
+    documents, document = [], []
+    for token in itertools.islice(GoldenModel(model).generate(1, TEMPERATURES[0]), 20_000):
+        document.append(token.token)
+        if token.last:
+            documents.append(model.tokenizer.decode(document))
+            document = []
+    golden = iter(documents)
+    names = [line for line in lines if "/s" not in line]
+    assert len(names) > 100
+    # Names that end while the line is busy are dropped: what is sent keeps their order.
+    assert all(name in golden for name in names)
+
+    core = top.core.core
+    speeds = [int(line.removesuffix("k token/s")) for line in lines if "/s" in line]
+    assert len(speeds) == seconds
+    for speed in speeds:
+        assert abs(speed - CLOCK / core.interval / THOUSAND) <= 1
