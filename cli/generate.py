@@ -76,7 +76,7 @@ def generate(
         "--heads-per-cycle": heads_per_cycle,
         "--streams": streams,
     }
-    folded = {"--lanes": lanes, "--image": image, "--wave": wave}
+    folded = {"--lanes": lanes, "--image": image}
     refuse_options(core, {Core.FOLDED: folded, Core.UNROLLED: unrolled})
     if core is Core.UNROLLED:
         from gptloom.cli.streams import generate_streams
@@ -91,7 +91,7 @@ def generate(
         )
         first = Stream(check_seed(seed), temperature)
         generate_streams(
-            Shape(**given), count, first, prompt, checkpoint, engine, picture, json_file
+            Shape(**given), count, first, prompt, checkpoint, engine, wave, picture, json_file
         )
         return
     lanes = lanes or 16

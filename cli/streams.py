@@ -26,6 +26,7 @@ def generate_streams(
     prompt: str,
     checkpoint: str,
     engine: str,
+    wave: Path | None,
     picture: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -42,7 +43,7 @@ def generate_streams(
         follow.
     prompt
         What every name starts with.
-    checkpoint, engine, picture, json_file
+    checkpoint, engine, wave, picture, json_file
         See :func:`.generate.generate`.
     """
     from rich.console import Console
@@ -52,6 +53,7 @@ def generate_streams(
     from gptloom.model.merged.quantise import quantise
     from gptloom.sim.engines import open_engine
     from gptloom.sim.generation import MismatchError
+    from gptloom.sim.stream_waveform import SIGNALS, write_stream_waveform
     from gptloom.sim.streams import generate_streams as run
 
     console = Console(highlight=False, record=picture is not None)
@@ -74,6 +76,8 @@ def generate_streams(
         f"{shape.bits_per_cycle} bits per cycle, {model.widths.weights}-bit weights, "
         f"simulated by {simulation.description}[/]"
     )
+    if wave:
+        simulation.record(SIGNALS)
     try:
         generation = run(
             core,
@@ -88,6 +92,9 @@ def generate_streams(
         raise typer.Exit(1) from None
     report = Report(model, core, simulation, len(streams), generation, checkpoint, known)
     report.print(console)
+    if wave:
+        opened = write_stream_waveform(wave, simulation.recording(), core, model)
+        console.print(opened, soft_wrap=True)
     if picture:
         write_atomically(picture, console.export_svg(title="gptloom generate").encode())
     if json_file:
@@ -118,6 +125,7 @@ class Report:
             ],
             "streams_of_names": [stream for stream, _ in generation.documents],
             "tokens": generation.tokens,
+            "tokens_of_streams": generation.tokens_of,
             "cycles": generation.cycles,
             "cycles_per_token": round(generation.cycles_per_token, 3),
             "cycles_per_token_of_all": round(generation.cycles_per_token_of_all, 3),

@@ -138,8 +138,9 @@ class StreamGeneration:
     documents
         Stream and token ids of each document in the order in which they ended, prompt and end
         token left out.
-    tokens
-        Sampled tokens of all streams, end tokens and those of unfinished documents included.
+    tokens, tokens_of
+        Sampled tokens of all streams, end tokens and those of unfinished documents included; and
+        those of each.
     cycles
         Clock cycles from the first one to the last token.
     filling
@@ -150,6 +151,7 @@ class StreamGeneration:
 
     documents: list[tuple[int, list[int]]] = field(default_factory=list)
     tokens: int = 0
+    tokens_of: list[int] = field(default_factory=list)
     cycles: int = 0
     filling: int = 0
     intervals: list[int] = field(default_factory=list)
@@ -197,7 +199,7 @@ def generate_streams(
     engine.reset()
     golden = GoldenModel(model)
     expected = [golden.generate(s.seed, s.temperature, s.prompt) for s in streams]
-    generation = StreamGeneration()
+    generation = StreamGeneration(tokens_of=[0] * len(streams))
     documents: list[list[int]] = [[] for _ in streams]
     for seen in StreamSession(core, engine, model, streams).tokens():
         right = next(expected[seen.stream])
@@ -208,6 +210,7 @@ def generate_streams(
                 f"{right.token}, position {right.position}"
             )
         generation.tokens += 1
+        generation.tokens_of[seen.stream] += 1
         generation.cycles = seen.cycle + 1
         generation.filling = generation.filling or generation.cycles
         generation.intervals.append(seen.cycles)

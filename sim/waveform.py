@@ -48,10 +48,10 @@ def write_waveform(
     operations = {i: f"{s.step.layer}.{s.step.site}" for i, s in enumerate(slots)}
     recording = dict(recording)
     fields = {
-        "prompt.token": _field(recording["i__payload"], Prompt, "token"),
-        "output.token": _field(recording["o__payload"], Token, "token"),
-        "output.position": _field(recording["o__payload"], Token, "position"),
-        "output.last": _field(recording["o__payload"], Token, "last"),
+        "prompt.token": field_of(recording["i__payload"], Prompt, "token"),
+        "output.token": field_of(recording["o__payload"], Token, "token"),
+        "output.position": field_of(recording["o__payload"], Token, "position"),
+        "output.last": field_of(recording["o__payload"], Token, "last"),
         "engine.valid": recording["sequencer.issue"] & np.uint64(1),
         "engine.instruction": recording["sequencer.issue"] >> np.uint64(issue) & np.uint64(63),
     }
@@ -89,6 +89,9 @@ def write_waveform(
     return write_vcd(path, recording, waves, CLOCK_MHZ * 1e6)
 
 
-def _field(values: NDArray[np.uint64], layout: type[data.Struct], name: str) -> NDArray[np.uint64]:
+def field_of(
+    values: NDArray[np.uint64], layout: type[data.Struct], name: str
+) -> NDArray[np.uint64]:
+    """Return a field of recorded values of a structure."""
     field = data.Layout.cast(layout)[name]
     return values >> np.uint64(field.offset) & np.uint64((1 << field.width) - 1)

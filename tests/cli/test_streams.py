@@ -7,11 +7,29 @@ import pytest
 from gptloom.cli.main import main
 
 
+def deduplicated(values):
+    """Leave out what is as its predecessor: a waveform has changes only."""
+    return [value for i, value in enumerate(values) if i == 0 or values[i - 1] != value]
+
+
+def stream_tokens(file, stream):
+    """What a stream's text was in a VCD file, change by change."""
+    names, changes = {}, []
+    for line in file.read_text().splitlines():
+        words = line.split()
+        if words[:1] == ["$var"]:
+            names[words[3]] = words[4]
+        elif len(words) == 2 and line[0] == "s" and names[words[1]] == f"{stream}_text":
+            changes.append(words[0][1:])
+    return changes
+
+
 @pytest.mark.long
 def test_all_streams_print_names_and_figures(tmp_path, capsys):
     file = tmp_path / "result.json"
+    wave = tmp_path / "names.vcd"
     options = ["--core", "unrolled", "--count", "30", "--prompt", "ma", "--json", str(file)]
-    assert not main(["generate", *options])
+    assert not main(["generate", *options, "--wave", str(wave)])
     printed = capsys.readouterr().out
     result = json.loads(file.read_text())
     assert len(result["names"]) == 30
@@ -20,6 +38,8 @@ def test_all_streams_print_names_and_figures(tmp_path, capsys):
         assert f"\n{name}\n" in printed
     assert set(result["streams_of_names"]) == set(range(result["streams"]))
     assert result["equal_to_golden"] is True
+    assert len(result["tokens_of_streams"]) == result["streams"]
+    assert sum(result["tokens_of_streams"]) == result["tokens"]
     assert f"{result['tokens_per_second']:,}" in printed
     assert f"{result['aggregate_tokens_per_second']:,}" in printed
     assert result["aggregate_tokens_per_second"] == round(
@@ -28,6 +48,12 @@ def test_all_streams_print_names_and_figures(tmp_path, capsys):
     # All of it ran at the same time.
     assert result["aggregate_tokens_per_second"] > 4 * result["tokens_per_second"]
     assert result["cycles_per_token"] <= 40 * 1.5
+    # The first stream's first name but for its prompt, token by token, in the waveform.
+    changes = stream_tokens(wave, 0)
+    own = [n for s, n in zip(result["streams_of_names"], result["names"], strict=True) if s == 0]
+    expected = [c for name in own for c in (*name[2:], "<end>")]
+    shown = [token for token in changes if token != "-"]
+    assert shown[:3] == deduplicated(expected)[:3]
 
 
 @pytest.mark.parametrize(

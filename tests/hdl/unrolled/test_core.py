@@ -51,6 +51,11 @@ def test_every_stream_is_the_golden_models(simulated):
     counters = data.Layout.cast(Counters).from_bits(engine.peek("counters"))
     assert counters.stalls == 0
     assert counters.tokens - generation.tokens in (0, 1)
+    # Each stream's own counter is seen in its turn; tokens go on to be sampled meanwhile.
+    for _ in range(core.streams):
+        turn, tokens = engine.peek("turn"), engine.peek("tokens")
+        assert tokens - generation.tokens_of[turn] in (0, 1, 2)
+        engine.step(core.interval)
 
 
 @pytest.mark.long
