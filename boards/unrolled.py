@@ -133,6 +133,6 @@ def required(core: UnrolledCore) -> Required:
             # No stream waits: one is heard, by a line that drops what it has no time for.
             r"counters\.stalls$",
         ),
-        multipliers=r"\.attention\..*\.dsp$",
+        multipliers=r"\.attention\.(scores\.multiplier|weigh)_[\d_$]+\.dsp$",
         count=core.cells,
     )

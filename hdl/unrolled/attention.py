@@ -51,6 +51,8 @@ class Attention(wiring.Component):
     multipliers
         What multiplies queries with keys, and numerators with values:
         ``2 * positions * width`` of them.
+    divider
+        What multiplies in :class:`Mix`.
 
     Attributes
     ----------
@@ -90,6 +92,7 @@ class Attention(wiring.Component):
         positions: int,
         heads_per_cycle: int,
         multipliers: Sequence[type[Multiplier]],
+        divider: type[Multiplier] = Multiplier,
     ):
         config = model.config
         self._model, self._streams = model, streams
@@ -100,7 +103,7 @@ class Attention(wiring.Component):
             config.width, config.heads, model.layers[0].shifts["score"], multipliers[:half]
         )
         self._numerators = Numerators(positions, config.heads, self.beats)
-        self._divide = Mix(model, heads_per_cycle)
+        self._divide = Mix(model, heads_per_cycle, divider)
         self._numerator_at = self._scores.latency + self._numerators.latency
         self.latency = self.steps_of(config, positions, heads_per_cycle).mix
         row = In(signed(WEIGHT_BITS)).array(config.width)

@@ -130,7 +130,7 @@ class UnrolledCore(wiring.Component):
         # So many values are prepared in a cycle that they are there with the second product.
         beats = self.second.latency - ROOT_WAITS - self._root.latency - Offset.AFTER_BEATS
         values = -(-config.vocabulary // max(1, min(self.interval, beats)))
-        self._noise, self._offset = Noise(model, values), Offset(model, values)
+        self._noise, self._offset = Noise(model, values, target.cell), Offset(model, values)
         self.positions, self.beats = positions, config.context // positions
         self.values_per_cycle = values
         at_once = config.heads if heads_per_cycle is None else heads_per_cycle
@@ -147,7 +147,9 @@ class UnrolledCore(wiring.Component):
         self.other_cells = at_once * config.head_width + 2 * values
         multipliers = target.multipliers(2 * positions * config.width, self.other_cells)
         self.cells = multipliers.count(target.cell)
-        self._attention = Attention(model, self.streams, positions, at_once, multipliers)
+        self._attention = Attention(
+            model, self.streams, positions, at_once, multipliers, target.cell
+        )
         self.scale = data.StructLayout(
             {"mantissa": MANTISSA_BITS, "shift": self._noise.shift.shape()}
         )

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from gptloom.hdl.arithmetic import leading_one, rounded, saturated
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import late
+from gptloom.hdl.multipliers import Multiplier
 from gptloom.model.arithmetic import MANTISSA_BITS, WEIGHT_BITS
 from gptloom.model.merged.integer import LEAST_EXPONENT, NUMERATOR_BITS, MergedModel
 from gptloom.model.tables import RECIPROCAL_INDEX_BITS, RECIPROCAL_TABLE
@@ -24,6 +25,8 @@ class Mix(wiring.Component):
         Its dimensions, width of activations, and shift of its first layer.
     heads_per_cycle
         Divides the number of heads. Each takes as many multipliers as a head has elements.
+    multiplier
+        What multiplies.
 
     Attributes
     ----------
@@ -46,10 +49,13 @@ class Mix(wiring.Component):
         """Return the latency."""
         return 2 + heads // heads_per_cycle
 
-    def __init__(self, model: MergedModel, heads_per_cycle: int):
+    def __init__(
+        self, model: MergedModel, heads_per_cycle: int, multiplier: type[Multiplier] = Multiplier
+    ):
         config = model.config
         if config.heads % heads_per_cycle:
             raise ValueError(f"{config.heads} heads, {heads_per_cycle} at a time: it must divide")
+        self._multiplier = multiplier
         self._shift, self._head_width = model.layers[0].shifts["mix"], config.head_width
         self._lanes, self.beats = heads_per_cycle, config.heads // heads_per_cycle
         self.latency = self.latency_of(config.heads, heads_per_cycle)
@@ -74,12 +80,14 @@ class Mix(wiring.Component):
             exponent = late(m, above)
             index = Signal(RECIPROCAL_INDEX_BITS, name=f"index_{lane}", **LOADED)
             m.d.sync += index.eq(total[LEAST_EXPONENT - RECIPROCAL_INDEX_BITS :] >> above)
-            mantissa = late(m, table[index])
-            for value in sums[lane * self._head_width :][: self._head_width]:
-                scaled = late(m, (value >> exponent)[:SCALED_BITS].as_signed())
-                product = Signal(signed(SCALED_BITS + MANTISSA_BITS), name="product", **LOADED)
-                m.d.sync += product.eq(scaled * mantissa)
-                mixed.append(saturated(rounded(product, self._shift), len(self.o[0])))
+            for i, value in enumerate(sums[lane * self._head_width :][: self._head_width]):
+                multiplier = self._multiplier(unsigned(MANTISSA_BITS), signed(SCALED_BITS))
+                m.submodules[f"multiplier_{lane}_{i}"] = multiplier
+                m.d.comb += [
+                    multiplier.a.eq(table[index]),
+                    multiplier.b.eq((value >> exponent)[:SCALED_BITS]),
+                ]
+                mixed.append(saturated(rounded(multiplier.o, self._shift), len(self.o[0])))
         for beat in range(self.beats):
             for i, value in enumerate(mixed):
                 o = self.o[beat * len(mixed) + i]

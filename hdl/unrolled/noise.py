@@ -3,14 +3,14 @@
 from functools import reduce
 from operator import xor
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.hdl.attributes import BLOCK_RAM, LOADED
 from gptloom.hdl.delay import late
-from gptloom.hdl.unrolled.scaling import coded, scaled
+from gptloom.hdl.multipliers import Multiplier
 from gptloom.model.arithmetic import MANTISSA_BITS
 from gptloom.model.integer import MAX_TEMPERATURE, MIN_TEMPERATURE
 from gptloom.model.merged.integer import MergedModel
@@ -66,15 +66,15 @@ class Noise(wiring.Component):
         Whose units the noise has.
     values_per_cycle
         1 up to the vocabulary.
-    in_fabric
-        Whether multipliers are made of lookup tables.
+    multiplier
+        What multiplies.
 
     Attributes
     ----------
     beats
         Cycles of a token: ``ceil(vocabulary / values_per_cycle)``.
     latency
-        From `valid` to the first beat's noise, 6 cycles: state, table, its output, product, its
+        From `valid` to the first beat's noise, 6 cycles: state, table, two in the multiplier, its
         output, rounding.
     least_shift
         Of the highest temperature.
@@ -94,12 +94,14 @@ class Noise(wiring.Component):
 
     latency = 6
 
-    def __init__(self, model: MergedModel, values_per_cycle: int, in_fabric: bool = False):
+    def __init__(
+        self, model: MergedModel, values_per_cycle: int, multiplier: type[Multiplier] = Multiplier
+    ):
         vocabulary = model.config.vocabulary
         if not 1 <= values_per_cycle <= vocabulary:
             raise ValueError(f"{values_per_cycle} values a cycle: choose 1 to {vocabulary}")
         self._lanes, self._vocabulary = values_per_cycle, vocabulary
-        self._in_fabric = in_fabric
+        self._multiplier = multiplier
         self.beats = -(-vocabulary // values_per_cycle)
         self.least_shift = model.noise_scale(MAX_TEMPERATURE).shift
         shifts = model.noise_scale(MIN_TEMPERATURE).shift + 1 - self.least_shift
@@ -117,8 +119,7 @@ class Noise(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         state = Signal(SEED_BITS, **LOADED)
-        code = coded(m, self.mantissa, self._in_fabric)
-        mantissa, shift = Signal.like(code, name="mantissa"), Signal.like(self.shift)
+        mantissa, shift = Signal.like(self.mantissa), Signal.like(self.shift)
         for i, (new, beat) in enumerate(
             zip(successor(self._vocabulary), successor(self._lanes), strict=True)
         ):
@@ -127,8 +128,8 @@ class Noise(wiring.Component):
                 state[i].eq(Mux(self.valid, self.state[i], _parity(state, beat))),
             ]
         with m.If(self.valid):
-            m.d.sync += [mantissa.eq(code), shift.eq(self.shift)]
-        mantissa, shift = late(m, mantissa, 2), late(m, shift, 4)
+            m.d.sync += [mantissa.eq(self.mantissa), shift.eq(self.shift)]
+        mantissa, shift = late(m, mantissa), late(m, shift, 4)
 
         for lane in range(self._lanes):
             if lane % READ_PORTS == 0:
@@ -143,8 +144,10 @@ class Noise(wiring.Component):
             masks = successor(lane + 1)[-NOISE_INDEX_BITS:]
             for i, mask in enumerate(masks):
                 m.d.comb += port.addr[i].eq(_parity(state, mask))
-            drawn = late(m, port.data)
-            product = late(m, scaled(m, drawn, mantissa, self._in_fabric))
+            multiplier = self._multiplier(unsigned(MANTISSA_BITS), signed(NOISE_BITS))
+            m.submodules[f"multiplier_{lane}"] = multiplier
+            m.d.comb += [multiplier.a.eq(mantissa), multiplier.b.eq(port.data)]
+            product = late(m, multiplier.o)
             # Half of a unit is left, and rounds.
             halves = (product >> (self.least_shift - 1)) >> shift
             m.d.sync += self.o[lane].eq((halves + 1) >> 1)

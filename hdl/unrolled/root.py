@@ -7,7 +7,6 @@ from amaranth.lib.wiring import In, Out
 from gptloom.hdl.arithmetic import rounded
 from gptloom.hdl.attributes import KEEP, LOADED
 from gptloom.hdl.delay import late
-from gptloom.hdl.unrolled.scaling import code_bits, code_of, scaled
 from gptloom.model.arithmetic import round_shift
 from gptloom.model.merged.integer import MergedModel
 from gptloom.model.tables import RSQRT_WINDOW_BITS, SQRT_TABLE
@@ -44,8 +43,6 @@ class Root(wiring.Component):
     ----------
     model
         Its width, and the shift of its last layer.
-    in_fabric
-        Whether S comes for multipliers of lookup tables.
 
     Attributes
     ----------
@@ -56,19 +53,18 @@ class Root(wiring.Component):
     i : In(signed 8) of every element
         The residual.
     o : Out(unsigned)
-        The code of S, see :mod:`.scaling`. It stays until the next.
+        S; it stays until the next.
     o_valid : Out(1)
         There is one.
     """
 
-    def __init__(self, model: MergedModel, in_fabric: bool = False):
+    def __init__(self, model: MergedModel):
         width = model.config.width
         if model.widths.residual != RESIDUAL_BITS:
             raise ValueError(
                 f"a residual of {model.widths.residual} bits: only {RESIDUAL_BITS} are possible"
             )
         self._shift, self._bits = model.layers[-1].shifts["root"], model.widths.root
-        self._in_fabric = in_fabric
         # The words of h * l become one, those of all elements one, and both sums one.
         self._depth = (width - 1).bit_length()
         levels = self._depth + 2
@@ -78,7 +74,7 @@ class Root(wiring.Component):
             {
                 "valid": In(1),
                 "i": In(signed(RESIDUAL_BITS)).array(width),
-                "o": Out(code_bits(self._bits, in_fabric)),
+                "o": Out(self._bits),
                 "o_valid": Out(1),
             }
         )
@@ -129,8 +125,7 @@ class Root(wiring.Component):
                 entries[: 1 << RSQRT_WINDOW_BITS - 2] = 0
             window = padded[2 * exponent :][:RSQRT_WINDOW_BITS]
             leads = ~total[2 * exponent + 2 :].any()
-            codes = [code_of(entry, self._bits, self._in_fabric) for entry in entries.tolist()]
-            root |= _look_up(codes, window, bits) & leads.replicate(bits)
+            root |= _look_up(entries.tolist(), window, bits) & leads.replicate(bits)
         return root
 
 
@@ -165,8 +160,6 @@ class Offset(wiring.Component):
         Its widths, and the shift of its last layer.
     values_per_cycle
         Multipliers: a beat is what they compute in a cycle, 1 value up to the vocabulary.
-    in_fabric
-        Whether these are made of lookup tables.
 
     Attributes
     ----------
@@ -182,16 +175,16 @@ class Offset(wiring.Component):
     noise : In(signed, ``noise`` of :meth:`.MergedModel.bits`) of every token of a beat
         Beat after beat, the first with `valid`.
     root : In(unsigned)
-        The code of S, as :class:`Root` has it; it stays for all beats.
+        S, as :class:`Root` has it; it stays for all beats.
     o : Out(signed, ``offset`` of :meth:`.MergedModel.bits`) of every token
         In this cycle only.
     """
 
     AFTER_BEATS = 1
 
-    def __init__(self, model: MergedModel, values_per_cycle: int, in_fabric: bool = False):
+    def __init__(self, model: MergedModel, values_per_cycle: int):
         bits = model.bits()[-1]
-        self._shift, self._in_fabric = model.layers[-1].shifts["offset"], in_fabric
+        self._shift = model.layers[-1].shifts["offset"]
         vocabulary = model.config.vocabulary
         self.beats = -(-vocabulary // values_per_cycle)
         self.latency = self.beats + self.AFTER_BEATS
@@ -200,7 +193,7 @@ class Offset(wiring.Component):
                 "valid": In(1),
                 "direct": In(signed(model.widths.direct)).array(vocabulary),
                 "noise": In(signed(bits["noise"])).array(values_per_cycle),
-                "root": In(code_bits(model.widths.root, in_fabric)),
+                "root": In(model.widths.root),
                 "o": Out(signed(bits["offset"])).array(vocabulary),
             }
         )
@@ -215,10 +208,11 @@ class Offset(wiring.Component):
                 value = late(m, self.direct[number], beat)
                 direct |= value.as_unsigned() & now[beat].replicate(len(value))
             term = Signal.like(self.direct[0] + noise, name=f"term_{lane}", **LOADED)
-            product = scaled(m, term, self.root, self._in_fabric)
+            product = Signal.like(term * self.root, name="product", **LOADED)
             offset = Signal.like(self.o[0], name=f"offset_{lane}", **LOADED)
             m.d.sync += [
                 term.eq(direct.as_signed() + noise),
+                product.eq(term * self.root),
                 offset.eq(rounded(product, self._shift)),
             ]
             for beat, number in enumerate(range(lane, len(self.o), lanes)):

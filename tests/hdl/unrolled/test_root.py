@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from gptloom.hdl.unrolled.root import Offset, Root
-from gptloom.hdl.unrolled.scaling import code_bits, code_of
 from gptloom.model import tables
 from gptloom.model.arithmetic import round_shift
 from gptloom.model.merged.integer import Widths
@@ -35,24 +34,10 @@ def root_of(model, residual):
     return min(int(root), (1 << model.widths.root) - 1)
 
 
-def decoded(code):
-    """Return the number that digits of base 4 stand for, where 3 is -1."""
-    digits = [code >> i & 3 for i in range(0, code.bit_length(), 2)]
-    return sum((digit - 4 * (digit == 3)) << 2 * i for i, digit in enumerate(digits))
-
-
-def test_code():
-    for bits in (8, 9):
-        for factor in range(1 << bits):
-            code = code_of(factor, bits, in_fabric=True)
-            assert code < 1 << code_bits(bits, in_fabric=True)
-            assert decoded(code) == factor
-
-
-@pytest.mark.parametrize(("name", "in_fabric"), [("names", True), ("names-24", False)])
-def test_root(bench, merged, golden_tokens, name, in_fabric):
+@pytest.mark.parametrize("name", ["names", "names-24"])
+def test_root(bench, merged, golden_tokens, name):
     model = merged(name)
-    component = Root(model, in_fabric)
+    component = Root(model)
     assert component.latency == 3
     rows = list(residuals(model.config.width))
     expected = [root_of(model, row) for row in rows]
@@ -66,7 +51,7 @@ def test_root(bench, merged, golden_tokens, name, in_fabric):
         ["o", "o_valid"],
         after=component.latency,
     )[component.latency :]
-    found = [decoded(each["o"]) if in_fabric else each["o"] for each in played]
+    found = [each["o"] for each in played]
     # It stays until the next.
     stays = [expected[n - (n % 3 == 1)] for n in range(len(rows))]
     assert found == stays
@@ -83,12 +68,11 @@ def ends(bits):
 
 
 @pytest.mark.parametrize(
-    ("name", "values_per_cycle", "in_fabric"),
-    [("names", 27, False), ("names", 7, True), ("names-24", 7, False), ("names-24", 4, True)],
+    ("name", "values_per_cycle"), [("names", 27), ("names", 7), ("names-24", 7), ("names-24", 4)]
 )
-def test_offset(bench, merged, golden_tokens, name, values_per_cycle, in_fabric):
+def test_offset(bench, merged, golden_tokens, name, values_per_cycle):
     model = merged(name)
-    component, draw = Offset(model, values_per_cycle, in_fabric), random.Random(name)
+    component, draw = Offset(model, values_per_cycle), random.Random(name)
     vocabulary, shift = model.config.vocabulary, model.layers[-1].shifts["offset"]
     # The noise never is more than its largest value, which is less than its bits hold.
     tokens = golden_tokens(name)
@@ -117,7 +101,7 @@ def test_offset(bench, merged, golden_tokens, name, values_per_cycle, in_fabric)
             inputs.append({"valid": beat == 0, "noise": values, "root": last})
             # What stands there in other cycles does not matter.
             inputs[-1]["direct"] = direct if beat == 0 else [ends(12)[beat % 2]] * vocabulary
-            last = code_of(root, model.widths.root, in_fabric)
+            last = root
         due.append(len(inputs) - component.beats - gap + 1 + component.latency)
     played = bench(component).play(inputs, ["o"], after=component.latency + 1)
     assert [played[cycle]["o"] for cycle in due] == [row[-1] for row in rows]
