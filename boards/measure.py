@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import mean
+
 from gptloom.boards.estimate import SEED, TEMPERATURE
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
@@ -31,10 +33,11 @@ def measure_folded(model: IntegerModel, machine: Machine) -> float:
 def measure_unrolled(model: MergedModel, core: UnrolledCore) -> tuple[float, float]:
     """Return the mean cycles of a token, of one stream alone and of all of them together.
 
-    The pipeline's filling is left out of the second: the board generates without end.
+    The beginning is left out, for the board generates without end: of one stream its very first
+    token, whose prompt takes a cycle, of all of them what passes until each has a token.
     """
     streams = [Stream(SEED + n, TEMPERATURE) for n in range(core.streams)]
     with open_engine(core) as engine:
         alone = generate_streams(core, engine, model, streams[:1], MEASURED_NAMES // core.streams)
         together = generate_streams(core, engine, model, streams, MEASURED_NAMES)
-    return alone.cycles_per_token, together.steady_cycles_per_token
+    return mean(alone.intervals[1:]), together.steady_cycles_per_token

@@ -143,8 +143,9 @@ class StreamGeneration:
         those of each.
     cycles
         Clock cycles from the first one to the last token.
-    filling
-        Of these, until the first token was there.
+    filling, filling_tokens
+        Of these, until every stream had its first token: seeds are taken one after the other. And
+        the tokens until then.
     intervals
         Cycles from token to token of a stream.
     """
@@ -154,6 +155,7 @@ class StreamGeneration:
     tokens_of: list[int] = field(default_factory=list)
     cycles: int = 0
     filling: int = 0
+    filling_tokens: int = 0
     intervals: list[int] = field(default_factory=list)
 
     @property
@@ -169,7 +171,7 @@ class StreamGeneration:
     @property
     def steady_cycles_per_token(self) -> float:
         """Of all streams together, once the pipeline is full."""
-        return (self.cycles - self.filling) / (self.tokens - 1)
+        return (self.cycles - self.filling) / (self.tokens - self.filling_tokens)
 
 
 def generate_streams(
@@ -212,7 +214,8 @@ def generate_streams(
         generation.tokens += 1
         generation.tokens_of[seen.stream] += 1
         generation.cycles = seen.cycle + 1
-        generation.filling = generation.filling or generation.cycles
+        if generation.tokens_of[seen.stream] == 1:
+            generation.filling, generation.filling_tokens = generation.cycles, generation.tokens
         generation.intervals.append(seen.cycles)
         document = documents[seen.stream]
         if seen.token != model.tokenizer.bos:
