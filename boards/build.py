@@ -56,7 +56,7 @@ class Build:
     board
         What it is for.
     folder
-        ``build/<board>-<core>-<lanes>``; everything is written there.
+        ``build/<board>-<design>``; everything is written there.
     tools
         What runs.
     stage

@@ -53,12 +53,12 @@ class Design:
 
     Attributes
     ----------
-    checkpoint, characters
-        Of its model: name, and what its tokens are.
+    characters
+        What its model's tokens are.
     name
         Of the folder that it is built in, without the board's.
     options
-        Of the command that builds it, but for the checkpoint.
+        Of the command that builds it.
     smaller
         Options of a core that may be faster; empty if there is none.
     figures
@@ -75,7 +75,6 @@ class Design:
         See :class:`.Build`.
     """
 
-    checkpoint: str
     characters: str
     name: str
     options: str
@@ -111,10 +110,10 @@ def folded_design(board: Board, checkpoint: str, model: IntegerModel, lanes: int
         return {"cycles_per_token": round(cycles, 2), "tokens_per_second": round(hz / cycles)}
 
     return Design(
-        checkpoint=checkpoint,
         characters=model.tokenizer.characters,
         name=f"folded-{lanes}",
-        options=f" --lanes {lanes}",
+        options=f" --lanes {lanes}"
+        + (f" --checkpoint {checkpoint}" if checkpoint != "names" else ""),
         smaller=f"--lanes {lanes // 2}" if lanes > min(LANES) else "",
         figures={
             "core": "folded",
@@ -142,12 +141,10 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
     dimensions = {
         "bits_per_cycle": shape.bits_per_cycle,
         "positions": shape.positions,
-        "heads_per_cycle": shape.heads_per_cycle,
-        "streams": shape.streams,
+        "heads_per_cycle": shape.heads_per_cycle or model.config.heads,
+        "streams": core.streams,
     }
-    options = "".join(
-        f" --{name.replace('_', '-')} {value}" for name, value in dimensions.items() if value
-    )
+    options = "".join(f" --{name.replace('_', '-')} {n}" for name, n in dimensions.items())
     bits = model.widths.weights
 
     def sources(settings: Settings) -> Sources:
@@ -170,17 +167,15 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
         }
 
     return Design(
-        checkpoint=checkpoint,
         characters=model.tokenizer.characters,
-        name=f"unrolled-w{bits}-{shape.bits_per_cycle}x{shape.positions}",
-        options=f" --core unrolled{options}",
+        name=f"unrolled-w{bits}-" + "x".join(map(str, dimensions.values())),
+        # Without it a build takes what the part holds.
+        options=f" --core unrolled{options} --checkpoint {checkpoint}",
         smaller=f"--positions {shape.positions // 2}" if shape.positions > 1 else "",
         figures={
             "core": "unrolled",
             "bits": bits,
-            "bits_per_cycle": shape.bits_per_cycle,
-            "positions": shape.positions,
-            "streams": core.streams,
+            **dimensions,
             "integer_loss": model.metadata["integer_loss"],
             "weights_crc": f"{model.checksum():08X}",
         },

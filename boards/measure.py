@@ -38,6 +38,8 @@ def measure_unrolled(model: MergedModel, core: UnrolledCore) -> tuple[float, flo
     """
     streams = [Stream(SEED + n, TEMPERATURE) for n in range(core.streams)]
     with open_engine(core) as engine:
-        alone = generate_streams(core, engine, model, streams[:1], MEASURED_NAMES // core.streams)
+        alone = generate_streams(
+            core, engine, model, streams[:1], max(1, MEASURED_NAMES // core.streams)
+        )
         together = generate_streams(core, engine, model, streams, MEASURED_NAMES)
     return mean(alone.intervals[1:]), together.steady_cycles_per_token

@@ -208,6 +208,8 @@ class Result:
         if together:
             rows["tokens/s, all streams"] = together
         rows["held-out loss, integer"] = f"{f['integer_loss']:.4f}"
+        if "weights_crc" in f:
+            rows["weights"] = f["weights_crc"]
         rows["critical path"] = (
             f"{timing.path.nanoseconds:.2f} ns, of these logic {timing.path.logic_nanoseconds:.2f}"
         )
@@ -234,7 +236,7 @@ def describe_core(figures: Mapping[str, Any]) -> str:
     else:
         made = (
             f"{figures['streams']} streams, {figures['bits_per_cycle']} bit/cycle, "
-            f"{figures['positions']} positions/cycle"
+            f"{figures['positions']} positions/cycle, {figures['heads_per_cycle']} heads/cycle"
         )
     return f"{figures['core']}, {made}, {figures['bits']}-bit weights"
 

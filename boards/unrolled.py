@@ -63,16 +63,34 @@ def choice_for(board: Board) -> Choice:
     return CHOICES[board.device.rsplit("-", 1)[-1]]
 
 
+def target_of(board: Board) -> Target:
+    """Return what a core on a board is made of.
+
+    Raises
+    ------
+    UserError
+        If its part cannot have an unrolled core.
+    """
+    cells = board.family.multipliers_of[board.device] if choice_for(board).in_cells else 0
+    return Target.ecp5(cells)
+
+
 def make_core(board: Board, model: MergedModel, shape: Shape) -> UnrolledCore:
     """Return a core of what a board's part has.
 
     Raises
     ------
     UserError
-        If there is none of this shape, or for this model.
+        If there is none of this shape, for this model, or in this part.
     """
-    cells = board.family.multipliers_of[board.device] if choice_for(board).in_cells else 0
-    return shape.make(model, Target.ecp5(cells))
+    core = shape.make(model, target_of(board))
+    available = board.family.multipliers_of[board.device]
+    if core.other_cells > available:
+        raise UserError(
+            f"mix, noise and offset take {core.other_cells} multipliers, the {board.device} of "
+            f"{board.name} has {available}: choose fewer --heads-per-cycle or --bits-per-cycle"
+        )
+    return core
 
 
 def make_top(
@@ -106,7 +124,6 @@ def make_top(
         If the serial line cannot be made.
     """
     shown = find_display(board.shows if display is None else display)
-    # Before any hardware is made, which amaranth wants to be used.
     baud_divider(clock_hz, baud, 1)
     scales = [core.encode_scale(model.noise_scale(temperature)) for temperature in TEMPERATURES]
     return Top(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gptloom.boards.board import Board
 from gptloom.boards.estimate import CLOCK_HZ, Needs
 from gptloom.boards.memories import find_memories, place_all
-from gptloom.boards.unrolled import make_core, make_top
+from gptloom.boards.unrolled import make_top, target_of
 from gptloom.hdl.unrolled.core import UnrolledCore
 from gptloom.hdl.unrolled.shape import Shape
 from gptloom.model.merged.integer import MergedModel
@@ -34,12 +34,13 @@ class UnrolledEstimate(Needs):
     ----------
     bits
         Of a weight.
-    shape, streams, interval
+    shape, heads_per_cycle, streams, interval
         Of the core.
     """
 
     bits: int
     shape: Shape
+    heads_per_cycle: int
     streams: int
     interval: int
 
@@ -56,6 +57,7 @@ class UnrolledEstimate(Needs):
             "bits": self.bits,
             "bits_per_cycle": self.shape.bits_per_cycle,
             "positions": self.shape.positions,
+            "heads_per_cycle": self.heads_per_cycle,
             "streams": self.streams,
             "aggregate_tokens_per_second": self.aggregate_tokens_per_second,
         }
@@ -81,14 +83,17 @@ def estimate_unrolled(
         If there is no such core, not on this board, or not at this clock.
     """
     clock_hz = board.pll(mhz).hz
-    core, config = make_core(board, model, shape), model.config
-    # The same memories, with products that are elaborated sooner.
-    memories = find_memories(make_top(board, model, shape.make(model), CLOCK_HZ))
+    target, config = target_of(board), model.config
+    # The same but for what multiplies: its products are elaborated sooner.
+    core = shape.make(model)
+    factors = 2 * core.positions * config.width
+    cells = target.multipliers(factors, core.other_cells).count(target.cell)
+    memories = find_memories(make_top(board, model, core, CLOCK_HZ))
     return UnrolledEstimate(
         board=board,
         used={
-            **_size(core, config.width + config.hidden + config.vocabulary, config.width),
-            "dsp": core.cells + core.other_cells,
+            **_size(core, config.width + config.hidden + config.vocabulary, factors, cells),
+            "dsp": cells + core.other_cells,
             "bram": place_all(memories, board.family.name).blocks,
         },
         available=board.capacity,
@@ -96,14 +101,15 @@ def estimate_unrolled(
         clock_hz=clock_hz,
         bits=model.widths.weights,
         shape=shape,
+        heads_per_cycle=shape.heads_per_cycle or config.heads,
         streams=core.streams,
         interval=core.interval,
     )
 
 
-def _size(core: UnrolledCore, elements: int, width: int) -> dict[str, int]:
-    products, seen = core.first.cells + core.second.cells, core.positions * width
-    arrays = 2 * seen - core.cells
+def _size(core: UnrolledCore, elements: int, factors: int, cells: int) -> dict[str, int]:
+    products, seen = core.first.cells + core.second.cells, factors // 2
+    arrays = factors - cells
     lut = products + LUT_OF_ARRAY * arrays + LUT_OF_ELEMENT * elements + LUT_OF_POSITION * seen
     ff = FF_OF_PRODUCT * products + FF_OF_ELEMENT * elements + FF_OF_POSITION * seen
     return {"lut": round(lut), "ff": round(ff)}

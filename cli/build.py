@@ -16,8 +16,8 @@ from gptloom.cli.cores import (
     HeadsPerCycle,
     Positions,
     Streams,
-    asked,
     refuse_options,
+    shape_options,
 )
 from gptloom.cli.output import Progress, check_folders, say, show_figures
 from gptloom.model.errors import UserError
@@ -97,13 +97,8 @@ def build(
         return
     if seeds < 1 or seed < 1:
         raise UserError("placements are numbered from 1, and at least one is tried")
-    unrolled = {
-        "--bits-per-cycle": bits_per_cycle,
-        "--positions": positions,
-        "--heads-per-cycle": heads_per_cycle,
-        "--streams": streams,
-    }
-    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: unrolled})
+    shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
+    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}})
     check_folders(json_file)
     entry = find_board(board)
     progress = Progress()
@@ -111,17 +106,12 @@ def build(
     tools = Tools(native=native)
     with progress("quantising the checkpoint"):
         if core is Core.FOLDED:
-            design = make_folded(entry, checkpoint or "names", lanes or 16)
+            design = make_folded(entry, checkpoint or "names", 16 if lanes is None else lanes)
         else:
             design = make_unrolled(
                 entry,
                 checkpoint,
-                asked(
-                    bits_per_cycle=bits_per_cycle,
-                    positions=positions,
-                    heads_per_cycle=heads_per_cycle,
-                    streams=streams,
-                ),
+                shape,
             )
     task = Build(
         entry,
@@ -143,7 +133,6 @@ def build(
     if not best.met:
         measured |= {name: None for name in measured if "per_second" in name}
     command = f"gptloom build --board {entry.name}{design.options} --seed {best.seed}"
-    command += f" --checkpoint {design.checkpoint}" if design.checkpoint != "names" else ""
     command += f" --clock {clock:g}" if clock else ""
     if framed is not None:
         command += " --framed" if framed else " --text"

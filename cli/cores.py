@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -27,7 +27,9 @@ HeadsPerCycle = Annotated[
 ]
 Streams = Annotated[
     int | None,
-    typer.Option(min=1, help="Unrolled: documents at the same time, if not as few as possible."),
+    typer.Option(
+        min=1, help="Unrolled: documents at the same time, if not as many as the pipeline holds."
+    ),
 ]
 
 
@@ -48,6 +50,26 @@ def refuse_options(core: Core, options: Mapping[Core, Mapping[str, object]]) -> 
             )
 
 
-def asked(**options: Any) -> dict[str, Any]:
-    """Return the options that were given."""
+def shape_options(
+    core: Core,
+    bits_per_cycle: int | None,
+    positions: int | None,
+    heads_per_cycle: int | None,
+    streams: int | None,
+) -> dict[str, int]:
+    """Return what was given of the unrolled core's shape, by the names of :class:`.Shape`.
+
+    Raises
+    ------
+    UserError
+        If something was, but another core is asked for.
+    """
+    options = {
+        "bits_per_cycle": bits_per_cycle,
+        "positions": positions,
+        "heads_per_cycle": heads_per_cycle,
+        "streams": streams,
+    }
+    flags = {f"--{name.replace('_', '-')}": value for name, value in options.items()}
+    refuse_options(core, {Core.UNROLLED: flags})
     return {name: value for name, value in options.items() if value is not None}

@@ -15,8 +15,8 @@ from gptloom.cli.cores import (
     HeadsPerCycle,
     Positions,
     Streams,
-    asked,
     refuse_options,
+    shape_options,
 )
 from gptloom.cli.output import Progress, check_folders, show_figures
 from gptloom.model.errors import UserError
@@ -82,23 +82,12 @@ def estimate(
         return
     if board is None:
         raise UserError(f"name a board, --board NAME: the boards are {', '.join(BOARDS)}")
-    unrolled = {
-        "--bits-per-cycle": bits_per_cycle,
-        "--positions": positions,
-        "--heads-per-cycle": heads_per_cycle,
-        "--streams": streams,
-    }
-    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: unrolled})
+    shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
+    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}})
     check_folders(json_file)
     entry = find_board(board)
     if core is Core.UNROLLED:
-        given = asked(
-            bits_per_cycle=bits_per_cycle,
-            positions=positions,
-            heads_per_cycle=heads_per_cycle,
-            streams=streams,
-        )
-        _unrolled(console, entry, checkpoint, given, clock, json_file)
+        _unrolled(console, entry, checkpoint, shape, clock, json_file)
         return
     checkpoint = checkpoint or "names"
     model = quantise(load_checkpoint(checkpoint))
@@ -124,6 +113,7 @@ def _unrolled(
     clock: float | None,
     json_file: Path | None,
 ) -> None:
+    from gptloom.boards.estimate import RESOURCES
     from gptloom.boards.report import describe_core
     from gptloom.boards.unrolled import choice_for
     from gptloom.boards.unrolled_estimate import estimate_unrolled
@@ -147,9 +137,10 @@ def _unrolled(
         loss = model.metadata["integer_loss"]
         write_json(json_file, {**figures, "checkpoint": name, "integer_loss": loss})
     if not chosen.fits:
+        lacking = " and ".join(RESOURCES[name] for name in chosen.lacking)
         raise UserError(
-            f"it does not fit {entry.name}: choose fewer --positions or --bits-per-cycle, a "
-            "checkpoint of fewer bits, or a larger board"
+            f"{entry.name} has too few {lacking}: choose fewer --positions, --bits-per-cycle or "
+            "--heads-per-cycle, a checkpoint of fewer bits, or a larger board"
         )
 
 

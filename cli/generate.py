@@ -14,8 +14,8 @@ from gptloom.cli.cores import (
     HeadsPerCycle,
     Positions,
     Streams,
-    asked,
     refuse_options,
+    shape_options,
 )
 from gptloom.cli.output import check_folders, say, show_figures
 from gptloom.model.errors import UserError
@@ -70,31 +70,20 @@ def generate(
     if count < 1:
         raise UserError(f"{count} names cannot be generated: ask for 1 or more")
     check_folders(wave, picture, json_file)
-    unrolled = {
-        "--bits-per-cycle": bits_per_cycle,
-        "--positions": positions,
-        "--heads-per-cycle": heads_per_cycle,
-        "--streams": streams,
-    }
+    shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
     folded = {"--lanes": lanes, "--image": image}
-    refuse_options(core, {Core.FOLDED: folded, Core.UNROLLED: unrolled})
+    refuse_options(core, {Core.FOLDED: folded})
     if core is Core.UNROLLED:
         from gptloom.cli.streams import generate_streams
         from gptloom.hdl.unrolled.shape import Shape
         from gptloom.model.merged.golden import Stream
 
-        given = asked(
-            bits_per_cycle=bits_per_cycle,
-            positions=positions,
-            heads_per_cycle=heads_per_cycle,
-            streams=streams,
-        )
         first = Stream(check_seed(seed), temperature)
         generate_streams(
-            Shape(**given), count, first, prompt, checkpoint, engine, wave, picture, json_file
+            Shape(**shape), count, first, prompt, checkpoint, engine, wave, picture, json_file
         )
         return
-    lanes = lanes or 16
+    lanes = 16 if lanes is None else lanes
     console = Console(highlight=False, record=picture is not None)
     notices = Console(stderr=True, highlight=False)
     with notices.status("Quantising the checkpoint"):

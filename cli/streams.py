@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,8 +63,11 @@ def generate_streams(
     known = tuple(GoldenModel(model).check_prompt(model.tokenizer.encode(prompt)))
     model.noise_scale(stream.temperature)
     with notices.status("Building the simulation") as status:
-        core = shape.make(model)
+        # Fewer than the pipeline holds are some of its streams.
+        core = replace(shape, streams=None).make(model)
         count_of_streams = shape.streams or core.streams
+        if count_of_streams > core.streams:
+            core = shape.make(model)
         # A seed has 32 bits and is not 0.
         seeds = [(stream.seed - 1 + n) % ((1 << 32) - 1) + 1 for n in range(count_of_streams)]
         streams = [Stream(seed, stream.temperature, known) for seed in seeds]

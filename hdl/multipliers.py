@@ -153,8 +153,7 @@ class FabricMultiplier(Multiplier):
     def elaborate(self, platform):
         """Return the hardware."""
         m = Module()
-        a = self.a if self.a.shape().signed else Cat(self.a, Const(0, 1)).as_signed()
-        low, high = (part.registered(m) for part in pairs(m, a, self.b))
+        low, high = (part.registered(m) for part in pairs(m, self.a, self.b))
         whole = Partial(high.total, Const(0, 1), high.digits)
         m.d.sync += self.o.eq(low.join(m, whole).value)
         return m

@@ -148,9 +148,7 @@ class Scoreboard:
     def __init__(self, core: UnrolledCore, model: MergedModel, streams: Sequence[Stream]):
         self.stages = stages(core, model)
         self._length = core.length
-        golden = GoldenModel(model)
-        self._prompts = [len(stream.prompt) for stream in streams]
-        self._traces = [_traces(golden, stream) for stream in streams]
+        self._golden, self._streams = GoldenModel(model), streams
         self.signals = tuple(
             dict.fromkeys([*ENTER, *(name for stage in self.stages for name in stage.signals)])
         )
@@ -176,12 +174,13 @@ class Scoreboard:
             Of the first one that differs, furthest upstream.
         """
         compared, cycles = 0, len(recording[ENTER[0]])
+        traces = [_traces(self._golden, stream) for stream in self._streams]
         for cycle in np.flatnonzero(recording[ENTER[0]]).tolist():
             stream, token, position = (int(recording[name][cycle]) for name in ENTER[1:])
-            trace = next(self._traces[stream])
+            trace = next(traces[stream])
             if cycle + self._length >= cycles:
                 continue
-            is_known = position < self._prompts[stream]
+            is_known = position < len(self._streams[stream].prompt)
             for stage in self.stages:
                 if is_known and stage.site in OF_SAMPLES:
                     continue

@@ -35,8 +35,9 @@ class Steps(NamedTuple):
 class Attention(wiring.Component):
     """Adds a token to its document's cache, and mixes the values of all positions up to its own.
 
-    A token takes `beats` cycles, in each of which it sees some positions; the next one may come
-    right after. Everything is a pipeline: nothing waits.
+    A token takes `beats` cycles, in each of which it sees some positions, or as many as
+    :class:`Mix` takes, if these are more; the next one may come right after. Everything is a
+    pipeline: nothing waits.
 
     Parameters
     ----------

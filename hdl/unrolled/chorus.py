@@ -30,7 +30,7 @@ class Chorus(wiring.Component):
         What the first stream samples.
     temperature : In(Temperature)
         Its bits are the core's own scale, see :meth:`.UnrolledCore.encode_scale`.
-    busy, counters
+    counters
         The core's.
     thousand : Out(1)
         Pulse: another thousand tokens were sampled, of all streams.
@@ -43,7 +43,6 @@ class Chorus(wiring.Component):
                 "i": In(stream.Signature(Prompt)),
                 "o": Out(stream.Signature(Token)),
                 "temperature": In(Temperature),
-                "busy": Out(1),
                 "counters": Out(Counters),
                 "thousand": Out(1),
             }
@@ -60,7 +59,6 @@ class Chorus(wiring.Component):
             self.o.payload.eq(core.o.payload),
             core.o.ready.eq(self.o.ready | ~heard),
             scale.eq(Value.cast(self.temperature)),
-            self.busy.eq(core.busy),
             self.counters.eq(core.counters),
         ]
         count = Signal(range(THOUSAND))

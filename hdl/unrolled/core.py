@@ -50,14 +50,17 @@ class UnrolledCore(wiring.Component):
     positions
         That attention sees in a cycle.
     streams
-        Documents at the same time, if more than the pipeline's length asks for, which is the
-        fastest for each of them.
+        Documents at the same time; by default as few as the pipeline's length allows, which is
+        the fastest for each of them.
     levels_per_register, outputs_per_copy
         See :class:`.Product`.
     heads_per_cycle
         See :class:`.Mix`; by default all.
     target
         What it is made of.
+
+    After a reset within a run nothing may be offered for `interval` cycles: what was under way
+    ends then.
 
     Attributes
     ----------
@@ -125,7 +128,12 @@ class UnrolledCore(wiring.Component):
 
         self.first = product(("a1", "wo", "a2"), is_signed=True)
         self.second = product(("b",), is_signed=False)
-        self.interval = max(config.context // positions, self.first.interval)
+        at_once = config.heads if heads_per_cycle is None else heads_per_cycle
+        if at_once < 1 or config.heads % at_once:
+            raise ValueError(f"{at_once} heads a cycle: a number that divides {config.heads}")
+        self.interval = max(
+            config.context // positions, self.first.interval, config.heads // at_once
+        )
         self._root, self._choose = Root(model), Choose(model)
         # So many values are prepared in a cycle that they are there with the second product.
         beats = self.second.latency - ROOT_WAITS - self._root.latency - Offset.AFTER_BEATS
@@ -133,7 +141,6 @@ class UnrolledCore(wiring.Component):
         self._noise, self._offset = Noise(model, values, target.cell), Offset(model, values)
         self.positions, self.beats = positions, config.context // positions
         self.values_per_cycle = values
-        at_once = config.heads if heads_per_cycle is None else heads_per_cycle
         self.schedule = Schedule.of(
             config,
             positions,
@@ -142,7 +149,10 @@ class UnrolledCore(wiring.Component):
             (self._root, self._offset, self._choose),
         )
         self.length = self.schedule.token
-        self.streams = max(-(-self.length // self.interval), streams or 0)
+        least = -(-self.length // self.interval)
+        self.streams = least if streams is None else streams
+        if self.streams < least:
+            raise ValueError(f"{streams} streams, but the pipeline holds {least}")
         # Of mix, noise and offset.
         self.other_cells = at_once * config.head_width + 2 * values
         multipliers = target.multipliers(2 * positions * config.width, self.other_cells)

@@ -53,8 +53,6 @@ class Mix(wiring.Component):
         self, model: MergedModel, heads_per_cycle: int, multiplier: type[Multiplier] = Multiplier
     ):
         config = model.config
-        if config.heads % heads_per_cycle:
-            raise ValueError(f"{config.heads} heads, {heads_per_cycle} at a time: it must divide")
         self._multiplier = multiplier
         self._shift, self._head_width = model.layers[0].shifts["mix"], config.head_width
         self._lanes, self.beats = heads_per_cycle, config.heads // heads_per_cycle

@@ -19,7 +19,7 @@ FIGURES = {
     "seed": 1, "tools": "yosys 0, nextpnr 0", "command": "gptloom build",
 }  # fmt: skip
 UNROLLED = FIGURES | {
-    "core": "unrolled", "bits_per_cycle": 2, "positions": 4, "streams": 10,
+    "core": "unrolled", "bits_per_cycle": 2, "positions": 4, "heads_per_cycle": 4, "streams": 10,
     "cycles_per_token": 40.0, "tokens_per_second": 2_000_000,
     "aggregate_tokens_per_second": 20_000_000, "wall_seconds": 900,
 }  # fmt: skip
@@ -126,7 +126,10 @@ def test_builds_of_the_unrolled_core_tell_both_speeds(tmp_path):
     assert rows["tokens/s"] == "2,000,000"
     assert rows["tokens/s, all streams"] == "20,000,000"
     for text in (page.read_text(), rows["core"]):
-        assert "unrolled, 10 streams, 2 bit/cycle, 4 positions/cycle, 8-bit weights" in text
+        assert (
+            "unrolled, 10 streams, 2 bit/cycle, 4 positions/cycle, 4 heads/cycle, 8-bit weights"
+            in text
+        )
     assert "| 2,000,000 | 20,000,000 |" in page.read_text()
 
 

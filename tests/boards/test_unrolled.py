@@ -1,12 +1,13 @@
 """The unrolled core on boards: what is refused, what is estimated, and a small one's bitstream."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from gptloom.boards.results import load_results
-from gptloom.boards.table import find_board
+from gptloom.boards.table import BOARDS, find_board
 from gptloom.boards.unrolled import choice_for
 from gptloom.boards.unrolled_estimate import estimate_unrolled
 from gptloom.cli.main import main
@@ -37,22 +38,39 @@ def test_options_of_the_other_core_are_refused(command, capsys):
 
 
 def test_every_ecp5_has_a_choice():
-    for name in ("ulx3s-12f", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f", "icepi-zero"):
-        assert load_checkpoint(choice_for(find_board(name)).checkpoint).config.layers == 1
+    boards = [board for board in BOARDS.values() if board.family.name == "ecp5"]
+    assert len(boards) > 5
+    for board in boards:
+        assert load_checkpoint(choice_for(board).checkpoint).config.layers == 1
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("entry", RECORDED, ids=lambda e: f"{e['board']}-{e['bits']}")
 def test_recorded_builds_are_as_estimated(entry):
-    board = find_board(entry["board"])
-    usual = choice_for(board)
-    assert f"--checkpoint {usual.checkpoint}" in f"{entry['command']} --checkpoint names"
-    found = estimate_unrolled(board, quantise(load_checkpoint(usual.checkpoint)), usual.shape)
-    figures = found.as_dict()
+    checkpoint = re.search(r"--checkpoint (\S+)", entry["command"])[1]
+    shape = Shape(*(entry[name] for name in ("bits_per_cycle", "positions", "heads_per_cycle")))
+    model = quantise(load_checkpoint(checkpoint))
+    figures = estimate_unrolled(find_board(entry["board"]), model, shape).as_dict()
     for name in ("dsp", "bram", "streams", "bits", "cycles_per_token", "tokens_per_second"):
         assert figures[name] == entry[name], name
     for name in ("lut", "ff", "aggregate_tokens_per_second"):
         assert figures[name] == pytest.approx(entry[name], rel=0.15), name
+
+
+@pytest.mark.long
+def test_too_many_multipliers_are_refused_before_synthesis(capsys):
+    options = ["--board", "ulx3s-25f", "--core", "unrolled", "--bits-per-cycle", "2"]
+    assert main(["build", *options, "--heads-per-cycle", "4"]) == 2
+    assert "has 28: choose fewer" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.long
+def test_estimates_are_printed(capsys):
+    options = ["--board", "ulx3s-85f", "--core", "unrolled"]
+    assert not main(["estimate", *options])
+    printed = capsys.readouterr()
+    assert "20,000,000" in printed.out
+    assert "never used" not in printed.err
 
 
 @pytest.mark.long
@@ -83,7 +101,7 @@ def test_a_small_bitstream(small, tmp_path):
     options = ["--core", "unrolled", "--positions", "2", "--heads-per-cycle", "1"]
     options += ["--checkpoint", str(small), "--folder", str(tmp_path)]
     assert not main(["build", "--board", "ulx3s-25f", *options])
-    folder = tmp_path / "ulx3s-25f-unrolled-w8-1x2"
+    (folder,) = tmp_path.glob("ulx3s-25f-unrolled-w8-1x2x1x*")
     report = json.loads((folder / "report.json").read_text())
     assert report["met"]
     assert report["fmax_mhz"] >= 80

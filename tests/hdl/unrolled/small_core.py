@@ -1,4 +1,4 @@
-"""A small unrolled core of products as they are made, used at random and recorded."""
+"""A small unrolled core of parts as they are made, used at random and recorded."""
 
 import random
 from dataclasses import dataclass
@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from checkpoints import make_random_checkpoint
 
+from gptloom.hdl.multipliers import Multiplier
+from gptloom.hdl.unrolled.array import ArrayMultiplier
 from gptloom.hdl.unrolled.core import UnrolledCore
 from gptloom.hdl.unrolled.dense import SlicedDense
+from gptloom.hdl.unrolled.fabric import Fabric
 from gptloom.hdl.unrolled.target import Target
 from gptloom.model.config import ModelConfig
 from gptloom.model.merged.golden import Stream
@@ -17,6 +20,9 @@ from gptloom.sim.stages import Scoreboard
 from gptloom.sim.streams import StreamSession
 
 SMALL = ModelConfig(width=8, heads=2, hidden=8, context=4, vocabulary=5)
+
+CELLS = 20
+"""Multipliers of the part: attention takes what is left of them."""
 
 INPUTS = (
     *("i__valid", "i__payload", "seed__valid", "seed__payload"),
@@ -29,14 +35,20 @@ def random_model(seed=0):
     return quantise(make_random_checkpoint(SMALL, seed=seed))
 
 
+class Array(ArrayMultiplier):
+    """A multiplier of sums that every simulator knows."""
+
+    fabric = Fabric
+
+
 def make_core(model, bits_per_cycle, positions, heads_per_cycle):
-    """Return a core of tables, sums and accumulators."""
+    """Return a core with some multipliers of its part, and others that are arrays."""
     return UnrolledCore(
         model,
         bits_per_cycle=bits_per_cycle,
         positions=positions,
         heads_per_cycle=heads_per_cycle,
-        target=Target(dense=SlicedDense),
+        target=Target(SlicedDense, Multiplier, CELLS, Array),
     )
 
 
