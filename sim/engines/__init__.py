@@ -23,7 +23,11 @@ def _silent(message: str) -> None:
 
 
 def open_engine(
-    component: wiring.Component, kind: str = "auto", *, progress: Progress = _silent
+    component: wiring.Component,
+    kind: str = "auto",
+    *,
+    progress: Progress = _silent,
+    every_name: bool = False,
 ) -> Engine:
     """Open a simulation of a component.
 
@@ -36,6 +40,9 @@ def open_engine(
         simulator otherwise.
     progress : callable, optional
         Told, in short sentences, what takes time and which compiler was missing.
+    every_name : bool, optional
+        All signals can be read and recorded; without it, only ports and registers of a design
+        that is large, whose compilation then takes half as long.
 
     Returns
     -------
@@ -53,7 +60,7 @@ def open_engine(
         return PysimEngine(component)
     compiler = find_compiler()
     if compiler is not None:
-        return CxxrtlEngine(component, compiler, cache_folder(), progress)
+        return CxxrtlEngine(component, compiler, cache_folder(), progress, every_name)
     if kind == "cxxrtl":
         raise UserError(
             "no C++ compiler was found for the engine cxxrtl: run `pip install 'gptloom[zig]'`, "

@@ -60,7 +60,9 @@ def cache_folder() -> Path:
     return folder
 
 
-def load_simulation(rtlil: str, compiler: Compiler, cache: Path, progress: Progress) -> ctypes.CDLL:
+def load_simulation(
+    rtlil: str, compiler: Compiler, cache: Path, progress: Progress, every_name: bool = False
+) -> ctypes.CDLL:
     """Load a design's compiled simulation, building it unless the cache holds it.
 
     An entry's name carries a digest of the design with everything that compiles it, and one of its
@@ -77,6 +79,8 @@ def load_simulation(rtlil: str, compiler: Compiler, cache: Path, progress: Progr
         Folder of compiled simulations.
     progress : callable
         Told what takes time.
+    every_name : bool, optional
+        Keep the names of a large design that are no registers' too; a small one has all of them.
 
     Returns
     -------
@@ -95,6 +99,7 @@ def load_simulation(rtlil: str, compiler: Compiler, cache: Path, progress: Progr
         repr(
             (compiler.command, compiler.version, _flags(compiler), OPTIMISATION, _FLAGS_OF_LARGE)
         ).encode(),
+        b"every name" if every_name else b"",
     )
     for entry in cache.glob(f"{key}-*.so"):
         try:
@@ -105,7 +110,7 @@ def load_simulation(rtlil: str, compiler: Compiler, cache: Path, progress: Progr
             pass
         progress("A damaged compiled simulation is built again")
         entry.unlink(missing_ok=True)
-    entry = _build(rtlil, key, compiler, cache, progress)
+    entry = _build(rtlil, key, compiler, cache, progress, every_name)
     _prune(cache)
     return ctypes.CDLL(str(entry))
 
@@ -123,13 +128,15 @@ def _flags(compiler: Compiler) -> tuple[str, ...]:
     return (*_FLAGS, "-fno-sanitize=undefined") if compiler.is_zig else _FLAGS
 
 
-def _build(rtlil: str, key: str, compiler: Compiler, cache: Path, progress: Progress) -> Path:
+def _build(
+    rtlil: str, key: str, compiler: Compiler, cache: Path, progress: Progress, every_name: bool
+) -> Path:
     with tempfile.TemporaryDirectory(prefix="build-", dir=cache) as name:
         folder = Path(name)
         progress("Translating the design to C++ (CXXRTL)")
         source = _translate(rtlil, folder)
         large = len(source) > _LARGE
-        if large:
+        if large and not every_name:
             # Names of what is no register take as long to compile as all the rest.
             source = _translate(rtlil, folder, "-g3")
         warmed = cache / f"zig-{compiler.version}.used"

@@ -63,19 +63,26 @@ class CxxrtlEngine(Engine):
         Folder of compiled simulations.
     progress : callable
         Told what takes time.
+    every_name : bool, optional
+        Also signals of a large design that are no registers can be read.
     """
 
     name = "cxxrtl"
 
     def __init__(
-        self, component: wiring.Component, compiler: Compiler, cache: Path, progress: Progress
+        self,
+        component: wiring.Component,
+        compiler: Compiler,
+        cache: Path,
+        progress: Progress,
+        every_name: bool = False,
     ):
         domain = ClockDomain("sync")
         ports = component_ports(component)
         super().__init__(ports | {"rst": Port("rst", domain.rst, True)})
         text = design_rtlil(component, ports, domain)
         self.description = f"CXXRTL compiled by {compiler.title}"
-        self._library = _declare(load_simulation(text, compiler, cache, progress))
+        self._library = _declare(load_simulation(text, compiler, cache, progress, every_name))
         self._simulation = self._library.gptloom_open()
         self._handles: dict[str, tuple[int, int]] = {}
         self._poke_inits()

@@ -80,7 +80,7 @@ def play(core, model, cycles, seed=1):
     streams, draw = some_streams(model, max(1, core.streams - 1), seed), random.Random(seed)
     names = [*Scoreboard(core, model, streams).signals, *INPUTS]
     tokens = 0
-    with open_engine(core) as engine:
+    with open_engine(core, every_name=True) as engine:
         engine.record(names)
         session = StreamSession(core, engine, model, streams)
         for _ in session.tokens():
