@@ -150,6 +150,9 @@ def required(core: UnrolledCore) -> Required:
             # No stream waits: one is heard, by a line that drops what it has no time for.
             r"counters\.stalls$",
         ),
-        multipliers=r"\.attention\.(scores\.multiplier|weigh)_[\d_$]+\.dsp$",
+        multipliers=(
+            r"\.(attention_\d+\.(scores\.multiplier|weigh)|enter_\d+\.(square|stream|row|own))"
+            r"_[\d_$]+\.dsp$"
+        ),
         count=core.cells,
     )

@@ -86,13 +86,12 @@ def estimate_unrolled(
     target, config = target_of(board), model.config
     # The same but for what multiplies: its products are elaborated sooner.
     core = shape.make(model)
-    factors = 2 * core.positions * config.width
-    cells = target.multipliers(factors, core.other_cells).count(target.cell)
+    cells = target.multipliers(core.factors, core.other_cells).count(target.cell)
     memories = find_memories(make_top(board, model, core, CLOCK_HZ))
     return UnrolledEstimate(
         board=board,
         used={
-            **_size(core, config.width + config.hidden + config.vocabulary, factors, cells),
+            **_size(core, model, cells),
             "dsp": cells + core.other_cells,
             "bram": place_all(memories, board.family.name).blocks,
         },
@@ -107,9 +106,11 @@ def estimate_unrolled(
     )
 
 
-def _size(core: UnrolledCore, elements: int, factors: int, cells: int) -> dict[str, int]:
-    products, seen = core.first.cells + core.second.cells, factors // 2
-    arrays = factors - cells
+def _size(core: UnrolledCore, model: MergedModel, cells: int) -> dict[str, int]:
+    config, products = model.config, sum(product.cells for product in core.products)
+    elements = sum(config.width + config.hidden + len(layer.weights["b"]) for layer in model.layers)
+    seen = len(model.layers) * core.positions * config.width
+    arrays = core.factors - cells
     lut = products + LUT_OF_ARRAY * arrays + LUT_OF_ELEMENT * elements + LUT_OF_POSITION * seen
     ff = FF_OF_PRODUCT * products + FF_OF_ELEMENT * elements + FF_OF_POSITION * seen
     return {"lut": round(lut), "ff": round(ff)}

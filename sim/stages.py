@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptloom.hdl.unrolled.core import UnrolledCore
+from gptloom.hdl.unrolled.enter import ROW
 from gptloom.model.merged.golden import GoldenModel, Stream
 from gptloom.model.merged.integer import MergedModel
 
@@ -31,7 +32,7 @@ class Stage:
 
     Attributes
     ----------
-    site
+    layer, site
         What they are, as the golden model's trace names them.
     signals
         Where each of the site's values is, in the order of its flattened array.
@@ -39,6 +40,7 @@ class Stage:
         When each of them is there, in cycles since the token's turn.
     """
 
+    layer: int
     site: str
     signals: tuple[str, ...]
     cycles: tuple[int, ...]
@@ -46,13 +48,21 @@ class Stage:
 
 def stages(core: UnrolledCore, model: MergedModel) -> list[Stage]:
     """Return what is compared of a core, in the order of the pipeline."""
-    config, at = model.config, core.schedule
-    width, heads, vocabulary = config.width, config.heads, config.vocabulary
-    first = ("a1", config.hidden), ("wo", width), ("a2", vocabulary)
+    last = len(core.schedules) - 1
+    found = [stage for layer in range(last + 1) for stage in _stages_of(core, model, layer)]
+    return [*found, Stage(last, "token", ("choose.token",), (core.length,))]
+
+
+def _stages_of(core: UnrolledCore, model: MergedModel, layer: int) -> list[Stage]:
+    """Return what is compared of a layer."""
+    config, at = model.config, core.schedules[layer]
+    width, heads, finish = config.width, config.heads, core.finishes[layer]
+    outputs, lanes = len(model.layers[layer].weights["b"]), finish.values_per_cycle
+    is_last = layer == config.layers - 1
 
     def row(site: str, path: str, count: int, cycle: int, begin: int = 0) -> Stage:
         signals = tuple(f"{path}__{i}" for i in range(begin, begin + count))
-        return Stage(site, signals, (cycle,) * count)
+        return Stage(layer, site, signals, (cycle,) * count)
 
     def beats(site: str, path: str, cycle: int) -> Stage:
         """Of every position and head, some positions in a cycle."""
@@ -61,35 +71,62 @@ def stages(core: UnrolledCore, model: MergedModel) -> list[Stage]:
             for position in range(config.context)
             for head in range(heads)
         ]
-        signals, cycles = zip(*cells, strict=True)
-        return Stage(site, signals, cycles)
+        return Stage(layer, site, *zip(*cells, strict=True))
 
-    found = [row(name, f"attention.{name}", width, at.table) for name in ("q", "k", "v")]
+    def split(sites: Iterable[tuple[str, int]], path: str, cycle: int) -> Iterator[Stage]:
+        """Of several products whose outputs stand side by side."""
+        begin = 0
+        for site, count in sites:
+            yield row(site, path, count, cycle, begin)
+            begin += count
+
+    attention, second = f"attention_{layer}", f"finish_{layer}"
+    found = []
+    if layer:
+        enter, before = f"enter_{layer}", core.schedules[layer - 1].done
+        found += [
+            Stage(
+                layer,
+                "stream",
+                tuple(f"{enter}.stream_{i}" for i in range(4 * width)),
+                (before + 1,) * 4 * width,
+            ),
+            Stage(layer, "scale", (f"{enter}.scale",), (at.begin - ROW,)),
+            *split((("f", config.hidden), ("d", outputs)), f"{enter}.dense.all", at.first - 1),
+            *(
+                row(name, f"{enter}.{name}", count, at.first)
+                for name, count in (("x", width), ("fx", config.hidden), ("lx", outputs))
+            ),
+        ]
+    # The query of a later layer has its scale in it, which the golden model's has not.
     found += [
-        beats("score", "attention.scores.o", at.scores),
-        beats("numerator", "attention.numerators.o", at.numerators),
-        row("denominator", "attention.mix.total", heads, at.sums),
-        row("weighted", "attention.mix.weighted", width, at.sums + 1),
-        row("mix", "attention.o", width, at.mix),
+        row(name, f"{attention}.{name}", width, at.begin)
+        for name in (("k", "v") if layer else ("q", "k", "v"))
     ]
-    begin = 0
-    for name, count in first:
-        found.append(row(name, "first.all", count, at.first, begin))
-        begin += count
-    lanes = core.values_per_cycle
-    noise = [(f"noise.o__{i % lanes}", at.offset_begins + i // lanes) for i in range(vocabulary)]
-    signals, cycles = zip(*noise, strict=True)
-    return [
-        *found,
-        row("hidden", "second.i", config.hidden, at.first),
-        row("residual", "root.i", width, at.root_begins),
-        Stage("root", ("root.o",), (at.root,)),
-        row("direct", "offset.direct", vocabulary, at.offset_begins),
-        Stage("noise", signals, cycles),
-        row("offset", "offset.o", vocabulary, at.offset),
-        row("b", "second.all", vocabulary, at.second),
-        Stage("token", ("choose.token",), (core.length,)),
+    found += [
+        beats("score", f"{attention}.scores.o", at.scores),
+        beats("numerator", f"{attention}.numerators.o", at.numerators),
+        row("denominator", f"{attention}.mix.total", heads, at.sums),
+        row("weighted", f"{attention}.mix.weighted", width, at.sums + 1),
+        row("mix", f"{attention}.o", width, at.mix),
+        *split(
+            (("a1", config.hidden), ("wo", width), ("a2", outputs)), f"{second}.first.all", at.first
+        ),
+        row("hidden", f"{second}.second.i", config.hidden, at.first),
+        row("residual", f"{second}.root.i", width, at.root_begins),
+        Stage(layer, "root", (f"{second}.root.o",), (at.root,)),
+        row("direct", f"{second}.offset.direct", outputs, at.offset_begins),
+        row("b", f"{second}.second.all", outputs, at.second),
     ]
+    if is_last:
+        noise = [(f"noise.o__{i % lanes}", at.offset_begins + i // lanes) for i in range(outputs)]
+        found += [
+            Stage(layer, "noise", *zip(*noise, strict=True)),
+            row("offset", f"{second}.offset.o", outputs, at.offset),
+        ]
+    else:
+        found.append(Stage(layer + 1, "inverse", (f"{second}.root.inverse",), (at.root,)))
+    return found
 
 
 @dataclass
@@ -100,7 +137,7 @@ class DivergenceError(Exception):
     ----------
     stream, position, token
         Of the token under way.
-    site, element
+    layer, site, element
         Which of its values.
     cycle
         In which it is due.
@@ -111,6 +148,7 @@ class DivergenceError(Exception):
     stream: int
     position: int
     token: int
+    layer: int
     site: str
     element: int
     cycle: int
@@ -119,9 +157,9 @@ class DivergenceError(Exception):
 
     def __str__(self) -> str:
         return (
-            f"stream {self.stream}, position {self.position}, token {self.token}: {self.site}, "
-            f"element {self.element}, cycle {self.cycle}: expected {self.expected:#x}, seen "
-            f"{self.seen:#x}"
+            f"stream {self.stream}, position {self.position}, token {self.token}: layer "
+            f"{self.layer}, {self.site}, element {self.element}, cycle {self.cycle}: expected "
+            f"{self.expected:#x}, seen {self.seen:#x}"
         )
 
 
@@ -184,25 +222,33 @@ class Scoreboard:
             for stage in self.stages:
                 if is_known and stage.site in OF_SAMPLES:
                     continue
-                values = trace[stage.site]
+                values = trace[stage.layer, stage.site]
                 for element, expected in enumerate(values):
                     name, due = stage.signals[element], cycle + stage.cycles[element]
                     expected &= (1 << widths[name]) - 1
                     seen = int(recording[name][due])
                     if seen != expected:
                         raise DivergenceError(
-                            stream, position, token, stage.site, element, due, expected, seen
+                            stream,
+                            position,
+                            token,
+                            stage.layer,
+                            stage.site,
+                            element,
+                            due,
+                            expected,
+                            seen,
                         )
                 compared += len(values)
         return compared
 
 
-def _traces(golden: GoldenModel, stream: Stream) -> Iterator[dict[str, list[int]]]:
-    """Yield what every site was, token by token, known ones included."""
-    found: dict[str, list[int]] = {}
+def _traces(golden: GoldenModel, stream: Stream) -> Iterator[dict[tuple[int, str], list[int]]]:
+    """Yield what every site of every layer was, token by token, known ones included."""
+    found: dict[tuple[int, str], list[int]] = {}
 
-    def note(_layer: int, site: str, value: Iterable[int]) -> None:
-        found[site] = np.asarray(value).ravel().tolist()
+    def note(layer: int, site: str, value: Iterable[int]) -> None:
+        found[layer, site] = np.asarray(value).ravel().tolist()
 
     for _ in golden.generate_streams([stream], lambda *_: note):
         yield dict(found)

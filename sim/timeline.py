@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gptloom.hdl.unrolled.core import UnrolledCore
+from gptloom.hdl.unrolled.core import ENTERING, UnrolledCore
 
 STEP = 5
 """Cycles between the marks of the scale."""
@@ -29,25 +29,37 @@ class Bar:
 
 def bars(core: UnrolledCore) -> list[Bar]:
     """Return what happens to a token, in the order of the data."""
-    at, beats = core.schedule, core.beats
-    lap = core.streams * core.interval
+    begin, lap = core.schedules[0].begin, core.streams * core.interval
+    found = [
+        Bar(0, ENTERING, "turn: the sampled token, or a known one"),
+        Bar(ENTERING, begin, "table: q, k, v, own score"),
+    ]
+    for layer, at in enumerate(core.schedules):
+        if layer:
+            done = core.schedules[layer - 1].done
+            found.append(Bar(done, at.begin, f"layer {layer}: stream, its norm, q, k, v"))
+        found += _bars_of(core, layer)
+    found.append(Bar(core.schedules[-1].done, core.length, "noisy logits, the largest: the token"))
+    if core.length < lap:
+        found.append(Bar(core.length, lap, "until the stream's next turn"))
+    return found
+
+
+def _bars_of(core: UnrolledCore, layer: int) -> list[Bar]:
+    at, beats = core.schedules[layer], core.beats
+    lanes = core.finishes[layer].values_per_cycle
+    is_last = layer == len(core.schedules) - 1
+    offset = "(direct + noise) * root" if is_last else "direct * root"
+    late = "beside them F x and D x" if layer else "late table words beside them"
     return [
-        Bar(0, at.look_up, "turn: the sampled token, or a known one"),
-        Bar(at.look_up, at.table, "table: q, k, v, own score"),
-        Bar(at.table, at.scores + beats - 1, f"scores, q . k, {core.positions} positions a cycle"),
+        Bar(at.begin, at.scores + beats - 1, f"scores, q . k, {core.positions} positions a cycle"),
         Bar(at.scores, at.numerators + beats - 1, "largest score, then numerators 2**(score - it)"),
         Bar(at.numerators, at.sums + 1, "values times numerators, and their sums"),
         Bar(at.sums, at.mix, "mix: times the reciprocal of the numerators' sum"),
-        Bar(at.mix, at.first, "first products, A1, Wo and A2; late table words beside them"),
+        Bar(at.mix, at.first, f"first products, A1, Wo and A2; {late}"),
         Bar(at.first, at.second, "second product, B"),
         Bar(at.root_begins, at.root, "root of the residual's energy"),
-        Bar(
-            at.offset_begins,
-            at.offset,
-            f"offset, (direct + noise) * root, {core.values_per_cycle} a cycle",
-        ),
-        Bar(at.choose, at.token, "noisy logits, the largest: the token"),
-        *([Bar(at.token, lap, "until the stream's next turn")] if at.token < lap else []),
+        Bar(at.offset_begins, at.offset, f"offset, {offset}, {lanes} a cycle"),
     ]
 
 

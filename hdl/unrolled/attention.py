@@ -43,6 +43,8 @@ class Attention(wiring.Component):
     ----------
     model
         What is computed: its dimensions, widths and shifts.
+    layer
+        Which one.
     streams
         Documents that are under way at the same time.
     positions
@@ -67,15 +69,23 @@ class Attention(wiring.Component):
         A token comes.
     stream, position : In
         Its document and place.
-    q, k, v : In(signed 8) of every element
-        Its row. `q` and `own` stay for `beats` cycles.
+    q, k, v : In(signed `query_bits`, 8, 8) of every element
+        Its row; `q` stays for `beats` cycles.
     own : In(signed 10) of every head
-        Score of its query and key.
+        Score of its query and key; it comes `own_waits` cycles later than the row, and stays for
+        `beats` cycles.
     o : Out(signed) of every element
         The mix, in this cycle only, of no register.
     o_valid : Out(1)
         There is one.
     """
+
+    own_waits = Scores.latency
+
+    @staticmethod
+    def query_bits(model: MergedModel, layer: int) -> int:
+        """Return the bits of a query's element; that of a later layer has its norm in it."""
+        return model.widths.stream + model.widths.root if layer else WEIGHT_BITS
 
     @staticmethod
     def steps_of(config: ModelConfig, positions: int, heads_per_cycle: int) -> Steps:
@@ -89,6 +99,7 @@ class Attention(wiring.Component):
     def __init__(
         self,
         model: MergedModel,
+        layer: int,
         streams: int,
         positions: int,
         heads_per_cycle: int,
@@ -100,11 +111,10 @@ class Attention(wiring.Component):
         self.positions, self.beats = positions, config.context // positions
         half = positions * config.width
         self._multipliers = multipliers[half:]
-        self._scores = Scores(
-            config.width, config.heads, model.layers[0].shifts["score"], multipliers[:half]
-        )
+        shift, query_bits = model.layers[layer].shifts["score"], self.query_bits(model, layer)
+        self._scores = Scores(config.width, config.heads, shift, query_bits, multipliers[:half])
         self._numerators = Numerators(positions, config.heads, self.beats)
-        self._divide = Mix(model, heads_per_cycle, divider)
+        self._divide = Mix(model, layer, heads_per_cycle, divider)
         self._numerator_at = self._scores.latency + self._numerators.latency
         self.latency = self.steps_of(config, positions, heads_per_cycle).mix
         row = In(signed(WEIGHT_BITS)).array(config.width)
@@ -114,7 +124,7 @@ class Attention(wiring.Component):
                 "valid": In(1),
                 "stream": In(range(streams)),
                 "position": In(range(config.context)),
-                "q": row,
+                "q": In(signed(query_bits)).array(config.width),
                 "k": row,
                 "v": row,
                 "own": In(signed(SCORE_BITS)).array(config.heads),
@@ -158,7 +168,7 @@ class Attention(wiring.Component):
             for head in range(len(self.own)):
                 m.d.comb += numerators.score[place][head].eq(scores.o[place][head])
         m.d.comb += [scores.q[i].eq(late(m, q)) for i, q in enumerate(self.q)]
-        m.d.comb += [scores.own[i].eq(late(m, own)) for i, own in enumerate(self.own)]
+        m.d.comb += [scores.own[i].eq(own) for i, own in enumerate(self.own)]
         m.d.comb += [
             numerators.first.eq(late(m, first, scores.latency)),
             numerators.last.eq(late(m, last, scores.latency)),

@@ -1,28 +1,32 @@
-"""The unrolled core: a network of one layer as a pipeline, with its weights in logic."""
+"""The unrolled core: a network as a pipeline, with its weights in logic."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from functools import partial
+from itertools import islice
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from gptloom.hdl.arithmetic import saturated
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.core import COUNTER_BITS, Counters, Prompt, Token
 from gptloom.hdl.delay import delayed, late
 from gptloom.hdl.unrolled.attention import Attention
 from gptloom.hdl.unrolled.choose import Choose
-from gptloom.hdl.unrolled.dense import Dense
+from gptloom.hdl.unrolled.enter import Enter
+from gptloom.hdl.unrolled.finish import Finish
 from gptloom.hdl.unrolled.noise import Noise
-from gptloom.hdl.unrolled.root import Offset, Root
-from gptloom.hdl.unrolled.schedule import ENTERING, ROOT_WAITS, Schedule
+from gptloom.hdl.unrolled.schedule import Schedule
 from gptloom.hdl.unrolled.streams import Streams
 from gptloom.hdl.unrolled.table import Table
 from gptloom.hdl.unrolled.target import SIMULATED, Target
 from gptloom.model.arithmetic import MANTISSA_BITS, round_shift, saturate
 from gptloom.model.merged.integer import SCORE_BITS, MergedModel, NoiseScale
 from gptloom.model.sampling import SEED_BITS
+
+ENTERING = 1
+"""Cycles from a turn's decision to the tables: it is far to all of these."""
 
 ATTENTION_ENTRIES, LATER_ENTRIES = ("q", "k", "v"), ("fx", "x", "lx")
 """Words of the table by the time at which they are needed."""
@@ -34,17 +38,17 @@ class UnrolledCore(wiring.Component):
     ======  ==================================================================================
     step    what happens, and what beside it
     ======  ==================================================================================
-    enter   :class:`.Streams` takes the token that was sampled, :class:`.Table` looks it up
+    turn    :class:`.Streams` takes the token that was sampled, :class:`.Table` looks it up
     mix     :class:`.Attention`
-    first   products by A1, Wo and A2; their table words come from a second table, late
-    second  product by B; beside it residual, :class:`.Root`, noise and :class:`.Offset`
+    finish  :class:`.Finish`: products by constants; the norm, noise and offsets beside them
+    enter   of later layers, :class:`.Enter`: their row, then mix and finish again
     choose  :class:`.Choose`: the token is there for the stream's next turn
     ======  ==================================================================================
 
     Parameters
     ----------
     model
-        What it computes, of one layer.
+        What it computes.
     bits_per_cycle
         Of activations, as they enter products.
     positions
@@ -68,16 +72,20 @@ class UnrolledCore(wiring.Component):
         Cycles from token to token, of all streams together.
     length
         Cycles from a token that enters to the one that is sampled.
-    schedule
-        When everything happens within this.
+    schedules
+        When everything happens within this, for each layer.
     streams
         A stream's tokens are ``streams * interval`` cycles apart.
     positions, beats
         That attention sees in a cycle; cycles for all of them.
-    values_per_cycle
-        Of noise and offset.
+    finishes
+        The second part of each layer.
+    products
+        All products by constants.
+    factors
+        Products of two variables in attention and on the way to later layers.
     cells, other_cells
-        Multipliers of its target that attention takes, and those that the rest does.
+        Multipliers of its target that these take, and those that mix, noise and offset do.
     i : In(stream of Prompt)
         Known tokens of the stream whose turn it is.
     turn : Out
@@ -106,60 +114,73 @@ class UnrolledCore(wiring.Component):
         heads_per_cycle: int | None = None,
         target: Target = SIMULATED,
     ):
-        if len(model.layers) != 1:
-            raise ValueError(f"{len(model.layers)} layers: only one is possible")
-        context = model.config.context
+        config, layers = model.config, range(len(model.layers))
+        context, width = config.context, config.width
         if positions not in (1 << n for n in range(context.bit_length())) or context % positions:
             raise ValueError(
                 f"{positions} positions a cycle: a power of two that divides {context}"
             )
-        self._model = model
-        layer, widths, config = model.layers[0], model.widths, model.config
-
-        def product(names: Sequence[str], *, is_signed: bool) -> Dense:
-            return target.dense(
-                [layer.weights[name] for name in names],
-                widths.activations,
-                bits_per_cycle,
-                is_signed=is_signed,
-                levels_per_register=levels_per_register,
-                outputs_per_copy=outputs_per_copy,
-            )
-
-        self.first = product(("a1", "wo", "a2"), is_signed=True)
-        self.second = product(("b",), is_signed=False)
         at_once = config.heads if heads_per_cycle is None else heads_per_cycle
         if at_once < 1 or config.heads % at_once:
             raise ValueError(f"{at_once} heads a cycle: a number that divides {config.heads}")
-        self.interval = max(
-            config.context // positions, self.first.interval, config.heads // at_once
+        self._model = model
+        dense = partial(
+            target.dense,
+            bits_per_cycle=bits_per_cycle,
+            levels_per_register=levels_per_register,
+            outputs_per_copy=outputs_per_copy,
         )
-        self._root, self._choose = Root(model), Choose(model)
-        # So many values are prepared in a cycle that they are there with the second product.
-        beats = self.second.latency - ROOT_WAITS - self._root.latency - Offset.AFTER_BEATS
-        values = -(-config.vocabulary // max(1, min(self.interval, beats)))
-        self._noise, self._offset = Noise(model, values, target.cell), Offset(model, values)
-        self.positions, self.beats = positions, config.context // positions
-        self.values_per_cycle = values
-        self.schedule = Schedule.of(
-            config,
-            positions,
-            at_once,
-            (self.first, self.second),
-            (self._root, self._offset, self._choose),
-        )
-        self.length = self.schedule.token
+        self.positions, self.beats = positions, context // positions
+        entering = model.widths.residual if len(layers) > 1 else 0
+        slices = -(-max(model.widths.activations, entering) // bits_per_cycle)
+        self.interval = max(self.beats, slices, config.heads // at_once)
+        self.finishes = [Finish(model, layer, dense, self.interval) for layer in layers]
+        steps = Attention.steps_of(config, positions, at_once)
+        self.schedules = [Schedule.of(ENTERING + Table.latency, steps, self.finishes[0].steps)]
+        for finish in self.finishes[1:]:
+            begin = self.schedules[-1].done + Enter.latency_of(config)
+            self.schedules.append(Schedule.of(begin, steps, finish.steps))
+
+        values = self.finishes[-1].values_per_cycle
+        self._noise, self._choose = Noise(model, values, target.cell), Choose(model)
+        self.length = self.schedules[-1].done + self._choose.latency
         least = -(-self.length // self.interval)
         self.streams = least if streams is None else streams
         if self.streams < least:
             raise ValueError(f"{streams} streams, but the pipeline holds {least}")
+
         # Of mix, noise and offset.
-        self.other_cells = at_once * config.head_width + 2 * values
-        multipliers = target.multipliers(2 * positions * config.width, self.other_cells)
+        mixing = at_once * config.head_width * len(layers)
+        self.other_cells = mixing + values + sum(each.values_per_cycle for each in self.finishes)
+        seen, entered = 2 * positions * width, Enter.multipliers_of(config)
+        self.factors = len(layers) * seen + (len(layers) - 1) * entered
+        multipliers = target.multipliers(self.factors, self.other_cells)
         self.cells = multipliers.count(target.cell)
-        self._attention = Attention(
-            model, self.streams, positions, at_once, multipliers, target.cell
-        )
+        left = iter(multipliers)
+        self._attentions = [
+            Attention(
+                model,
+                layer,
+                self.streams,
+                positions,
+                at_once,
+                list(islice(left, seen)),
+                target.cell,
+            )
+            for layer in layers
+        ]
+        self._enters = [
+            Enter(
+                model,
+                layer,
+                dense,
+                list(islice(left, entered)),
+                self.schedules[layer].first - self.schedules[layer - 1].done,
+            )
+            for layer in layers[1:]
+        ]
+        self.products = [product for each in self.finishes for product in (each.first, each.second)]
+        self.products += [enter.dense for enter in self._enters]
         self.scale = data.StructLayout(
             {"mantissa": MANTISSA_BITS, "shift": self._noise.shift.shape()}
         )
@@ -197,25 +218,23 @@ class UnrolledCore(wiring.Component):
             self.counters.eq(turns.counters),
             self.tokens.eq(turns.tokens),
         ]
-        self._enter(m, turns)
-        self._multiply(m, turns)
+        self._look_up(m, turns)
+        self._compute(m, turns)
         self._prepare_noise(m, turns)
 
         m.submodules.choose = choose = self._choose
-        at = self.schedule
-        m.d.comb += choose.valid.eq(late(m, self.second.o_valid, at.choose - at.second))
-        for i, product in enumerate(self.second.o[0]):
-            offset = self._offset.o[i]
-            m.d.comb += [
-                choose.product[i].eq(late(m, product, at.choose - at.second)),
-                choose.offset[i].eq(late(m, offset, at.choose - at.offset)),
-            ]
+        last = self.finishes[-1]
+        m.d.comb += [
+            choose.valid.eq(last.o_valid),
+            *_equal(choose.product, last.product),
+            *_equal(choose.offset, last.offset),
+        ]
         wait = self.streams * self.interval - self.length
         m.d.comb += turns.sampled.eq(late(m, choose.token, wait))
         return m
 
-    def _enter(self, m: Module, turns: Streams) -> None:
-        """Look a token up, and mix what its document has."""
+    def _look_up(self, m: Module, turns: Streams) -> None:
+        """Give the first layer what is known of a token, its products' part by a second table."""
         model = self._model
         entries = {name: model.table[name] for name in ATTENTION_ENTRIES}
         bits = dict.fromkeys(entries, model.widths.table)
@@ -224,80 +243,71 @@ class UnrolledCore(wiring.Component):
         scores = round_shift((q * k).sum(axis=-1), model.layers[0].shifts["score"])
         entries["own"], bits["own"] = saturate(scores, SCORE_BITS), SCORE_BITS
         m.submodules.table = table = Table(entries, bits)
-        m.submodules.attention = attention = self._attention
-        m.d.comb += [
-            table.enable.eq(late(m, turns.enter, ENTERING)),
-            table.token.eq(late(m, turns.token, ENTERING)),
-            table.position.eq(late(m, turns.position, ENTERING)),
-            attention.next_stream.eq(late(m, turns.turn, ENTERING)),
-            attention.valid.eq(late(m, turns.enter, ENTERING + Table.latency)),
-            attention.stream.eq(late(m, turns.turn, ENTERING + Table.latency)),
-            attention.position.eq(late(m, turns.position, ENTERING + Table.latency)),
-        ]
-        for name in entries:
-            for to, word in zip(getattr(attention, name), getattr(table, name), strict=True):
-                m.d.comb += to.eq(word)
-
-    def _multiply(self, m: Module, turns: Streams) -> None:
-        """Go on to both products, and beside the second one to the offset."""
-        model, attention = self._model, self._attention
-        shifts, widths = model.layers[0].shifts, model.widths
-        m.submodules.first, m.submodules.second = first, second = self.first, self.second
-        m.submodules.root, m.submodules.offset = root, offset = self._root, self._offset
-        entries = {name: model.table[name] for name in LATER_ENTRIES}
-        m.submodules.late_table = table = Table(entries, dict.fromkeys(entries, widths.table))
+        later = {name: model.table[name] for name in LATER_ENTRIES}
+        m.submodules.late_table = late_table = Table(
+            later, dict.fromkeys(later, model.widths.table)
+        )
         # Its words are used a cycle later: block RAM is slow.
-        at = self.schedule
-        wait = at.first - Table.latency - 1
-        m.d.comb += [
-            table.enable.eq(late(m, turns.enter, wait)),
-            table.token.eq(late(m, turns.token, wait)),
-            table.position.eq(late(m, turns.position, wait)),
-            first.valid.eq(attention.o_valid),
-            *(to.eq(value) for to, value in zip(first.i, attention.o, strict=True)),
-        ]
-
-        def added(entry: str, products, site: str) -> list:
-            """Return the sums of table words, shifted left, and products, shifted right.
-
-            The half that rounds a product stands below the word: that is one addition for both.
-            """
-            right = shifts[site]
-            half, left = Const((1 << right) >> 1, right), Const(0, shifts[entry])
-            words = [Cat(half, left, late(m, word)).as_signed() for word in getattr(table, entry)]
-            return [
-                (word + product) >> right for word, product in zip(words, products, strict=True)
-            ]
-
-        a1, wo, a2 = first.o
-        for to, value in zip(second.i, added("fx", a1, "hidden"), strict=True):
-            limit = (1 << widths.activations) - 1
-            above = value[widths.activations : -1].any()
-            m.d.comb += to.eq(Mux(value[-1], 0, Mux(above, limit, value[: widths.activations])))
-        for to, value in zip(root.i, added("x", wo, "residual"), strict=True):
-            residual = Signal(to.shape(), name="residual")
+        wait = self.schedules[0].first - Table.latency - 1
+        for each, cycles in ((table, ENTERING), (late_table, wait)):
             m.d.comb += [
-                residual.eq(saturated(value, widths.residual)),
-                to.eq(late(m, residual, at.root_begins - at.first)),
+                each.enable.eq(late(m, turns.enter, cycles)),
+                each.token.eq(late(m, turns.token, cycles)),
+                each.position.eq(late(m, turns.position, cycles)),
             ]
-        wait = at.offset_begins - at.first
-        for to, value in zip(offset.direct, added("lx", a2, "direct"), strict=True):
-            direct = Signal(to.shape(), name="direct")
+        attention, finish = self._attentions[0], self.finishes[0]
+        for name in ATTENTION_ENTRIES:
+            m.d.comb += _equal(getattr(attention, name), getattr(table, name))
+        m.d.comb += _equal(attention.own, (late(m, own, attention.own_waits) for own in table.own))
+        for name in LATER_ENTRIES:
+            m.d.comb += _equal(
+                getattr(finish, name), map(partial(late, m), getattr(late_table, name))
+            )
+
+    def _compute(self, m: Module, turns: Streams) -> None:
+        """Let a token through all layers, each of which has to know whose it is."""
+        whose = data.StructLayout(
+            {"enter": 1, "turn": turns.turn.shape(), "position": turns.position.shape()}
+        )
+        token, since = Signal(whose), 0
+        m.d.comb += [getattr(token, name).eq(getattr(turns, name)) for name, _ in whose]
+        for layer, at in enumerate(self.schedules):
+            m.submodules[f"attention_{layer}"] = attention = self._attentions[layer]
+            m.submodules[f"finish_{layer}"] = finish = self.finishes[layer]
+            token, since = late(m, token, at.begin - 1 - since), at.begin - 1
+            comes = late(m, token)
             m.d.comb += [
-                direct.eq(saturated(value, widths.direct)),
-                to.eq(late(m, direct, wait)),
+                attention.next_stream.eq(token.turn),
+                attention.valid.eq(comes.enter),
+                attention.stream.eq(comes.turn),
+                attention.position.eq(comes.position),
+                finish.valid.eq(attention.o_valid),
+                *_equal(finish.i, attention.o),
             ]
+            if layer:
+                self._hand_on(m, layer)
+
+    def _hand_on(self, m: Module, layer: int) -> None:
+        """Give a later layer what leaves the one before."""
+        m.submodules[f"enter_{layer}"] = enter = self._enters[layer - 1]
+        before = self.finishes[layer - 1]
         m.d.comb += [
-            second.valid.eq(first.o_valid),
-            root.valid.eq(late(m, first.o_valid, at.root_begins - at.first)),
-            offset.valid.eq(late(m, first.o_valid, wait)),
-            offset.root.eq(root.o),
+            enter.valid.eq(before.o_valid),
+            enter.inverse.eq(before.inverse),
+            *_equal(enter.product, before.product),
+            *_equal(enter.offset, before.offset),
         ]
+        for to, names in (
+            (self._attentions[layer], (*ATTENTION_ENTRIES, "own")),
+            (self.finishes[layer], LATER_ENTRIES),
+        ):
+            for name in names:
+                m.d.comb += _equal(getattr(to, name), getattr(enter, name))
 
     def _prepare_noise(self, m: Module, turns: Streams) -> None:
         """Draw noise so that it comes when it is added, and keep the streams' states."""
         m.submodules.noise = noise = self._noise
-        wait = self.schedule.offset_begins - noise.latency
+        wait = self.schedules[-1].offset_begins - noise.latency
         turn, draws = late(m, turns.turn, wait), late(m, turns.enter & turns.samples, wait)
 
         # What holds while a token enters is needed later.
@@ -338,5 +348,9 @@ class UnrolledCore(wiring.Component):
             write.addr.eq(late(m, turn)),
             write.data.eq(Mux(late(m, draws), noise.next_state, late(m, state))),
         ]
-        for to, value in zip(self._offset.noise, noise.o, strict=True):
-            m.d.comb += to.eq(value)
+        m.d.comb += _equal(self.finishes[-1].noise, noise.o)
+
+
+def _equal(targets: Iterable[Value], values: Iterable[Value]) -> list:
+    """Return the assignments of values, one by one."""
+    return [to.eq(value) for to, value in zip(targets, values, strict=True)]

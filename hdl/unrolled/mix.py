@@ -22,7 +22,9 @@ class Mix(wiring.Component):
     Parameters
     ----------
     model
-        Its dimensions, width of activations, and shift of its first layer.
+        Its dimensions, width of activations, and shifts.
+    layer
+        Whose mix.
     heads_per_cycle
         Divides the number of heads. Each takes as many multipliers as a head has elements.
     multiplier
@@ -50,11 +52,15 @@ class Mix(wiring.Component):
         return 2 + heads // heads_per_cycle
 
     def __init__(
-        self, model: MergedModel, heads_per_cycle: int, multiplier: type[Multiplier] = Multiplier
+        self,
+        model: MergedModel,
+        layer: int,
+        heads_per_cycle: int,
+        multiplier: type[Multiplier] = Multiplier,
     ):
         config = model.config
         self._multiplier = multiplier
-        self._shift, self._head_width = model.layers[0].shifts["mix"], config.head_width
+        self._shift, self._head_width = model.layers[layer].shifts["mix"], config.head_width
         self._lanes, self.beats = heads_per_cycle, config.heads // heads_per_cycle
         self.latency = self.latency_of(config.heads, heads_per_cycle)
         more = (config.context - 1).bit_length()

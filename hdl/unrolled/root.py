@@ -1,15 +1,17 @@
-"""The norm of the residual, and what is added to the last product."""
+"""The norm of the residual."""
 
+from collections.abc import Callable
+
+import numpy as np
 from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.hdl.arithmetic import rounded
-from gptloom.hdl.attributes import KEEP, LOADED
+from gptloom.hdl.attributes import KEEP
 from gptloom.hdl.delay import late
 from gptloom.model.arithmetic import round_shift
 from gptloom.model.merged.integer import MergedModel
-from gptloom.model.tables import RSQRT_WINDOW_BITS, SQRT_TABLE
+from gptloom.model.tables import RSQRT_TABLE, RSQRT_WINDOW_BITS, SQRT_TABLE
 
 NIBBLE = 4
 RESIDUAL_BITS = 2 * NIBBLE
@@ -27,9 +29,7 @@ class Root(wiring.Component):
     An element is ``16 h + l``, so its square is ``256 h**2 + l**2 + 32 h l``. The first two stand
     side by side in one word, each a table of four bits; of ``h l`` there are two words, tables of
     h and of two bits of l each. They are added up apart, and S is looked up in tables of the sum's
-    bits: one for every place that the leading pair may have, rounded and cut off already. Its words
-    are 0 where the pair is, so that those in whose place nothing leads just add nothing; what is
-    left to do is to close those below the leading pair.
+    bits, see :func:`by_leading_pair`.
 
     =====  ======================================  =============================================
     cycle  16 elements                             17 to 32 elements
@@ -42,7 +42,9 @@ class Root(wiring.Component):
     Parameters
     ----------
     model
-        Its width, and the shift of its last layer.
+        Its width and shifts.
+    layer
+        Whose residual.
 
     Attributes
     ----------
@@ -54,17 +56,21 @@ class Root(wiring.Component):
         The residual.
     o : Out(unsigned)
         S; it stays until the next.
+    inverse : Out(unsigned)
+        What the layer that follows multiplies x with, if there is one; it stays as S does.
     o_valid : Out(1)
         There is one.
     """
 
-    def __init__(self, model: MergedModel):
+    def __init__(self, model: MergedModel, layer: int):
         width = model.config.width
         if model.widths.residual != RESIDUAL_BITS:
             raise ValueError(
                 f"a residual of {model.widths.residual} bits: only {RESIDUAL_BITS} are possible"
             )
-        self._shift, self._bits = model.layers[-1].shifts["root"], model.widths.root
+        self._shift, bits = model.layers[layer].shifts["root"], model.widths.root
+        following = model.layers[layer + 1 :]
+        self._inverse_shift = following[0].shifts["inverse"] if following else None
         # The words of h * l become one, those of all elements one, and both sums one.
         self._depth = (width - 1).bit_length()
         levels = self._depth + 2
@@ -74,7 +80,8 @@ class Root(wiring.Component):
             {
                 "valid": In(1),
                 "i": In(signed(RESIDUAL_BITS)).array(width),
-                "o": Out(self._bits),
+                "o": Out(bits),
+                **({"inverse": Out(bits)} if following else {}),
                 "o_valid": Out(1),
             }
         )
@@ -94,7 +101,13 @@ class Root(wiring.Component):
         if self._apart:
             total = late(m, total)
         with m.If(late(m, self.valid, self.latency - 1)):
-            m.d.sync += self.o.eq(self._root(m, total))
+            m.d.sync += self.o.eq(
+                by_leading_pair(
+                    total, len(self.o), lambda k: round_shift(SQRT_TABLE << k, self._shift)
+                )
+            )
+            if self._inverse_shift is not None:
+                m.d.sync += self.inverse.eq(inverse_root(total, len(self.o), self._inverse_shift))
         m.d.comb += self.o_valid.eq(late(m, self.valid, self.latency))
         return m
 
@@ -113,20 +126,39 @@ class Root(wiring.Component):
             level += 1
         return words[0]
 
-    def _root(self, m: Module, total: Value) -> Value:
-        """Look S up."""
-        limit, bits = (1 << self._bits) - 1, len(self.o)
-        padded = Cat(Const(0, RSQRT_WINDOW_BITS - 2), total, Const(0, 1))
-        root = Const(0, bits)
-        for exponent in range(-(-len(total) // 2)):
-            entries = round_shift(SQRT_TABLE << exponent, self._shift).clip(max=limit)
-            if exponent:
-                # Another pair leads where the first two bits of the window are 0.
-                entries[: 1 << RSQRT_WINDOW_BITS - 2] = 0
-            window = padded[2 * exponent :][:RSQRT_WINDOW_BITS]
-            leads = ~total[2 * exponent + 2 :].any()
-            root |= _look_up(entries.tolist(), window, bits) & leads.replicate(bits)
-        return root
+
+def by_leading_pair(total: Value, bits: int, entries_of: Callable[[int], np.ndarray]) -> Value:
+    """Look up a function of an unsigned value, by a few bits from its leading pair on.
+
+    There is a table for every place that the pair may have, cut off already. Its words are 0 where
+    the pair is, so that those in whose place nothing leads just add nothing; what is left to do is
+    to close those below the leading pair.
+
+    Parameters
+    ----------
+    total
+        The value.
+    bits
+        Of the result, which saturates.
+    entries_of
+        The function by the window of :data:`.tables.RSQRT_WINDOW_BITS`, for a pair's number.
+    """
+    padded = Cat(Const(0, RSQRT_WINDOW_BITS - 2), total, Const(0, 1))
+    found = Const(0, bits)
+    for pair in range(-(-len(total) // 2)):
+        entries = entries_of(pair).clip(max=(1 << bits) - 1)
+        if pair:
+            # Another pair leads where the first two bits of the window are 0.
+            entries[: 1 << RSQRT_WINDOW_BITS - 2] = 0
+        window = padded[2 * pair :][:RSQRT_WINDOW_BITS]
+        leads = ~total[2 * pair + 2 :].any()
+        found |= _look_up(entries.tolist(), window, bits) & leads.replicate(bits)
+    return found
+
+
+def inverse_root(total: Value, bits: int, shift: int) -> Value:
+    """Return ``total**-0.5``, as the sites ``scale`` and ``inverse`` have it."""
+    return by_leading_pair(total, bits, lambda k: round_shift(RSQRT_TABLE << shift, k))
 
 
 def _kept(m: Module, value: Value) -> Signal:
@@ -149,72 +181,3 @@ def _product(pair: Value, high: Value) -> Value:
     """Return the product of an unsigned value of two bits and a signed nibble."""
     entries = [pair * (high - (high >> 3 << 4)) for high in range(16) for pair in range(4)]
     return Array(Const(e, signed(NIBBLE + 2)) for e in entries)[Cat(pair, high)]
-
-
-class Offset(wiring.Component):
-    """What is added to the last product: ``(direct + noise) * S >> offset``.
-
-    Parameters
-    ----------
-    model
-        Its widths, and the shift of its last layer.
-    values_per_cycle
-        Multipliers: a beat is what they compute in a cycle, 1 value up to the vocabulary.
-
-    Attributes
-    ----------
-    beats
-        Cycles of a token: ``ceil(vocabulary / values_per_cycle)``.
-    latency
-        From S to `o`: ``beats + AFTER_BEATS`` cycles. Product, rounding, and one for every beat
-        after the first.
-    valid : In(1)
-        Direct and the first beat's noise are here; S comes in the next cycle.
-    direct : In(signed, ``direct`` of :class:`.Widths`) of every token
-        With `valid` only.
-    noise : In(signed, ``noise`` of :meth:`.MergedModel.bits`) of every token of a beat
-        Beat after beat, the first with `valid`.
-    root : In(unsigned)
-        S, as :class:`Root` has it; it stays for all beats.
-    o : Out(signed, ``offset`` of :meth:`.MergedModel.bits`) of every token
-        In this cycle only.
-    """
-
-    AFTER_BEATS = 1
-
-    def __init__(self, model: MergedModel, values_per_cycle: int):
-        bits = model.bits()[-1]
-        self._shift = model.layers[-1].shifts["offset"]
-        vocabulary = model.config.vocabulary
-        self.beats = -(-vocabulary // values_per_cycle)
-        self.latency = self.beats + self.AFTER_BEATS
-        super().__init__(
-            {
-                "valid": In(1),
-                "direct": In(signed(model.widths.direct)).array(vocabulary),
-                "noise": In(signed(bits["noise"])).array(values_per_cycle),
-                "root": In(model.widths.root),
-                "o": Out(signed(bits["offset"])).array(vocabulary),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        lanes = len(self.noise)
-        now = [late(m, self.valid, beat) for beat in range(self.beats)]
-        for lane, noise in enumerate(self.noise):
-            direct = Const(0, len(self.direct[0]))
-            for beat, number in enumerate(range(lane, len(self.o), lanes)):
-                value = late(m, self.direct[number], beat)
-                direct |= value.as_unsigned() & now[beat].replicate(len(value))
-            term = Signal.like(self.direct[0] + noise, name=f"term_{lane}", **LOADED)
-            product = Signal.like(term * self.root, name="product", **LOADED)
-            offset = Signal.like(self.o[0], name=f"offset_{lane}", **LOADED)
-            m.d.sync += [
-                term.eq(direct.as_signed() + noise),
-                product.eq(term * self.root),
-                offset.eq(rounded(product, self._shift)),
-            ]
-            for beat, number in enumerate(range(lane, len(self.o), lanes)):
-                m.d.comb += self.o[number].eq(late(m, offset, self.beats - 1 - beat))
-        return m

@@ -1,49 +1,26 @@
-"""When everything happens in the unrolled core."""
+"""When everything happens in a layer of the unrolled core."""
 
 from dataclasses import dataclass
 
-from gptloom.hdl.unrolled.attention import Attention
-from gptloom.hdl.unrolled.choose import Choose
-from gptloom.hdl.unrolled.dense import Dense
-from gptloom.hdl.unrolled.root import Offset, Root
-from gptloom.hdl.unrolled.table import Table
-from gptloom.model.config import ModelConfig
-
-ENTERING = 1
-"""Cycles from a turn's decision to the tables: it is far to all of these."""
-
-ROOT_WAITS = 1
-"""Cycles from the first products to the root: its sums are long without theirs."""
+from gptloom.hdl.unrolled.attention import Steps
+from gptloom.hdl.unrolled.finish import FinishSteps
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Cycles from the turn in which a token enters to what becomes of it.
+    """Cycles from the turn in which a token enters to what becomes of it in a layer.
 
     Attributes
     ----------
-    look_up, table
-        Its table words are asked for; they are there.
-    scores, numerators
-        Of the first beat.
-    sums
-        Of all numerators.
-    mix, first
-        The mixed values; the products by A1, Wo and A2.
-    root_begins, root
-        The residual is there; its root is.
-    offset_begins, offset
-        The first of ``direct`` and of the noise; all offsets.
-    second
-        The product by B.
-    choose
-        Offsets and product meet.
-    token
-        What follows is sampled.
+    begin
+        Its row is there.
+    scores, numerators, sums, mix
+        See :class:`.attention.Steps`.
+    first, root_begins, root, offset_begins, offset, second, done
+        See :class:`.FinishSteps`.
     """
 
-    look_up: int
-    table: int
+    begin: int
     scores: int
     numerators: int
     sums: int
@@ -54,49 +31,14 @@ class Schedule:
     offset_begins: int
     offset: int
     second: int
-    choose: int
-    token: int
+    done: int
 
     @classmethod
-    def of(
-        cls,
-        config: ModelConfig,
-        positions: int,
-        heads_per_cycle: int,
-        dense: tuple[Dense, Dense],
-        rest: tuple[Root, Offset, Choose],
-    ) -> "Schedule":
-        """Return that of a core of these parts.
-
-        Parameters
-        ----------
-        config, positions, heads_per_cycle
-            See :class:`.Attention`.
-        dense
-            Both products.
-        rest
-            What follows them.
-        """
-        table = ENTERING + Table.latency
-        steps = Attention.steps_of(config, positions, heads_per_cycle)
-        root, offset, choose = rest
-        first = table + steps.mix + dense[0].latency
-        second, root_begins = first + dense[1].latency, first + ROOT_WAITS
-        rooted = root_begins + root.latency
-        chosen = max(second, rooted + offset.latency)
+    def of(cls, begin: int, attention: Steps, finish: FinishSteps) -> "Schedule":
+        """Return that of a layer that begins then, of parts that take so long."""
+        mix = begin + attention.mix
         return cls(
-            look_up=ENTERING,
-            table=table,
-            scores=table + steps.scores,
-            numerators=table + steps.numerators,
-            sums=table + steps.sums,
-            mix=table + steps.mix,
-            first=first,
-            root_begins=root_begins,
-            root=rooted,
-            offset_begins=rooted - 1,
-            offset=rooted + offset.latency,
-            second=second,
-            choose=chosen,
-            token=chosen + choose.latency,
+            begin,
+            **{name: begin + cycles for name, cycles in attention._asdict().items()},
+            **{name: mix + cycles for name, cycles in finish._asdict().items()},
         )

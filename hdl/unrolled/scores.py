@@ -21,7 +21,7 @@ LEAST = -(1 << SCORE_BITS - 1)
 class Scores(wiring.Component):
     """Scores of a query, for each head of each position of a beat.
 
-    The score with its own key is known beforehand, so that no key has to be passed around the
+    The score with its own key comes from elsewhere, so that no key has to be passed around the
     cache.
 
     Parameters
@@ -30,6 +30,8 @@ class Scores(wiring.Component):
         Of the model.
     shift
         Of the site ``score``.
+    query_bits
+        Of an element of the query.
     multipliers
         What multiplies the elements of each position of a beat.
 
@@ -37,12 +39,12 @@ class Scores(wiring.Component):
     ----------
     latency
         4 cycles, a beat in every cycle: two in the multipliers, sum, rounding.
-    q : In(signed 8) of every element
+    q : In(signed) of every element
         The query.
     k : In(signed 8) of every position and element
         The keys.
     own : In(signed 10) of every head
-        Its score with the key of its own position.
+        Its score with the key of its own position, ``latency - 1`` cycles later than all else.
     seen, is_own : In(1) of every position
         Which positions count, and which one is its own.
     o : Out(signed 10) of every position and head
@@ -51,12 +53,19 @@ class Scores(wiring.Component):
 
     latency = Multiplier.latency + 2
 
-    def __init__(self, width: int, heads: int, shift: int, multipliers: Sequence[type[Multiplier]]):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        shift: int,
+        query_bits: int,
+        multipliers: Sequence[type[Multiplier]],
+    ):
         self._shift, self._multipliers = shift, multipliers
         positions = len(multipliers) // width
         super().__init__(
             {
-                "q": In(signed(WEIGHT_BITS)).array(width),
+                "q": In(signed(query_bits)).array(width),
                 "k": In(signed(WEIGHT_BITS)).array(positions, width),
                 "own": In(signed(SCORE_BITS)).array(heads),
                 "seen": In(1).array(positions),
@@ -77,17 +86,16 @@ class Scores(wiring.Component):
                 products = []
                 for i in range(head * size, (head + 1) * size):
                     multiplier = self._multipliers[place * len(self.q) + i](
-                        signed(WEIGHT_BITS), signed(WEIGHT_BITS)
+                        signed(WEIGHT_BITS), self.q[i].shape()
                     )
                     m.submodules[f"multiplier_{place}_{i}"] = multiplier
-                    m.d.comb += [multiplier.a.eq(self.q[i]), multiplier.b.eq(keys[i])]
+                    m.d.comb += [multiplier.a.eq(keys[i]), multiplier.b.eq(self.q[i])]
                     products.append(multiplier.o)
                 total = reduced(products, added)
                 dot = Signal.like(total, name="dot", **LOADED)
-                own = late(m, self.own[head], self.latency - 1)
                 other = saturated(rounded(dot, self._shift), SCORE_BITS)
                 m.d.sync += [
                     dot.eq(total),
-                    score.eq(Mux(is_own, own, Mux(seen, other, LEAST))),
+                    score.eq(Mux(is_own, self.own[head], Mux(seen, other, LEAST))),
                 ]
         return m

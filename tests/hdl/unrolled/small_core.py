@@ -1,7 +1,7 @@
 """A small unrolled core of parts as they are made, used at random and recorded."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from checkpoints import make_random_checkpoint
@@ -21,8 +21,8 @@ from gptloom.sim.streams import StreamSession
 
 SMALL = ModelConfig(width=8, heads=2, hidden=8, context=4, vocabulary=5)
 
-CELLS = 20
-"""Multipliers of the part: attention takes what is left of them."""
+CELLS, CELLS_OF_LATER = 20, 60
+"""Multipliers of the part, and more for every layer after the first: it has too few for all."""
 
 INPUTS = (
     *("i__valid", "i__payload", "seed__valid", "seed__payload"),
@@ -30,9 +30,9 @@ INPUTS = (
 )
 
 
-def random_model(seed=0):
+def random_model(layers=1, seed=0):
     """Return a model of random weights."""
-    return quantise(make_random_checkpoint(SMALL, seed=seed))
+    return quantise(make_random_checkpoint(replace(SMALL, layers=layers), seed=seed))
 
 
 class Array(ArrayMultiplier):
@@ -41,14 +41,19 @@ class Array(ArrayMultiplier):
     fabric = Fabric
 
 
-def make_core(model, bits_per_cycle, positions, heads_per_cycle):
-    """Return a core with some multipliers of its part, and others that are arrays."""
+def part_for(layers):
+    """Return a part with some multipliers: others are arrays."""
+    return Target(SlicedDense, Multiplier, CELLS + CELLS_OF_LATER * (layers - 1), Array)
+
+
+def make_core(model, bits_per_cycle, positions, heads_per_cycle, target=None):
+    """Return a core, by default one of such a part."""
     return UnrolledCore(
         model,
         bits_per_cycle=bits_per_cycle,
         positions=positions,
         heads_per_cycle=heads_per_cycle,
-        target=Target(SlicedDense, Multiplier, CELLS, Array),
+        target=target or part_for(len(model.layers)),
     )
 
 

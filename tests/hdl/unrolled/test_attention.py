@@ -25,13 +25,15 @@ class Driver:
 
     def __init__(self, component):
         self.engine, self.component = open_engine(component), component
-        self.o, self.cycle, self.due = [], 0, []
+        self.o, self.cycle, self.own = [], 0, {}
 
     def poke_row(self, name, values, bits):
         for i, value in enumerate(values):
             self.engine.poke(f"{name}__{i}", int(value) & (1 << bits) - 1)
 
     def step(self):
+        if self.cycle in self.own:
+            self.poke_row("own", self.own[self.cycle], SCORE_BITS)
         if self.engine.peek("o_valid"):
             bits = len(self.component.o[0])
             values = [self.engine.peek(f"o__{i}") for i in range(len(self.component.o))]
@@ -45,7 +47,7 @@ def check(model, streams, positions, heads_per_cycle, count, seed):
     draw = random.Random(seed)
     config, golden = model.config, GoldenModel(model)
     multipliers = Target().multipliers(2 * positions * config.width, 0)
-    component = Attention(model, streams, positions, heads_per_cycle, multipliers)
+    component = Attention(model, 0, streams, positions, heads_per_cycle, multipliers)
     beats = component.beats
     # What is read of a stream is there before its next token comes.
     assert streams * beats >= component.latency
@@ -75,7 +77,7 @@ def check(model, streams, positions, heads_per_cycle, count, seed):
                 engine.poke("position", position)
                 for name in ("q", "k", "v"):
                     driver.poke_row(name, row[name], 8)
-                driver.poke_row("own", own_scores(model, row), SCORE_BITS)
+                driver.own[driver.cycle + component.own_waits] = own_scores(model, row)
                 expected.append((driver.cycle + component.latency, found["mix"]))
             driver.step()
         for _ in range(component.latency):

@@ -5,11 +5,12 @@ import random
 
 import pytest
 from amaranth.lib import data
+from small_core import make_core, random_model, some_streams
 
 from gptloom.hdl.core import Counters
 from gptloom.hdl.unrolled.core import UnrolledCore
 from gptloom.hdl.unrolled.dense import SlicedDense
-from gptloom.hdl.unrolled.target import Target
+from gptloom.hdl.unrolled.target import SIMULATED, Target
 from gptloom.model.merged.golden import GoldenModel, Stream
 from gptloom.sim.engines import open_engine
 from gptloom.sim.streams import StreamSession, generate_streams
@@ -116,3 +117,13 @@ def test_with_products_as_they_are_made(merged):
         session = StreamSession(core, engine, model, streams)
         for token in itertools.islice(session.tokens(), 2 * core.streams):
             assert token.token == next(expected[token.stream]).token
+
+
+def test_three_layers():
+    """A small core whose second layer is handed to and hands on; any wrong token ends the run."""
+    model = random_model(3)
+    core = make_core(model, 2, 2, None, SIMULATED)
+    with open_engine(core, "pysim") as engine:
+        generation = generate_streams(core, engine, model, some_streams(model, core.streams, 1), 30)
+    assert len(generation.documents) == 30
+    assert generation.tokens > 60
