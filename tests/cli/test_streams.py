@@ -65,7 +65,6 @@ def test_all_streams_print_names_and_figures(tmp_path, capsys):
         (["--heads-per-cycle", "0"], "0 heads a cycle"),
         (["--heads-per-cycle", "-1"], "-1 heads a cycle"),
         (["--heads-per-cycle", "3"], "3 heads a cycle"),
-        (["--checkpoint", "names-2l"], "only one is possible"),
         (["--prompt", "abcdefghijklmnopq"], "prompt"),
         (["--temperature", "3"], "temperature"),
     ],

@@ -1,4 +1,4 @@
-// What the folded core uses of two ECP5 cells for which yosys has no simulation model. Where a
+// What the cores use of two ECP5 cells for which yosys has no simulation model. Where a
 // memory's first contents are, and what the halves of 36 bits are, is as yosys maps memories
 // (share/lattice/brams_map_16kd.v); the names are those of Lattice's FPGA-TN-02204 (memory) and
 // FPGA-TN-02205 (sysDSP). Any other use ends the simulation.
@@ -100,10 +100,16 @@ module DP16KD (
         end
     end
 
-    always @(posedge CLKA) begin
-        if (WEB || RSTA || RSTB) $fatal(1, "port B of DP16KD is for reading, without resets");
+    // A memory that is never written has no clock at port A.
+    integer j;
+    always @(posedge CLKB) begin
+        if (WEB || RSTB) $fatal(1, "port B of DP16KD is for reading, without resets");
         if (CEB)
-            for (i = 0; i < bytes_b; i = i + 1) read_b[9 * i +: 9] <= memory[first(adb, bytes_b) + i];
+            for (j = 0; j < bytes_b; j = j + 1) read_b[9 * j +: 9] <= memory[first(adb, bytes_b) + j];
+    end
+
+    always @(posedge CLKA) begin
+        if (RSTA) $fatal(1, "port A of DP16KD has no reset");
         if (CEA && !paired && (!WEA || WRITEMODE_A == "READBEFOREWRITE"))
             for (i = 0; i < bytes_a; i = i + 1) read_a[9 * i +: 9] <= memory[first(ada, bytes_a) + i];
         for (i = 0; i < bytes_a; i = i + 1)
@@ -118,10 +124,12 @@ module DP16KD (
             DOB8, DOB7, DOB6, DOB5, DOB4, DOB3, DOB2, DOB1, DOB0} = dob;
 endmodule
 
-// 18 x 18 bits, signed, with registers at the inputs and the output and none between.
+// 18 x 18 bits, signed, either with registers at the inputs and the output, or with none at all, as
+// synthesis makes it of a product. The third input is for cascades.
 module MULT18X18D (
     input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0,
     input B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0,
+    input C17, C16, C15, C14, C13, C12, C11, C10, C9, C8, C7, C6, C5, C4, C3, C2, C1, C0,
     input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, CE0, CLK0, RST0,
     output P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18,
     output P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0
@@ -130,24 +138,35 @@ module MULT18X18D (
     parameter REG_INPUTB_CLK = "NONE", REG_INPUTB_CE = "CE0", REG_INPUTB_RST = "RST0";
     parameter REG_OUTPUT_CLK = "NONE", REG_OUTPUT_CE = "CE0", REG_OUTPUT_RST = "RST0";
     parameter REG_PIPELINE_CLK = "NONE";
+    // Synthesis writes these down as well.
+    parameter REG_INPUTC_CLK = "NONE", CLK0_DIV = "ENABLED", CLK1_DIV = "ENABLED";
+    parameter CLK2_DIV = "ENABLED", CLK3_DIV = "ENABLED", GSR = "ENABLED";
+    parameter SOURCEB_MODE = "B_SHIFT", RESETMODE = "SYNC";
 
-    reg signed [17:0] a = 0, b = 0;
-    reg signed [35:0] p = 0;
+    localparam registered = REG_INPUTA_CLK == "CLK0";
+
+    wire signed [17:0] a = {A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0};
+    wire signed [17:0] b = {B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0};
+    reg signed [17:0] held_a = 0, held_b = 0;
+    reg signed [35:0] held = 0;
+    wire signed [35:0] p = registered ? held : a * b;
 
     initial
-        if (REG_INPUTA_CLK != "CLK0" || REG_INPUTB_CLK != "CLK0" || REG_OUTPUT_CLK != "CLK0" ||
-            REG_PIPELINE_CLK != "NONE")
+        if (REG_INPUTB_CLK != REG_INPUTA_CLK || REG_OUTPUT_CLK != REG_INPUTA_CLK ||
+            (!registered && REG_INPUTA_CLK != "NONE") || REG_PIPELINE_CLK != "NONE" ||
+            REG_INPUTC_CLK != "NONE")
             $fatal(1, "this use of MULT18X18D is not modelled");
 
-    always @(posedge CLK0) begin
-        if (!SIGNEDA || !SIGNEDB || SOURCEA || SOURCEB || RST0)
+    always @(SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, RST0)
+        if (SIGNEDA === 0 || SIGNEDB === 0 || SOURCEA || SOURCEB || (registered && RST0))
             $fatal(1, "this use of MULT18X18D is not modelled");
+
+    always @(posedge CLK0)
         if (CE0) begin
-            a <= {A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0};
-            b <= {B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0};
-            p <= a * b;
+            held_a <= a;
+            held_b <= b;
+            held <= held_a * held_b;
         end
-    end
 
     assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19,
             P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = p;

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from gptloom.boards.checks import folded
 from gptloom.boards.design import NAME, Sources, multipliers, unambiguous
 from gptloom.boards.table import find_board
 from gptloom.boards.tools import Tools
+from gptloom.boards.unrolled import required
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.multipliers import FabricMultiplier
 
@@ -55,15 +57,27 @@ class Whole(wiring.Component):
         return m
 
 
-def synthesise(name, machine, folder):
+def synthesise(name, core, required, folder):
     """Synthesise a core as a build for a board does; returns what `as_verilog` takes."""
     board, tools = find_board(name), Tools()
-    kinds = multipliers(board, machine)
-    design = rtlil.convert(Whole(FoldedCore(machine, kinds)), name=NAME, emit_src=False)
+    design = rtlil.convert(Whole(core), name=NAME, emit_src=False)
     build = Build(board, folder, tools, lambda stage: nullcontext())
-    in_cells = sum(kind is not FabricMultiplier for kind in kinds)
-    build.synthesise(Sources(unambiguous(design), "", None), folded(in_cells))
+    build.synthesise(Sources(unambiguous(design), "", None), required)
     return tools, folder, board.family.name
+
+
+def synthesise_folded(name, machine, folder):
+    """Synthesise a folded core with its board's multipliers."""
+    kinds = multipliers(find_board(name), machine)
+    in_cells = sum(kind is not FabricMultiplier for kind in kinds)
+    return synthesise(name, FoldedCore(machine, kinds), folded(in_cells), folder)
+
+
+def synthesise_unrolled(name, core, folder):
+    """Synthesise an unrolled core that is made of a board's cells."""
+    # Weights at random may leave a register constant.
+    needs = replace(required(core), memories=(".keys.", ".values."), constant=("",))
+    return synthesise(name, core, needs, folder)
 
 
 def as_verilog(tools, folder, family):

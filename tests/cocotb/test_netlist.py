@@ -2,13 +2,16 @@
 
 import re
 
+import numpy as np
 import pytest
+import small_core
 from case import NetlistCase
-from netlists import as_verilog, synthesise
+from netlists import as_verilog, synthesise_folded, synthesise_unrolled
 from uses import SMALL, recorded
 
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.core import FoldedCore
+from gptloom.hdl.unrolled.target import Target
 from gptloom.sim import cosim
 from gptloom.sim.engines.base import component_ports
 from gptloom.sim.scoreboard.player import Habits
@@ -50,7 +53,7 @@ def netlist(tmp_path_factory):
     def make(board):
         if board not in made:
             folder = tmp_path_factory.mktemp(board)
-            made[board] = as_verilog(*synthesise(board, MACHINE, folder))
+            made[board] = as_verilog(*synthesise_folded(board, MACHINE, folder))
         return made[board]
 
     return make
@@ -76,3 +79,20 @@ def test_a_wrong_bit_in_a_lookup_table_is_found(cosimulate, netlist, record, ran
     case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, 1_500, 5)
     with pytest.raises(AssertionError, match=r"cycle \d+: \["):
         check(cosimulate, text, models, case)
+
+
+def test_a_small_unrolled_core(cosimulate, tmp_path):
+    """Of carry cells and multiplier cells, signed and not, that CXXRTL knows nothing of."""
+    model, shape = small_core.random_model(), (2, 2, None)
+    recorded = small_core.play(small_core.make_core(model, *shape), model, 400)
+    assert recorded.tokens > 25
+    core = small_core.make_core(model, *shape, Target.ecp5(small_core.CELLS))
+    assert 0 < core.cells < core.factors
+    netlist, models = as_verilog(*synthesise_unrolled("ulx3s-25f", core, tmp_path))
+    inputs, outputs = small_core.INPUTS, small_core.OUTPUTS
+    rows = [
+        np.stack([recorded.signals[name] for name in names], axis=1) for names in (inputs, outputs)
+    ]
+    case = NetlistCase(inputs, *rows, outputs)
+    text = cosim.with_bench(netlist, core, outputs) + models
+    cosimulate(text, "bench_netlist", case, simulator="icarus")

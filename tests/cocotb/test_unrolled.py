@@ -14,9 +14,8 @@ CYCLES = 600
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("shape", [(2, 2, None), (1, 1, 1)], ids=str)
-def test_a_small_core(cosimulate, shape):
-    model = random_model(1)
+def test_a_small_core(cosimulate):
+    model, shape = random_model(), (1, 1, 1)
     core = make_core(model, *shape)
     recorded = play(core, model, CYCLES)
     scoreboard = Scoreboard(core, model, recorded.streams)

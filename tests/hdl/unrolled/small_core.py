@@ -30,6 +30,11 @@ INPUTS = (
 )
 
 
+OUTPUTS = (
+    *("i__ready", "seed__ready", "turn", "o__valid", "o__payload", "o_stream", "busy", "tokens"),
+)
+
+
 def random_model(layers=1, seed=0):
     """Return a model of random weights."""
     return quantise(make_random_checkpoint(replace(SMALL, layers=layers), seed=seed))
@@ -83,7 +88,7 @@ class Recorded:
 def play(core, model, cycles, seed=1):
     """Use a core for so many cycles: all streams but one, tokens that wait now and then."""
     streams, draw = some_streams(model, max(1, core.streams - 1), seed), random.Random(seed)
-    names = [*Scoreboard(core, model, streams).signals, *INPUTS]
+    names = [*Scoreboard(core, model, streams).signals, *INPUTS, *OUTPUTS]
     tokens = 0
     with open_engine(core, every_name=True) as engine:
         engine.record(names)
