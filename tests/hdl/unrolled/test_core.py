@@ -16,6 +16,10 @@ from gptloom.sim.engines import open_engine
 from gptloom.sim.streams import StreamSession, generate_streams
 
 
+# One process compiles what most of these use.
+pytestmark = pytest.mark.xdist_group("unrolled core")
+
+
 @pytest.fixture(scope="module")
 def simulated(merged):
     """A core and its simulation, which takes a minute to compile once."""

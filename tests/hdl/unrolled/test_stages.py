@@ -22,17 +22,24 @@ def judge(model, core, recorded):
     return scoreboard.check(recorded.signals, recorded.widths)
 
 
-# Layers, then what the core is made with. The mix of the last one takes longer than all else.
-SHAPES = [
-    (1, 2, 2, None),
-    *(
-        pytest.param(shape, marks=pytest.mark.long)
-        for shape in [(1, 1, 1, 1), (1, 4, 4, 1), (1, 8, 4, 1), (2, 2, 2, None)]
-    ),
-]
+def shapes():
+    """Layers, then what the core is made with; those that only long tests take, too."""
+    for shape in (
+        (1, 2, 2, None),
+        # The mix of this one takes longer than all else.
+        (1, 1, 1, 1),
+        (1, 4, 4, 1),
+        (1, 8, 4, 1),
+        (2, 2, 2, None),
+    ):
+        # One process compiles what all tests of a shape use.
+        marks = [pytest.mark.xdist_group(f"stages-{shape}")]
+        if shape != (1, 2, 2, None):
+            marks.append(pytest.mark.long)
+        yield pytest.param(shape, marks=marks)
 
 
-@pytest.fixture(scope="module", params=SHAPES, ids=str)
+@pytest.fixture(scope="module", params=shapes(), ids=str)
 def played(request):
     """A model, a core of some shape, and what was recorded of it."""
     layers, *shape = request.param
