@@ -1,8 +1,11 @@
-"""An unrolled core in its top: the first stream's names on the serial line, the speed of all."""
+"""An unrolled core in its top: the first stream's names, and the speed of all."""
 
 import itertools
+import re
+from dataclasses import replace
 
 import pytest
+from small_core import random_model
 
 from gptloom.boards.table import find_board
 from gptloom.boards.unrolled import make_top
@@ -10,7 +13,10 @@ from gptloom.firmware.page import TEMPERATURES
 from gptloom.hdl.unrolled.chorus import THOUSAND
 from gptloom.hdl.unrolled.core import UnrolledCore
 from gptloom.model.merged.golden import GoldenModel
+from gptloom.model.tokenizer import Tokenizer
 from gptloom.sim.engines import open_engine
+from gptloom.sim.panels import HD44780Model, watch
+from gptloom.sim.shown_chip import PREFIX
 
 CLOCK, BAUD = 40_000, 4_000
 PERIOD = CLOCK // BAUD
@@ -40,6 +46,16 @@ def received(levels):
     return text.decode().split("\r\n")
 
 
+def first_names(model):
+    """The first stream's names."""
+    document = []
+    for token in itertools.islice(GoldenModel(model).generate(1, TEMPERATURES[0]), 20_000):
+        document.append(token.token)
+        if token.last:
+            yield model.tokenizer.decode(document)
+            document = []
+
+
 @pytest.mark.long
 def test_names_of_one_stream_and_the_speed_of_all(chip):
     model, top, engine = chip
@@ -49,13 +65,7 @@ def test_names_of_one_stream_and_the_speed_of_all(chip):
     label, *lines, _ = received(engine.recording()["tx"].tolist())
     assert label == f"weights {model.checksum():08X}"
 
-    documents, document = [], []
-    for token in itertools.islice(GoldenModel(model).generate(1, TEMPERATURES[0]), 20_000):
-        document.append(token.token)
-        if token.last:
-            documents.append(model.tokenizer.decode(document))
-            document = []
-    golden = iter(documents)
+    golden = first_names(model)
     names = [line for line in lines if "/s" not in line]
     assert len(names) > 100
     # Names that end while the line is busy are dropped: what is sent keeps their order.
@@ -66,3 +76,20 @@ def test_names_of_one_stream_and_the_speed_of_all(chip):
     assert len(speeds) == seconds
     for speed in speeds:
         assert abs(speed - CLOCK / core.interval / THOUSAND) <= 1
+
+
+@pytest.mark.long
+def test_both_on_a_display():
+    """Of a small model, decoded from the pins."""
+    model = replace(random_model(), tokenizer=Tokenizer("abcd"))
+    core = UnrolledCore(model)
+    top = make_top(find_board("ulx3s-85f"), model, core, CLOCK, BAUD, "hd44780")
+    panel = HD44780Model(1 / CLOCK)
+    with open_engine(top) as engine:
+        watch(engine, [(panel, PREFIX)], 8 * CLOCK)
+    pictures = [picture.lines for picture in panel.shown if picture.lines]
+    golden, names = first_names(model), [name.rstrip() for name, _ in pictures]
+    assert len(set(names)) > 3
+    assert all(name in golden for name in names)
+    speeds = [re.fullmatch(r" *(\d+)k token/s", speed)[1] for _, speed in pictures]
+    assert abs(int(speeds[-1]) - CLOCK / core.interval / THOUSAND) <= 1

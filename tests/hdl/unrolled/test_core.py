@@ -15,7 +15,6 @@ from gptloom.model.merged.golden import GoldenModel, Stream
 from gptloom.sim.engines import open_engine
 from gptloom.sim.streams import StreamSession, generate_streams
 
-
 # One process compiles what most of these use.
 pytestmark = pytest.mark.xdist_group("unrolled core")
 
