@@ -29,8 +29,8 @@ class Choice:
     shape
         Of the core.
     in_cells
-        Attention multiplies in the part's own multipliers, as far as they go. They are few and far
-        between: where there are lookup tables enough, these make shorter wires.
+        Variables are multiplied in the part's own multipliers, as far as they go. These are few and
+        far between: where there are lookup tables enough, they make shorter wires.
     """
 
     checkpoint: str
@@ -151,7 +151,7 @@ def required(core: UnrolledCore) -> Required:
             r"counters\.stalls$",
         ),
         multipliers=(
-            r"\.(attention_\d+\.(scores\.multiplier|weigh)|enter_\d+\.(square|stream|row|own))"
+            r"\.(attention_\d+\.(scores\.multiplier|weigh)|enter_\d+\.(square|residual|row|own))"
             r"_[\d_$]+\.dsp$"
         ),
         count=core.cells,

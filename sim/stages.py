@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptloom.hdl.unrolled.core import UnrolledCore
-from gptloom.hdl.unrolled.enter import ROW
+from gptloom.hdl.unrolled.enter import ROW, STREAM
 from gptloom.model.merged.golden import GoldenModel, Stream
 from gptloom.model.merged.integer import MergedModel
 
-ENTER = ("turns.enter", "turns.turn", "turns.token", "turns.position")
+TURN = ("turns.enter", "turns.turn", "turns.token", "turns.position")
 """What says that a token enters, of which stream, and which one."""
 
 
@@ -89,7 +89,7 @@ def _stages_of(core: UnrolledCore, model: MergedModel, layer: int) -> list[Stage
                 layer,
                 "stream",
                 tuple(f"{enter}.stream_{i}" for i in range(4 * width)),
-                (before + 1,) * 4 * width,
+                (before + STREAM,) * 4 * width,
             ),
             Stage(layer, "scale", (f"{enter}.scale",), (at.begin - ROW,)),
             *split((("f", config.hidden), ("d", outputs)), f"{enter}.dense.all", at.first - 1),
@@ -188,7 +188,7 @@ class Scoreboard:
         self._length = core.length
         self._golden, self._streams = GoldenModel(model), streams
         self.signals = tuple(
-            dict.fromkeys([*ENTER, *(name for stage in self.stages for name in stage.signals)])
+            dict.fromkeys([*TURN, *(name for stage in self.stages for name in stage.signals)])
         )
 
     def check(self, recording: Mapping[str, NDArray[np.uint64]], widths: Mapping[str, int]) -> int:
@@ -211,10 +211,10 @@ class Scoreboard:
         DivergenceError
             Of the first one that differs, furthest upstream.
         """
-        compared, cycles = 0, len(recording[ENTER[0]])
+        compared, cycles = 0, len(recording[TURN[0]])
         traces = [_traces(self._golden, stream) for stream in self._streams]
-        for cycle in np.flatnonzero(recording[ENTER[0]]).tolist():
-            stream, token, position = (int(recording[name][cycle]) for name in ENTER[1:])
+        for cycle in np.flatnonzero(recording[TURN[0]]).tolist():
+            stream, token, position = (int(recording[name][cycle]) for name in TURN[1:])
             trace = next(traces[stream])
             if cycle + self._length >= cycles:
                 continue

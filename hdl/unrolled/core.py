@@ -18,17 +18,18 @@ from gptloom.hdl.unrolled.enter import Enter
 from gptloom.hdl.unrolled.finish import Finish
 from gptloom.hdl.unrolled.noise import Noise
 from gptloom.hdl.unrolled.schedule import Schedule
+from gptloom.hdl.unrolled.slices import Format
 from gptloom.hdl.unrolled.streams import Streams
 from gptloom.hdl.unrolled.table import Table
 from gptloom.hdl.unrolled.target import SIMULATED, Target
-from gptloom.model.arithmetic import MANTISSA_BITS, round_shift, saturate
+from gptloom.model.arithmetic import MANTISSA_BITS, WEIGHT_BITS, round_shift, saturate
 from gptloom.model.merged.integer import SCORE_BITS, MergedModel, NoiseScale
 from gptloom.model.sampling import SEED_BITS
 
 ENTERING = 1
 """Cycles from a turn's decision to the tables: it is far to all of these."""
 
-ATTENTION_ENTRIES, LATER_ENTRIES = ("q", "k", "v"), ("fx", "x", "lx")
+ROW_ENTRIES, ADDED_ENTRIES = ("q", "k", "v"), ("fx", "x", "lx")
 """Words of the table by the time at which they are needed."""
 
 
@@ -116,6 +117,12 @@ class UnrolledCore(wiring.Component):
     ):
         config, layers = model.config, range(len(model.layers))
         context, width = config.context, config.width
+        if context & context - 1:
+            raise ValueError(f"a context of {context}: only powers of two are possible")
+        if model.widths.table != WEIGHT_BITS:
+            raise ValueError(
+                f"table words of {model.widths.table} bits: only {WEIGHT_BITS} are possible"
+            )
         if positions not in (1 << n for n in range(context.bit_length())) or context % positions:
             raise ValueError(
                 f"{positions} positions a cycle: a power of two that divides {context}"
@@ -132,7 +139,9 @@ class UnrolledCore(wiring.Component):
         )
         self.positions, self.beats = positions, context // positions
         entering = model.widths.residual if len(layers) > 1 else 0
-        slices = -(-max(model.widths.activations, entering) // bits_per_cycle)
+        slices = Format(
+            max(model.widths.activations, entering), bits_per_cycle, is_signed=True
+        ).count
         self.interval = max(self.beats, slices, config.heads // at_once)
         self.finishes = [Finish(model, layer, dense, self.interval) for layer in layers]
         steps = Attention.steps_of(config, positions, at_once)
@@ -236,14 +245,14 @@ class UnrolledCore(wiring.Component):
     def _look_up(self, m: Module, turns: Streams) -> None:
         """Give the first layer what is known of a token, its products' part by a second table."""
         model = self._model
-        entries = {name: model.table[name] for name in ATTENTION_ENTRIES}
+        entries = {name: model.table[name] for name in ROW_ENTRIES}
         bits = dict.fromkeys(entries, model.widths.table)
         q, k = (entries[name].reshape(*entries[name].shape[:2], model.config.heads, -1)
                 for name in ("q", "k"))  # fmt: skip
         scores = round_shift((q * k).sum(axis=-1), model.layers[0].shifts["score"])
         entries["own"], bits["own"] = saturate(scores, SCORE_BITS), SCORE_BITS
         m.submodules.table = table = Table(entries, bits)
-        later = {name: model.table[name] for name in LATER_ENTRIES}
+        later = {name: model.table[name] for name in ADDED_ENTRIES}
         m.submodules.late_table = late_table = Table(
             later, dict.fromkeys(later, model.widths.table)
         )
@@ -256,10 +265,10 @@ class UnrolledCore(wiring.Component):
                 each.position.eq(late(m, turns.position, cycles)),
             ]
         attention, finish = self._attentions[0], self.finishes[0]
-        for name in ATTENTION_ENTRIES:
+        for name in ROW_ENTRIES:
             m.d.comb += _equal(getattr(attention, name), getattr(table, name))
         m.d.comb += _equal(attention.own, (late(m, own, attention.own_waits) for own in table.own))
-        for name in LATER_ENTRIES:
+        for name in ADDED_ENTRIES:
             m.d.comb += _equal(
                 getattr(finish, name), map(partial(late, m), getattr(late_table, name))
             )
@@ -298,8 +307,8 @@ class UnrolledCore(wiring.Component):
             *_equal(enter.offset, before.offset),
         ]
         for to, names in (
-            (self._attentions[layer], (*ATTENTION_ENTRIES, "own")),
-            (self.finishes[layer], LATER_ENTRIES),
+            (self._attentions[layer], (*ROW_ENTRIES, "own")),
+            (self.finishes[layer], ADDED_ENTRIES),
         ):
             for name in names:
                 m.d.comb += _equal(getattr(to, name), getattr(enter, name))

@@ -12,14 +12,18 @@ from gptloom.hdl.delay import late
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.unrolled.attention import Attention
 from gptloom.hdl.unrolled.dense import Dense
-from gptloom.hdl.unrolled.finish import later_words
+from gptloom.hdl.unrolled.finish import added_words
 from gptloom.hdl.unrolled.root import inverse_root
 from gptloom.hdl.unrolled.trees import added, cycles, over_beats, reduced
 from gptloom.model.config import ModelConfig
 from gptloom.model.merged.integer import SCORE_BITS, STREAM_ENTRIES, MergedModel
 
 STREAM, ROW = 1, Multiplier.latency + 1
-"""Cycles from `valid` to the stream, and from the scale to what it is multiplied with."""
+"""Cycles from `valid` to the stream, and from a factor to what is multiplied with it, rounded."""
+
+
+QUERY_BITS = 18
+"""Those of a multiplier cell's factor."""
 
 
 class Enter(wiring.Component):
@@ -28,11 +32,13 @@ class Enter(wiring.Component):
     The product of query and scale is exact, so that scores are what the golden model has, which
     multiplies with the scale at the end.
 
+    Of up to 16 elements:
+
     ========  ================================================================================
     cycle     what happens
     ========  ================================================================================
     1         product and offset become the stream: parts q', k', v' and x'
-    2 to 5    energy of x'; beside it x, which F and D wait for
+    2 to 5    energy of x'; beside it x, which waits until F and D are due
     6         scale, its inverse root
     7 to 9    query times scale; k and v
     10 to 13  the score of the query and its own key, while attention begins
@@ -48,13 +54,13 @@ class Enter(wiring.Component):
         Makes it, as `dense` of :class:`.Finish` does.
     multipliers
         What multiplies: `multipliers_of` them.
-    later
+    until_added
         Cycles from `valid` to the use of fx, x and lx.
 
     Attributes
     ----------
     latency
-        From `valid` to q, k and v: 9 cycles.
+        From `valid` to q, k and v: 9 cycles of 5 to 16 elements, 10 of up to 64.
     dense
         The product by F and D.
     valid : In(1)
@@ -87,14 +93,14 @@ class Enter(wiring.Component):
         layer: int,
         product_of: Callable[..., Dense],
         multipliers: Sequence[type[Multiplier]],
-        later: int,
+        until_added: int,
     ):
         config, widths = model.config, model.widths
         before, constants = model.layers[layer - 1], model.layers[layer]
         self._widths, self._shifts = widths, constants.shifts
         self._product_shift = before.shifts["product"]
         width = config.width
-        self._squares, self._stream, self._row, self._own = (
+        self._squares, self._residual, self._row, self._own = (
             multipliers[begin * width : end * width]
             for begin, end in ((0, 1), (1, 2), (2, 5), (5, 6))
         )
@@ -103,10 +109,14 @@ class Enter(wiring.Component):
         )
         self.latency = self.latency_of(config)
         # Rounded sums have a register.
-        self._begins, self._later = later - 1 - self.dense.latency, later
+        self._begins, self._until_added = until_added - 1 - self.dense.latency, until_added
+        if self._begins < STREAM + ROW:
+            raise ValueError(f"F x and D x are not done {until_added} cycles after the stream")
         bits = model.bits()[layer - 1]
         outputs = len(before.weights["b"])
         query, table = Attention.query_bits(model, layer), widths.table
+        if query > QUERY_BITS:
+            raise ValueError(f"a query of {query} bits: {QUERY_BITS} are the most")
         super().__init__(
             {
                 "valid": In(1),
@@ -119,7 +129,7 @@ class Enter(wiring.Component):
                 "own": Out(signed(SCORE_BITS)).array(config.heads),
                 **{
                     name: Out(signed(bits)).array(count)
-                    for name, (bits, count) in later_words(model, layer).items()
+                    for name, (bits, count) in added_words(model, layer).items()
                 },
             }
         )
@@ -138,7 +148,7 @@ class Enter(wiring.Component):
                     value = saturated(rounded(value, self._shifts[name]), len(to))
                 m.d.sync += to.eq(value)
         self._score_own(m)
-        self._find_later(m, part["x"])
+        self._find_added(m, part["x"])
         return m
 
     def _streams(self, m: Module) -> list[list[Signal]]:
@@ -186,22 +196,21 @@ class Enter(wiring.Component):
         for head, own in enumerate(self.own):
             total = reduced(products[head * size : (head + 1) * size], added)
             dot = Signal.like(total, name="dot", **LOADED)
-            m.d.sync += [
-                dot.eq(total),
-                own.eq(saturated(rounded(dot, self._shifts["score"]), SCORE_BITS)),
-            ]
+            m.d.sync += dot.eq(total)
+            score = saturated(rounded(dot, self._shifts["score"]), SCORE_BITS)
+            m.d.comb += own.eq(late(m, score, Attention.own_waits - Multiplier.latency - 1))
 
-    def _find_later(self, m: Module, elements: list[Signal]) -> None:
+    def _find_added(self, m: Module, elements: list[Signal]) -> None:
         """Scale x, and multiply it with F and D."""
         m.submodules.dense = dense = self.dense
         factor = late(m, self.inverse, STREAM)
-        products = self._times(m, "stream", self._stream, elements, factor)
+        products = self._times(m, "residual", self._residual, elements, factor)
         there, bits = STREAM + ROW, self._widths.residual
         for product, to, x in zip(products, dense.i, self.x, strict=True):
             scaled = Signal(signed(bits), name="scaled", **LOADED)
             m.d.sync += scaled.eq(saturated(rounded(product, self._shifts["x"]), bits))
             given = late(m, scaled, self._begins - there)
-            m.d.comb += [to.eq(given), x.eq(late(m, given, self._later - self._begins))]
+            m.d.comb += [to.eq(given), x.eq(late(m, given, self._until_added - self._begins))]
         m.d.comb += dense.valid.eq(late(m, self.valid, self._begins))
         for name, sums in zip(("fx", "lx"), dense.o, strict=True):
             for to, total in zip(getattr(self, name), sums, strict=True):

@@ -18,7 +18,7 @@ ROOT_WAITS = 1
 """Cycles from the first products to the root: its sums are long without theirs."""
 
 
-def later_words(model: MergedModel, layer: int) -> dict[str, tuple[int, int]]:
+def added_words(model: MergedModel, layer: int) -> dict[str, tuple[int, int]]:
     """Return what is added to the first products, fx, x and lx: bits, and how many there are."""
     config, widths, constants = model.config, model.widths, model.layers[layer]
     sizes = {"fx": config.hidden, "x": config.width, "lx": len(constants.weights["b"])}
@@ -28,7 +28,7 @@ def later_words(model: MergedModel, layer: int) -> dict[str, tuple[int, int]]:
         for name, matrix in (("fx", "f"), ("lx", "d")):
             shift = constants.shifts[name]
             # Rounding may take a bit more.
-            bits[name] = model.bits()[layer][matrix] - shift + (shift > 0)
+            bits[name] = max(1, model.bits()[layer][matrix] - shift + (shift > 0))
     return {name: (bits[name], size) for name, size in sizes.items()}
 
 
@@ -129,7 +129,7 @@ class Finish(wiring.Component):
                 "i": In(signed(widths.activations)).array(config.width),
                 **{
                     name: In(signed(bits)).array(count)
-                    for name, (bits, count) in later_words(model, layer).items()
+                    for name, (bits, count) in added_words(model, layer).items()
                 },
                 **more,
                 "product": Out(signed(bits["b"])).array(outputs),
@@ -166,7 +166,8 @@ class Finish(wiring.Component):
         a1, wo, a2 = first.o
         for to, value in zip(second.i, self._added(self.fx, "fx", a1, "hidden"), strict=True):
             limit = (1 << widths.activations) - 1
-            above = value[widths.activations : -1].any()
+            fits = len(value) <= widths.activations + 1
+            above = Const(0) if fits else value[widths.activations : -1].any()
             m.d.comb += to.eq(Mux(value[-1], 0, Mux(above, limit, value[: widths.activations])))
         for to, value in zip(root.i, self._added(self.x, "x", wo, "residual"), strict=True):
             residual = Signal(to.shape(), name="residual")

@@ -61,6 +61,7 @@ def test_all_streams_print_names_and_figures(tmp_path, capsys):
     [
         (["--lanes", "16"], "--lanes belong to --core folded"),
         (["--bits-per-cycle", "3"], "do not divide activations of 8 bits"),
+        (["--bits-per-cycle", "0"], "do not divide activations of 8 bits"),
         (["--positions", "3"], "3 positions"),
         (["--heads-per-cycle", "0"], "0 heads a cycle"),
         (["--heads-per-cycle", "-1"], "-1 heads a cycle"),

@@ -35,9 +35,9 @@ OUTPUTS = (
 )
 
 
-def random_model(layers=1, seed=0):
-    """Return a model of random weights."""
-    return quantise(make_random_checkpoint(replace(SMALL, layers=layers), seed=seed))
+def random_model(layers=1, **changes):
+    """Return a small model of random weights; changes are those of its configuration."""
+    return quantise(make_random_checkpoint(replace(SMALL, layers=layers, **changes), seed=0))
 
 
 class Array(ArrayMultiplier):
