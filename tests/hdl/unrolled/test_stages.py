@@ -7,6 +7,9 @@ from small_core import make_core, play, random_model
 
 from gptloom.sim.stages import DivergenceError, Scoreboard
 
+# One process compiles what all tests of a shape use.
+pytestmark = pytest.mark.xdist_group("stages")
+
 CYCLES = 1000
 SITES = (
     *("k", "v", "score", "numerator", "denominator", "weighted", "mix", "a1", "wo", "a2"),
@@ -22,26 +25,25 @@ def judge(model, core, recorded):
     return scoreboard.check(recorded.signals, recorded.widths)
 
 
-def shapes():
-    """Layers, then what the core is made with; those that only long tests take, too."""
-    for shape in (
-        (1, 2, 2, None),
-        (1, 1, 1, 1),
-        (1, 4, 4, 1),
-        # The mix takes longer than all else.
-        (1, 8, 4, 1),
-        (2, 2, 2, None),
-        # A token every cycle; products are there before offsets.
-        (2, 8, 4, None),
-    ):
-        # One process compiles what all tests of a shape use.
-        marks = [pytest.mark.xdist_group(f"stages-{shape}")]
-        if shape != (1, 2, 2, None):
-            marks.append(pytest.mark.long)
-        yield pytest.param(shape, marks=marks)
+# Layers, then what the core is made with.
+SHAPES = [
+    (1, 2, 2, None),
+    *(
+        pytest.param(shape, marks=pytest.mark.long)
+        for shape in (
+            (1, 1, 1, 1),
+            (1, 4, 4, 1),
+            # The mix takes longer than all else.
+            (1, 8, 4, 1),
+            (2, 2, 2, None),
+            # A token every cycle; products are there before offsets.
+            (2, 8, 4, None),
+        )
+    ),
+]
 
 
-@pytest.fixture(scope="module", params=shapes(), ids=str)
+@pytest.fixture(scope="module", params=SHAPES, ids=str)
 def played(request):
     """A model, a core of some shape, and what was recorded of it."""
     layers, *shape = request.param
