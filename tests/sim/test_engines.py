@@ -278,18 +278,6 @@ def test_designs_side_by_side():
         assert (one.peek("y"), other.peek("y")) == (4, 255)
 
 
-def test_every_name_of_a_large_design(monkeypatch, tmp_path):
-    """Wires have no names in it unless they are asked for; registers have."""
-    monkeypatch.setattr(build, "_LARGE", 0)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with open_engine(Block(), "cxxrtl") as engine:
-        assert engine.peek("sum.acc") == 0
-        with pytest.raises(KeyError, match=r"no signal 'sum\.doubled'"):
-            engine.peek("sum.doubled")
-    with open_engine(Block(), "cxxrtl", every_name=True) as engine:
-        assert engine.peek("sum.doubled") == 0
-
-
 def test_unknown_kind():
     with pytest.raises(UserError, match="auto, cxxrtl, pysim"):
         open_engine(Adder(), "verilator")

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.sim.engines import open_engine
+from gptloom.sim.engines import build, open_engine
 
 WIDTHS = (1, 63, 64, 65, 128, 130)
 
@@ -17,7 +17,9 @@ class Inner(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.sync += self.o.eq(self.i + 1)
+        more = Signal(8)
+        m.d.comb += more.eq(self.i + 1)
+        m.d.sync += self.o.eq(more)
         return m
 
 
@@ -41,6 +43,19 @@ class Block(wiring.Component):
             at += width
         m.d.comb += [inner.i.eq(self.i63), self.sum.eq(inner.o), taken.eq(everything[:8])]
         m.d.comb += self.y.eq(taken)
+        return m
+
+
+class Large(wiring.Component):
+    """A register behind a wire, in a submodule."""
+
+    i: In(8)
+    y: Out(8)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.inner = inner = Inner()
+        m.d.comb += [inner.i.eq(self.i), self.y.eq(inner.o + 1)]
         return m
 
 
@@ -80,3 +95,15 @@ def test_numbers_of_taken_names_may_be_left_out(engine):
     assert engine.recording()["sum.o"].tolist() == [42]
     with pytest.raises(KeyError, match=r"sum\.nothing"):
         engine.peek("sum.nothing")
+
+
+def test_every_name_of_a_large_design(monkeypatch, tmp_path):
+    """Wires have no names in it unless they are asked for; registers have."""
+    monkeypatch.setattr(build, "_LARGE", 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with open_engine(Large(), "cxxrtl") as engine:
+        assert engine.peek("inner.o") == 0
+        with pytest.raises(KeyError, match=r"no signal 'inner\.more'"):
+            engine.peek("inner.more")
+    with open_engine(Large(), "cxxrtl", every_name=True) as engine:
+        assert engine.peek("inner.more") == 1
