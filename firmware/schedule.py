@@ -57,6 +57,12 @@ class Latencies:
         return cls(norm=7) if machine.writers > 1 else cls()
 
 
+def flush_cycles(machine: Machine) -> int:
+    """Return the cycles from a program's last one until all its results are written."""
+    latencies = Latencies.of(machine)
+    return latencies.drain + latencies.result + WRITE + machine.beats
+
+
 _DEEP = Latencies(drain=9, result=11, norm=11, embed=3, score=2, numerator=5, sample=3)
 
 

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import ClassVar
 
 from gptloom.model.errors import UserError
+from gptloom.model.positions import Positions
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,12 @@ class ModelConfig:
     hidden
         Rows of the first MLP matrix.
     context
-        Positions that the model can see; also the most tokens it predicts per document.
+        Positions that the model was trained to see; with learned positions also the most tokens
+        it predicts per document.
     vocabulary
         Token ids, the end-of-document token included.
+    positions
+        How the model knows where its tokens stand.
 
     Raises
     ------
@@ -47,11 +51,15 @@ class ModelConfig:
     hidden: int = 64
     context: int = 16
     vocabulary: int = 27
+    positions: Positions = Positions.LEARNED
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
+        for name, value in self.dimensions().items():
             if type(value) is not int or value < 1:
                 raise UserError(f"{name} is {value!r}: give a positive integer.")
+        if self.positions not in [*Positions]:
+            raise UserError(f"positions is {self.positions!r}: give {' or '.join(Positions)}.")
+        object.__setattr__(self, "positions", Positions(self.positions))
         if self.heads & (self.heads - 1):
             raise UserError(f"heads is {self.heads}: give a power of two.")
         if self.width % self.heads:
@@ -73,6 +81,11 @@ class ModelConfig:
         return self.width // self.heads
 
     @property
+    def endless(self) -> bool:
+        """Whether documents may be longer than the context."""
+        return self.positions is not Positions.LEARNED
+
+    @property
     def parameters(self) -> int:
         """Trained numbers in the whole model."""
         return sum(rows * columns for rows, columns in self.weight_shapes().values())
@@ -80,9 +93,11 @@ class ModelConfig:
     def weight_shapes(self) -> dict[str, tuple[int, int]]:
         """Name and shape (outputs, inputs) of every weight tensor, in order of use.
 
-        The two embeddings are tables: one row per token and per position.
+        The embeddings are tables: one row per token and, of learned positions, per position.
         """
-        shapes = {"wte": (self.vocabulary, self.width), "wpe": (self.context, self.width)}
+        shapes = {"wte": (self.vocabulary, self.width)}
+        if self.positions is Positions.LEARNED:
+            shapes["wpe"] = (self.context, self.width)
         for layer in range(self.layers):
             for name in ("attn_wq", "attn_wk", "attn_wv", "attn_wo"):
                 shapes[f"layer{layer}.{name}"] = (self.width, self.width)
@@ -91,12 +106,17 @@ class ModelConfig:
         shapes["lm_head"] = (self.vocabulary, self.width)
         return shapes
 
-    def to_dict(self) -> dict[str, int]:
-        """Return the dimensions by name, for JSON."""
-        return asdict(self)
+    def dimensions(self) -> dict[str, int]:
+        """Return all that are numbers, by name."""
+        return {name: value for name, value in asdict(self).items() if name != "positions"}
+
+    def to_dict(self) -> dict[str, int | str]:
+        """Return the configuration by name, for JSON; learned positions go without saying."""
+        scheme = {} if self.positions is Positions.LEARNED else {"positions": str(self.positions)}
+        return self.dimensions() | scheme
 
     @classmethod
-    def from_dict(cls, dimensions: dict[str, int]) -> "ModelConfig":
+    def from_dict(cls, dimensions: dict[str, int | str]) -> "ModelConfig":
         """Read what `to_dict` returned.
 
         Raises
@@ -105,7 +125,8 @@ class ModelConfig:
             A dimension is missing, unknown or invalid.
         """
         expected = {field.name for field in fields(cls)}
-        if not isinstance(dimensions, dict) or set(dimensions) != expected:
+        given = set(dimensions) | {"positions"} if isinstance(dimensions, dict) else None
+        if given != expected:
             raise UserError(
                 f"The model configuration {dimensions!r} is not usable: "
                 f"give exactly {', '.join(sorted(expected))}."

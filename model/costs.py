@@ -174,7 +174,8 @@ def _partly_exact(
         layers.append(Layer(weights, layer.shifts))
     changed = {"layers": tuple(layers)}
     if "embeddings" not in approximate:
-        changed |= {"token_embedding": grid["wte"], "position_embedding": grid["wpe"]}
+        changed["token_embedding"] = grid["wte"]
+        changed["position_embedding"] = grid.get("wpe", model.position_embedding)
     if "lm_head" not in approximate:
         changed["lm_head"] = grid["lm_head"]
     return GoldenModel(replace(model, **changed), _PartlyExact(approximate))

@@ -6,6 +6,7 @@ import numpy as np
 
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.positions import Positions, slopes
 
 NORM_EPSILON = 1e-5
 """Added to the mean square in every RMSNorm, as in microGPT."""
@@ -24,7 +25,8 @@ class FloatModel:
 
     Token and position embeddings are summed and normalised once; each layer adds multi-head
     causal attention and a ReLU MLP to the residual stream, with an RMSNorm before each; the
-    logits are ``lm_head`` times the stream. No biases, no final norm.
+    logits are ``lm_head`` times the stream. No biases, no final norm. With ALiBi there are no
+    position embeddings, and scores fall with distance (:mod:`.positions`).
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ class FloatModel:
         Parameters
         ----------
         tokens
-            Integers [batch, positions], at most ``context`` positions.
+            Integers [batch, positions], with learned positions at most ``context`` of them.
 
         Returns
         -------
@@ -67,19 +69,20 @@ class FloatModel:
         Raises
         ------
         UserError
-            There are more positions than the context has.
+            There are more learned positions than the context has.
         """
         config, weights = self.config, self.weights
         tokens = np.asarray(tokens)
         batch, positions = tokens.shape
-        if positions > config.context:
+        if positions > config.context and not config.endless:
             raise UserError(
                 f"{positions} tokens do not fit the context of {config.context}: give fewer."
             )
         future = np.triu(np.ones((positions, positions), dtype=bool), k=1)
         split = (batch, positions, config.heads, config.head_width)
 
-        x = _rms_norm(weights["wte"][tokens] + weights["wpe"][:positions])
+        x = _rms_norm(self._embedding(tokens, np.arange(positions)))
+        bias = self._bias(np.arange(positions)[:, None] - np.arange(positions))
         for layer in range(config.layers):
             matrix = self._layer(layer)
             normed = _rms_norm(x)
@@ -87,7 +90,7 @@ class FloatModel:
                 (normed @ matrix[name].T).reshape(split).transpose(0, 2, 1, 3)
                 for name in ("attn_wq", "attn_wk", "attn_wv")
             )
-            scores = q @ k.transpose(0, 1, 3, 2) / np.sqrt(config.head_width)
+            scores = q @ k.transpose(0, 1, 3, 2) / np.sqrt(config.head_width) + bias
             scores[..., future] = -np.inf
             attended = (_softmax(scores) @ v).transpose(0, 2, 1, 3).reshape(x.shape)
             x = x + attended @ matrix["attn_wo"].T
@@ -118,7 +121,8 @@ class FloatModel:
             )
         split = (position + 1, config.heads, config.head_width)
 
-        x = _rms_norm(weights["wte"][token] + weights["wpe"][position])
+        x = _rms_norm(self._embedding(np.array(token), position))
+        bias = self._bias(position - np.arange(position + 1))
         for layer in range(config.layers):
             matrix = self._layer(layer)
             normed = _rms_norm(x)
@@ -127,7 +131,7 @@ class FloatModel:
             q = (matrix["attn_wq"] @ normed).reshape(split[1:])
             k = cache.keys[layer, : position + 1].reshape(split)
             v = cache.values[layer, : position + 1].reshape(split)
-            scores = np.einsum("hd,thd->ht", q, k) / np.sqrt(config.head_width)
+            scores = np.einsum("hd,thd->ht", q, k) / np.sqrt(config.head_width) + bias
             attended = np.einsum("ht,thd->hd", _softmax(scores), v).reshape(-1)
             x = x + matrix["attn_wo"] @ attended
             x = x + _mlp(_rms_norm(x), matrix)
@@ -156,6 +160,18 @@ class FloatModel:
             total += float(surprise[predicted].sum())
             count += int(predicted.sum())
         return total / count
+
+    def _embedding(self, tokens: np.ndarray, positions: np.ndarray | int) -> np.ndarray:
+        embedding = self.weights["wte"][tokens]
+        if self.config.positions is Positions.LEARNED:
+            embedding = embedding + self.weights["wpe"][positions]
+        return embedding
+
+    def _bias(self, distance: np.ndarray) -> np.ndarray | float:
+        """Return what is added to the scores, [heads, *distance]."""
+        if self.config.positions is Positions.LEARNED:
+            return 0.0
+        return np.multiply.outer(-slopes(self.config.heads), distance)
 
     def _layer(self, layer: int) -> dict[str, np.ndarray]:
         prefix = f"layer{layer}."

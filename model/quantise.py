@@ -86,7 +86,7 @@ def _first_guess(
     checkpoint: Checkpoint, scales: WeightScales, rounded: dict[str, NDArray[np.int64]]
 ) -> IntegerModel:
     """Join integer weights to a model, with shifts that fit their scales."""
-    layers = []
+    config, layers = checkpoint.config, []
     for index, exponents in enumerate(scales.exponents):
         # The scales along a path are fixed, so its shifts add up to a fixed sum. How the sum is
         # divided here is typical of trained networks, and where the search starts.
@@ -101,10 +101,10 @@ def _first_guess(
         weights = {w: rounded[f"layer{index}.{CHECKPOINT_NAMES[w]}"] for w in LAYER_WEIGHTS}
         layers.append(Layer(weights, shifts))
     return IntegerModel(
-        config=checkpoint.config,
+        config=config,
         tokenizer=checkpoint.tokenizer,
         token_embedding=rounded["wte"],
-        position_embedding=rounded["wpe"],
+        position_embedding=rounded.get("wpe", np.zeros((config.context, config.width), np.int64)),
         lm_head=rounded["lm_head"],
         layers=tuple(layers),
         start_shift=scales.start_shift,

@@ -85,8 +85,9 @@ def weight_scales(config: ModelConfig, weights: Mapping[str, NDArray]) -> Weight
     stream = 2.0 ** (UNIT_SHIFT + EMBEDDING_SHIFT - start_shift) / root
     octaves = np.log2(np.e) / np.sqrt(config.head_width) * 2.0 ** (SCORE_FRACTION + SCORE_SHIFT)
     # Token and position are added before the norm: they need a common unit.
-    embedding = np.array(WEIGHT_LIMIT / max(peaks["wte"].max(), peaks["wpe"].max()))
-    factors = {"wte": embedding, "wpe": embedding}
+    embeddings = [name for name in ("wte", "wpe") if name in peaks]
+    embedding = np.array(WEIGHT_LIMIT / max(peaks[name].max() for name in embeddings))
+    factors = dict.fromkeys(embeddings, embedding)
     exponents = []
     for index in range(config.layers):
         layer = f"layer{index}"

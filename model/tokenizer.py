@@ -109,3 +109,40 @@ class Tokenizer:
             tokens = [self.bos, *self.encode(document), self.bos][: context + 1]
             row[: len(tokens)] = tokens
         return rows
+
+    def stream_rows(self, documents: Sequence[str], length: int) -> np.ndarray:
+        """Return documents as token rows in which one follows the other without end.
+
+        Parameters
+        ----------
+        documents
+            One text each; what does not fill a row at their end is left out.
+        length
+            Predictions in a row.
+
+        Returns
+        -------
+        numpy.ndarray
+            int16, [rows, length + 1]. A row begins with the `bos` before the first document that
+            was not in the one before, so that no prediction lacks its document's beginning.
+
+        Raises
+        ------
+        UserError
+            A character is not in the vocabulary, or there is less than a row.
+        """
+        tokens = [self.bos]
+        for document in documents:
+            tokens += [*self.encode(document), self.bos]
+        stream = np.array(tokens, np.int16)
+        begins = np.flatnonzero(stream == self.bos)
+        starts, start = [], 0
+        while start + length < len(stream):
+            starts.append(start)
+            start = begins[min(np.searchsorted(begins, start + length), len(begins) - 1)]
+        if not starts:
+            raise UserError(
+                f"{len(documents)} documents have less than {length} characters together: "
+                "give more, or a shorter context."
+            )
+        return stream[np.array(starts)[:, None] + np.arange(length + 1)]

@@ -25,6 +25,7 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import SPLIT_RULE, Corpus
 from gptloom.model.errors import UserError
 from gptloom.model.float_model import NORM_EPSILON, FloatModel
+from gptloom.model.positions import Positions, slopes
 from gptloom.model.tokenizer import PADDING, Tokenizer
 
 if TYPE_CHECKING:
@@ -156,8 +157,9 @@ def train_checkpoint(
             f"The vocabulary is {config.vocabulary}, but {corpus.name} needs "
             f"{tokenizer.vocabulary}: give the corpus's."
         )
-    rows = tokenizer.rows(corpus.training, config.context)
-    heldout = tokenizer.rows(corpus.heldout, config.context)
+    make_rows = tokenizer.stream_rows if config.endless else tokenizer.rows
+    rows = make_rows(corpus.training, config.context)
+    heldout = make_rows(corpus.heldout, config.context)
     random = np.random.default_rng(settings.seed)
     weights = {
         name: torch.tensor(
@@ -254,6 +256,7 @@ def torch_logits(
     torch.Tensor
         [batch, positions, vocabulary].
     """
+    import torch
     from torch.nn import functional
 
     batch, positions = tokens.shape
@@ -262,14 +265,23 @@ def torch_logits(
     def rms_norm(x: "torch.Tensor") -> "torch.Tensor":
         return x * (x.square().mean(-1, keepdim=True) + NORM_EPSILON).rsqrt()
 
-    x = rms_norm(weights["wte"][tokens] + weights["wpe"][:positions])
+    x, bias = weights["wte"][tokens], None
+    if config.positions is Positions.LEARNED:
+        x = x + weights["wpe"][:positions]
+    else:
+        distance = torch.arange(positions)[:, None] - torch.arange(positions)
+        slope = torch.tensor(slopes(config.heads), dtype=weights["wte"].dtype)[:, None, None]
+        bias = (-slope * distance).masked_fill(distance < 0, -math.inf)
+    x = rms_norm(x)
     for layer in range(config.layers):
         normed = rms_norm(x)
         q, k, v = (
             functional.linear(normed, weights[f"layer{layer}.{name}"]).view(split).transpose(1, 2)
             for name in ("attn_wq", "attn_wk", "attn_wv")
         )
-        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        attended = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias, is_causal=bias is None
+        )
         attended = attended.transpose(1, 2).reshape(batch, positions, config.width)
         x = x + functional.linear(attended, weights[f"layer{layer}.attn_wo"])
         u = functional.linear(rms_norm(x), weights[f"layer{layer}.mlp_fc1"]).relu()

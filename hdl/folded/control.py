@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.schedule import WRITE, Latencies
+from gptloom.firmware.schedule import flush_cycles
 from gptloom.hdl.core import Counters, Prompt, Token
 from gptloom.hdl.delay import delayed
 
@@ -55,8 +55,7 @@ class Control(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # Results of a prompt's token must be written before the next one moves on.
-        latencies = Latencies.of(self._machine)
-        cycles = latencies.drain + latencies.result + WRITE + self._machine.beats
+        cycles = flush_cycles(self._machine)
         # Counts up from what makes its top bit the end's sign.
         end = 1 << cycles.bit_length()
         flushing = Signal(range(2 * end))

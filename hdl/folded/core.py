@@ -1,6 +1,7 @@
 """The folded core: what is connected to what."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -25,12 +26,22 @@ from gptloom.hdl.folded.memories import (
 )
 from gptloom.hdl.folded.norm import Norm
 from gptloom.hdl.folded.readback import Readback
+from gptloom.hdl.folded.recompute import Recompute
 from gptloom.hdl.folded.sampler import Sampler
 from gptloom.hdl.folded.sequencer import Sequencer
 from gptloom.hdl.folded.softmax import Softmax
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.preload import Preload
+
+
+class _Turn(NamedTuple):
+    """Signals of the token that the program computes."""
+
+    start: Signal
+    token: Signal
+    position: Signal
+    sample: Signal
 
 
 class FoldedCore(wiring.Component):
@@ -47,6 +58,9 @@ class FoldedCore(wiring.Component):
         What every lane multiplies with; the default is for simulation.
     preload
         What the memories hold from power-on; without it, the load port fills them.
+    cached
+        Whether keys and values are kept from token to token; if not, all are computed anew
+        (:class:`.Recompute`), for comparison.
     tap : Out
         `result`: a beat of results as it is written. `score_valid`: a position's scores, or with
         `numerators` its softmax numerators, are written as `scores`, for the heads in `heads`.
@@ -57,8 +71,10 @@ class FoldedCore(wiring.Component):
         machine: Machine,
         multipliers: Sequence[type[Multiplier]] | None = None,
         preload: Preload | None = None,
+        cached: bool = True,
     ):
         self.machine = machine
+        self.cached = cached
         self.multipliers = multipliers
         self.preload = preload or Preload()
         tap = data.StructLayout(
@@ -111,7 +127,8 @@ class FoldedCore(wiring.Component):
             loaded.into.eq(Mux(taken, 1 << self.load.p.region, 0)),
             loaded.write.eq(self.load.p),
         ]
-        self._document(m, loaded, readback.active, control, sampler, sequencer)
+        self._document(m, loaded, readback.active, control, sampler)
+        turn = self._turn(m, control, sampler, sequencer)
         self._read(m, readback, embedding, program, orders, operands, sequencer, engine)
         self._load(m, loaded, embedding, program, orders, operands, writeback)
         self._settings(
@@ -129,17 +146,17 @@ class FoldedCore(wiring.Component):
         result = writeback.result
         m.d.comb += [
             # A token starts: its embedding is written like any result.
-            embedding.start.eq(control.start),
-            embedding.token.eq(control.token),
-            embedding.position.eq(control.position),
+            embedding.start.eq(turn.start),
+            embedding.token.eq(turn.token),
+            embedding.position.eq(turn.position),
             writeback.embedding_valid.eq(embedding.valid),
             writeback.embedding_index.eq(embedding.index),
             writeback.embedding_last.eq(embedding.last),
             writeback.embedding.eq(embedding.elements),
             # The program issues operands,
-            sequencer.start.eq(control.start),
-            sequencer.position.eq(control.position),
-            sequencer.sample.eq(control.sample),
+            sequencer.start.eq(turn.start),
+            sequencer.position.eq(turn.position),
+            sequencer.sample.eq(turn.sample),
             sequencer.softmax_ready.eq(softmax.ready),
             sequencer.instruction.eq(program.word),
             program.enable.eq(sequencer.fetch),
@@ -162,7 +179,7 @@ class FoldedCore(wiring.Component):
             writeback.norm.eq(norm.norm),
             writeback.reciprocals.eq(softmax.reciprocals),
             writeback.temperature.eq(temperature),
-            writeback.position.eq(control.position),
+            writeback.position.eq(turn.position),
             norm.result.eq(result),
             sampler.result.eq(result),
             sampler.greedy.eq(temperature.greedy),
@@ -183,7 +200,7 @@ class FoldedCore(wiring.Component):
             softmax.valid.eq(drain.score_valid),
             softmax.first.eq(drain.score_first),
             softmax.target.eq(drain.order_out.target),
-            softmax.position.eq(control.position),
+            softmax.position.eq(turn.position),
             softmax.quads.eq(activations.quads),
         ]
         for unit in range(machine.units):
@@ -221,7 +238,25 @@ class FoldedCore(wiring.Component):
         ]
         return m
 
-    def _document(self, m: Module, loaded, reading, control, sampler, sequencer) -> None:
+    def _turn(self, m: Module, control, sampler, sequencer) -> "_Turn":
+        """Return what the program computes: the token of the document, or all up to it."""
+        if self.cached:
+            m.d.comb += [control.finished.eq(sequencer.finished), control.done.eq(sampler.done)]
+            return _Turn(control.start, control.token, control.position, control.sample)
+        m.submodules.recompute = recompute = Recompute(self.machine)
+        m.d.comb += [
+            recompute.token_start.eq(control.start),
+            recompute.token.eq(control.token),
+            recompute.position.eq(control.position),
+            recompute.sample.eq(control.sample),
+            control.finished.eq(recompute.token_finished),
+            control.done.eq(recompute.token_done),
+            recompute.finished.eq(sequencer.finished),
+            recompute.done.eq(sampler.done),
+        ]
+        return _Turn(recompute.start, recompute.now, recompute.place, recompute.wanted)
+
+    def _document(self, m: Module, loaded, reading, control, sampler) -> None:
         """Prompts in, tokens out."""
         wiring.connect(m, wiring.flipped(self.i), control.i)
         wiring.connect(m, control.o, wiring.flipped(self.o))
@@ -234,8 +269,6 @@ class FoldedCore(wiring.Component):
             control.hold.eq(
                 self.load.valid | loaded.valid | self.seed.valid | self.read.valid | reading
             ),
-            control.finished.eq(sequencer.finished),
-            control.done.eq(sampler.done),
             control.sampled.eq(sampler.token),
             self.seed.ready.eq(~control.busy),
             # How many values are drawn depends on the model: a new one has them drawn again.

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from gptloom.model.config import ModelConfig
@@ -35,6 +37,7 @@ def test_microgpt_is_the_default():
         ({"vocabulary": 1}, "vocabulary"),
         ({"heads": 3, "width": 18}, "heads"),
         ({"heads": 4, "width": 18}, "width"),
+        ({"positions": "rotary"}, "learned or alibi"),
     ],
 )
 def test_impossible_dimensions_are_named(dimensions, named):
@@ -43,7 +46,17 @@ def test_impossible_dimensions_are_named(dimensions, named):
 
 
 def test_survives_json_form():
-    assert ModelConfig.from_dict(ModelConfig.GATEGPT.to_dict()) == ModelConfig.GATEGPT
+    alibi = ModelConfig(positions="alibi")
+    for config in (ModelConfig.GATEGPT, alibi):
+        assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    # As checkpoints have it that are older than the choice.
+    assert "positions" not in ModelConfig().to_dict()
+
+
+def test_alibi_has_no_positions_to_learn():
+    assert ModelConfig(positions="alibi").parameters == 4192 - 16 * 16
+    assert ModelConfig(positions="alibi").endless
+    assert not ModelConfig().endless
 
 
 @pytest.mark.parametrize("change", [{"depth": 1}, {"layers": None}])

@@ -10,7 +10,8 @@ from gptloom.model.errors import UserError
 from gptloom.model.float_model import Cache, FloatModel
 from gptloom.model.tokenizer import PADDING
 
-SHAPES = [ModelConfig.MICROGPT, ModelConfig.GATEGPT, ModelConfig.TWO_LAYER]
+ALIBI = ModelConfig(layers=2, context=20, positions="alibi")
+SHAPES = [ModelConfig.MICROGPT, ModelConfig.GATEGPT, ModelConfig.TWO_LAYER, ALIBI]
 
 
 def random_weights(config, seed=0):
@@ -53,7 +54,8 @@ def scalar_logits(config, weights, tokens):
     values = [[] for _ in range(config.layers)]
     answer = []
     for position, token in enumerate(tokens):
-        x = norm(add(w["wte"][token], w["wpe"][position]))
+        embedding = w["wte"][token]
+        x = norm(add(embedding, w["wpe"][position]) if "wpe" in w else embedding)
         for layer in range(config.layers):
             normed = norm(x)
             q = times(w[f"layer{layer}.attn_wq"], normed)
@@ -62,7 +64,16 @@ def scalar_logits(config, weights, tokens):
             attended = []
             for start in range(0, config.width, size):
                 head = slice(start, start + size)
-                share = softmax([dot(q[head], k[head]) / math.sqrt(size) for k in keys[layer]])
+                scores = [dot(q[head], k[head]) / math.sqrt(size) for k in keys[layer]]
+                if "wpe" not in w:
+                    # Four heads forget half in 2, 8, 32 and 128 positions.
+                    half = [2, 8, 32, 128][start // size]
+                    distances = range(position, -1, -1)
+                    scores = [
+                        score - math.log(2) * distance / half
+                        for score, distance in zip(scores, distances, strict=True)
+                    ]
+                share = softmax(scores)
                 for i in range(start, start + size):
                     attended.append(dot(share, [v[i] for v in values[layer]]))
             x = add(x, times(w[f"layer{layer}.attn_wo"], attended))
@@ -72,7 +83,7 @@ def scalar_logits(config, weights, tokens):
     return answer
 
 
-@pytest.fixture(params=SHAPES, ids=["microgpt", "gategpt", "two-layer"])
+@pytest.fixture(params=SHAPES, ids=["microgpt", "gategpt", "two-layer", "alibi"])
 def config(request):
     return request.param
 
@@ -131,6 +142,13 @@ def test_positions_outside_the_context_are_refused():
         model.logits(np.zeros((1, 17), dtype=int))
     with pytest.raises(UserError, match="Position 16"):
         model.step(0, 16, Cache(model.config))
+
+
+def test_alibi_has_no_last_position():
+    model = FloatModel(ALIBI, random_weights(ALIBI))
+    tokens = np.random.default_rng(3).integers(0, 27, (1, 50))
+    expected = scalar_logits(ALIBI, random_weights(ALIBI), tokens[0].tolist())
+    np.testing.assert_allclose(model.logits(tokens)[0], expected, atol=1e-5, rtol=0)
 
 
 def test_wrong_weights_are_named():

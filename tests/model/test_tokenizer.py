@@ -54,3 +54,19 @@ def test_rows_frame_pad_and_cut():
         [26, 0, 1, 2, 3, 4],
         [26, 26, PADDING, PADDING, PADDING, PADDING],
     ]
+
+
+def test_stream_rows_begin_with_documents_and_run_on():
+    documents = ["ab", "cde", "f", "ghijk", "l"]
+    stream = "-ab-cde-f-ghijk-l-"
+    rows = NAMES.stream_rows(documents, length=6)
+    assert rows.dtype == np.int16
+    text = ["".join("abcdefghijklmnopqrstuvwxyz-"[token] for token in row) for row in rows]
+    # A row begins after the document that the one before has cut.
+    assert text == ["-ab-cde", "-f-ghij"]
+    assert all(part in stream for part in text)
+
+
+def test_too_few_documents_for_a_row_are_refused():
+    with pytest.raises(UserError, match="2 documents have less than 64"):
+        NAMES.stream_rows(["ab", "c"], 64)

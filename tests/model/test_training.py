@@ -40,7 +40,13 @@ def text_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "config", [ModelConfig.MICROGPT, ModelConfig.GATEGPT, ModelConfig.TWO_LAYER]
+    "config",
+    [
+        ModelConfig.MICROGPT,
+        ModelConfig.GATEGPT,
+        ModelConfig.TWO_LAYER,
+        ModelConfig(context=40, positions="alibi"),
+    ],
 )
 def test_torch_and_numpy_agree(config):
     import torch
