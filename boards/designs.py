@@ -145,7 +145,10 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
         "streams": core.streams,
     }
     options = "".join(f" --{name.replace('_', '-')} {n}" for name, n in dimensions.items())
-    bits = model.widths.weights
+    widths = model.widths
+    cached = {"key_bits": widths.keys, "value_bits": widths.values}
+    narrow = {name: bits for name, bits in cached.items() if bits != WEIGHT_BITS}
+    options += "".join(f" --{name.replace('_', '-')} {bits}" for name, bits in narrow.items())
 
     def sources(settings: Settings) -> Sources:
         if settings.framed:
@@ -168,14 +171,16 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
 
     return Design(
         characters=model.tokenizer.characters,
-        name=f"unrolled-w{bits}-" + "x".join(map(str, dimensions.values())),
+        name=f"unrolled-w{widths.weights}k{widths.keys}v{widths.values}-"
+        + "x".join(map(str, dimensions.values())),
         # Without it a build takes what the part holds.
         options=f" --core unrolled{options} --checkpoint {checkpoint}",
         smaller=f"--positions {shape.positions // 2}" if shape.positions > 1 else "",
         figures={
             "core": "unrolled",
-            "bits": bits,
+            "bits": widths.weights,
             **dimensions,
+            **cached,
             "integer_loss": model.metadata["integer_loss"],
             "weights_crc": f"{model.checksum():08X}",
         },

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptloom.boards.families import Family
+from gptloom.model.arithmetic import WEIGHT_BITS
 
 _CELL_SUFFIX = re.compile(
     r"(_(SB|TRELLIS|LUT4|PFUMX|L6MUX21|CCU2C|MULT18X18D|DP16KD|PDPW16KD|Z|Q|DI)(_|$)|\$nextpnr).*"
@@ -238,6 +239,9 @@ def describe_core(figures: Mapping[str, Any]) -> str:
             f"{figures['streams']} streams, {figures['bits_per_cycle']} bit/cycle, "
             f"{figures['positions']} positions/cycle, {figures['heads_per_cycle']} heads/cycle"
         )
+        cached = figures["key_bits"], figures["value_bits"]
+        if cached != (WEIGHT_BITS, WEIGHT_BITS):
+            made += ", {}-bit keys, {}-bit values".format(*cached)
     return f"{figures['core']}, {made}, {figures['bits']}-bit weights"
 
 

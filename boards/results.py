@@ -20,8 +20,8 @@ FIELDS = (
 FIELDS_OF = {
     "folded": ("lanes",),
     "unrolled": (
-        "bits_per_cycle", "positions", "heads_per_cycle", "streams", "aggregate_tokens_per_second",
-        "wall_seconds",
+        "bits_per_cycle", "positions", "heads_per_cycle", "streams", "key_bits", "value_bits",
+        "aggregate_tokens_per_second", "wall_seconds",
     ),
 }  # fmt: skip
 """Of one core's builds; ``tokens_per_second`` is a single stream's."""
@@ -68,7 +68,7 @@ def record(figures: Mapping[str, Any], results: Path = RESULTS, page: Path = PAG
 
 
 def _key(entry: Mapping[str, Any]) -> tuple:
-    names = ("lanes", "bits", *FIELDS_OF["unrolled"][:4], "constraint_mhz")
+    names = ("lanes", "bits", *FIELDS_OF["unrolled"][:6], "constraint_mhz")
     return entry["board"], entry["core"], *(entry.get(name, 0) for name in names)
 
 

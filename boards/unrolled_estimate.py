@@ -14,10 +14,12 @@ from gptloom.boards.memories import find_memories, place_all
 from gptloom.boards.unrolled import make_top, target_of
 from gptloom.hdl.unrolled.core import UnrolledCore
 from gptloom.hdl.unrolled.shape import Shape
+from gptloom.model.arithmetic import WEIGHT_BITS
 from gptloom.model.merged.integer import MergedModel
 
 LUT_OF_ARRAY = 86
-"""Lookup tables of an :class:`.ArrayMultiplier`."""
+"""Lookup tables of an :class:`.ArrayMultiplier` of factors of 8 bits; with narrower keys or values
+it is as much smaller as their digits are fewer."""
 
 LUT_OF_ELEMENT, LUT_OF_POSITION = 56, 191
 FF_OF_PRODUCT, FF_OF_ELEMENT, FF_OF_POSITION = 0.24, 89, 212
@@ -110,7 +112,8 @@ def _size(core: UnrolledCore, model: MergedModel, cells: int) -> dict[str, int]:
     config, products = model.config, sum(product.cells for product in core.products)
     elements = sum(config.width + config.hidden + len(layer.weights["b"]) for layer in model.layers)
     seen = len(model.layers) * core.positions * config.width
-    arrays = core.factors - cells
+    narrower = (model.widths.keys + model.widths.values) / (2 * WEIGHT_BITS)
+    arrays = (core.factors - cells) * narrower
     lut = products + LUT_OF_ARRAY * arrays + LUT_OF_ELEMENT * elements + LUT_OF_POSITION * seen
     ff = FF_OF_PRODUCT * products + FF_OF_ELEMENT * elements + FF_OF_POSITION * seen
     return {"lut": round(lut), "ff": round(ff)}

@@ -14,8 +14,11 @@ from gptloom.cli.cores import (
     BitsPerCycle,
     Core,
     HeadsPerCycle,
+    KeyBits,
     Positions,
     Streams,
+    ValueBits,
+    load_merged,
     refuse_options,
     shape_options,
 )
@@ -39,6 +42,8 @@ def build(
     positions: Positions = None,
     heads_per_cycle: HeadsPerCycle = None,
     streams: Streams = None,
+    key_bits: KeyBits = None,
+    value_bits: ValueBits = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -98,7 +103,8 @@ def build(
     if seeds < 1 or seed < 1:
         raise UserError("placements are numbered from 1, and at least one is tried")
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
-    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}})
+    cached = {"--key-bits": key_bits, "--value-bits": value_bits}
+    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: cached})
     check_folders(json_file)
     entry = find_board(board)
     progress = Progress()
@@ -108,11 +114,7 @@ def build(
         if core is Core.FOLDED:
             design = make_folded(entry, checkpoint or "names", 16 if lanes is None else lanes)
         else:
-            design = make_unrolled(
-                entry,
-                checkpoint,
-                shape,
-            )
+            design = make_unrolled(entry, checkpoint, shape, key_bits, value_bits)
     task = Build(
         entry,
         folder / f"{entry.name}-{design.name}",
@@ -174,7 +176,13 @@ def make_folded(entry: Board, checkpoint: str, lanes: int) -> Design:
     return folded_design(entry, checkpoint, quantise(load_checkpoint(checkpoint)), lanes)
 
 
-def make_unrolled(entry: Board, checkpoint: str | None, options: Mapping[str, int]) -> Design:
+def make_unrolled(
+    entry: Board,
+    checkpoint: str | None,
+    options: Mapping[str, int],
+    key_bits: int | None = None,
+    value_bits: int | None = None,
+) -> Design:
     """Return the unrolled core of a checkpoint, or of the one that is usual for the part.
 
     Parameters
@@ -185,15 +193,15 @@ def make_unrolled(entry: Board, checkpoint: str | None, options: Mapping[str, in
         Its name, or None.
     options
         Attributes of :class:`.Shape` that are not to be the part's usual ones.
+    key_bits, value_bits
+        Of what is cached, if not what the checkpoint was refined for.
     """
     from gptloom.boards.designs import unrolled_design
     from gptloom.boards.unrolled import choice_for
-    from gptloom.model.checkpoint import load_checkpoint
-    from gptloom.model.merged.quantise import quantise
 
     usual = choice_for(entry)
     name = checkpoint or usual.checkpoint
-    model = quantise(load_checkpoint(name))
+    model = load_merged(name, key_bits, value_bits)
     return unrolled_design(entry, name, model, replace(usual.shape, **options))
 
 

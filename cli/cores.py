@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gptloom.model.errors import UserError
+
+if TYPE_CHECKING:
+    from gptloom.model.merged.integer import MergedModel
 
 
 class Core(StrEnum):
@@ -31,6 +35,34 @@ Streams = Annotated[
         min=1, help="Unrolled: documents at the same time, if not as many as the pipeline holds."
     ),
 ]
+KeyBits = Annotated[
+    int | None, typer.Option(help="Unrolled: bits of a cached key's elements, 4 to 8.")
+]
+ValueBits = Annotated[int | None, typer.Option(help="Unrolled: bits of a cached value's elements.")]
+
+
+def load_merged(checkpoint: str, key_bits: int | None, value_bits: int | None) -> MergedModel:
+    """Quantise a checkpoint for the unrolled core.
+
+    Parameters
+    ----------
+    checkpoint
+        A shipped one's name, or a file.
+    key_bits, value_bits
+        Of what is cached, if not what it was refined for.
+
+    Raises
+    ------
+    UserError
+        If there is no such checkpoint, or none of these widths.
+    """
+    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.merged.quantise import quantise, refined_widths
+
+    loaded = load_checkpoint(checkpoint)
+    widths = refined_widths(loaded)
+    given = {"keys": key_bits, "values": value_bits}
+    return quantise(loaded, replace(widths, **{k: v for k, v in given.items() if v is not None}))
 
 
 def refuse_options(core: Core, options: Mapping[Core, Mapping[str, object]]) -> None:

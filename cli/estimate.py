@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,8 +12,11 @@ from gptloom.cli.cores import (
     BitsPerCycle,
     Core,
     HeadsPerCycle,
+    KeyBits,
     Positions,
     Streams,
+    ValueBits,
+    load_merged,
     refuse_options,
     shape_options,
 )
@@ -24,6 +26,8 @@ from gptloom.model.errors import UserError
 if TYPE_CHECKING:
     from gptloom.boards.board import Board
     from gptloom.boards.estimate import Estimate, Needs
+    from gptloom.hdl.unrolled.shape import Shape
+    from gptloom.model.merged.integer import MergedModel
 
 
 def estimate(
@@ -39,6 +43,8 @@ def estimate(
     positions: Positions = None,
     heads_per_cycle: HeadsPerCycle = None,
     streams: Streams = None,
+    key_bits: KeyBits = None,
+    value_bits: ValueBits = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -73,6 +79,7 @@ def estimate(
     from gptloom.boards.calibration import load_calibration
     from gptloom.boards.estimate import Estimator
     from gptloom.boards.table import BOARDS, find_board
+    from gptloom.boards.unrolled import choice_for
     from gptloom.model.checkpoint import load_checkpoint, write_json
     from gptloom.model.quantise import quantise
 
@@ -83,11 +90,15 @@ def estimate(
     if board is None:
         raise UserError(f"name a board, --board NAME: the boards are {', '.join(BOARDS)}")
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
-    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}})
+    cached = {"--key-bits": key_bits, "--value-bits": value_bits}
+    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: cached})
     check_folders(json_file)
     entry = find_board(board)
     if core is Core.UNROLLED:
-        _unrolled(console, entry, checkpoint, shape, clock, json_file)
+        usual = choice_for(entry)
+        name = checkpoint or usual.checkpoint
+        model = load_merged(name, key_bits, value_bits)
+        _unrolled(console, entry, name, model, replace(usual.shape, **shape), clock, json_file)
         return
     checkpoint = checkpoint or "names"
     model = quantise(load_checkpoint(checkpoint))
@@ -108,23 +119,19 @@ def estimate(
 def _unrolled(
     console,
     entry: Board,
-    checkpoint: str | None,
-    options: Mapping[str, int],
+    checkpoint: str,
+    model: MergedModel,
+    shape: Shape,
     clock: float | None,
     json_file: Path | None,
 ) -> None:
     from gptloom.boards.estimate import RESOURCES
     from gptloom.boards.report import describe_core
-    from gptloom.boards.unrolled import choice_for
     from gptloom.boards.unrolled_estimate import estimate_unrolled
-    from gptloom.model.checkpoint import load_checkpoint, write_json
-    from gptloom.model.merged.quantise import quantise
+    from gptloom.model.checkpoint import write_json
 
-    usual = choice_for(entry)
-    name = checkpoint or usual.checkpoint
-    model = quantise(load_checkpoint(name))
     with Progress()("planning"):
-        chosen = estimate_unrolled(entry, model, replace(usual.shape, **options), clock)
+        chosen = estimate_unrolled(entry, model, shape, clock)
     figures = chosen.as_dict()
     show_figures(
         console,
@@ -135,7 +142,7 @@ def _unrolled(
     )
     if json_file:
         loss = model.metadata["integer_loss"]
-        write_json(json_file, {**figures, "checkpoint": name, "integer_loss": loss})
+        write_json(json_file, {**figures, "checkpoint": checkpoint, "integer_loss": loss})
     if not chosen.fits:
         lacking = " and ".join(RESOURCES[name] for name in chosen.lacking)
         raise UserError(

@@ -12,8 +12,11 @@ from gptloom.cli.cores import (
     BitsPerCycle,
     Core,
     HeadsPerCycle,
+    KeyBits,
     Positions,
     Streams,
+    ValueBits,
+    load_merged,
     refuse_options,
     shape_options,
 )
@@ -37,6 +40,8 @@ def generate(
     positions: Positions = None,
     heads_per_cycle: HeadsPerCycle = None,
     streams: Streams = None,
+    key_bits: KeyBits = None,
+    value_bits: ValueBits = None,
     checkpoint: Annotated[
         str, typer.Option(help="A shipped checkpoint's name or a file.")
     ] = "names",
@@ -71,17 +76,18 @@ def generate(
         raise UserError(f"{count} names cannot be generated: ask for 1 or more")
     check_folders(wave, picture, json_file)
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
+    cached = {"--key-bits": key_bits, "--value-bits": value_bits}
     folded = {"--lanes": lanes, "--image": image}
-    refuse_options(core, {Core.FOLDED: folded})
+    refuse_options(core, {Core.FOLDED: folded, Core.UNROLLED: cached})
     if core is Core.UNROLLED:
         from gptloom.cli.streams import generate_streams
         from gptloom.hdl.unrolled.shape import Shape
         from gptloom.model.merged.golden import Stream
 
         first = Stream(check_seed(seed), temperature)
-        generate_streams(
-            Shape(**shape), count, first, prompt, checkpoint, engine, wave, picture, json_file
-        )
+        model = load_merged(checkpoint, key_bits, value_bits)
+        outputs = (wave, picture, json_file)
+        generate_streams(Shape(**shape), count, first, prompt, checkpoint, model, engine, *outputs)
         return
     lanes = 16 if lanes is None else lanes
     console = Console(highlight=False, record=picture is not None)

@@ -1,6 +1,7 @@
 """``gptloom quantize``: what becomes of a checkpoint in integers, and what that costs."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,11 +10,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from gptloom.cli.output import say
 from gptloom.model.checkpoint import load_checkpoint, write_json
 from gptloom.model.errors import UserError
+from gptloom.model.merged.integer import CacheScale
 
 if TYPE_CHECKING:
     from gptloom.model.costs import Costs
+    from gptloom.model.diagnosis import Diagnosis
 
 
 def quantize(
@@ -27,19 +31,47 @@ def quantize(
         str, typer.Option(help="plain (the folded core's) or merged (the unrolled core's).")
     ] = "plain",
     bits: Annotated[
-        int, typer.Option(help="Weight bits of the merged form, 2 to 10; the plain form has 8.")
-    ] = 8,
+        int | None,
+        typer.Option(
+            help="Weight bits of the merged form, 2 to 10; the plain form has 8.",
+            show_default="what the checkpoint was refined for, or 8",
+        ),
+    ] = None,
     activation_bits: Annotated[
-        int, typer.Option(help="Activation bits of the merged form, 4 to 12.")
-    ] = 8,
+        int | None, typer.Option(help="Activation bits of the merged form, 4 to 12.")
+    ] = None,
+    key_bits: Annotated[
+        int | None, typer.Option(help="Of cached keys, merged form, 4 to 8.")
+    ] = None,
+    value_bits: Annotated[
+        int | None, typer.Option(help="Of cached values, merged form, 4 to 8.")
+    ] = None,
+    cache_scale: Annotated[
+        CacheScale | None, typer.Option(help="What of keys and values has a scale of its own.")
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Take narrow keys and values, whatever they change.")
+    ] = False,
 ) -> None:
-    """Turn a checkpoint into integers and show what each approximation costs."""
+    """Turn a checkpoint into integers and show what each approximation costs.
+
+    With keys or values of less than 8 bits it shows what they change in what the model says, and
+    refuses, with exit code 1, where that is too much.
+    """
+    options = {
+        "weights": bits,
+        "activations": activation_bits,
+        "keys": key_bits,
+        "values": value_bits,
+        "cache_scale": cache_scale,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
     if form == "merged":
-        _quantize_merged(checkpoint, bits, activation_bits, json_file)
+        _quantize_merged(checkpoint, given, accept, json_file)
         return
     if form != "plain":
         raise UserError(f"There is no form {form}: give plain or merged.")
-    if (bits, activation_bits) != (8, 8):
+    if given:
         raise UserError(
             "The widths of the plain form are fixed: leave them out, or add --form merged."
         )
@@ -65,17 +97,23 @@ def quantize(
 
 
 def _quantize_merged(
-    checkpoint: str, bits: int, activation_bits: int, json_file: Path | None
+    checkpoint: str, given: Mapping[str, object], accept: bool, json_file: Path | None
 ) -> None:
+    from gptloom.model.diagnosis import diagnose
     from gptloom.model.float_model import FloatModel
     from gptloom.model.loss import measurement_rows
-    from gptloom.model.merged.integer import Widths
-    from gptloom.model.merged.quantise import quantise
+    from gptloom.model.merged.golden import GoldenModel
+    from gptloom.model.merged.quantise import quantise, refined_widths
 
-    widths = Widths(weights=bits, activations=activation_bits)
     loaded = load_checkpoint(checkpoint)
+    widths = replace(refined_widths(loaded), **given)
     model = quantise(loaded, widths)
-    exact = FloatModel(loaded.config, loaded.weights).loss(measurement_rows(loaded)[0])
+    rows, _ = measurement_rows(loaded)
+    exact = FloatModel(loaded.config, loaded.weights).loss(rows)
+    usual, diagnosis = replace(widths, keys=8, values=8, cache_scale=CacheScale.ELEMENT), None
+    if widths != usual:
+        reference = GoldenModel(quantise(loaded, usual))
+        diagnosis = diagnose(reference, GoldenModel(model), rows, model.tokenizer.bos)
     shifts = {
         f"{index}.{site}": shift
         for index, layer in enumerate(model.layers)
@@ -88,6 +126,8 @@ def _quantize_merged(
     }
     if json_file:
         report = {"exact": exact, "widths": asdict(widths), "shifts": shifts, "sums": sums}
+        if diagnosis:
+            report["diagnosis"] = {**asdict(diagnosis), "faults": diagnosis.faults()}
         write_json(json_file, {**model.metadata, "form": "merged", **report})
     console = Console()
     sites = Table("site", "shift")
@@ -99,14 +139,50 @@ def _quantize_merged(
     for table in (sites, widest):
         table.columns[1].justify = "right"
     console.print(
-        f"merged form, {bits}-bit weights, {activation_bits}-bit activations",
+        f"merged form, {widths.weights}-bit weights, {widths.activations}-bit activations, "
+        f"{widths.keys}-bit keys, {widths.values}-bit values",
         _losses(model.metadata, exact),
         sites,
         widest,
         sep="\n",
     )
+    if diagnosis:
+        console.print(*_changes(diagnosis), sep="\n")
     if json_file:
         console.print(f"Wrote {json_file}.")
+    if diagnosis and diagnosis.faults() and not accept:
+        say(
+            "error",
+            f"{widths.keys}-bit keys and {widths.values}-bit values make another model of it: "
+            f"{'; '.join(diagnosis.faults())}. Give more bits, refine the checkpoint for them "
+            "(gptloom refine), or --accept this",
+        )
+        raise typer.Exit(1)
+
+
+def _changes(diagnosis: "Diagnosis") -> list[Table]:
+    """Return what narrow keys and values change: at all, by position, by head."""
+    whole = Table("against 8-bit keys and values", "")
+    for name, value in {
+        "loss, nats per token": f"{diagnosis.loss - diagnosis.reference_loss:+.4f}",
+        "divergence of predictions (KL), nats": f"{diagnosis.kl:.4f}",
+        "divergence of the first 3 characters (KL), nats": f"{diagnosis.first_kl:.4f}",
+        "total variation of the first 3 characters": f"{diagnosis.first_variation:.3f}",
+        "same likeliest token": f"{diagnosis.agreement:.1%}",
+        "verdict": "; ".join(diagnosis.faults()) or "the same model, within limits",
+    }.items():
+        whole.add_row(name, value)
+    positions = Table("position", "loss", "KL", "same likeliest")
+    for p in diagnosis.positions:
+        rise = f"{p.loss - p.reference_loss:+.4f}"
+        positions.add_row(str(p.position), rise, f"{p.kl:.4f}", f"{p.agreement:.1%}")
+    heads = Table("layer", "head", "attention moved", "mix not explained")
+    for h in diagnosis.heads:
+        heads.add_row(str(h.layer), str(h.head), f"{h.attention:.1%}", f"{h.mix:.2%}")
+    for table in (positions, heads):
+        for column in table.columns:
+            column.justify = "right"
+    return [whole, positions, heads]
 
 
 def _losses(stated: dict, exact: float) -> Table:

@@ -14,11 +14,16 @@ from gptloom.model.qat import LEARNING_RATE
 from gptloom.model.training import TrainingSettings
 
 DEFAULTS = TrainingSettings()
+WIDTHS = Widths()
 
 
 def refine(
     out: Annotated[Path, typer.Option(help="The checkpoint to write, FILE.safetensors.")],
-    bits: Annotated[int, typer.Option(help="Weight bits of the merged form, 2 to 10.")],
+    bits: Annotated[
+        int, typer.Option(help="Weight bits of the merged form, 2 to 10.")
+    ] = WIDTHS.weights,
+    key_bits: Annotated[int, typer.Option(help="Of cached keys, 4 to 8.")] = WIDTHS.keys,
+    value_bits: Annotated[int, typer.Option(help="Of cached values, 4 to 8.")] = WIDTHS.values,
     checkpoint: Annotated[
         str, typer.Option(help="Where to start: a shipped checkpoint's name, or a file.")
     ] = "names",
@@ -32,11 +37,11 @@ def refine(
         int, typer.Option(help="Same seed, same machine: same weights.")
     ] = DEFAULTS.seed,
 ) -> None:
-    """Train a checkpoint on, so that its merged form can do with fewer bits per weight."""
+    """Train a checkpoint on, so that its merged form can do with fewer bits."""
     from gptloom.model.merged.quantise import quantise
     from gptloom.model.merged.training import refine_checkpoint
 
-    widths = Widths(weights=bits)
+    widths = Widths(weights=bits, keys=key_bits, values=value_bits)
     settings = TrainingSettings(
         batch=batch, learning_rate=lr, seed=seed, quantise_aware_steps=steps
     )
@@ -45,6 +50,8 @@ def refine(
     options = {
         "checkpoint": checkpoint,
         "bits": bits,
+        "key-bits": key_bits,
+        "value-bits": value_bits,
         "corpus": corpus,
         "steps": steps,
         "batch": batch,
@@ -59,7 +66,8 @@ def refine(
     save_checkpoint(out, refined)
     before, after = (quantise(one, widths).metadata for one in (start, refined))
     Console().print(
-        f"Wrote {out}: with {bits}-bit weights {after['integer_loss']:.4f} nats per token, "
+        f"Wrote {out}: with {bits}-bit weights, {key_bits}-bit keys and {value_bits}-bit values "
+        f"{after['integer_loss']:.4f} nats per token, "
         f"{before['integer_loss']:.4f} without refinement; floating point "
         f"{after['float_loss']:.4f}."
     )

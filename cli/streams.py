@@ -25,6 +25,7 @@ def generate_streams(
     stream: Stream,
     prompt: str,
     checkpoint: str,
+    model: MergedModel,
     engine: str,
     wave: Path | None,
     picture: Path | None,
@@ -43,14 +44,17 @@ def generate_streams(
         follow.
     prompt
         What every name starts with.
-    checkpoint, engine, wave, picture, json_file
+    checkpoint
+        Its name.
+    model
+        Quantised from it.
+    engine, wave, picture, json_file
         See :func:`.generate.generate`.
     """
     from rich.console import Console
 
-    from gptloom.model.checkpoint import load_checkpoint, write_atomically, write_json
+    from gptloom.model.checkpoint import write_atomically, write_json
     from gptloom.model.merged.golden import GoldenModel, Stream
-    from gptloom.model.merged.quantise import quantise
     from gptloom.sim.engines import open_engine
     from gptloom.sim.generation import MismatchError
     from gptloom.sim.stream_waveform import SIGNALS, write_stream_waveform
@@ -58,8 +62,6 @@ def generate_streams(
 
     console = Console(highlight=False, record=picture is not None)
     notices = Console(stderr=True, highlight=False)
-    with notices.status("Quantising the checkpoint"):
-        model = quantise(load_checkpoint(checkpoint))
     known = tuple(GoldenModel(model).check_prompt(model.tokenizer.encode(prompt)))
     model.noise_scale(stream.temperature)
     with notices.status("Building the simulation") as status:

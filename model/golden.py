@@ -181,9 +181,9 @@ class GoldenModel:
             LOGIT_BITS,
         )
 
-    def nats(self, tokens: Integers) -> np.ndarray:
+    def nats(self, tokens: Integers, trace: Trace | None = None) -> np.ndarray:
         """Return the sampler's logits at temperature 1, in nats: float64, shaped as `logits`."""
-        scaled = self.scaled_logits(self.logits(tokens), self.model.logit_scale(1.0))
+        scaled = self.scaled_logits(self.logits(tokens, trace), self.model.logit_scale(1.0))
         return scaled / (1 << arithmetic.LOGIT_FRACTION)
 
     def generate(

@@ -37,11 +37,11 @@ def golden_loss(golden: Predictor, rows: NDArray[np.integer]) -> float:
         [documents, context + 1] token rows padded with -1.
     """
     total, count = 0.0, 0
-    for inputs, targets in _parts(rows):
+    for inputs, targets in parts(rows):
         predicted = targets >= 0
         chosen = targets[predicted][:, None]
         total -= float(
-            np.take_along_axis(_log_probabilities(golden, inputs)[predicted], chosen, axis=1).sum()
+            np.take_along_axis(log_probabilities(golden, inputs)[predicted], chosen, axis=1).sum()
         )
         count += len(chosen)
     return total / count
@@ -99,7 +99,7 @@ class Expected:
 
     def __init__(self, exact: FloatModel, rows: NDArray[np.integer]):
         self._parts = []
-        for inputs, targets in _parts(rows):
+        for inputs, targets in parts(rows):
             predicted = targets >= 0
             logits = exact.logits(inputs)[predicted]
             powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -109,12 +109,12 @@ class Expected:
         """Mean cross-entropy of a golden model in nats per token; least where it agrees."""
         total, count = 0.0, 0
         for inputs, predicted, probabilities in self._parts:
-            total -= float((probabilities * _log_probabilities(golden, inputs)[predicted]).sum())
+            total -= float((probabilities * log_probabilities(golden, inputs)[predicted]).sum())
             count += len(probabilities)
         return total / count
 
 
-def _parts(rows: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def parts(rows: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Iterate over inputs and targets [documents, positions] of a part of the rows, padded with -1.
 
     Documents of like length are together, so that little padding is computed.
@@ -125,7 +125,8 @@ def _parts(rows: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.int64], NDArr
         yield np.maximum(part[:, :-1], 0), part[:, 1:]
 
 
-def _log_probabilities(golden: Predictor, inputs: NDArray[np.int64]) -> Real:
-    logits = golden.nats(inputs)
+def log_probabilities(golden: Predictor, inputs: NDArray[np.int64], *trace) -> Real:
+    """Return the logarithms of what a golden model predicts, [batch, time, vocabulary]."""
+    logits = golden.nats(inputs, *trace)
     logits = logits - logits.max(axis=-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))

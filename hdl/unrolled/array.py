@@ -1,6 +1,6 @@
 """Multipliers of carry cells alone."""
 
-from amaranth.hdl import Const, Module, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, signed
 
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.multipliers import Multiplier
@@ -8,7 +8,7 @@ from gptloom.hdl.unrolled.fabric import Ecp5Fabric, Fabric
 
 
 class ArrayMultiplier(Multiplier):
-    """Adds up products of `b` and two bits of `a`, each of which is one carry chain.
+    """Adds up products of one factor and two bits of the shorter, each of which is a carry chain.
 
     For factors of 8 bits these are four chains of 10 bits, then two of 10 and one of 12: about 86
     lookup tables.
@@ -20,12 +20,16 @@ class ArrayMultiplier(Multiplier):
         """Return the hardware."""
         m = Module()
         fabric = self.fabric(m)
-        bits, parts = list(self.a), []
+        # The fewer digits, the fewer chains.
+        a, b = (self.a, self.b) if len(self.a) <= len(self.b) else (self.b, self.a)
+        if not b.shape().signed:
+            b = Cat(b, Const(0, 1)).as_signed()
+        bits, parts = list(a), []
         if len(bits) % 2:
-            bits.append(bits[-1] if self.a.shape().signed else Const(0, 1))
+            bits.append(bits[-1] if a.shape().signed else Const(0, 1))
         for i in range(0, len(bits), 2):
-            negative = self.a.shape().signed and i + 2 == len(bits)
-            product = fabric.digit(self.b, bits[i], bits[i + 1], negative=negative)
+            negative = a.shape().signed and i + 2 == len(bits)
+            product = fabric.digit(b, bits[i], bits[i + 1], negative=negative)
             register = Signal(signed(len(product)), name=f"digit_{i}", **LOADED)
             m.d.sync += register.eq(product)
             parts.append(register)

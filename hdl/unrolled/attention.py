@@ -69,8 +69,8 @@ class Attention(wiring.Component):
         A token comes.
     stream, position : In
         Its document and place.
-    q, k, v : In(signed `query_bits`, 8, 8) of every element
-        Its row; `q` stays for `beats` cycles.
+    q, k, v : In(signed `query_bits`, keys, values) of every element
+        Its row, k and v in the model's widths; `q` stays for `beats` cycles.
     own : In(signed 10) of every head
         Score of its query and key; it comes `own_waits` cycles later than the row, and stays for
         `beats` cycles.
@@ -112,12 +112,14 @@ class Attention(wiring.Component):
         half = positions * config.width
         self._multipliers = multipliers[half:]
         shift, query_bits = model.layers[layer].shifts["score"], self.query_bits(model, layer)
-        self._scores = Scores(config.width, config.heads, shift, query_bits, multipliers[:half])
+        self._scores = Scores(
+            config.width, config.heads, shift, query_bits, model.widths.keys, multipliers[:half]
+        )
         self._numerators = Numerators(positions, config.heads, self.beats)
         self._divide = Mix(model, layer, heads_per_cycle, divider)
         self._numerator_at = self._scores.latency + self._numerators.latency
         self.latency = self.steps_of(config, positions, heads_per_cycle).mix
-        row = In(signed(WEIGHT_BITS)).array(config.width)
+        widths = model.widths
         super().__init__(
             {
                 "next_stream": In(range(streams)),
@@ -125,10 +127,10 @@ class Attention(wiring.Component):
                 "stream": In(range(streams)),
                 "position": In(range(config.context)),
                 "q": In(signed(query_bits)).array(config.width),
-                "k": row,
-                "v": row,
+                "k": In(signed(widths.keys)).array(config.width),
+                "v": In(signed(widths.values)).array(config.width),
                 "own": In(signed(SCORE_BITS)).array(config.heads),
-                "o": Out(signed(model.widths.activations)).array(config.width),
+                "o": Out(signed(widths.activations)).array(config.width),
                 "o_valid": Out(1),
             }
         )
@@ -194,9 +196,8 @@ class Attention(wiring.Component):
 
     def _cache(self, m: Module, name: str, row, beat, stream) -> list[list]:
         """Return what is in the cache, two cycles later, and write a token's row."""
-        cache = Cache(
-            self._streams, self._model.config.context, self.positions, len(row) * WEIGHT_BITS
-        )
+        bits = len(row[0])
+        cache = Cache(self._streams, self._model.config.context, self.positions, len(row) * bits)
         m.submodules[name] = cache
         m.d.comb += [
             cache.write.eq(self.valid),
@@ -207,10 +208,7 @@ class Attention(wiring.Component):
             cache.beat.eq(beat),
         ]
         rows = [late(m, row) for row in cache.rows]
-        return [
-            [row.word_select(i, WEIGHT_BITS).as_signed() for i in range(len(self.q))]
-            for row in rows
-        ]
+        return [[row.word_select(i, bits).as_signed() for i in range(len(self.q))] for row in rows]
 
     def _mix(self, m: Module, values, first, last) -> None:
         """Weigh values with their numerators, and divide by the sum of these."""
@@ -228,7 +226,7 @@ class Attention(wiring.Component):
             products = []
             for place in range(self.positions):
                 multiplier = self._multipliers[place * heads * size + i](
-                    unsigned(NUMERATOR_BITS), signed(WEIGHT_BITS)
+                    unsigned(NUMERATOR_BITS), values[place][i].shape()
                 )
                 m.submodules[f"weigh_{place}_{i}"] = multiplier
                 m.d.comb += [

@@ -123,6 +123,11 @@ class UnrolledCore(wiring.Component):
             raise ValueError(
                 f"table words of {model.widths.table} bits: only {WEIGHT_BITS} are possible"
             )
+        if max(model.widths.keys, model.widths.values) > WEIGHT_BITS:
+            raise ValueError(
+                f"{model.widths.keys}-bit keys, {model.widths.values}-bit values: "
+                f"{WEIGHT_BITS} are the most"
+            )
         if positions not in (1 << n for n in range(context.bit_length())) or context % positions:
             raise ValueError(
                 f"{positions} positions a cycle: a power of two that divides {context}"
@@ -246,7 +251,7 @@ class UnrolledCore(wiring.Component):
         """Give the first layer what is known of a token, its products' part by a second table."""
         model = self._model
         entries = {name: model.table[name] for name in ROW_ENTRIES}
-        bits = dict.fromkeys(entries, model.widths.table)
+        bits = {name: model.widths.of_entry(name) for name in entries}
         q, k = (entries[name].reshape(*entries[name].shape[:2], model.config.heads, -1)
                 for name in ("q", "k"))  # fmt: skip
         scores = round_shift((q * k).sum(axis=-1), model.layers[0].shifts["score"])

@@ -114,7 +114,7 @@ class Enter(wiring.Component):
             raise ValueError(f"F x and D x are not done {until_added} cycles after the stream")
         bits = model.bits()[layer - 1]
         outputs = len(before.weights["b"])
-        query, table = Attention.query_bits(model, layer), widths.table
+        query = Attention.query_bits(model, layer)
         if query > QUERY_BITS:
             raise ValueError(f"a query of {query} bits: {QUERY_BITS} are the most")
         super().__init__(
@@ -124,8 +124,8 @@ class Enter(wiring.Component):
                 "offset": In(signed(bits["offset"])).array(outputs),
                 "inverse": In(widths.root),
                 "q": Out(signed(query)).array(width),
-                "k": Out(signed(table)).array(width),
-                "v": Out(signed(table)).array(width),
+                "k": Out(signed(widths.keys)).array(width),
+                "v": Out(signed(widths.values)).array(width),
                 "own": Out(signed(SCORE_BITS)).array(config.heads),
                 **{
                     name: Out(signed(bits)).array(count)

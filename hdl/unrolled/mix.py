@@ -8,12 +8,9 @@ from gptloom.hdl.arithmetic import leading_one, rounded, saturated
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import late
 from gptloom.hdl.multipliers import Multiplier
-from gptloom.model.arithmetic import MANTISSA_BITS, WEIGHT_BITS
+from gptloom.model.arithmetic import MANTISSA_BITS
 from gptloom.model.merged.integer import LEAST_EXPONENT, NUMERATOR_BITS, MergedModel
 from gptloom.model.tables import RECIPROCAL_INDEX_BITS, RECIPROCAL_TABLE
-
-SCALED_BITS = NUMERATOR_BITS + WEIGHT_BITS
-"""Of a weighted sum without its denominator's exponent."""
 
 
 class Mix(wiring.Component):
@@ -63,12 +60,14 @@ class Mix(wiring.Component):
         self._shift, self._head_width = model.layers[layer].shifts["mix"], config.head_width
         self._lanes, self.beats = heads_per_cycle, config.heads // heads_per_cycle
         self.latency = self.latency_of(config.heads, heads_per_cycle)
+        # Of a weighted sum without its denominator's exponent.
+        self._scaled = NUMERATOR_BITS + model.widths.values
         more = (config.context - 1).bit_length()
         super().__init__(
             {
                 "valid": In(1),
                 "total": In(unsigned(NUMERATOR_BITS + more)).array(config.heads),
-                "weighted": In(signed(SCALED_BITS + more)).array(config.width),
+                "weighted": In(signed(self._scaled + more)).array(config.width),
                 "o": Out(signed(model.widths.activations)).array(config.width),
             }
         )
@@ -85,11 +84,11 @@ class Mix(wiring.Component):
             index = Signal(RECIPROCAL_INDEX_BITS, name=f"index_{lane}", **LOADED)
             m.d.sync += index.eq(total[LEAST_EXPONENT - RECIPROCAL_INDEX_BITS :] >> above)
             for i, value in enumerate(sums[lane * self._head_width :][: self._head_width]):
-                multiplier = self._multiplier(unsigned(MANTISSA_BITS), signed(SCALED_BITS))
+                multiplier = self._multiplier(unsigned(MANTISSA_BITS), signed(self._scaled))
                 m.submodules[f"multiplier_{lane}_{i}"] = multiplier
                 m.d.comb += [
                     multiplier.a.eq(table[index]),
-                    multiplier.b.eq((value >> exponent)[:SCALED_BITS]),
+                    multiplier.b.eq((value >> exponent)[: self._scaled]),
                 ]
                 mixed.append(saturated(rounded(multiplier.o, self._shift), len(self.o[0])))
         for beat in range(self.beats):

@@ -11,7 +11,6 @@ from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import late
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.unrolled.trees import added, reduced
-from gptloom.model.arithmetic import WEIGHT_BITS
 from gptloom.model.merged.integer import SCORE_BITS
 
 LEAST = -(1 << SCORE_BITS - 1)
@@ -30,8 +29,8 @@ class Scores(wiring.Component):
         Of the model.
     shift
         Of the site ``score``.
-    query_bits
-        Of an element of the query.
+    query_bits, key_bits
+        Of an element of the query, and of a key.
     multipliers
         What multiplies the elements of each position of a beat.
 
@@ -41,7 +40,7 @@ class Scores(wiring.Component):
         4 cycles, a beat in every cycle: two in the multipliers, sum, rounding.
     q : In(signed) of every element
         The query.
-    k : In(signed 8) of every position and element
+    k : In(signed) of every position and element
         The keys.
     own : In(signed 10) of every head
         Its score with the key of its own position, ``latency - 1`` cycles later than all else.
@@ -59,6 +58,7 @@ class Scores(wiring.Component):
         heads: int,
         shift: int,
         query_bits: int,
+        key_bits: int,
         multipliers: Sequence[type[Multiplier]],
     ):
         self._shift, self._multipliers = shift, multipliers
@@ -66,7 +66,7 @@ class Scores(wiring.Component):
         super().__init__(
             {
                 "q": In(signed(query_bits)).array(width),
-                "k": In(signed(WEIGHT_BITS)).array(positions, width),
+                "k": In(signed(key_bits)).array(positions, width),
                 "own": In(signed(SCORE_BITS)).array(heads),
                 "seen": In(1).array(positions),
                 "is_own": In(1).array(positions),
@@ -86,7 +86,7 @@ class Scores(wiring.Component):
                 products = []
                 for i in range(head * size, (head + 1) * size):
                     multiplier = self._multipliers[place * len(self.q) + i](
-                        signed(WEIGHT_BITS), self.q[i].shape()
+                        keys[i].shape(), self.q[i].shape()
                     )
                     m.submodules[f"multiplier_{place}_{i}"] = multiplier
                     m.d.comb += [multiplier.a.eq(keys[i]), multiplier.b.eq(self.q[i])]

@@ -110,9 +110,9 @@ class GoldenModel:
         visible = np.tril(np.ones((1, time, time), bool))
         return self._run(tokens, np.arange(time), lambda _, k, v: (k, v), visible, trace)
 
-    def nats(self, tokens: Integers) -> np.ndarray:
+    def nats(self, tokens: Integers, trace: Trace | None = None) -> np.ndarray:
         """Return the logits in nats: float64 [batch, time, vocabulary], of whole sequences."""
-        outputs = self.outputs(tokens)
+        outputs = self.outputs(tokens, trace)
         return self.noisy(outputs) * self.unit(outputs)
 
     def unit(self, outputs: Outputs) -> np.ndarray:

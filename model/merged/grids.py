@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gptloom.model.arithmetic import MANTISSA_BITS, SCORE_FRACTION
 from gptloom.model.config import ModelConfig
 from gptloom.model.merged.algebra import Merged
-from gptloom.model.merged.integer import LEAST_EXPONENT, Widths
+from gptloom.model.merged.integer import LEAST_EXPONENT, CacheScale, Widths
 from gptloom.model.scales import share
 
 Array = NDArray[np.float64]
@@ -165,9 +165,25 @@ def _attention(merged: Merged, widths: Widths, index: int) -> tuple[Array, Array
         return queries, keys, 1 / v, exponent
     seen = reachable(merged.config)
     q, k, v = (_peak(merged.table[name][seen], axis=0) for name in ("q", "k", "v"))
-    largest = (1 << (widths.table - 1)) - 1
-    queries, keys, exponent = share(q, k, octave, largest)
-    return queries, keys, largest / v, exponent
+    # One scale for many elements is that of the largest.
+    groups = {CacheScale.ELEMENT: q.size, CacheScale.HEAD: merged.config.heads}
+    shape = (groups.get(widths.cache_scale, 1), -1)
+    q, k, v = (np.broadcast_to(
+        peaks.reshape(shape).max(axis=1, keepdims=True), peaks.reshape(shape).shape
+    ).ravel() for peaks in (q, k, v))  # fmt: skip
+    if widths.keys == widths.table:
+        queries, keys, exponent = share(q, k, octave, _largest(widths.keys))
+    else:
+        # Of few bits every key needs all; its query takes what that costs.
+        keys = _largest(widths.keys) / k
+        room = _largest(widths.table) * _largest(widths.keys) / (octave * (q * k).max())
+        exponent = int(np.floor(np.log2(room)))
+        queries = octave * 2.0**exponent / keys
+    return queries, keys, _largest(widths.values) / v, exponent
+
+
+def _largest(bits: int) -> int:
+    return (1 << (bits - 1)) - 1
 
 
 SUMS = {"fx": "hidden", "x": "residual", "lx": "direct"}
@@ -186,7 +202,7 @@ Later layers have ``k``, ``v``, ``scale`` and ``inverse``.
 def table_formats(merged: Merged, grids: Grids, widths: Widths) -> Formats:
     """Return the finest formats in which fx, x and lx fit the table."""
     seen = reachable(merged.config)
-    largest = (1 << (widths.table - 1)) - 1
+    largest = _largest(widths.table)
     return {
         name: int(np.floor(np.log2(largest / _peak(merged.table[name][seen] * getattr(grids, to)))))
         for name, to in SUMS.items()
@@ -268,7 +284,7 @@ def _fill(values: Array, bits: int, loading: float | None = None) -> float:
     """Return the factor with which `values` fill signed integers of `bits` bits."""
     rms = max(float(np.sqrt(np.mean(values**2))), SMALLEST)
     loading = LOADING.get(bits, np.inf) if loading is None else loading
-    return ((1 << (bits - 1)) - 1) / min(float(_peak(values)), loading * rms)
+    return _largest(bits) / min(float(_peak(values)), loading * rms)
 
 
 def _power(value: float) -> float:

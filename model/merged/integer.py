@@ -7,7 +7,8 @@ of the layer. Widths are those of the defaults of `Widths`; ``s`` is signed, ``u
 ==============  =====  =============================================================  ==========
 name            bits   value                                                          saturates
 ==============  =====  =============================================================  ==========
-``q k v``       8 s    table at (token, position), never -128; k and v are cached
+``q k v``       8 s    table at (token, position), never -128; k and v are cached, in widths
+                       of their own
 ``x fx lx``     8 s    table at (token, position), never -128
 q . k           17 s   per head, exact; 15 bits and log2(head width) more
 ``score``       10 s   ``q . k >> score``, sixteenths of an octave                    yes
@@ -72,6 +73,7 @@ significant bits (0.2 % of the temperature at most), and the scaled noise to tha
 
 import zlib
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 
@@ -105,6 +107,18 @@ STREAM_ENTRIES = ("q", "k", "v", "x")
 
 WEIGHT_WIDTHS = range(2, 11)
 ACTIVATION_WIDTHS = range(4, 13)
+CACHE_WIDTHS = range(4, 17)
+
+
+class CacheScale(StrEnum):
+    """What has a scale of its own among the keys and values of the first layer.
+
+    Hardware is the same for all: queries and matrices absorb the scales.
+    """
+
+    ELEMENT = "element"
+    HEAD = "head"
+    TENSOR = "tensor"
 
 
 @dataclass(frozen=True)
@@ -118,7 +132,11 @@ class Widths:
     activations
         ``mix`` (signed) and ``hidden`` (unsigned): what enters products by constants.
     table
-        Every word of the table, keys and values with it.
+        Every word of the table but keys and values.
+    keys, values
+        What is cached, of every layer.
+    cache_scale
+        Of these, what has a scale of its own.
     residual, root, direct, stream
         As in the tables above; x of later layers has the width of ``residual``, scale and inverse
         that of ``root``.
@@ -130,6 +148,9 @@ class Widths:
     weights: int = 8
     activations: int = 8
     table: int = 8
+    keys: int = 8
+    values: int = 8
+    cache_scale: CacheScale = CacheScale.ELEMENT
     residual: int = 8
     root: int = 8
     direct: int = 12
@@ -140,12 +161,18 @@ class Widths:
         for name, bits, allowed in (
             ("weights", self.weights, WEIGHT_WIDTHS),
             ("activations", self.activations, ACTIVATION_WIDTHS),
+            ("keys", self.keys, CACHE_WIDTHS),
+            ("values", self.values, CACHE_WIDTHS),
         ):
             if bits not in allowed:
                 raise UserError(
                     f"{bits} bits are no width for {name}: "
                     f"choose {allowed.start} to {allowed.stop - 1}"
                 )
+
+    def of_entry(self, name: str) -> int:
+        """Return the bits of one of :data:`.algebra.ENTRIES` in the table."""
+        return {"k": self.keys, "v": self.values}.get(name, self.table)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class MergedLogits:
         (grids,) = fit_grids(arrays, self.widths)
         units = table_units(grids, table_formats(arrays, grids, self.widths))
         table = {
-            name: _round(rows, units[name], self.widths.table)
+            name: _round(rows, units[name], self.widths.of_entry(name))
             for name, rows in merged.table.items()
         }
         matrix = {

@@ -81,7 +81,8 @@ def refined_widths(checkpoint: Checkpoint) -> Widths:
     """Return what a checkpoint was refined for; 8 bits for others."""
     training = checkpoint.metadata.get("training", {})
     if training.get("form") == "merged":
-        return Widths(weights=training["weight_bits"])
+        bits = {name: training.get(f"{name}_bits", 8) for name in ("key", "value")}
+        return Widths(weights=training["weight_bits"], keys=bits["key"], values=bits["value"])
     return Widths()
 
 
@@ -98,7 +99,7 @@ def _build(checkpoint, merged, grids, widths, formats) -> MergedModel | None:
         tokenizer=checkpoint.tokenizer,
         widths=widths,
         table={
-            name: round_to(values * units[name], widths.table)
+            name: round_to(values * units[name], widths.of_entry(name))
             for name, values in merged.table.items()
         },
         layers=tuple(
@@ -150,8 +151,8 @@ def _first_guess(merged: Merged, grids, widths: Widths, rows) -> list[Formats]:
             inverse = finest("inverse", widths.root, unit)
             inverse = max(inverse, MANTISSA_BITS - last["residual"])
             formats = {
-                "k": min(last["product"] + scale, finest("k", widths.table - 1, grid.keys)),
-                "v": min(last["product"] + scale, finest("v", widths.table - 1, grid.values)),
+                "k": min(last["product"] + scale, finest("k", widths.keys - 1, grid.keys)),
+                "v": min(last["product"] + scale, finest("v", widths.values - 1, grid.values)),
                 "scale": scale,
                 "inverse": inverse,
             }

@@ -103,7 +103,7 @@ class LayerSteps:
         def scaled(name: str, factor: Integers, bits: int) -> Integers:
             return note(name, saturate(round_shift(part[name] * factor, shifts[name]), bits))
 
-        k, v = scaled("k", scale, widths.table), scaled("v", scale, widths.table)
+        k, v = scaled("k", scale, widths.keys), scaled("v", scale, widths.values)
         x = scaled("x", inverse, widths.residual)
         fx, lx = (
             note(name, round_shift(self._product(matrix, x), shifts[name]))

@@ -37,7 +37,7 @@ def refine_checkpoint(
     corpus
         What to train and to measure on, of the checkpoint's characters.
     widths
-        Bits of the matrices and of the table.
+        Bits of the matrices, of the table, of keys and values.
     settings
         ``quantise_aware_steps``, batch, learning rate and seed; ``steps`` does not count.
     command
@@ -102,6 +102,8 @@ def refine_checkpoint(
             "start": checkpoint.name,
             "form": "merged",
             "weight_bits": widths.weights,
+            "key_bits": widths.keys,
+            "value_bits": widths.values,
             "seed": settings.seed,
             "batch": settings.batch,
             "learning_rate": settings.learning_rate,

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from gptloom.cli.main import main
 from gptloom.cli.quantise import quantize
 from gptloom.model.errors import UserError
 
@@ -35,6 +36,25 @@ def test_it_reports_the_merged_form_alike_on_screen_and_in_the_file(tmp_path, ca
     assert f"{report['integer_loss'] - report['float_loss']:+.4f}" in printed
     for name in (*report["shifts"], *report["sums"]):
         assert name in printed
+
+
+def test_narrow_keys_and_values_are_refused_unless_taken(tmp_path, capsys):
+    file = tmp_path / "report.json"
+    options = ["quantize", "--form", "merged", "--key-bits", "4", "--value-bits", "4"]
+    assert main(options) == 1
+    seen = capsys.readouterr()
+    assert "4-bit keys and 4-bit values make another model" in seen.err
+    assert "total variation" in seen.out
+    assert main([*options, "--accept", "--json", str(file)]) == 0
+    diagnosis = json.loads(file.read_text())["diagnosis"]
+    assert len(diagnosis["faults"]) == 3
+    assert diagnosis["first_variation"] == pytest.approx(0.094, abs=0.002)
+    assert diagnosis["agreement"] == pytest.approx(0.888, abs=0.005)
+
+
+def test_six_bits_are_the_same_model_within_limits(capsys):
+    assert main(["quantize", "--form", "merged", "--key-bits", "6", "--value-bits", "6"]) == 0
+    assert "the same model, within limits" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,10 @@ OUTPUTS = (
 )
 
 
-def random_model(layers=1, **changes):
+def random_model(layers=1, widths=None, **changes):
     """Return a small model of random weights; changes are those of its configuration."""
-    return quantise(make_random_checkpoint(replace(SMALL, layers=layers, **changes), seed=0))
+    config = replace(SMALL, layers=layers, **changes)
+    return quantise(make_random_checkpoint(config, seed=0), widths)
 
 
 class Array(ArrayMultiplier):

@@ -11,7 +11,7 @@ from gptloom.hdl.unrolled.fabric import Fabric
 
 
 @pytest.mark.parametrize("a", [unsigned(8), signed(8), signed(10), unsigned(7), signed(4)])
-@pytest.mark.parametrize("b", [8, 10, 18])
+@pytest.mark.parametrize("b", [4, 5, 8, 10, 18])
 @pytest.mark.parametrize("made_of", [Fabric, ModelledFabric])
 def test_products(bench, a, b, made_of):
     class Multiplier(ArrayMultiplier):

@@ -9,7 +9,7 @@ from gptloom.hdl.unrolled.attention import Attention
 from gptloom.hdl.unrolled.target import Target
 from gptloom.model.arithmetic import round_shift, saturate
 from gptloom.model.merged.golden import GoldenModel
-from gptloom.model.merged.integer import SCORE_BITS
+from gptloom.model.merged.integer import SCORE_BITS, Widths
 from gptloom.sim.engines import open_engine
 
 
@@ -76,7 +76,7 @@ def check(model, streams, positions, heads_per_cycle, count, seed):
                 engine.poke("stream", stream)
                 engine.poke("position", position)
                 for name in ("q", "k", "v"):
-                    driver.poke_row(name, row[name], 8)
+                    driver.poke_row(name, row[name], model.widths.of_entry(name))
                 driver.own[driver.cycle + component.own_waits] = own_scores(model, row)
                 expected.append((driver.cycle + component.latency, found["mix"]))
             driver.step()
@@ -99,3 +99,8 @@ def check(model, streams, positions, heads_per_cycle, count, seed):
 )
 def test_mix(merged, positions, heads_per_cycle, streams):
     check(merged("names"), streams, positions, heads_per_cycle, 150, positions)
+
+
+@pytest.mark.long
+def test_mix_of_narrow_keys_and_values(merged):
+    check(merged("names", Widths(keys=4, values=5)), 7, 4, 1, 150, 1)

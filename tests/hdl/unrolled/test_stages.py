@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from small_core import make_core, play, random_model
 
+from gptloom.model.merged.integer import Widths
 from gptloom.sim.stages import DivergenceError, Scoreboard
 
 # One process compiles what all tests of a shape use.
@@ -25,19 +26,19 @@ def judge(model, core, recorded):
     return scoreboard.check(recorded.signals, recorded.widths)
 
 
-# Layers, then what the core is made with.
+# Layers, bits of keys and of values, then what the core is made with.
 SHAPES = [
-    (1, 2, 2, None),
+    (1, 8, 8, 2, 2, None),
     *(
         pytest.param(shape, marks=pytest.mark.long)
         for shape in (
-            (1, 1, 1, 1),
-            (1, 4, 4, 1),
+            (1, 8, 8, 1, 1, 1),
+            (1, 4, 5, 4, 4, 1),
             # The mix takes longer than all else.
-            (1, 8, 4, 1),
-            (2, 2, 2, None),
+            (1, 8, 8, 8, 4, 1),
+            (2, 5, 4, 2, 2, None),
             # A token every cycle; products are there before offsets.
-            (2, 8, 4, None),
+            (2, 8, 8, 8, 4, None),
         )
     ),
 ]
@@ -46,8 +47,8 @@ SHAPES = [
 @pytest.fixture(scope="module", params=SHAPES, ids=str)
 def played(request):
     """A model, a core of some shape, and what was recorded of it."""
-    layers, *shape = request.param
-    model = random_model(layers)
+    layers, keys, values, *shape = request.param
+    model = random_model(layers, Widths(keys=keys, values=values))
     core = make_core(model, *shape)
     return model, core, play(core, model, CYCLES)
 

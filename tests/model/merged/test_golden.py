@@ -65,8 +65,8 @@ class ReferenceLayer:
         scale = inverse_root(dot(x, x), s["scale"], w.root)
         inverse = inverse_root(before["square"][0], s["inverse"], w.root)
         found = {"stream": stream, "energy": [dot(x, x)], "scale": [scale], "inverse": [inverse]}
-        found["k"] = [clip(shift(value * scale, s["k"]), w.table) for value in k]
-        found["v"] = [clip(shift(value * scale, s["v"]), w.table) for value in v]
+        found["k"] = [clip(shift(value * scale, s["k"]), w.keys) for value in k]
+        found["v"] = [clip(shift(value * scale, s["v"]), w.values) for value in v]
         found["x"] = [clip(shift(value * inverse, s["x"]), w.residual) for value in x]
         found |= {"f": self.by("f", found["x"]), "d": self.by("d", found["x"])}
         found["fx"] = [shift(value, s["fx"]) for value in found["f"]]
@@ -187,13 +187,17 @@ def test_random_models_follow_the_steps(random_model):
 
 @pytest.mark.parametrize("bits", [(4, 6), (10, 10)])
 def test_other_widths_follow_the_steps(quantised, bits):
-    widths = Widths(weights=bits[0], activations=bits[1], residual=7, root=10, product=14)
+    widths = Widths(
+        weights=bits[0], activations=bits[1], residual=7, root=10, product=14, keys=5, values=4
+    )
     assert_equal_to_the_reference(quantised("names", widths))
 
 
 @pytest.mark.parametrize("bits", [(4, 6), (6, 8)])
 def test_later_layers_of_other_widths_follow_the_steps(random_checkpoint, bits):
-    widths = Widths(weights=bits[0], activations=bits[1], residual=9, root=7, stream=12)
+    widths = Widths(
+        weights=bits[0], activations=bits[1], residual=9, root=7, stream=12, keys=4, values=6
+    )
     config = ModelConfig(layers=2, width=12, heads=4, hidden=20, context=6, vocabulary=11)
     assert_equal_to_the_reference(quantise(random_checkpoint(config), widths))
 

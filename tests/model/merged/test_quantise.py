@@ -12,7 +12,7 @@ from gptloom.model.errors import UserError
 from gptloom.model.float_model import FloatModel
 from gptloom.model.loss import golden_loss
 from gptloom.model.merged.golden import GoldenModel
-from gptloom.model.merged.integer import LATER_SHIFTS, SHIFTS, Widths
+from gptloom.model.merged.integer import LATER_SHIFTS, SHIFTS, CacheScale, Widths
 from gptloom.model.merged.quantise import quantise
 
 LOST = {"names": 0.002, "names-24": 0.002, "names-2l": 0.003}
@@ -56,7 +56,7 @@ def test_refined_checkpoints_lose_what_is_stated(quantised, name):
     checkpoint = load_checkpoint(name)
     training = checkpoint.metadata["training"]
     start = load_checkpoint(training["start"])
-    stated = quantised(name, Widths(weights=training["weight_bits"])).metadata
+    stated = quantised(name).metadata
     bar = start.metadata["heldout"]["float_phase_loss"]
     assert stated["float_loss"] == pytest.approx(bar, abs=1e-6)
     assert stated["integer_loss"] <= bar + REFINED[name]
@@ -72,8 +72,25 @@ def test_without_refinement_few_bits_lose_more(quantised):
     assert lost == pytest.approx(0.0236, abs=5e-4)
 
 
+@pytest.mark.parametrize(
+    ("bits", "lost"),
+    [
+        (dict(keys=6, values=6), 0.0022),
+        (dict(keys=5, values=5), 0.0047),
+        (dict(keys=4, values=4), 0.0143),
+        (dict(keys=4), 0.0065),
+        (dict(values=4), 0.0095),
+        (dict(keys=4, values=4, cache_scale=CacheScale.HEAD), 0.0194),
+        (dict(keys=4, values=4, cache_scale=CacheScale.TENSOR), 0.0286),
+    ],
+)
+def test_narrow_keys_and_values_lose_what_is_stated(quantised, bits, lost):
+    metadata = quantised("names", Widths(**bits)).metadata
+    assert metadata["integer_loss"] - metadata["float_loss"] == pytest.approx(lost, abs=2e-4)
+
+
 def assert_numbers_fit(model):
-    groups = [(model.table, model.widths.table)]
+    groups = [({name: value}, model.widths.of_entry(name)) for name, value in model.table.items()]
     groups += [(layer.weights, model.widths.weights) for layer in model.layers]
     for arrays, bits in groups:
         limit = (1 << (bits - 1)) - 1
@@ -82,7 +99,7 @@ def assert_numbers_fit(model):
             assert np.abs(values).max() <= limit
     # These fill their formats whatever the network; the others are as fine as their neighbours.
     for name in ("q", "k", "v"):
-        assert np.abs(model.table[name]).max() > 1 << (model.widths.table - 2)
+        assert np.abs(model.table[name]).max() > 1 << (model.widths.of_entry(name) - 2)
     for index, layer in enumerate(model.layers):
         for name in ("a1", "a2", "b"):
             assert np.abs(layer.weights[name]).max() >= 1 << (model.widths.weights - 2)
@@ -119,7 +136,10 @@ def test_weights_beyond_the_formats_are_refused(random_checkpoint):
         quantise(replace(checkpoint, weights=large))
 
 
-@pytest.mark.parametrize(("name", "bits"), [("weights", 1), ("weights", 11), ("activations", 3)])
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [("weights", 1), ("weights", 11), ("activations", 3), ("keys", 3), ("values", 17)],
+)
 def test_widths_out_of_range_are_refused(name, bits):
     with pytest.raises(UserError, match=f"{bits} bits are no width for {name}"):
         Widths(**{name: bits})

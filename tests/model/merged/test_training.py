@@ -29,7 +29,8 @@ def tensors(checkpoint):
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_training_sees_the_integers_of_the_quantiser(bits):
-    checkpoint, widths = load_checkpoint("names"), Widths(weights=bits)
+    widths = Widths(weights=bits, keys=bits, values=bits)
+    checkpoint = load_checkpoint("names")
     model = quantise(checkpoint, widths)
     merged = merge(checkpoint.config, checkpoint.weights)
     (grids,) = fit_grids(merged, widths)
@@ -52,7 +53,7 @@ def test_with_many_bits_it_is_the_float_model():
 
     checkpoint = load_checkpoint("names")
     tokens = np.maximum(checkpoint.calibration[:20, :-1], 0).astype(np.int64)
-    logits = MergedLogits(checkpoint.config, Widths(weights=10, table=16))
+    logits = MergedLogits(checkpoint.config, Widths(weights=10, table=16, keys=16, values=16))
     got = logits(tensors(checkpoint), torch.from_numpy(tokens)).detach().numpy()
     expected = FloatModel(checkpoint.config, checkpoint.weights).logits(tokens)
     # Documents end in padding, where the special token follows others: outside the table's range.
