@@ -34,13 +34,15 @@ class UnrolledEstimate(Needs):
 
     Attributes
     ----------
-    bits
-        Of a weight.
+    bits, key_bits, value_bits
+        Of a weight, and of what is cached.
     shape, heads_per_cycle, streams, interval
         Of the core.
     """
 
     bits: int
+    key_bits: int
+    value_bits: int
     shape: Shape
     heads_per_cycle: int
     streams: int
@@ -61,6 +63,8 @@ class UnrolledEstimate(Needs):
             "positions": self.shape.positions,
             "heads_per_cycle": self.heads_per_cycle,
             "streams": self.streams,
+            "key_bits": self.key_bits,
+            "value_bits": self.value_bits,
             "aggregate_tokens_per_second": self.aggregate_tokens_per_second,
         }
 
@@ -101,6 +105,8 @@ def estimate_unrolled(
         cycles_per_token=core.streams * core.interval,
         clock_hz=clock_hz,
         bits=model.widths.weights,
+        key_bits=model.widths.keys,
+        value_bits=model.widths.values,
         shape=shape,
         heads_per_cycle=shape.heads_per_cycle or config.heads,
         streams=core.streams,

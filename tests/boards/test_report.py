@@ -20,6 +20,7 @@ FIGURES = {
 }  # fmt: skip
 UNROLLED = FIGURES | {
     "core": "unrolled", "bits_per_cycle": 2, "positions": 4, "heads_per_cycle": 4, "streams": 10,
+    "key_bits": 8, "value_bits": 8,
     "cycles_per_token": 40.0, "tokens_per_second": 2_000_000,
     "aggregate_tokens_per_second": 20_000_000, "wall_seconds": 900,
 }  # fmt: skip
@@ -121,7 +122,9 @@ def test_builds_of_the_unrolled_core_tell_both_speeds(tmp_path):
     record(FIGURES, results, page)
     record(UNROLLED, results, page)
     record(UNROLLED | {"bits": 6}, results, page)
-    assert len(load_results(results)) == 3
+    record(UNROLLED | {"key_bits": 5, "value_bits": 4}, results, page)
+    assert len(load_results(results)) == 4
+    assert "4 heads/cycle, 5-bit keys, 4-bit values, 8-bit weights" in page.read_text()
     rows = Result(slower("ecp5", 81.0), {1: 81.0}, FAMILIES["ecp5"], UNROLLED).rows()
     assert rows["tokens/s"] == "2,000,000"
     assert rows["tokens/s, all streams"] == "20,000,000"
