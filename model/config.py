@@ -3,8 +3,13 @@
 from dataclasses import asdict, dataclass, fields
 from typing import ClassVar
 
+from gptloom.model.cache import Eviction
 from gptloom.model.errors import UserError
 from gptloom.model.positions import Positions
+
+_CHOICES = {"positions": Positions, "eviction": Eviction}
+_OPTIONAL = (*_CHOICES, "sinks")
+"""Fields that are no dimensions; each has its default where a dictionary lacks it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,9 @@ class ModelConfig:
         Token ids, the end-of-document token included.
     positions
         How the model knows where its tokens stand.
+    eviction, sinks
+        What the KV cache, which has `context` rows, does when it is full: :mod:`.cache`. Anything
+        but the end of the document takes positions that go on, which learned ones do not.
 
     Raises
     ------
@@ -52,14 +60,28 @@ class ModelConfig:
     context: int = 16
     vocabulary: int = 27
     positions: Positions = Positions.LEARNED
+    eviction: Eviction = Eviction.NONE
+    sinks: int = 0
 
     def __post_init__(self) -> None:
         for name, value in self.dimensions().items():
             if type(value) is not int or value < 1:
                 raise UserError(f"{name} is {value!r}: give a positive integer.")
-        if self.positions not in [*Positions]:
-            raise UserError(f"positions is {self.positions!r}: give {' or '.join(Positions)}.")
-        object.__setattr__(self, "positions", Positions(self.positions))
+        for name, kind in _CHOICES.items():
+            if getattr(self, name) not in [*kind]:
+                raise UserError(f"{name} is {getattr(self, name)!r}: give {' or '.join(kind)}.")
+            object.__setattr__(self, name, kind(getattr(self, name)))
+        most = self.context - 1 if self.eviction is Eviction.WINDOW else 0
+        if not 0 <= self.sinks <= most:
+            raise UserError(
+                f"{self.sinks} sinks: only a window has them, and less than its {self.context} rows"
+            )
+        if self.endless and self.positions is Positions.LEARNED:
+            raise UserError(
+                f"learned positions end after {self.context} tokens, and what the model would say "
+                "at others is nonsense: give a checkpoint trained with --positions alibi, or leave "
+                "the eviction out"
+            )
         if self.heads & (self.heads - 1):
             raise UserError(f"heads is {self.heads}: give a power of two.")
         if self.width % self.heads:
@@ -83,7 +105,7 @@ class ModelConfig:
     @property
     def endless(self) -> bool:
         """Whether documents may be longer than the context."""
-        return self.positions is not Positions.LEARNED
+        return self.eviction is not Eviction.NONE
 
     @property
     def parameters(self) -> int:
@@ -107,13 +129,14 @@ class ModelConfig:
         return shapes
 
     def dimensions(self) -> dict[str, int]:
-        """Return all that are numbers, by name."""
-        return {name: value for name, value in asdict(self).items() if name != "positions"}
+        """Return all dimensions by name."""
+        return {name: value for name, value in asdict(self).items() if name not in _OPTIONAL}
 
     def to_dict(self) -> dict[str, int | str]:
-        """Return the configuration by name, for JSON; learned positions go without saying."""
-        scheme = {} if self.positions is Positions.LEARNED else {"positions": str(self.positions)}
-        return self.dimensions() | scheme
+        """Return the configuration by name, for JSON; what is as published goes without saying."""
+        optional = {name: getattr(self, name) for name in _OPTIONAL}
+        unusual = {k: v for k, v in optional.items() if v != getattr(ModelConfig, k)}
+        return self.dimensions() | unusual
 
     @classmethod
     def from_dict(cls, dimensions: dict[str, int | str]) -> "ModelConfig":
@@ -125,7 +148,7 @@ class ModelConfig:
             A dimension is missing, unknown or invalid.
         """
         expected = {field.name for field in fields(cls)}
-        given = set(dimensions) | {"positions"} if isinstance(dimensions, dict) else None
+        given = {*dimensions, *_OPTIONAL} if isinstance(dimensions, dict) else None
         if given != expected:
             raise UserError(
                 f"The model configuration {dimensions!r} is not usable: "

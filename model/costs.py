@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gptloom.model import arithmetic, tables
+from gptloom.model import arithmetic, positions, tables
 from gptloom.model.arithmetic import (
     ACTIVATION_BITS,
     LOGIT_BITS,
@@ -212,6 +212,11 @@ class _PartlyExact(Operations):
         if f"{layer}.score" in self._approximate:
             return arithmetic.quantise_score(np.floor(accumulators))
         return accumulators / (1 << SCORE_SHIFT)
+
+    def penalty(self, layer, distance, heads):
+        if f"{layer}.score" in self._approximate:
+            return positions.penalty(distance, heads)
+        return (distance[..., None] << SCORE_FRACTION) * 2.0 ** -positions.slope_shifts(heads)
 
     def requantise(self, layer, site, accumulators, scale, shift, bits):
         mantissa, exponent = scale

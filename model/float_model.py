@@ -74,7 +74,7 @@ class FloatModel:
         config, weights = self.config, self.weights
         tokens = np.asarray(tokens)
         batch, positions = tokens.shape
-        if positions > config.context and not config.endless:
+        if positions > config.context and config.positions is Positions.LEARNED:
             raise UserError(
                 f"{positions} tokens do not fit the context of {config.context}: give fewer."
             )

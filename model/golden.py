@@ -5,10 +5,11 @@ Every named intermediate can be traced, so that hardware is compared value by va
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from gptloom.model import arithmetic, sampling, tables
+from gptloom.model import arithmetic, positions, sampling, tables
 from gptloom.model.arithmetic import (
     ACTIVATION_BITS,
     LOGIT_BITS,
@@ -16,9 +17,11 @@ from gptloom.model.arithmetic import (
     WEIGHT_BITS,
     Integers,
 )
+from gptloom.model.cache import Eviction, KVCache, seen_at_once
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel, LogitScale
+from gptloom.model.positions import Positions
 
 Trace = Callable[[int, str, Integers], None]
 """Called with layer, site and value [batch, time, ...] of every intermediate, in order."""
@@ -30,18 +33,8 @@ Scale = tuple[Integers, Integers]
 _ONE: Scale = (np.int64(UNIT_MANTISSA), np.int64(0))
 
 
-@dataclass(frozen=True)
-class KVCache:
-    """Keys and values of a batch: [layers, batch, context, width], 8-bit."""
-
-    keys: Integers
-    values: Integers
-
-    @classmethod
-    def empty(cls, config: ModelConfig, batch: int) -> "KVCache":
-        """Return a cache without rows for `batch` documents."""
-        shape = (config.layers, batch, config.context, config.width)
-        return cls(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+MAX_POSITION = 255
+"""Positions beyond it are told as it."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ class GeneratedToken:
 def check_prompt(config: ModelConfig, prompt: Sequence[int]) -> Sequence[int]:
     """Return `prompt` if a document can start with it, else raise :class:`.UserError`."""
     longest = config.context - 1
-    if len(prompt) > longest:
+    if len(prompt) > longest and not config.endless:
         raise UserError(
             f"the prompt has {len(prompt)} characters but this model's context leaves room "
             f"for {longest}: shorten it"
@@ -86,6 +79,10 @@ class Operations:
         """Score from a q.k dot product."""
         return arithmetic.quantise_score(accumulators)
 
+    def penalty(self, layer: int, distance: Integers, heads: int) -> Integers:
+        """Part of a score that ALiBi takes from it at a distance."""
+        return positions.penalty(distance, heads)
+
     def requantise(
         self, layer: int, site: str, accumulators: Integers, scale: Scale, shift: int, bits: int
     ) -> Integers:
@@ -96,6 +93,61 @@ class Operations:
     def saturate(self, layer: int, site: str, value: Integers, bits: int) -> Integers:
         """Sum of a site's value and the residual stream."""
         return arithmetic.saturate(value, bits)
+
+
+class _Memory(Protocol):
+    """Keys and values that queries see.
+
+    Attributes
+    ----------
+    visible, distance
+        Which ones, and how far they are: [batch or 1, time, keys].
+    """
+
+    visible: np.ndarray
+    distance: Integers
+
+    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
+        """Add those of the present tokens, [batch, time, width], and return all."""
+        ...
+
+    def attend(self, numerators: Integers) -> None:
+        """Take notice of attention, [batch, time, keys, heads]."""
+        ...
+
+
+class _Whole:
+    """Keys and values of whole sequences at once."""
+
+    def __init__(self, config: ModelConfig, places: Integers):
+        self.visible = seen_at_once(config, len(places))[None]
+        self.distance = np.maximum(places[:, None] - places, 0)[None]
+
+    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
+        return keys, values
+
+    def attend(self, numerators: Integers) -> None:
+        pass
+
+
+class _Cached:
+    """Rows of a cache to which the tokens of one position are added."""
+
+    def __init__(self, config: ModelConfig, cache: KVCache, position: int):
+        self._cache, self._rows = cache, cache.admit(position)
+        self._every, self._used = np.arange(len(self._rows)), slice(0, cache.occupied)
+        born = cache.born[:, None, self._used]
+        self.visible, self.distance = np.ones_like(born, bool), position - born
+
+    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
+        found = []
+        for kept, new in ((self._cache.keys, keys), (self._cache.values, values)):
+            kept[layer, self._every, self._rows] = new[:, 0]
+            found.append(kept[layer, :, self._used])
+        return found[0], found[1]
+
+    def attend(self, numerators: Integers) -> None:
+        self._cache.attend(numerators[:, 0])
 
 
 class GoldenModel:
@@ -116,7 +168,7 @@ class GoldenModel:
 
     def new_cache(self, batch: int = 1) -> KVCache:
         """Return an empty cache for `batch` documents."""
-        return KVCache.empty(self.config, batch)
+        return KVCache(self.config, batch)
 
     def step(
         self, tokens: Integers, position: int, cache: KVCache, trace: Trace | None = None
@@ -128,27 +180,24 @@ class GoldenModel:
         tokens
             [batch] token ids.
         position
-            Position of these tokens, 0 to context - 1.
+            Position of these tokens: the one after those that the cache has seen.
         cache
-            Rows before `position` are read, row `position` is written.
+            Its rows are read, and one of them is written.
         trace
-            Receives every intermediate.
+            Receives every intermediate; scores and numerators by row.
 
         Returns
         -------
         Integers
             [batch, vocabulary] accumulators of the logits.
+
+        Raises
+        ------
+        UserError
+            The cache is full, and its policy is to evict nothing.
         """
-        past = slice(0, position + 1)
-
-        def append(layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
-            cache.keys[layer, :, position] = keys[:, 0]
-            cache.values[layer, :, position] = values[:, 0]
-            return cache.keys[layer, :, past], cache.values[layer, :, past]
-
-        visible = np.ones((1, position + 1), bool)
-        positions = np.array([position])
-        return self._run(np.asarray(tokens)[:, None], positions, append, visible, trace)[:, 0]
+        memory = _Cached(self.config, cache, position)
+        return self._run(np.asarray(tokens)[:, None], np.array([position]), memory, trace)[:, 0]
 
     def logits(self, tokens: Integers, trace: Trace | None = None) -> Integers:
         """Accumulators of the logits for whole sequences at once, without a cache.
@@ -156,9 +205,9 @@ class GoldenModel:
         Parameters
         ----------
         tokens
-            [batch, time] token ids, time up to the context.
+            [batch, time] token ids, time up to the context unless there is eviction.
         trace
-            Receives every intermediate.
+            Receives every intermediate, but of eviction by attention.
 
         Returns
         -------
@@ -166,9 +215,12 @@ class GoldenModel:
             [batch, time, vocabulary].
         """
         tokens = np.asarray(tokens)
-        time = tokens.shape[1]
-        visible = np.tril(np.ones((time, time), bool))
-        return self._run(tokens, np.arange(time), lambda _, k, v: (k, v), visible, trace)
+        if self.config.eviction is Eviction.ATTENTION:
+            cache = self.new_cache(len(tokens))
+            steps = [self.step(column, place, cache) for place, column in enumerate(tokens.T)]
+            return np.stack(steps, axis=1)
+        positions = np.arange(tokens.shape[1])
+        return self._run(tokens, positions, _Whole(self.config, positions), trace)
 
     def scaled_logits(self, accumulators: Integers, scale: LogitScale) -> Integers:
         """Logits over the temperature, Q8.7."""
@@ -194,6 +246,9 @@ class GoldenModel:
         trace: Callable[[int, int], Trace] | None = None,
     ) -> Iterator[GeneratedToken]:
         """Documents without end, token by token, as the hardware emits them.
+
+        With eviction they are one stream: a document that ends is followed by another that can
+        see it, as those the model was trained on, and only the first begins with the prompt.
 
         Parameters
         ----------
@@ -225,19 +280,22 @@ class GoldenModel:
                         receive(0, "logits", logits[None, None])
                     values = np.array([next(noise) for _ in range(self.config.vocabulary)])
                     token = sampling.draw(logits, 0 if scale.greedy else values)
-                    last = token == bos or position == self.config.context - 1
-                    yield GeneratedToken(token, position, last)
+                    last = token == bos
+                    if not self.config.endless:
+                        last = last or position == self.config.context - 1
+                    yield GeneratedToken(token, min(position, MAX_POSITION), last)
                     if last:
+                        document += 1
+                    if last and not self.config.endless:
                         break
                 position += 1
-            document += 1
 
     def check_prompt(self, prompt: Sequence[int]) -> Sequence[int]:
         """Return `prompt` if a document can start with it, else raise :class:`.UserError`."""
         return check_prompt(self.config, prompt)
 
-    def _run(self, tokens, positions, append, visible, trace: Trace | None) -> Integers:
-        """All layers; `append` turns a layer's new keys and values into all that are visible."""
+    def _run(self, tokens, positions, memory: "_Memory", trace: Trace | None) -> Integers:
+        """All layers."""
         m, do = self.model, self.operations
 
         def note(layer: int, site: str, value: Integers) -> Integers:
@@ -245,9 +303,10 @@ class GoldenModel:
                 trace(layer, site, value)
             return value
 
-        embedding = note(
-            0, "embedding", m.token_embedding[tokens] + m.position_embedding[positions]
-        )
+        embedding = m.token_embedding[tokens]
+        if self.config.positions is Positions.LEARNED:
+            embedding = embedding + m.position_embedding[positions]
+        note(0, "embedding", embedding)
         norm = do.rsqrt(np.sum(embedding**2, axis=-1, keepdims=True))
         start = embedding * (1 << arithmetic.EMBEDDING_SHIFT)
         x = do.requantise(0, "start", start, norm, m.start_shift, ACTIVATION_BITS)
@@ -262,8 +321,8 @@ class GoldenModel:
             q = note(index, "q", scaled("q", source @ w["wq"].T, norm))
             k = note(index, "k", scaled("k", source @ w["wk"].T, norm, WEIGHT_BITS))
             v = note(index, "v", scaled("v", source @ w["wv"].T, norm, WEIGHT_BITS))
-            keys, values = append(index, k, v)
-            mixed, scale = self._attention(index, q, keys, values, visible, note)
+            keys, values = memory.append(index, k, v)
+            mixed, scale = self._attention(index, q, keys, values, memory, note)
             mixed = scaled("mix", mixed, scale).reshape(x.shape)
             note(index, "mix", mixed)
             out = scaled("out", mixed @ w["wo"].T, _ONE)
@@ -277,22 +336,26 @@ class GoldenModel:
             source = x
         return source @ m.lm_head.T
 
-    def _attention(self, index, q, keys, values, visible, note) -> tuple[Integers, Scale]:
+    def _attention(self, index, q, keys, values, memory: "_Memory", note) -> tuple[Integers, Scale]:
         """Weighted sums of the values, [batch, time, heads, head width], and what scales them.
 
-        `q`, `keys` and `values` are [batch, time, width], `visible` is [time, keys].
+        `q`, `keys` and `values` are [batch, time, width].
         """
         c, do = self.config, self.operations
         q = q.reshape(*q.shape[:2], c.heads, c.head_width)
         keys = keys.reshape(*keys.shape[:2], c.heads, c.head_width)
         values = values.reshape(*values.shape[:2], c.heads, c.head_width)
         scores = do.quantise_score(index, np.einsum("bthd,bshd->btsh", q, keys))
+        if c.positions is Positions.ALIBI:
+            scores = scores - do.penalty(index, memory.distance, c.heads)
+            scores = do.saturate(index, "score", scores, ACTIVATION_BITS)
         note(index, "score", scores)
-        seen = visible[None, :, :, None]
+        seen = memory.visible[..., None]
         lowest = np.iinfo(np.int64).min
         maximum = np.max(np.where(seen, scores, lowest), axis=2, keepdims=True)
         distance = np.where(seen, maximum - scores, 0)
         numerators = note(index, "numerator", np.where(seen, do.exp2_negative(distance), 0))
+        memory.attend(numerators)
         mantissa, exponent = do.reciprocal(np.sum(numerators, axis=2))
         weighted = np.einsum("btsh,bshd->bthd", numerators, values)
         return weighted, (mantissa[..., None], exponent[..., None])

@@ -23,13 +23,15 @@ the second matrix: ReLU commutes with a positive factor), so products start befo
 known. Layer 0 skips its own norm, which would normalise what the embedding's norm already did.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from gptloom.model.arithmetic import LOGIT_FRACTION, MANTISSA_BITS, PRE_SHIFT, Integers
+from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.positions import Positions
 from gptloom.model.tokenizer import Tokenizer
 
 LAYER_SITES = ("q", "k", "v", "mix", "out", "hidden", "mlp")
@@ -102,6 +104,31 @@ class IntegerModel:
     start_shift: int
     logit_unit: float
     metadata: dict = field(default_factory=dict)
+
+    def with_cache(self, rows: int, eviction: Eviction, sinks: int = 0) -> "IntegerModel":
+        """Return the model with another KV cache; its loss is yet to be measured.
+
+        Parameters
+        ----------
+        rows
+            Of the cache.
+        eviction, sinks
+            See :class:`.ModelConfig`.
+
+        Raises
+        ------
+        UserError
+            If the model's positions do not allow it.
+        """
+        config = replace(self.config, context=rows, eviction=eviction, sinks=sinks)
+        if config.positions is Positions.LEARNED and rows != self.config.context:
+            raise UserError(
+                f"learned positions are {self.config.context}, not {rows}: leave the rows out, or "
+                "give a checkpoint trained with --positions alibi"
+            )
+        embedding = np.resize(self.position_embedding, (rows, config.width))
+        metadata = {k: v for k, v in self.metadata.items() if k != "integer_loss"}
+        return replace(self, config=config, position_embedding=embedding, metadata=metadata)
 
     def logit_scale(self, temperature: float) -> LogitScale:
         """Scale of the logits for a sampling temperature; see :func:`logit_scale`."""

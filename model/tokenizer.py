@@ -1,10 +1,11 @@
 """Text to token ids and back: one token per character, and one that begins and ends a document."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from gptloom.model.errors import UserError
+from gptloom.model.positions import Positions
 
 PADDING = -1
 """What fills the token rows of documents shorter than the longest."""
@@ -109,6 +110,10 @@ class Tokenizer:
             tokens = [self.bos, *self.encode(document), self.bos][: context + 1]
             row[: len(tokens)] = tokens
         return rows
+
+    def rows_of(self, positions: Positions) -> Callable[[Sequence[str], int], np.ndarray]:
+        """Return what makes the rows for a model: one document each, or without end."""
+        return self.rows if positions is Positions.LEARNED else self.stream_rows
 
     def stream_rows(self, documents: Sequence[str], length: int) -> np.ndarray:
         """Return documents as token rows in which one follows the other without end.

@@ -157,7 +157,7 @@ def train_checkpoint(
             f"The vocabulary is {config.vocabulary}, but {corpus.name} needs "
             f"{tokenizer.vocabulary}: give the corpus's."
         )
-    make_rows = tokenizer.stream_rows if config.endless else tokenizer.rows
+    make_rows = tokenizer.rows_of(config.positions)
     rows = make_rows(corpus.training, config.context)
     heldout = make_rows(corpus.heldout, config.context)
     random = np.random.default_rng(settings.seed)

@@ -10,7 +10,8 @@ import numpy as np
 
 from gptloom.model import sampling
 from gptloom.model.arithmetic import Integers, round_shift
-from gptloom.model.golden import GeneratedToken, KVCache, Trace, check_prompt
+from gptloom.model.cache import KVCache
+from gptloom.model.golden import GeneratedToken, Trace, check_prompt
 from gptloom.model.merged.integer import MergedModel, NoiseScale
 from gptloom.model.merged.steps import LayerSteps, Outputs, offset_of
 
@@ -49,7 +50,7 @@ class GoldenModel:
 
     def new_cache(self, batch: int = 1) -> KVCache:
         """Return an empty cache for `batch` documents."""
-        return KVCache.empty(self.config, batch)
+        return KVCache(self.config, batch)
 
     def step(
         self,

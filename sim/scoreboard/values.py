@@ -11,7 +11,7 @@ from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD
 from gptloom.model import tables
 from gptloom.model.arithmetic import Integers
-from gptloom.model.golden import KVCache
+from gptloom.model.cache import KVCache
 from gptloom.model.integer import IntegerModel
 
 MATRICES = {"q": "wq", "k": "wk", "v": "wv", "out": "wo", "hidden": "fc1", "mlp": "fc2"}

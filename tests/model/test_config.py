@@ -55,8 +55,29 @@ def test_survives_json_form():
 
 def test_alibi_has_no_positions_to_learn():
     assert ModelConfig(positions="alibi").parameters == 4192 - 16 * 16
-    assert ModelConfig(positions="alibi").endless
-    assert not ModelConfig().endless
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "named"),
+    [
+        ({"eviction": "window"}, "learned positions end after 16 tokens"),
+        ({"eviction": "attention"}, "trained with --positions alibi"),
+        ({"eviction": "oldest"}, "none or window or attention"),
+        ({"positions": "alibi", "sinks": 4}, "only a window has them"),
+        ({"positions": "alibi", "eviction": "window", "sinks": 16}, "less than its 16 rows"),
+        ({"positions": "alibi", "eviction": "attention", "sinks": 1}, "only a window"),
+    ],
+)
+def test_caches_that_cannot_be_are_refused(dimensions, named):
+    with pytest.raises(UserError, match=named):
+        ModelConfig(**dimensions)
+
+
+def test_with_eviction_there_is_no_end():
+    config = ModelConfig(positions="alibi", eviction="window", sinks=2)
+    assert config.endless
+    assert ModelConfig.from_dict(config.to_dict()) == config
+    assert not ModelConfig(positions="alibi").endless
 
 
 @pytest.mark.parametrize("change", [{"depth": 1}, {"layers": None}])
