@@ -20,15 +20,21 @@ from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.firmware.page import encode_page
 from gptloom.firmware.program import compile_program
+from gptloom.model.cache import Eviction
 from gptloom.model.checkpoint import write_atomically
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel
+from gptloom.model.positions import Positions
 
 MAGIC = b"LOOM"
-VERSION = 3
-HEADER = struct.Struct("<4sHH6HIdI")
-"""Magic, version, lanes, the six dimensions, size after the header, logit unit, CRC-32."""
+VERSION = 4
+HEADER = struct.Struct("<4sHH6H3BxIdI")
+"""Magic, version, lanes, the six dimensions, numbers of the positions and of the eviction, sinks,
+size after the header, logit unit, CRC-32."""
+
+POSITIONS, EVICTIONS = tuple(Positions), tuple(Eviction)
+"""By their numbers in the header."""
 
 CRC_BYTES = 4
 
@@ -80,6 +86,7 @@ class Image:
         )
         c = self.config
         shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
+        shape += (POSITIONS.index(c.positions), EVICTIONS.index(c.eviction), c.sinks)
         fields = (MAGIC, VERSION, self.lanes, *shape, len(body), self.logit_unit)
         unchecked = HEADER.pack(*fields, 0) + body
         return HEADER.pack(*fields, _crc(unchecked)) + body
@@ -115,7 +122,13 @@ class Image:
         if _crc(data) != crc:
             raise UserError("the image is corrupt (CRC differs): make it anew with 'gptloom image'")
         names = ("layers", "width", "heads", "hidden", "context", "vocabulary")
-        config = ModelConfig(**dict(zip(names, shape, strict=True)))
+        *shape, positions, eviction, sinks = shape
+        config = ModelConfig(
+            **dict(zip(names, shape, strict=True)),
+            positions=POSITIONS[positions],
+            eviction=EVICTIONS[eviction],
+            sinks=sinks,
+        )
         regions, position = {}, 0
         while position < len(body):
             region, length = RECORD.unpack_from(body, position)
@@ -198,6 +211,12 @@ class Image:
             vocabulary=(self.config.vocabulary, machine.vocabulary),
             context=(self.config.context, machine.context),
         )
+        kinds = ((c.positions, c.eviction, c.sinks) for c in (self.config, machine))
+        if len(set(kinds)) > 1:
+            raise UserError(
+                "the image's model has other positions or another cache than the hardware: build "
+                "it for that model"
+            )
         for name, (needed, there) in needs.items():
             if needed > there or (name == "heads" and needed != there):
                 raise UserError(

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from math import ceil
 
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
+from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.positions import Positions
 from gptloom.model.tables import NOISE_BITS, NOISE_INDEX_BITS
 
 LANES = (8, 16, 32, 64)
@@ -35,7 +37,9 @@ class Machine:
     program_words
         Most instructions.
     vocabulary, context
-        Most token ids and positions.
+        Most token ids and positions; with eviction, rows of the cache.
+    positions, eviction, sinks
+        As the models have them: see :class:`.ModelConfig`.
     """
 
     lanes: int
@@ -46,6 +50,9 @@ class Machine:
     program_words: int
     vocabulary: int
     context: int
+    positions: Positions = Positions.LEARNED
+    eviction: Eviction = Eviction.NONE
+    sinks: int = 0
 
     def __post_init__(self) -> None:
         if self.lanes not in LANES:
@@ -129,15 +136,20 @@ class Machine:
         Raises
         ------
         UserError
-            If `lanes` is not a width that can be built, or the models differ in heads.
+            If `lanes` is not a width that can be built, or the models differ in heads, or in
+            what their caches do.
         """
         from gptloom.firmware.layout import Layout
 
         if len({config.heads for config in configs}) != 1:
             raise UserError("models with different numbers of heads need hardware of their own")
+        kinds = {(config.positions, config.eviction, config.sinks) for config in configs}
+        if len(kinds) != 1:
+            raise UserError("models with different positions or caches need hardware of their own")
         vocabulary = max(config.vocabulary for config in configs)
         context = max(config.context for config in configs)
-        blank = cls(lanes, configs[0].heads, 0, 0, 0, 0, vocabulary, context)
+        kind = kinds.pop()
+        blank = cls(lanes, configs[0].heads, 0, 0, 0, 0, vocabulary, context, *kind)
         layouts = [Layout(blank, config) for config in configs]
         return cls(
             lanes=lanes,
@@ -148,6 +160,9 @@ class Machine:
             program_words=_power_of_two(max(layout.program_words for layout in layouts)),
             vocabulary=vocabulary,
             context=context,
+            positions=kind[0],
+            eviction=kind[1],
+            sinks=kind[2],
         )
 
 

@@ -12,6 +12,7 @@ from gptloom.firmware.isa import (
 )
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.schedule import Scheduler, Slot, Step
+from gptloom.model.cache import Eviction
 from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel
 
@@ -72,6 +73,8 @@ def _attention(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
     shift = {site: value - 1 for site, value in model.layers[index].shifts.items()}
     width, final = model.config.width, index == model.config.layers - 1
     keys, values = layout.key_base(index), layout.value_base(index)
+    # What is attended decides what is evicted, for a prompt's tokens too.
+    attends = model.config.eviction is Eviction.ATTENTION
     from_stream = dict(source=layout.stream, scale=Scale.NORM)
     query = _matrix(
         layout, index, "wq", **from_stream, shift=shift["q"], rows=layout.key_rows,
@@ -84,7 +87,7 @@ def _attention(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
     value = _matrix(
         layout, index, "wv", **from_stream, shift=shift["v"], rows=width,
         destination=Destination.VALUE, target=values,
-        prefill_final=final,
+        prefill_final=final and not attends,
     )  # fmt: skip
     score = Instruction(
         Kind.SCORES, base=keys, quads=layout.head_quads,
@@ -97,6 +100,7 @@ def _attention(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
     mix = Instruction(
         Kind.VALUES, base=values, passes=layout.value_passes,
         source=layout.scores, target=layout.mixed, rows=width, scale=Scale.SUM, shift=shift["mix"],
+        prefill_final=final and attends,
     )  # fmt: skip
     out = _matrix(
         layout, index, "wo", source=layout.mixed, rows=width, shift=shift["out"],

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from gptloom.firmware.isa import Destination, Instruction, Kind, Scale
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD, Machine
+from gptloom.model.positions import Positions
 
 FIRST = 3
 """From a token's start to its first issue: the instruction is decoded, then taken."""
@@ -52,9 +53,13 @@ class Latencies:
     @classmethod
     def of(cls, machine: Machine) -> "Latencies":
         """Return those of a machine."""
+        found = cls(norm=7) if machine.writers > 1 else cls()
         if machine.deep:
-            return _DEEP
-        return cls(norm=7) if machine.writers > 1 else cls()
+            found = _DEEP
+        if machine.positions is Positions.ALIBI:
+            # Penalties are taken from scores.
+            found = replace(found, score=found.score + 1)
+        return found
 
 
 def flush_cycles(machine: Machine) -> int:

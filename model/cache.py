@@ -10,7 +10,8 @@ on the eviction:
 - ``attention``: the row makes room that was attended least lately. (Z. Zhang et al., "H2O:
   Heavy-Hitter Oracle for Efficient Generative Inference of Large Language Models", 2023, whose
   sums do not fade.) Its mass fades by 1/16 with every token, and grows by the numerators of all
-  heads and layers; a new row begins with the most that fading leaves: it has time to be of use.
+  heads and layers; a new row begins with what the heads of one layer could give it at most, so
+  that it has time to be of use.
 """
 
 from enum import StrEnum
@@ -36,9 +37,13 @@ class Eviction(StrEnum):
     ATTENTION = "attention"
 
 
-def mass_limit(layers: int, heads: int) -> int:
-    """Return the mass of a row that every head of every layer attends most, for ever."""
-    return layers * heads << MANTISSA_BITS + FADE
+MASS_BITS = 18
+"""A mass saturates at this width, unsigned; eight layers of four heads do not reach it."""
+
+
+def first_mass(heads: int) -> int:
+    """Return the mass of a new row: that of one which all heads of a layer always attend most."""
+    return heads << MANTISSA_BITS + FADE
 
 
 class KVCache:
@@ -94,12 +99,13 @@ class KVCache:
         every = np.arange(len(rows))
         self.born[every, rows] = position
         self.mass -= self.mass >> FADE
-        self.mass[every, rows] = mass_limit(c.layers, c.heads)
+        self.mass[every, rows] = first_mass(c.heads)
         return rows
 
     def attend(self, numerators: Integers) -> None:
         """Remember what a layer attended: [batch, occupied rows, heads]."""
-        self.mass[:, : numerators.shape[1]] += numerators.sum(axis=-1)
+        used = self.mass[:, : numerators.shape[1]]
+        used[:] = np.minimum(used + numerators.sum(axis=-1), (1 << MASS_BITS) - 1)
 
     @property
     def occupied(self) -> int:

@@ -216,7 +216,7 @@ class _PartlyExact(Operations):
     def penalty(self, layer, distance, heads):
         if f"{layer}.score" in self._approximate:
             return positions.penalty(distance, heads)
-        return (distance[..., None] << SCORE_FRACTION) * 2.0 ** -positions.slope_shifts(heads)
+        return (distance[..., None] << SCORE_FRACTION) * 2.0 ** positions.slope_shifts(heads)
 
     def requantise(self, layer, site, accumulators, scale, shift, bits):
         mantissa, exponent = scale

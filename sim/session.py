@@ -9,6 +9,7 @@ from gptloom.firmware.image import Image, Region
 from gptloom.firmware.page import encode_scale
 from gptloom.hdl.core import Address, Prompt, Token, Write
 from gptloom.hdl.folded.core import FoldedCore
+from gptloom.model.cache import Eviction
 from gptloom.model.golden import GeneratedToken
 from gptloom.model.integer import LogitScale
 from gptloom.sim.engines import Engine
@@ -61,6 +62,7 @@ class CoreSession:
         self.engine = engine
         self.taps: list[int] | None = None
         self._bos = bos
+        self._endless = core.machine.eviction is not Eviction.NONE
         self._previous = 0
         engine.poke("o__ready", 1)
 
@@ -100,17 +102,19 @@ class CoreSession:
     def tokens(self, prompt: Sequence[int] = ()) -> Iterator[Emitted]:
         """Documents without end, token by token; the next one is asked for without a gap.
 
+        Of a core whose cache evicts they are one stream, asked for once.
+
         Parameters
         ----------
         prompt
-            Token ids that every document starts with.
+            Token ids that every document starts with, or the stream.
         """
         known = [self._bos, *prompt]
         self._previous = self.engine.cycles
         while True:
             for i, token in enumerate(known):
                 self._send("i", encode(Prompt, token=token, last=i == len(known) - 1))
-            while not (emitted := self._receive()).last:
+            while not (emitted := self._receive()).last or self._endless:
                 yield emitted
                 # The token is taken with the next edge; after a document's last one, that edge
                 # takes the next document's first token as well.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gptloom.model.integer import IntegerModel, Layer
+from gptloom.model.positions import Positions
 from gptloom.model.tokenizer import Tokenizer
 
 
@@ -107,7 +108,8 @@ def make_random_model(config, seed=1, finer=0):
         config=config,
         tokenizer=Tokenizer("".join(chr(ord("A") + i) for i in range(config.vocabulary - 1))),
         token_embedding=weights(config.vocabulary, config.width),
-        position_embedding=weights(config.context, config.width),
+        position_embedding=weights(config.context, config.width)
+        * (config.positions is Positions.LEARNED),
         lm_head=weights(config.vocabulary, config.width),
         layers=layers,
         start_shift=4 + finer,

@@ -1,6 +1,6 @@
 """A document, token by token."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,10 +8,15 @@ from gptloom.firmware.machine import Machine
 from gptloom.firmware.schedule import flush_cycles
 from gptloom.hdl.core import Counters, Prompt, Token
 from gptloom.hdl.delay import delayed
+from gptloom.model.cache import Eviction
+from gptloom.model.golden import MAX_POSITION
 
 
 class Control(wiring.Component):
     """Feeds known tokens, then sampled ones, until the document or the context ends.
+
+    With eviction there is no end of the context, and a document that ends is followed by another
+    that can see it, until a prompt is offered or something else waits for the core.
 
     Attributes
     ----------
@@ -33,6 +38,9 @@ class Control(wiring.Component):
 
     def __init__(self, machine: Machine):
         self._machine = machine
+        self._endless = machine.eviction is not Eviction.NONE
+        # Counted so far, and then stays.
+        self._place = range(MAX_POSITION + 1 if self._endless else machine.context)
         super().__init__(
             {
                 "i": In(stream.Signature(Prompt)),
@@ -44,7 +52,7 @@ class Control(wiring.Component):
                 "last_position": In(range(machine.context)),
                 "start": Out(1),
                 "token": Out(range(machine.vocabulary)),
-                "position": Out(range(machine.context)),
+                "position": Out(self._place),
                 "sample": Out(1),
                 "finished": In(1),
                 "done": In(1),
@@ -62,12 +70,18 @@ class Control(wiring.Component):
         finished = delayed(m, self.finished)
         # Known a cycle after the position, which stays for much longer.
         following, last_follows = Signal.like(self.position), Signal()
-        m.d.sync += following.eq(self.position + 1)
-        m.d.sync += last_follows.eq(following == self.last_position)
+        if self._endless:
+            m.d.sync += following.eq(self.position + (self.position != MAX_POSITION))
+        else:
+            m.d.sync += following.eq(self.position + 1)
+            m.d.sync += last_follows.eq(following == self.last_position)
         truncated = Signal()
         # Known a cycle after the token, which is when it is asked for.
         ends = Signal()
-        m.d.sync += ends.eq((self.position == self.last_position) | (self.sampled == self.bos))
+        at_end = Const(0) if self._endless else self.position == self.last_position
+        m.d.sync += ends.eq(at_end | (self.sampled == self.bos))
+        # Whether the next token is of the same document, or of another in the same stream.
+        goes_on = ~ends | ~(self.i.valid | self.hold) if self._endless else ~ends
 
         free = ~self.o.valid | self.o.ready
         counters = self.counters
@@ -94,9 +108,9 @@ class Control(wiring.Component):
             (token, flush, ~self.sample & finished),
             (flush, prompt, flushing[-1]),
             (prompt, token, self.i.valid),
-            (emit, token, free & ~ends),
-            (emit, drop, free & ends & truncated),
-            (emit, idle, free & ends & ~truncated),
+            (emit, token, free & goes_on),
+            (emit, drop, free & ~goes_on & truncated),
+            (emit, idle, free & ~goes_on & ~truncated),
             (drop, idle, self.i.valid & self.i.p.last),
         ]
         for state in (idle, token, flush, prompt, emit, drop):
@@ -110,8 +124,11 @@ class Control(wiring.Component):
 
         with m.If(idle):
             # Whoever holds the beginning is far away: what is presented does not depend on it.
-            present(self.i.p.token, 0, self.i.p.last | (self.last_position == 0))
-            m.d.sync += [truncated.eq(~self.i.p.last), self.start.eq(taken)]
+            full = Const(0) if self._endless else self.last_position == 0
+            present(self.i.p.token, 0, self.i.p.last | full)
+            m.d.sync += self.start.eq(taken)
+            if not self._endless:
+                m.d.sync += truncated.eq(~self.i.p.last)
         with m.If(token):
             m.d.sync += flushing.eq(end + 1 - cycles)
         with m.If(flush):
@@ -119,11 +136,13 @@ class Control(wiring.Component):
         with m.If(prompt & self.i.valid):
             # A prompt that does not fit is cut: what the context cannot hold is dropped.
             present(self.i.p.token, following, self.i.p.last | last_follows)
-            m.d.sync += [truncated.eq(~self.i.p.last), self.start.eq(1)]
+            m.d.sync += self.start.eq(1)
+            if not self._endless:
+                m.d.sync += truncated.eq(~self.i.p.last)
         with m.If(emit & free):
             present(self.sampled, following, 1)
             m.d.sync += [
-                self.start.eq(~ends),
+                self.start.eq(goes_on),
                 self.o.valid.eq(1),
                 self.o.p.token.eq(self.sampled),
                 self.o.p.position.eq(self.position),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
@@ -27,12 +27,14 @@ from gptloom.hdl.folded.memories import (
 from gptloom.hdl.folded.norm import Norm
 from gptloom.hdl.folded.readback import Readback
 from gptloom.hdl.folded.recompute import Recompute
+from gptloom.hdl.folded.rows import Rows
 from gptloom.hdl.folded.sampler import Sampler
 from gptloom.hdl.folded.sequencer import Sequencer
 from gptloom.hdl.folded.softmax import Softmax
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.preload import Preload
+from gptloom.model.positions import Positions
 
 
 class _Turn(NamedTuple):
@@ -129,6 +131,7 @@ class FoldedCore(wiring.Component):
         ]
         self._document(m, loaded, readback.active, control, sampler)
         turn = self._turn(m, control, sampler, sequencer)
+        rows, row, last = self._rows(m, turn, softmax)
         self._read(m, readback, embedding, program, orders, operands, sequencer, engine)
         self._load(m, loaded, embedding, program, orders, operands, writeback)
         self._settings(
@@ -136,7 +139,7 @@ class FoldedCore(wiring.Component):
             loaded,
             [
                 [control.bos, sampler.last_token],
-                [control.last_position],
+                [control.last_position, *([rows.final_row] if rows else [])],
                 [embedding.last_beat],
                 [sequencer.key_stride, writeback.key_stride],
                 [sequencer.value_stride, writeback.value_stride],
@@ -155,7 +158,7 @@ class FoldedCore(wiring.Component):
             writeback.embedding.eq(embedding.elements),
             # The program issues operands,
             sequencer.start.eq(turn.start),
-            sequencer.position.eq(turn.position),
+            sequencer.position.eq(last),
             sequencer.sample.eq(turn.sample),
             sequencer.softmax_ready.eq(softmax.ready),
             sequencer.instruction.eq(program.word),
@@ -179,7 +182,7 @@ class FoldedCore(wiring.Component):
             writeback.norm.eq(norm.norm),
             writeback.reciprocals.eq(softmax.reciprocals),
             writeback.temperature.eq(temperature),
-            writeback.position.eq(turn.position),
+            writeback.position.eq(row),
             norm.result.eq(result),
             sampler.result.eq(result),
             sampler.greedy.eq(temperature.greedy),
@@ -200,7 +203,7 @@ class FoldedCore(wiring.Component):
             softmax.valid.eq(drain.score_valid),
             softmax.first.eq(drain.score_first),
             softmax.target.eq(drain.order_out.target),
-            softmax.position.eq(turn.position),
+            softmax.position.eq(last),
             softmax.quads.eq(activations.quads),
         ]
         for unit in range(machine.units):
@@ -255,6 +258,24 @@ class FoldedCore(wiring.Component):
             recompute.done.eq(sampler.done),
         ]
         return _Turn(recompute.start, recompute.now, recompute.place, recompute.wanted)
+
+    def _rows(self, m: Module, turn: "_Turn", softmax) -> tuple[Rows | None, Value, Value]:
+        """Return the token's row of the cache and the last one in use, and what finds them."""
+        if self.machine.positions is Positions.LEARNED:
+            return None, turn.position, turn.position
+        m.submodules.rows = rows = Rows(self.machine)
+        m.d.comb += [
+            rows.start.eq(turn.start),
+            rows.first.eq(turn.position == 0),
+            rows.at.eq(softmax.at),
+            rows.passes.eq(softmax.passes),
+            softmax.distance.eq(rows.distance),
+            rows.attended.eq(softmax.tap_valid & softmax.tap_numerators),
+            rows.place.eq(softmax.tap_position),
+        ]
+        for numerator, score in zip(rows.numerators, softmax.tap_scores, strict=True):
+            m.d.comb += numerator.eq(score)
+        return rows, rows.row, rows.last
 
     def _document(self, m: Module, loaded, reading, control, sampler) -> None:
         """Prompts in, tokens out."""

@@ -5,12 +5,13 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.hdl.arithmetic import leading_one, quotient, remainder
+from gptloom.hdl.arithmetic import leading_one, quotient, remainder, saturated
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import Accumulator, Quad, Scale
 from gptloom.hdl.folded.requantise import ScoreQuantise
 from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS, SCORE_FRACTION
+from gptloom.model.positions import MAX_DISTANCE, Positions, slope_shifts
 from gptloom.model.tables import (
     EXP2_TABLE,
     RECIPROCAL_INDEX_BITS,
@@ -40,6 +41,9 @@ class Softmax(wiring.Component):
         What was read.
     row, row_enable, row_data : Out
         Write port of the activation memory.
+    at, passes, distance : Out, Out(1), In
+        With ALiBi: the row whose scores are next, and whether they are its last; its distance in
+        the same cycle.
     ready : Out(1)
         The last numerators are being written.
     reciprocals : Out
@@ -66,6 +70,9 @@ class Softmax(wiring.Component):
                 "row": Out(range(machine.activation_words)),
                 "row_enable": Out(elements),
                 "row_data": Out(elements * ACTIVATION_BITS),
+                "at": Out(range(machine.context)),
+                "passes": Out(1),
+                "distance": In(MAX_DISTANCE.bit_length()),
                 "ready": Out(1),
                 "reciprocals": Out(data.ArrayLayout(Scale, machine.heads)),
                 "tap_valid": Out(1),
@@ -159,10 +166,34 @@ class Softmax(wiring.Component):
         m.d.comb += slot.eq(Mux(first, 0, following))
         with m.If(valid):
             m.d.sync += following.eq(slot + together)
+        if machine.positions is Positions.ALIBI:
+            counts = valid & (slot <= self._final)
+            group = remainder(slot, machine.heads)
+            m.d.comb += [
+                self.at.eq(quotient(slot, machine.heads)),
+                self.passes.eq(counts & (group == machine.heads - together)),
+            ]
+            scores = self._penalised(m, scores, group)
+            valid, slot = delayed(m, valid), delayed(m, slot)
         # Scores of the latest instruction: its row is there as long as they leave the drain.
         m.d.comb += target.eq(Mux(self.valid, self.target, held))
         m.d.sync += held.eq(target)
         return scores, valid & (slot <= self._final), slot, target, held
+
+    def _penalised(self, m: Module, scores, group) -> list[Signal]:
+        """Take penalties from scores that come in the next cycle, heads from `group` on."""
+        shifts = slope_shifts(self._machine.heads).tolist()
+        units, found = self.distance << SCORE_FRACTION, []
+        widest = len(units) + max(shifts)
+        for i, score in enumerate(scores):
+            penalty = Signal(widest, name=f"penalty_{i}", **LOADED)
+            result = Signal(signed(ACTIVATION_BITS), name=f"penalised_{i}")
+            for first in range(0, self._machine.heads, len(scores)):
+                with m.If(group == first):
+                    m.d.sync += penalty.eq(units << shifts[first + i])
+            m.d.sync += result.eq(saturated(score - penalty, ACTIVATION_BITS))
+            found.append(result)
+        return found
 
     def _read(self, m: Module, target, start) -> list:
         """Read the scores back, one position a cycle; five cycles later its numerators."""

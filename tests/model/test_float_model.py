@@ -66,11 +66,11 @@ def scalar_logits(config, weights, tokens):
                 head = slice(start, start + size)
                 scores = [dot(q[head], k[head]) / math.sqrt(size) for k in keys[layer]]
                 if "wpe" not in w:
-                    # Four heads forget half in 2, 8, 32 and 128 positions.
-                    half = [2, 8, 32, 128][start // size]
+                    # Four heads keep a sixteenth, two times a quarter and a half of a position.
+                    octaves = [4, 2, 2, 1][start // size]
                     distances = range(position, -1, -1)
                     scores = [
-                        score - math.log(2) * distance / half
+                        score - math.log(2) * distance * octaves
                         for score, distance in zip(scores, distances, strict=True)
                     ]
                 share = softmax(scores)
