@@ -64,6 +64,8 @@ class Console(wiring.Component):
         How many of the page's temperatures are stepped through.
     mirror
         Tell the speed, when it is there, and the temperature, when it has been turned.
+    endless
+        Documents may be longer than the context; of these the beginning is sent.
 
     Attributes
     ----------
@@ -105,8 +107,10 @@ class Console(wiring.Component):
         temperatures: int = len(TEMPERATURES),
         *,
         mirror: bool = False,
+        endless: bool = False,
     ):
         self._page, self._bos, self._context = page, bos, context
+        self._endless = endless
         self._temperatures, self._mirror = temperatures, mirror
         super().__init__(
             {
@@ -145,14 +149,19 @@ class Console(wiring.Component):
         )
         write, read = memory.write_port(), memory.read_port()
         sent_half = Signal()
-        token = self.i.p
+        token, place = self.i.p, Signal.like(self.i.p.position)
+        m.d.comb += place.eq(token.position)
+        if self._endless:
+            # Of a longer document the beginning is sent, and its last token.
+            with m.If(token.position >= self._context):
+                m.d.comb += place.eq(self._context - 1)
         m.d.comb += [
             self.i.ready.eq(1),
             write.addr.eq(
                 Mux(
                     self.page_write,
                     self.page_address,
-                    tokens_at | Cat(token.position[:place_bits], ~sent_half),
+                    tokens_at | Cat(place[:place_bits], ~sent_half),
                 )
             ),
             write.data.eq(Mux(self.page_write, self.page_data, token.token)),
@@ -208,7 +217,7 @@ class Console(wiring.Component):
                 with m.Elif(self.i.valid & token.last & ~self.quiet):
                     m.d.sync += [
                         sent_half.eq(~sent_half),
-                        length.eq(token.position + (token.token != self._bos)),
+                        length.eq(place + (token.token != self._bos)),
                         part.eq(Part.NAME),
                     ]
                     m.next = "FETCH"

@@ -174,6 +174,7 @@ class Top(wiring.Component):
             config.context,
             self._temperatures,
             mirror=not self._display,
+            endless=config.endless,
         )
         m.submodules.transmitter = transmitter = Transmitter(self._divider)
         if self._upload:
@@ -243,7 +244,7 @@ class Top(wiring.Component):
 
     def _connect_text(self, m: Module, console: Console, transmitter: Transmitter) -> None:
         """Names only: whatever is received asks for the checksum."""
-        core = self.core
+        core, config = self.core, self._config
         wiring.connect(m, core.o, console.i)
         wiring.connect(m, console.o, transmitter.i)
         received, before = Signal(init=1), Signal(init=1)
@@ -255,7 +256,8 @@ class Top(wiring.Component):
             self._read_back(m, console)
         m.d.comb += [
             console.ask.eq(before & ~received),
-            core.i.valid.eq(console.run),
+            # A stream ends where another document waits.
+            core.i.valid.eq(console.run & ~core.busy if config.endless else console.run),
             core.i.p.token.eq(self._bos),
             core.i.p.last.eq(1),
         ]

@@ -34,7 +34,7 @@ _ONE: Scale = (np.int64(UNIT_MANTISSA), np.int64(0))
 
 
 MAX_POSITION = 255
-"""Positions beyond it are told as it."""
+"""Positions in a document beyond it are told as it."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ class GoldenModel:
         prompt
             Token ids that every document starts with, the beginning-of-document token left out.
         trace
-            Called with the document's number and the position before each step; returns what
+            Called with the document's number and the position in it before each step; returns what
             receives the step's intermediates.
         """
         scale = self.model.logit_scale(temperature)
@@ -268,9 +268,9 @@ class GoldenModel:
         known = [bos, *self.check_prompt(prompt)]
         document = 0
         while True:
-            cache, token, position = self.new_cache(), known[0], 0
+            cache, token, position, begun = self.new_cache(), known[0], 0, 0
             while True:
-                receive = trace(document, position) if trace else None
+                receive = trace(document, position - begun) if trace else None
                 accumulators = self.step(np.array([token]), position, cache, receive)
                 if position + 1 < len(known):
                     token = known[position + 1]
@@ -283,9 +283,9 @@ class GoldenModel:
                     last = token == bos
                     if not self.config.endless:
                         last = last or position == self.config.context - 1
-                    yield GeneratedToken(token, min(position, MAX_POSITION), last)
+                    yield GeneratedToken(token, min(position - begun, MAX_POSITION), last)
                     if last:
-                        document += 1
+                        document, begun = document + 1, position + 1
                     if last and not self.config.endless:
                         break
                 position += 1

@@ -1,6 +1,6 @@
 """A document, token by token."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,6 +28,8 @@ class Control(wiring.Component):
         Of the model: the token that ends a document, and the context's end.
     start : Out(1)
         A token begins: `token`, `position` and `sample` are new, and stay until it is done.
+    fresh : Out(1)
+        With eviction: nothing comes before this token.
     sample : Out(1)
         The token after this one is not known.
     finished : In(1)
@@ -39,7 +41,7 @@ class Control(wiring.Component):
     def __init__(self, machine: Machine):
         self._machine = machine
         self._endless = machine.eviction is not Eviction.NONE
-        # Counted so far, and then stays.
+        # Counted so far in a document, and then stays.
         self._place = range(MAX_POSITION + 1 if self._endless else machine.context)
         super().__init__(
             {
@@ -53,6 +55,7 @@ class Control(wiring.Component):
                 "start": Out(1),
                 "token": Out(range(machine.vocabulary)),
                 "position": Out(self._place),
+                "fresh": Out(1),
                 "sample": Out(1),
                 "finished": In(1),
                 "done": In(1),
@@ -88,6 +91,10 @@ class Control(wiring.Component):
         m.d.sync += [self.start.eq(0), counters.cycles.eq(counters.cycles + 1)]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
+
+        if self._endless:
+            with m.If(self.start):
+                m.d.sync += self.fresh.eq(0)
 
         def present(token, position, sample):
             m.d.sync += [
@@ -126,7 +133,7 @@ class Control(wiring.Component):
             # Whoever holds the beginning is far away: what is presented does not depend on it.
             full = Const(0) if self._endless else self.last_position == 0
             present(self.i.p.token, 0, self.i.p.last | full)
-            m.d.sync += self.start.eq(taken)
+            m.d.sync += [self.start.eq(taken), self.fresh.eq(1)]
             if not self._endless:
                 m.d.sync += truncated.eq(~self.i.p.last)
         with m.If(token):
@@ -140,7 +147,7 @@ class Control(wiring.Component):
             if not self._endless:
                 m.d.sync += truncated.eq(~self.i.p.last)
         with m.If(emit & free):
-            present(self.sampled, following, 1)
+            present(self.sampled, Mux(ends, 0, following) if self._endless else following, 1)
             m.d.sync += [
                 self.start.eq(goes_on),
                 self.o.valid.eq(1),

@@ -34,6 +34,7 @@ from gptloom.hdl.folded.softmax import Softmax
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.preload import Preload
+from gptloom.model.cache import Eviction
 from gptloom.model.positions import Positions
 
 
@@ -131,7 +132,7 @@ class FoldedCore(wiring.Component):
         ]
         self._document(m, loaded, readback.active, control, sampler)
         turn = self._turn(m, control, sampler, sequencer)
-        rows, row, last = self._rows(m, turn, softmax)
+        rows, row, last = self._rows(m, control, turn, softmax)
         self._read(m, readback, embedding, program, orders, operands, sequencer, engine)
         self._load(m, loaded, embedding, program, orders, operands, writeback)
         self._settings(
@@ -259,14 +260,15 @@ class FoldedCore(wiring.Component):
         ]
         return _Turn(recompute.start, recompute.now, recompute.place, recompute.wanted)
 
-    def _rows(self, m: Module, turn: "_Turn", softmax) -> tuple[Rows | None, Value, Value]:
+    def _rows(self, m: Module, control, turn: "_Turn", softmax) -> tuple[Rows | None, Value, Value]:
         """Return the token's row of the cache and the last one in use, and what finds them."""
         if self.machine.positions is Positions.LEARNED:
             return None, turn.position, turn.position
         m.submodules.rows = rows = Rows(self.machine)
+        endless = self.machine.eviction is not Eviction.NONE
         m.d.comb += [
             rows.start.eq(turn.start),
-            rows.first.eq(turn.position == 0),
+            rows.first.eq(control.fresh if endless else turn.position == 0),
             rows.at.eq(softmax.at),
             rows.passes.eq(softmax.passes),
             softmax.distance.eq(rows.distance),

@@ -43,3 +43,21 @@ def test_a_restart_takes_the_first_temperature(console, random_model, later):
     model = random_model(ModelConfig.MICROGPT)
     assert scale(console) == encode_scale(model.logit_scale(TEMPERATURES[0]))
     assert console.get("number") == 0
+
+
+def test_documents_longer_than_the_context_are_cut(bench, random_model):
+    model = random_model(ModelConfig(context=8, positions="alibi", eviction="window"))
+    bos = model.tokenizer.bos
+    block = bench(Console(encode_page(model), bos, 8, endless=True))
+    block.step(20)
+    # Power-on asks for the checksum first.
+    block.play([{"o__ready": 1, "checking": 1}] * 4 + [{"checking": 0}], [], after=2000)
+    tokens = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, bos]
+    inputs = [
+        {"i__valid": 1, "i__payload": dict(token=token, position=place, last=token == bos)}
+        for place, token in enumerate(tokens)
+    ]
+    played = block.play([*inputs, {"i__valid": 0}], ["o__valid", "o__payload"], after=400)
+    sent = "".join(chr(cycle["o__payload"]) for cycle in played if cycle["o__valid"])
+    assert "ABCDEFG" in sent
+    assert "H" not in sent.split("G")[1]
