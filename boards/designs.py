@@ -91,7 +91,8 @@ def folded_design(board: Board, checkpoint: str, model: IntegerModel, lanes: int
     """Return the folded core of a checkpoint's model."""
     machine = Machine.for_models(lanes, model.config)
     image = build_image(model, machine)
-    kinds = multipliers(board, machine)
+    kinds, c = multipliers(board, machine), model.config
+    cache = f" --cache {c.eviction} --rows {c.context} --sinks {c.sinks}" if c.endless else ""
 
     def sources(settings: Settings) -> Sources:
         return elaborate(
@@ -111,8 +112,8 @@ def folded_design(board: Board, checkpoint: str, model: IntegerModel, lanes: int
 
     return Design(
         characters=model.tokenizer.characters,
-        name=f"folded-{lanes}",
-        options=f" --lanes {lanes}"
+        name=f"folded-{lanes}" + (f"-{c.eviction}{c.context}" if c.endless else ""),
+        options=f" --lanes {lanes}{cache}"
         + (f" --checkpoint {checkpoint}" if checkpoint != "names" else ""),
         smaller=f"--lanes {lanes // 2}" if lanes > min(LANES) else "",
         figures={

@@ -12,13 +12,18 @@ import typer
 
 from gptloom.cli.cores import (
     BitsPerCycle,
+    CachePolicy,
     Core,
     HeadsPerCycle,
     KeyBits,
     Positions,
+    Rows,
+    Sinks,
     Streams,
     ValueBits,
+    cache_options,
     load_merged,
+    load_plain,
     refuse_options,
     shape_options,
 )
@@ -42,6 +47,9 @@ def build(
     positions: Positions = None,
     heads_per_cycle: HeadsPerCycle = None,
     streams: Streams = None,
+    cache: CachePolicy = None,
+    rows: Rows = None,
+    sinks: Sinks = None,
     key_bits: KeyBits = None,
     value_bits: ValueBits = None,
     checkpoint: Annotated[
@@ -90,7 +98,7 @@ def build(
     from rich.console import Console
 
     from gptloom.boards.build import Build, TimingError, best_of, check_timing
-    from gptloom.boards.designs import Settings
+    from gptloom.boards.designs import Settings, folded_design
     from gptloom.boards.measure import MEASURED_NAMES
     from gptloom.boards.report import Result
     from gptloom.boards.table import find_board
@@ -103,6 +111,7 @@ def build(
     if seeds < 1 or seed < 1:
         raise UserError("placements are numbered from 1, and at least one is tried")
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
+    policy = cache_options(core, cache, rows, sinks)
     cached = {"--key-bits": key_bits, "--value-bits": value_bits}
     refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: cached})
     check_folders(json_file)
@@ -112,7 +121,9 @@ def build(
     tools = Tools(native=native)
     with progress("quantising the checkpoint"):
         if core is Core.FOLDED:
-            design = make_folded(entry, checkpoint or "names", 16 if lanes is None else lanes)
+            model = load_plain(checkpoint or "names", policy)
+            chosen = 16 if lanes is None else lanes
+            design = folded_design(entry, checkpoint or "names", model, chosen)
         else:
             design = make_unrolled(entry, checkpoint, shape, key_bits, value_bits)
     task = Build(
@@ -165,15 +176,6 @@ def build(
         from gptloom.boards.results import record as add
 
         add(figures)
-
-
-def make_folded(entry: Board, checkpoint: str, lanes: int) -> Design:
-    """Return the folded core of a checkpoint."""
-    from gptloom.boards.designs import folded_design
-    from gptloom.model.checkpoint import load_checkpoint
-    from gptloom.model.quantise import quantise
-
-    return folded_design(entry, checkpoint, quantise(load_checkpoint(checkpoint)), lanes)
 
 
 def make_unrolled(

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gptloom.model.cache import Eviction
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
+    from gptloom.model.integer import IntegerModel
     from gptloom.model.merged.integer import MergedModel
 
 
@@ -35,6 +37,69 @@ Streams = Annotated[
         min=1, help="Unrolled: documents at the same time, if not as many as the pipeline holds."
     ),
 ]
+CachePolicy = Annotated[
+    Eviction | None,
+    typer.Option(
+        "--cache",
+        help="Folded: what makes room in a full KV cache, so that documents have no end: window "
+        "(the oldest row) or attention (the least attended). Takes a checkpoint with ALiBi.",
+        show_default="none",
+    ),
+]
+Rows = Annotated[
+    int | None,
+    typer.Option(help="Folded: of the KV cache.", show_default="the checkpoint's context"),
+]
+Sinks = Annotated[
+    int | None, typer.Option(help="Folded: first rows that a window keeps.", show_default="0")
+]
+
+
+def cache_options(
+    core: Core, cache: Eviction | None, rows: int | None, sinks: int | None
+) -> dict[str, object]:
+    """Return what was given of the folded core's cache, by :meth:`.IntegerModel.with_cache`.
+
+    Raises
+    ------
+    UserError
+        If something was, but another core is asked for.
+    """
+    options = {"eviction": cache, "rows": rows, "sinks": sinks}
+    flags = {"--cache": cache, "--rows": rows, "--sinks": sinks}
+    refuse_options(core, {Core.FOLDED: flags})
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def load_plain(checkpoint: str, cache: Mapping[str, object]) -> IntegerModel:
+    """Quantise a checkpoint for the folded core.
+
+    Parameters
+    ----------
+    checkpoint
+        A shipped one's name, or a file.
+    cache
+        See :func:`cache_options`.
+
+    Raises
+    ------
+    UserError
+        If there is no such checkpoint, or it cannot have this cache.
+    """
+    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.golden import GoldenModel
+    from gptloom.model.loss import measure
+    from gptloom.model.quantise import quantise
+
+    loaded = load_checkpoint(checkpoint)
+    model = quantise(loaded)
+    if cache:
+        usual = {"rows": model.config.context, "eviction": Eviction.NONE}
+        model = model.with_cache(**(usual | cache))
+        model = replace(model, metadata=measure(loaded, GoldenModel(model)))
+    return model
+
+
 KeyBits = Annotated[
     int | None, typer.Option(help="Unrolled: bits of a cached key's elements, 4 to 8.")
 ]

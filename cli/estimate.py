@@ -10,13 +10,18 @@ import typer
 
 from gptloom.cli.cores import (
     BitsPerCycle,
+    CachePolicy,
     Core,
     HeadsPerCycle,
     KeyBits,
     Positions,
+    Rows,
+    Sinks,
     Streams,
     ValueBits,
+    cache_options,
     load_merged,
+    load_plain,
     refuse_options,
     shape_options,
 )
@@ -43,6 +48,9 @@ def estimate(
     positions: Positions = None,
     heads_per_cycle: HeadsPerCycle = None,
     streams: Streams = None,
+    cache: CachePolicy = None,
+    rows: Rows = None,
+    sinks: Sinks = None,
     key_bits: KeyBits = None,
     value_bits: ValueBits = None,
     checkpoint: Annotated[
@@ -80,8 +88,7 @@ def estimate(
     from gptloom.boards.estimate import Estimator
     from gptloom.boards.table import BOARDS, find_board
     from gptloom.boards.unrolled import choice_for
-    from gptloom.model.checkpoint import load_checkpoint, write_json
-    from gptloom.model.quantise import quantise
+    from gptloom.model.checkpoint import write_json
 
     console = Console(highlight=False)
     if calibrate:
@@ -90,6 +97,7 @@ def estimate(
     if board is None:
         raise UserError(f"name a board, --board NAME: the boards are {', '.join(BOARDS)}")
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
+    policy = cache_options(core, cache, rows, sinks)
     cached = {"--key-bits": key_bits, "--value-bits": value_bits}
     refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: cached})
     check_folders(json_file)
@@ -101,7 +109,7 @@ def estimate(
         _unrolled(console, entry, name, model, replace(usual.shape, **shape), clock, json_file)
         return
     checkpoint = checkpoint or "names"
-    model = quantise(load_checkpoint(checkpoint))
+    model = load_plain(checkpoint, policy)
     estimator = Estimator(model, load_calibration().sizes)
     chosen = estimator.choose(entry, lanes, clock)
     everywhere = estimator.everywhere(chosen.lanes)

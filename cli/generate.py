@@ -10,13 +10,18 @@ import typer
 
 from gptloom.cli.cores import (
     BitsPerCycle,
+    CachePolicy,
     Core,
     HeadsPerCycle,
     KeyBits,
     Positions,
+    Rows,
+    Sinks,
     Streams,
     ValueBits,
+    cache_options,
     load_merged,
+    load_plain,
     refuse_options,
     shape_options,
 )
@@ -40,6 +45,9 @@ def generate(
     positions: Positions = None,
     heads_per_cycle: HeadsPerCycle = None,
     streams: Streams = None,
+    cache: CachePolicy = None,
+    rows: Rows = None,
+    sinks: Sinks = None,
     key_bits: KeyBits = None,
     value_bits: ValueBits = None,
     checkpoint: Annotated[
@@ -66,8 +74,7 @@ def generate(
 
     from gptloom.firmware.image import Image, build_image
     from gptloom.firmware.machine import Machine
-    from gptloom.model.checkpoint import load_checkpoint, write_atomically, write_json
-    from gptloom.model.quantise import quantise
+    from gptloom.model.checkpoint import write_atomically, write_json
     from gptloom.model.sampling import check_seed
     from gptloom.sim.engines import open_engine
     from gptloom.sim.generation import Generator, MismatchError, Request
@@ -79,6 +86,7 @@ def generate(
     cached = {"--key-bits": key_bits, "--value-bits": value_bits}
     folded = {"--lanes": lanes, "--image": image}
     refuse_options(core, {Core.FOLDED: folded, Core.UNROLLED: cached})
+    policy = cache_options(core, cache, rows, sinks)
     if core is Core.UNROLLED:
         from gptloom.cli.streams import generate_streams
         from gptloom.hdl.unrolled.shape import Shape
@@ -93,7 +101,7 @@ def generate(
     console = Console(highlight=False, record=picture is not None)
     notices = Console(stderr=True, highlight=False)
     with notices.status("Quantising the checkpoint"):
-        model = quantise(load_checkpoint(checkpoint))
+        model = load_plain(checkpoint, policy)
     tokens = tuple(model.tokenizer.encode(prompt))
     request = Request(count, temperature, check_seed(seed), tokens)
     check_request(model, request)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gptloom.cli.cores import CachePolicy, Core, Rows, Sinks, cache_options, load_plain
 from gptloom.model.errors import UserError
 
 
@@ -15,6 +16,9 @@ def image(
         str, typer.Option(help="A shipped checkpoint's name or a file.")
     ] = "names",
     lanes: Annotated[int, typer.Option(help="Multipliers of the hardware.")] = 16,
+    cache: CachePolicy = None,
+    rows: Rows = None,
+    sinks: Sinks = None,
     out: Annotated[Path | None, typer.Option(help="The image to write.")] = None,
     check: Annotated[Path | None, typer.Option(help="Check this image instead.")] = None,
 ) -> None:
@@ -23,15 +27,13 @@ def image(
 
     from gptloom.firmware.image import Image, build_image
     from gptloom.firmware.machine import Machine
-    from gptloom.model.checkpoint import load_checkpoint
-    from gptloom.model.quantise import quantise
 
     if (out is None) == (check is None):
         raise UserError("say either --out FILE to write an image or --check FILE to check one")
     if check:
         made = Image.read(check)
     else:
-        model = quantise(load_checkpoint(checkpoint))
+        model = load_plain(checkpoint, cache_options(Core.FOLDED, cache, rows, sinks))
         made = build_image(model, Machine.for_models(lanes, model.config))
         made.write(out)
     shape = ", ".join(f"{name} {size}" for name, size in made.config.to_dict().items())

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gptloom.cli.cores import CachePolicy, Core, Rows, Sinks, cache_options, load_plain
 from gptloom.cli.output import check_folders
 from gptloom.model.errors import UserError
 
@@ -33,6 +34,9 @@ def verilog(
         str, typer.Option(help="A shipped checkpoint's name or a file.")
     ] = "names",
     lanes: Annotated[int, typer.Option(help="Multipliers of the hardware.")] = 16,
+    cache: CachePolicy = None,
+    rows: Rows = None,
+    sinks: Sinks = None,
     name: Annotated[str, typer.Option(help="Of the Verilog module.")] = "gptloom_core",
     empty: Annotated[
         bool, typer.Option("--empty", help="Without the model: the load port fills it.")
@@ -48,15 +52,14 @@ def verilog(
     from gptloom.hdl.folded.core import FoldedCore
     from gptloom.hdl.folded.layouts import Temperature
     from gptloom.hdl.preload import Preload
-    from gptloom.model.checkpoint import load_checkpoint, write_atomically
-    from gptloom.model.quantise import quantise
+    from gptloom.model.checkpoint import write_atomically
 
     check_folders(out)
     if not name.isidentifier() or not name.isascii() or name in KEYWORDS:
         raise UserError(
             f"{name!r} is no name for a Verilog module: use letters, digits and _, and no keyword"
         )
-    model = quantise(load_checkpoint(checkpoint))
+    model = load_plain(checkpoint, cache_options(Core.FOLDED, cache, rows, sinks))
     machine = Machine.for_models(lanes, model.config)
     image = build_image(model, machine)
     about = f"GPTLoom: a language model with {lanes} multipliers"

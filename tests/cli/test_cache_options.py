@@ -1,0 +1,43 @@
+"""Options of the commands that say what a full KV cache does."""
+
+import json
+
+import pytest
+
+from gptloom.cli.main import main
+from gptloom.firmware.image import Image
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--cache", "window"], "learned positions end after 16 tokens"),
+        (["--rows", "8"], "learned positions are 16, not 8"),
+        (["--cache", "attention", "--sinks", "2", "--checkpoint", "names-alibi"], "only a window"),
+        (["--sinks", "2", "--checkpoint", "names-alibi"], "only a window has them"),
+        (["--core", "unrolled", "--cache", "window"], "--cache belong to --core folded"),
+        (["--core", "unrolled", "--checkpoint", "names-alibi"], "has no learned positions"),
+        (["--checkpoint", "names-alibi", "--cache", "window", "--rows", "10"], "multiple of 4"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments, says, capsys):
+    assert main(["generate", *arguments]) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_stream_of_names_is_the_golden_models(tmp_path, capsys):
+    file = tmp_path / "result.json"
+    options = ["--checkpoint", "names-alibi", "--cache", "window", "--rows", "8", "--sinks", "2"]
+    assert main(["generate", "--count", "12", *options, "--json", str(file)]) == 0
+    result = json.loads(file.read_text())
+    assert len(result["names"]) == 12
+    assert "yes, all" in capsys.readouterr().out
+
+
+def test_an_image_says_which_cache_it_is_for(tmp_path, capsys):
+    file = tmp_path / "a.img"
+    options = ["--checkpoint", "names-alibi", "--cache", "window", "--rows", "8", "--sinks", "2"]
+    assert main(["image", *options, "--out", str(file)]) == 0
+    config = Image.read(file).config
+    assert (config.context, config.eviction, config.sinks) == (8, "window", 2)
+    assert "eviction window" in capsys.readouterr().out
