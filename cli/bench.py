@@ -24,10 +24,18 @@ def bench(
     kv: Annotated[
         bool, typer.Option("--kv", help="Cycles by position with the KV cache and without.")
     ] = False,
-    checkpoint: Annotated[str, typer.Option(help="A shipped checkpoint, or a file.")] = "names",
-    core: Annotated[Core | None, typer.Option(help="Which core; both.")] = None,
+    policies: Annotated[
+        bool, typer.Option("--policies", help="Loss, state and cycles of caches that evict.")
+    ] = False,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="A shipped checkpoint, or a file.", show_default="names; --policies: names-alibi"
+        ),
+    ] = None,
+    core: Annotated[Core | None, typer.Option(help="--kv: which core; both.")] = None,
     lanes: Annotated[
-        list[int] | None, typer.Option(help="Folded: widths to measure; 16 and 64.")
+        list[int] | None, typer.Option(help="--kv, folded: widths to measure; 16 and 64.")
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
     json_file: Annotated[
@@ -35,40 +43,98 @@ def bench(
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them into this PNG file.")] = None,
 ) -> None:
-    """Measure simulated hardware. What to measure is an option: --kv."""
-    if not kv:
-        raise UserError("say what to measure: --kv (what the KV cache is worth)")
+    """Measure simulated hardware. What to measure is an option: --kv or --policies."""
+    if kv == policies:
+        raise UserError(
+            "say what to measure: --kv (what the KV cache is worth) or --policies (what caches "
+            "that evict cost)"
+        )
+    if policies and (core or lanes):
+        raise UserError("--core and --lanes belong to --kv: leave them out")
     refuse_options(core or Core.FOLDED, {Core.FOLDED: {"--lanes": lanes}})
     check_folders(json_file, plot)
 
     from rich.console import Console
 
     from gptloom.model.checkpoint import write_atomically, write_json
-    from gptloom.sim.cache_plot import check_extra, draw
-    from gptloom.sim.cache_speedup import mean_speedup
+    from gptloom.sim.cache_plot import check_extra
     from gptloom.sim.generation import MismatchError
 
     if plot:
         check_extra()
     console = Console(highlight=False)
-    measured: dict[str, list[PositionCycles]] = {}
     try:
-        for name, rows in _measure(checkpoint, core, lanes or _LANES, engine):
-            measured[name] = rows
-            console.print(_table(name, rows))
+        if kv:
+            result, draw = _kv(console, checkpoint or "names", core, lanes or _LANES, engine)
+        else:
+            result, draw = _policies(console, checkpoint or "names-alibi", engine)
     except MismatchError as error:
         say("error", str(error))
         raise typer.Exit(1) from None
     if json_file:
-        cores = {
-            name: {"speedup": mean_speedup(rows), "positions": [asdict(row) for row in rows]}
-            for name, rows in measured.items()
-        }
-        write_json(json_file, {"checkpoint": checkpoint, "cores": cores})
+        write_json(json_file, result)
         console.print(f"Wrote {json_file}.")
     if plot:
-        write_atomically(plot, draw(measured))
+        write_atomically(plot, draw())
         console.print(f"Wrote {plot}.")
+
+
+def _kv(console, checkpoint: str, core: Core | None, lanes, engine: str):
+    """Measure what the cache is worth; return the figures and what draws them."""
+    from gptloom.sim.cache_plot import draw_speedup
+    from gptloom.sim.cache_speedup import mean_speedup
+
+    measured: dict[str, list[PositionCycles]] = {}
+    for name, rows in _measure(checkpoint, core, lanes, engine):
+        measured[name] = rows
+        console.print(_table(name, rows))
+    cores = {
+        name: {"speedup": mean_speedup(rows), "positions": [asdict(row) for row in rows]}
+        for name, rows in measured.items()
+    }
+    return {"checkpoint": checkpoint, "cores": cores}, partial(draw_speedup, measured)
+
+
+def _policies(console, checkpoint: str, engine: str):
+    """Measure caches that evict; return the figures and what draws them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.quantise import quantise
+    from gptloom.sim.cache_plot import draw_policies
+    from gptloom.sim.cache_policies import FULL, LANES, LENGTHS, measure_policies
+    from gptloom.sim.engines import open_engine
+
+    notices = Console(stderr=True, highlight=False)
+    model = quantise(load_checkpoint(checkpoint))
+    found = []
+    with notices.status("") as status:
+        simulate = partial(open_engine, kind=engine)
+        for figures in measure_policies(model, simulate, progress=status.update):
+            found.append(figures)
+    lengths = [f"{length:,}" for length in LENGTHS]
+    table = Table(
+        "cache",
+        *(f"loss, {length}" for length in lengths),
+        "bits of state",
+        "cycles/token",
+        title=f"{checkpoint}: streams of so many tokens, loss of their second half; "
+        f"cycles of {LANES} lanes with a full cache",
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for f in found:
+        bits = sorted({f.bits[length] for length in LENGTHS})
+        table.add_row(
+            f.policy,
+            *(f"{f.losses[length]:.4f}" for length in LENGTHS),
+            f"{bits[0]:,}" if len(bits) == 1 else f"{bits[0]:,} to {bits[-1]:,}",
+            f"{f.cycles:.1f}" if len(bits) == 1 else f"{f.cycles:.1f} at {FULL} rows",
+        )
+    console.print(table)
+    result = {"checkpoint": checkpoint, "lanes": LANES, "policies": [asdict(f) for f in found]}
+    return result, partial(draw_policies, found)
 
 
 def _measure(

@@ -12,6 +12,9 @@ from gptloom.cli.main import main
     ("arguments", "says"),
     [
         ([], "say what to measure"),
+        (["--kv", "--policies"], "say what to measure"),
+        (["--policies", "--lanes", "16"], "belong to --kv"),
+        (["--policies", "--checkpoint", "names"], "learned positions end with the context"),
         (["--kv", "--core", "unrolled", "--lanes", "16"], "--lanes belong to --core folded"),
         (["--kv", "--lanes", "5"], "5 lanes cannot be built"),
         (["--kv", "--json", "nowhere/x.json"], "there is no folder nowhere"),
