@@ -37,8 +37,8 @@ class Eviction(StrEnum):
     ATTENTION = "attention"
 
 
-MASS_BITS = 18
-"""A mass saturates at this width, unsigned; eight layers of four heads do not reach it."""
+MASS_BITS = 16
+"""A mass saturates at this width, unsigned; two layers of four heads do not reach it."""
 
 
 def first_mass(heads: int) -> int:

@@ -124,8 +124,12 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         ) from None
 
 
-FOLDERS = {"plain": "checkpoints", "merged": "checkpoints/merged"}
-"""Where shipped checkpoints are, by the form that they were trained for."""
+FOLDERS = {
+    "plain": "checkpoints",
+    "merged": "checkpoints/merged",
+    "alibi": "checkpoints/alibi",
+}
+"""Where shipped checkpoints are, by what they were trained for."""
 
 
 def shipped_checkpoints(form: str = "plain") -> tuple[str, ...]:
@@ -134,7 +138,8 @@ def shipped_checkpoints(form: str = "plain") -> tuple[str, ...]:
     Parameters
     ----------
     form
-        ``plain``: good for both forms; ``merged``: refined for few bits in the merged form.
+        ``plain``: good for both forms; ``merged``: refined for few bits in the merged form;
+        ``alibi``: for the plain form and documents without end.
     """
     names = (Path(entry.name) for entry in _folder(form).iterdir())
     return tuple(sorted(name.stem for name in names if name.suffix == ".safetensors"))
