@@ -27,6 +27,9 @@ def bench(
     policies: Annotated[
         bool, typer.Option("--policies", help="Loss, state and cycles of caches that evict.")
     ] = False,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Cycles saved by keeping a prompt's keys and values.")
+    ] = False,
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -35,7 +38,7 @@ def bench(
     ] = None,
     core: Annotated[Core | None, typer.Option(help="--kv: which core; both.")] = None,
     lanes: Annotated[
-        list[int] | None, typer.Option(help="--kv, folded: widths to measure; 16 and 64.")
+        list[int] | None, typer.Option(help="Folded: widths to measure; 16 and 64.")
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
     json_file: Annotated[
@@ -43,14 +46,16 @@ def bench(
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them into this PNG file.")] = None,
 ) -> None:
-    """Measure simulated hardware. What to measure is an option: --kv or --policies."""
-    if kv == policies:
+    """Measure simulated hardware. What to measure is an option: --kv, --policies or --reuse."""
+    if kv + policies + reuse != 1:
         raise UserError(
-            "say what to measure: --kv (what the KV cache is worth) or --policies (what caches "
-            "that evict cost)"
+            "say what to measure: --kv (what the KV cache is worth), --policies (what caches that "
+            "evict cost) or --reuse (what a kept prefix saves)"
         )
-    if policies and (core or lanes):
-        raise UserError("--core and --lanes belong to --kv: leave them out")
+    if (core and not kv) or (lanes and policies):
+        raise UserError("--core belongs to --kv, and --policies has lanes of its own: leave it out")
+    if reuse and plot:
+        raise UserError("there is no plot of --reuse: leave it out")
     refuse_options(core or Core.FOLDED, {Core.FOLDED: {"--lanes": lanes}})
     check_folders(json_file, plot)
 
@@ -66,6 +71,8 @@ def bench(
     try:
         if kv:
             result, draw = _kv(console, checkpoint or "names", core, lanes or _LANES, engine)
+        elif reuse:
+            result, draw = _reuse(console, checkpoint or "names", lanes or _LANES, engine), None
         else:
             result, draw = _policies(console, checkpoint or "names-alibi", engine)
     except MismatchError as error:
@@ -93,6 +100,35 @@ def _kv(console, checkpoint: str, core: Core | None, lanes, engine: str):
         for name, rows in measured.items()
     }
     return {"checkpoint": checkpoint, "cores": cores}, partial(draw_speedup, measured)
+
+
+def _reuse(console, checkpoint: str, lanes, engine: str) -> dict:
+    """Measure what a kept prefix saves; return the figures."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from gptloom.firmware.machine import Machine
+    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.quantise import quantise
+    from gptloom.sim.engines import open_engine
+    from gptloom.sim.prefix_reuse import measure_reuse
+
+    notices = Console(stderr=True, highlight=False)
+    model, found = quantise(load_checkpoint(checkpoint)), {}
+    for width in lanes:
+        machine, name = Machine.for_models(width, model.config), f"folded, {width} lanes"
+        with notices.status(name) as status:
+            simulate = partial(open_engine, kind=engine, progress=status.update)
+            rows = list(measure_reuse(model, machine, simulate))
+        found[name] = [asdict(row) for row in rows]
+        table = Table("known tokens", "computed", "reused", "saved", title=f"cycles, {name}")
+        for row in rows:
+            saved = f"{row.computed - row.reused}"
+            table.add_row(str(row.known), str(row.computed), str(row.reused), saved)
+        for column in table.columns:
+            column.justify = "right"
+        console.print(table)
+    return {"checkpoint": checkpoint, "cores": found}
 
 
 def _policies(console, checkpoint: str, engine: str):

@@ -56,6 +56,10 @@ def generate(
     image: Annotated[
         Path | None, typer.Option(help="Load this image (gptloom image) of the same checkpoint.")
     ] = None,
+    reuse: Annotated[
+        bool,
+        typer.Option("--reuse", help="Folded: keep a prompt's keys and values from name to name."),
+    ] = False,
     engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
     wave: Annotated[Path | None, typer.Option(help="Write a waveform (VCD) to this file.")] = None,
     picture: Annotated[
@@ -84,7 +88,7 @@ def generate(
     check_folders(wave, picture, json_file)
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
     cached = {"--key-bits": key_bits, "--value-bits": value_bits}
-    folded = {"--lanes": lanes, "--image": image}
+    folded = {"--lanes": lanes, "--image": image, "--reuse": reuse or None}
     refuse_options(core, {Core.FOLDED: folded, Core.UNROLLED: cached})
     policy = cache_options(core, cache, rows, sinks)
     if core is Core.UNROLLED:
@@ -103,7 +107,7 @@ def generate(
     with notices.status("Quantising the checkpoint"):
         model = load_plain(checkpoint, policy)
     tokens = tuple(model.tokenizer.encode(prompt))
-    request = Request(count, temperature, check_seed(seed), tokens)
+    request = Request(count, temperature, check_seed(seed), tokens, reuse)
     check_request(model, request)
     machine = Machine.for_models(lanes, model.config)
     loaded = build_image(model, machine)
@@ -157,6 +161,10 @@ def check_request(model, request: Request) -> None:
 
     GoldenModel(model).check_prompt(request.prompt)
     model.logit_scale(request.temperature)
+    if request.reuse and model.config.endless:
+        raise UserError(
+            "--reuse starts documents again, and with --cache there is one without end: leave one out"
+        )
 
 
 def _write_wave(path: Path, generator: Generator, console) -> None:
@@ -188,6 +196,7 @@ class Report:
         return {
             "names": [model.tokenizer.decode([*prompt, *d]) for d in generation.documents],
             "tokens": generation.tokens,
+            "reused_tokens": generation.reused,
             "cycles": generation.cycles,
             "cycles_per_token": round(cycles, 3),
             "cycles_by_position": {
@@ -214,6 +223,11 @@ class Report:
         )
         rows = {
             "tokens": f"{figures['tokens']:,}",
+            **(
+                {"known tokens reused": f"{figures['reused_tokens']:,}"}
+                if self.request.reuse
+                else {}
+            ),
             "cycles": f"{figures['cycles']:,}",
             "cycles/token, mean": f"{figures['cycles_per_token']:.1f}",
             "cycles/token by position": by_position,

@@ -33,12 +33,15 @@ class Request:
         1 to 2**32 - 1.
     prompt
         Token ids that every document starts with.
+    reuse
+        Whether the prompt's keys and values are kept from document to document.
     """
 
     count: int
     temperature: float
     seed: int
     prompt: tuple[int, ...] = ()
+    reuse: bool = False
 
 
 @dataclass
@@ -52,10 +55,13 @@ class Generation:
     cycles_by_position
         Cycles of every token by the position it was computed at. Reading the prompt counts for
         the first token after it.
+    reused
+        Known tokens that were not computed again.
     """
 
     documents: list[list[int]] = field(default_factory=list)
     cycles_by_position: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    reused: int = 0
 
     @property
     def tokens(self) -> int:
@@ -131,7 +137,7 @@ class Generator:
         )
         generation = Generation()
         document: list[int] = []
-        _, hardware = self._start(request)
+        session, hardware = self._start(request)
         for seen, right in zip(hardware, expected, strict=False):
             if (seen.token, seen.position, seen.last) != (right.token, right.position, right.last):
                 number = len(generation.documents)
@@ -145,11 +151,12 @@ class Generator:
                 document = []
                 if len(generation.documents) == request.count:
                     break
+        generation.reused = session.reused
         return generation
 
     def _start(self, request: Request) -> tuple[CoreSession, Iterator[Emitted]]:
         self.engine.reset()
-        session = CoreSession(self.core, self.engine)
+        session = CoreSession(self.core, self.engine, reuse=request.reuse)
         session.load(self.image)
         session.temperature(self.model.logit_scale(request.temperature))
         session.seed(request.seed)

@@ -22,6 +22,9 @@ class Control(wiring.Component):
     ----------
     i, o, counters, busy
         See :class:`.CoreSignature`.
+    keep : In
+        Where a document's first known token stands: keys and values of so many tokens before it
+        are those of the last document. Without eviction only.
     hold : In(1)
         Do not begin a document.
     bos, last_position : In
@@ -49,6 +52,7 @@ class Control(wiring.Component):
                 "o": Out(stream.Signature(Token)),
                 "counters": Out(Counters),
                 "busy": Out(1),
+                "keep": In(range(machine.context)),
                 "hold": In(1),
                 "bos": In(range(machine.vocabulary)),
                 "last_position": In(range(machine.context)),
@@ -131,8 +135,9 @@ class Control(wiring.Component):
 
         with m.If(idle):
             # Whoever holds the beginning is far away: what is presented does not depend on it.
-            full = Const(0) if self._endless else self.last_position == 0
-            present(self.i.p.token, 0, self.i.p.last | full)
+            begin = Const(0) if self._endless else self.keep
+            full = Const(0) if self._endless else self.last_position == begin
+            present(self.i.p.token, begin, self.i.p.last | full)
             m.d.sync += [self.start.eq(taken), self.fresh.eq(1)]
             if not self._endless:
                 m.d.sync += truncated.eq(~self.i.p.last)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.image import INSTRUCTION_STRIDE, Region
 from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES, Destination
@@ -64,6 +64,10 @@ class FoldedCore(wiring.Component):
     cached
         Whether keys and values are kept from token to token; if not, all are computed anew
         (:class:`.Recompute`), for comparison.
+    keep : In
+        Tokens of the last document with which the next one begins: their keys and values are in
+        the cache, and are used again. Its known tokens begin behind them, with one at least. Taken
+        with the first; 0 for a document from its beginning. Without eviction only.
     tap : Out
         `result`: a beat of results as it is written. `score_valid`: a position's scores, or with
         `numerators` its softmax numerators, are written as `scores`, for the heads in `heads`.
@@ -91,7 +95,8 @@ class FoldedCore(wiring.Component):
             }
         )
         members = dict(CoreSignature().members)
-        super().__init__({**members, "tap": Out(tap)})
+        keep = In(range(machine.context))
+        super().__init__({**members, "keep": keep, "tap": Out(tap)})
 
     def elaborate(self, platform):
         m = Module()
@@ -292,6 +297,7 @@ class FoldedCore(wiring.Component):
             control.hold.eq(
                 self.load.valid | loaded.valid | self.seed.valid | self.read.valid | reading
             ),
+            control.keep.eq(self.keep),
             control.sampled.eq(sampler.token),
             self.seed.ready.eq(~control.busy),
             # How many values are drawn depends on the model: a new one has them drawn again.

@@ -13,7 +13,9 @@ from gptloom.cli.main import main
     [
         ([], "say what to measure"),
         (["--kv", "--policies"], "say what to measure"),
-        (["--policies", "--lanes", "16"], "belong to --kv"),
+        (["--policies", "--lanes", "16"], "lanes of its own"),
+        (["--reuse", "--core", "unrolled"], "--core belongs to --kv"),
+        (["--reuse", "--plot", "x.png"], "no plot of --reuse"),
         (["--policies", "--checkpoint", "names"], "learned positions end with the context"),
         (["--kv", "--core", "unrolled", "--lanes", "16"], "--lanes belong to --core folded"),
         (["--kv", "--lanes", "5"], "5 lanes cannot be built"),

@@ -15,6 +15,11 @@ from gptloom.firmware.image import Image
         (["--rows", "8"], "learned positions are 16, not 8"),
         (["--cache", "attention", "--sinks", "2", "--checkpoint", "names-alibi"], "only a window"),
         (["--sinks", "2", "--checkpoint", "names-alibi"], "only a window has them"),
+        (["--reuse", "--core", "unrolled"], "--reuse belong to --core folded"),
+        (
+            ["--reuse", "--checkpoint", "names-alibi", "--cache", "window"],
+            "one without end: leave one out",
+        ),
         (["--core", "unrolled", "--cache", "window"], "--cache belong to --core folded"),
         (["--core", "unrolled", "--checkpoint", "names-alibi"], "has no learned positions"),
         (["--checkpoint", "names-alibi", "--cache", "window", "--rows", "10"], "multiple of 4"),
@@ -23,6 +28,20 @@ from gptloom.firmware.image import Image
 def test_what_cannot_be_is_refused(arguments, says, capsys):
     assert main(["generate", *arguments]) == 2
     assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_prompt_is_computed_once(tmp_path):
+    results = []
+    for options in ([], ["--reuse"]):
+        file = tmp_path / "result.json"
+        arguments = ["--count", "8", "--prompt", "mari", *options, "--json", str(file)]
+        assert main(["generate", *arguments]) == 0
+        results.append(json.loads(file.read_text()))
+    once, again = results[1], results[0]
+    assert once["names"] == again["names"]
+    # The beginning and all of the prompt but its last character, of all names but the first.
+    assert (once["reused_tokens"], again["reused_tokens"]) == (7 * 4, 0)
+    assert once["cycles"] < again["cycles"] - 7 * 4 * 50
 
 
 def test_a_stream_of_names_is_the_golden_models(tmp_path, capsys):

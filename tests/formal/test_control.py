@@ -117,7 +117,7 @@ def test_known_tokens(proved):
     bench.claim("started", ~started | (dut.start & (dut.token == before[: len(dut.token)])))
     position = bench.before(dut.position)
     opening = bench.before(state["idle"])
-    expected = Mux(opening, 0, position + 1)[: len(position)]
+    expected = Mux(opening, bench.before(dut.keep), position + 1)[: len(position)]
     bench.claim("position", ~started | (dut.position == expected))
     bench.claim("sampled after the last", ~(started & before[8]) | dut.sample)
     own = bench.before(state["emit"])
