@@ -163,7 +163,8 @@ def check_request(model, request: Request) -> None:
     model.logit_scale(request.temperature)
     if request.reuse and model.config.endless:
         raise UserError(
-            "--reuse starts documents again, and with --cache there is one without end: leave one out"
+            "--reuse starts documents again, and with --cache there is one without end: "
+            "leave one out"
         )
 
 
@@ -222,12 +223,8 @@ class Report:
             "  ".join(positions[i : i + 5]) for i in range(0, len(positions), 5)
         )
         rows = {
-            "tokens": f"{figures['tokens']:,}",
-            **(
-                {"known tokens reused": f"{figures['reused_tokens']:,}"}
-                if self.request.reuse
-                else {}
-            ),
+            "tokens": f"{figures['tokens']:,}"
+            + (f" ({figures['reused_tokens']:,} known ones reused)" if self.request.reuse else ""),
             "cycles": f"{figures['cycles']:,}",
             "cycles/token, mean": f"{figures['cycles_per_token']:.1f}",
             "cycles/token by position": by_position,
