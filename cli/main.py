@@ -16,6 +16,7 @@ from gptloom.model.errors import UserError
 #: All of these modules are imported for ``--help``, so each imports what is slow to import
 #: (amaranth, torch, matplotlib) inside its function.
 SUBCOMMANDS = (
+    "gptloom.cli.attend:attend",
     "gptloom.cli.bench:bench",
     "gptloom.cli.budget:budget",
     "gptloom.cli.build:build",

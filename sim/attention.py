@@ -1,0 +1,170 @@
+"""What each token attended, as the hardware's tap shows it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gptloom.firmware.image import build_image
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.machine import Machine
+from gptloom.firmware.program import compile_program
+from gptloom.hdl.folded.core import FoldedCore
+from gptloom.model.cache import KVCache
+from gptloom.model.golden import GoldenModel, Trace
+from gptloom.model.integer import IntegerModel
+from gptloom.sim.divergence import first_divergence, written_values
+from gptloom.sim.engines import Engine
+from gptloom.sim.generation import MismatchError, Request
+from gptloom.sim.session import CoreSession
+
+SHADES = " ░▒▓█"
+
+
+@dataclass(frozen=True)
+class Attended:
+    """One token's attention.
+
+    Attributes
+    ----------
+    position
+        Of the token, in its document or stream.
+    seen
+        Positions of the cached tokens that it saw, the rows of the cache in order.
+    weights
+        [layers, heads, rows]: numerators of the softmax over their sum. A prompt's token has none
+        in the last layer, where it is not computed: zeros.
+    """
+
+    position: int
+    seen: list[int]
+    weights: NDArray[np.float64]
+
+    def by_position(self, layer: int, head: int) -> dict[int, float]:
+        """Return a head's weights by position."""
+        return dict(zip(self.seen, self.weights[layer, head].tolist(), strict=True))
+
+    def top(self, count: int) -> list[tuple[int, float]]:
+        """Return the positions that all heads of all layers attended most, and their share."""
+        shares = self.weights.sum(axis=(0, 1)) / max(self.weights.sum(), 1e-9)
+        best = np.argsort(-shares, kind="stable")[:count]
+        return [(self.seen[row], float(shares[row])) for row in best if shares[row] > 0]
+
+
+def watch(
+    model: IntegerModel,
+    machine: Machine,
+    open_engine: Callable[[FoldedCore], Engine],
+    request: Request,
+) -> tuple[list[int], list[Attended]]:
+    """Let simulated hardware write documents, and return their tokens and what each attended.
+
+    Parameters
+    ----------
+    model, machine, open_engine
+        The network and the hardware.
+    request
+        What to write; without eviction one document is watched, whatever the count.
+
+    Raises
+    ------
+    MismatchError
+        If a value that the hardware wrote is not the golden model's.
+    """
+    core = FoldedCore(machine)
+    traces: list[dict] = []
+
+    def receive(_: int, __: int) -> Trace:
+        values: dict = {}
+        traces.append(values)
+        return lambda layer, site, value: values.__setitem__((layer, site), value)
+
+    golden = GoldenModel(model).generate(request.seed, request.temperature, request.prompt, receive)
+    tokens, documents = [model.tokenizer.bos, *request.prompt], 0
+    with open_engine(core) as engine:
+        session = CoreSession(core, engine)
+        session.load(build_image(model, machine))
+        session.temperature(model.logit_scale(request.temperature))
+        session.seed(request.seed)
+        session.taps, first = [], engine.cycles
+        for seen, _ in zip(session.tokens(request.prompt), golden, strict=False):
+            tokens.append(seen.token)
+            documents += seen.last
+            if documents == request.count or (seen.last and not model.config.endless):
+                break
+    layout = Layout(machine, model.config)
+    written = list(
+        written_values(core, compile_program(model, layout), layout, session.taps, first)
+    )
+    divergence = first_divergence(written, traces)
+    if divergence:
+        raise MismatchError(f"hardware and golden model differ: {divergence}")
+    return tokens, _attended(model, written)
+
+
+def _attended(model: IntegerModel, written) -> list[Attended]:
+    """Gather numerators, token by token."""
+    config, found = model.config, []
+    cache, numerators = KVCache(config, 1), None
+
+    def close() -> None:
+        if numerators is not None:
+            for layer in numerators:
+                cache.attend(layer[None])
+            total = np.maximum(numerators.sum(axis=1, keepdims=True), 1)
+            weights = np.moveaxis(numerators / total, 2, 1)
+            seen = cache.born[0, : numerators.shape[1]].tolist()
+            found.append(Attended(len(found), seen, weights))
+
+    for item in written:
+        if item.site == "embedding" and item.element == 0:
+            close()
+            cache.admit(len(found))
+            numerators = np.zeros((config.layers, cache.occupied, config.heads), np.int64)
+        elif item.site == "numerator":
+            row, head = divmod(item.element, config.heads)
+            # Whole words are written; the last one's end may be beyond the rows in use.
+            if row < cache.occupied:
+                numerators[item.layer, row, head] = item.value
+    close()
+    return found
+
+
+def heat_map(labels: list[str], attended: list[Attended], layer: int, head: int) -> str:
+    """Return a head's attention as text: a line for each token, a column for each it could see."""
+    lines = ["      " + "".join(labels[: len(attended)])]
+    for token in attended:
+        weights = token.by_position(layer, head)
+        cells = (
+            SHADES[min(int(weights[p] * len(SHADES)), len(SHADES) - 1)] if p in weights else "·"
+            for p in range(token.position + 1)
+        )
+        lines.append(f"{token.position:4d} {labels[token.position]}{''.join(cells)}")
+    return "\n".join(lines)
+
+
+def picture(labels: list[str], attended: list[Attended]) -> bytes:
+    """Return a PNG with a heat map for every head of every layer."""
+    import io
+
+    from matplotlib.figure import Figure
+
+    layers, heads = attended[0].weights.shape[:2]
+    size = len(attended)
+    figure = Figure(figsize=(3.2 * heads, 3.4 * layers), layout="constrained")
+    grid = figure.subplots(layers, heads, squeeze=False)
+    for (layer, head), axes in np.ndenumerate(grid):
+        image = np.full((size, size), np.nan)
+        for token in attended:
+            for position, weight in token.by_position(layer, head).items():
+                image[token.position, position] = weight
+        axes.imshow(image, vmin=0, vmax=1, cmap="viridis")
+        axes.set(title=f"layer {layer}, head {head}")
+        axes.set_xticks(range(size), labels[:size])
+        axes.set_yticks(range(size), labels[:size])
+    grid[0, 0].set_ylabel("token")
+    grid[-1, 0].set_xlabel("attends")
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=90)
+    return content.getvalue()
