@@ -152,7 +152,7 @@ def picture(labels: list[str], attended: list[Attended]) -> bytes:
 
     layers, heads = attended[0].weights.shape[:2]
     size = len(attended)
-    figure = Figure(figsize=(3.2 * heads, 3.4 * layers), layout="constrained")
+    figure = Figure(figsize=(3.2 * heads, 3.8 * layers), layout="constrained")
     grid = figure.subplots(layers, heads, squeeze=False)
     for (layer, head), axes in np.ndenumerate(grid):
         image = np.full((size, size), np.nan)

@@ -120,6 +120,9 @@ class Rows(wiring.Component):
             read.addr.eq(self.at),
             grown.eq(read.data + (counts & (read.data != MAX_DISTANCE))),
             self.distance.eq(Mux(self.at == self.row, 0, grown)),
+        ]
+        # Written a cycle later, for a short path: it is not asked for again so soon.
+        m.d.sync += [
             write.en.eq(self.passes & counts),
             write.addr.eq(self.at),
             write.data.eq(self.distance),

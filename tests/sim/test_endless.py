@@ -106,11 +106,10 @@ def test_every_value_is_golden_for_ever(simulated, random_model, seed, which):
         assert computed >= 25
 
 
+@pytest.mark.parametrize("simulated", POLICIES[1:], indirect=True, ids=str)
 def test_a_prompt_ends_a_stream_where_a_document_ends(simulated, random_model):
     configs, core, engine = simulated
     config = configs[0]
-    if not config.endless:
-        pytest.skip("has no streams")
     model = random_model(config, 1)
     player, bos = Player(core, engine, model, 1), config.vocabulary - 1
     session, golden = player.session, GoldenModel(model)
