@@ -162,11 +162,12 @@ def _policies(console, checkpoint: str, engine: str):
         column.justify = "right"
     for f in found:
         bits = sorted({f.bits[length] for length in LENGTHS})
+        fixed = len(bits) == 1
         table.add_row(
             f.policy,
             *(f"{f.losses[length]:.4f}" for length in LENGTHS),
-            f"{bits[0]:,}" if len(bits) == 1 else f"{bits[0]:,} to {bits[-1]:,}",
-            f"{f.cycles:.1f}" if len(bits) == 1 else f"{f.cycles:.1f} at {FULL} rows",
+            f"{bits[0]:,}" if fixed else f"{bits[0]:,} to {bits[-1]:,}",
+            "" if f.cycles is None else f"{f.cycles:.1f}" + ("" if fixed else f" at {FULL} rows"),
         )
     console.print(table)
     result = {"checkpoint": checkpoint, "lanes": LANES, "policies": [asdict(f) for f in found]}

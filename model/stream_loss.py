@@ -1,7 +1,5 @@
 """What a cache costs: the loss along streams of documents that are longer than it."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,32 +11,29 @@ from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import MAX_DISTANCE
 
 
-def stream_losses(
-    model: IntegerModel,
-    rows: NDArray[np.integer],
-    progress: Callable[[int], None] = lambda position: None,
-) -> NDArray[np.float64]:
+def stream_losses(model: IntegerModel, rows: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return `losses_of` the model's golden model."""
+    return losses_of(GoldenModel(model), rows)
+
+
+def losses_of(golden: GoldenModel, rows: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return the mean cross-entropy at every position of some streams, in nats: [time].
 
     Parameters
     ----------
-    model
-        Its cache is stepped token by token, as hardware does.
+    golden
+        It is stepped token by token, as hardware is, with its cache.
     rows
         [streams, time + 1] token rows without padding: :meth:`.Tokenizer.stream_rows`.
-    progress
-        Called with every position that is done.
     """
-    golden, tokens = GoldenModel(model), rows.astype(np.int64)
-    cache, scale, every = golden.new_cache(len(rows)), model.logit_scale(1.0), np.arange(len(rows))
-    losses = []
+    tokens, cache, every = rows.astype(np.int64), golden.new_cache(len(rows)), np.arange(len(rows))
+    scale, losses = golden.model.logit_scale(1.0), []
     for position in range(tokens.shape[1] - 1):
         accumulators = golden.step(tokens[:, position], position, cache)
         logits = golden.scaled_logits(accumulators, scale) / (1 << LOGIT_FRACTION)
         logits = logits - logits.max(axis=-1, keepdims=True)
         chosen = logits[every, tokens[:, position + 1]]
         losses.append(np.mean(np.log(np.exp(logits).sum(axis=-1)) - chosen))
-        progress(position)
     return np.array(losses)
 
 

@@ -16,7 +16,8 @@ from gptloom.model.errors import UserError
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import Positions
-from gptloom.model.stream_loss import state_bits, stream_losses
+from gptloom.model.recurrent import RecurrentModel
+from gptloom.model.stream_loss import losses_of, state_bits, stream_losses
 from gptloom.sim.engines import Engine
 from gptloom.sim.generation import MismatchError
 from gptloom.sim.session import CoreSession
@@ -69,7 +70,8 @@ class PolicyFigures:
     bits
         Of state by length of the stream.
     cycles
-        Of a token with the cache full, of a folded core with ``LANES`` lanes.
+        Of a token with the cache full, of a folded core with ``LANES`` lanes; None where there is
+        no hardware.
     curve
         Loss by position of the streams of 512 tokens.
     """
@@ -77,7 +79,7 @@ class PolicyFigures:
     policy: str
     losses: dict[int, float]
     bits: dict[int, int]
-    cycles: float
+    cycles: float | None
     curve: list[float]
 
 
@@ -88,7 +90,7 @@ def measure_policies(
     policies: Sequence[Policy] = POLICIES,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Iterator[PolicyFigures]:
-    """Yield the figures of every policy, on the held-out names in a row.
+    """Yield the figures of every policy, on the held-out names in a row, and of recurrent sums.
 
     Raises
     ------
@@ -115,6 +117,15 @@ def measure_policies(
         progress(f"{policy}, cycles")
         cycles = full_cycles(_with(model, policy, FULL), open_engine)
         yield PolicyFigures(str(policy), losses, bits, cycles, curve.tolist())
+    if model.config.layers == 1:
+        golden, found = RecurrentModel(model), {}
+        for length, rows in streams.items():
+            progress(f"recurrent sums, {length} tokens")
+            found[length] = losses_of(golden, rows)
+        losses = {length: float(each[length // 2 :].mean()) for length, each in found.items()}
+        bits = dict.fromkeys(lengths, golden.state_bits)
+        curve = found.get(512, np.zeros(0)).tolist()
+        yield PolicyFigures("recurrent sums, golden model only", losses, bits, None, curve)
 
 
 def full_cycles(model: IntegerModel, open_engine: Callable[[FoldedCore], Engine]) -> float:

@@ -1,0 +1,165 @@
+"""Softmax attention without end in a fixed number of bits: one layer with ALiBi, recurrently.
+
+Without learned positions, query, key and value of a token in the first layer depend on the token
+alone, so a query has as many scores as there are tokens in the vocabulary. And a score falls by
+whole octaves with every position: all weights of a head are divided by the same power of two when a
+token comes. What attention needs to know of the past is then, for every head and every token q that
+may be the next query,
+
+    S[q] = sum_t 2**(score(q, t) - slope * distance) (1, v_t)
+
+and with each token t every one of them becomes ``S[q] / 2**slope + E[q, t] (1, v_t)``, where E are
+the weights of the scores, in a table. The mix is S's second part over its first: in real numbers
+exactly the softmax over everything that was ever said, as an unlimited cache has it. In integers E
+and S have a width each; that is all that is lost. (A. Katharopoulos et al., "Transformers are
+RNNs", 2020, has to find a feature map for keys; here the vocabulary is one.)
+
+There is no hardware of it yet: the folded core has rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gptloom.model.arithmetic import SCORE_FRACTION, WEIGHT_BITS, Integers
+from gptloom.model.errors import UserError
+from gptloom.model.golden import GoldenModel, Trace
+from gptloom.model.integer import IntegerModel
+from gptloom.model.positions import Positions, slope_shifts
+
+MOST_TABLE_BITS = 14
+
+
+@dataclass(frozen=True)
+class StateWidths:
+    """Bits of the recurrent form.
+
+    Attributes
+    ----------
+    table
+        Fraction bits of E, whose largest entry for every query is one; at most 14, for a weighted
+        sum has to fit the accumulator.
+    fraction
+        Of S, in units of E's last bit.
+    """
+
+    table: int = 14
+    fraction: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.table <= MOST_TABLE_BITS or self.fraction < 0:
+            raise UserError(
+                f"a table of {self.table} bits and sums with {self.fraction} more: choose 1 to "
+                f"{MOST_TABLE_BITS}, and 0 or more"
+            )
+
+
+class State:
+    """Sums of a batch of streams.
+
+    Attributes
+    ----------
+    sums
+        [batch, heads, queries, 1 + head width]: of weights, and of values times weights.
+    """
+
+    def __init__(self, model: IntegerModel, batch: int):
+        c = model.config
+        self.sums = np.zeros((batch, c.heads, c.vocabulary, 1 + c.head_width), np.int64)
+
+
+class RecurrentModel(GoldenModel):
+    """The golden model of one layer with ALiBi, with sums in the place of a cache.
+
+    Parameters
+    ----------
+    model
+        The network; its context does not count.
+    widths
+        Of table and sums.
+
+    Raises
+    ------
+    UserError
+        If the model has several layers, or learned positions.
+    """
+
+    def __init__(self, model: IntegerModel, widths: StateWidths | None = None):
+        config = model.config
+        if config.layers != 1 or config.positions is not Positions.ALIBI:
+            raise UserError(
+                "the recurrent form needs one layer and ALiBi, so that keys depend on their token "
+                "alone: give names-alibi for example"
+            )
+        super().__init__(model)
+        self.widths = widths or StateWidths()
+        scores, self._values = self._of_tokens()
+        distance = scores.max(axis=-1, keepdims=True) - scores
+        weights = np.rint(2.0 ** (self.widths.table - distance / (1 << SCORE_FRACTION)))
+        # A query's own token is always there: no sum of weights is zero.
+        own = np.arange(config.vocabulary)
+        weights[:, own, own] = np.maximum(weights[:, own, own], 1)
+        self.table: Integers = weights.astype(np.int64)
+        self._slopes = (1 << slope_shifts(config.heads))[:, None, None]
+
+    @property
+    def state_bits(self) -> int:
+        """Bits that are kept from token to token."""
+        c, w = self.config, self.widths
+        # A geometric series adds at most as much again.
+        weights = w.table + 2 + w.fraction
+        return c.heads * c.vocabulary * (weights + c.head_width * (weights + WEIGHT_BITS - 1))
+
+    def _of_tokens(self) -> tuple[Integers, Integers]:
+        """Scores [heads, queries, tokens] and values [heads, tokens, head width]."""
+        c, found = self.config, {}
+        tokens = np.arange(c.vocabulary)[:, None]
+        GoldenModel(self.model).logits(tokens, lambda _, site, value: found.setdefault(site, value))
+        q, k, v = (
+            found[site].reshape(c.vocabulary, c.heads, c.head_width).swapaxes(0, 1)
+            for site in ("q", "k", "v")
+        )
+        return self.operations.quantise_score(0, q @ k.swapaxes(1, 2)), v
+
+    def new_cache(self, batch: int = 1) -> State:
+        """Return the state before any token of `batch` streams."""
+        return State(self.model, batch)
+
+    def step(
+        self, tokens: Integers, position: int, cache: State, trace: Trace | None = None
+    ) -> Integers:
+        """Advance a batch of streams by one token each; the position does not count."""
+        tokens = np.asarray(tokens)
+        memory = _Sums(tokens, cache)
+        return self._run(tokens[:, None], np.array([position]), memory, trace)[:, 0]
+
+    def logits(self, tokens: Integers, trace: Trace | None = None) -> Integers:
+        """Return accumulators of the logits of whole sequences, step by step."""
+        state = self.new_cache(len(tokens))
+        steps = [
+            self.step(column, place, state) for place, column in enumerate(np.transpose(tokens))
+        ]
+        return np.stack(steps, axis=1)
+
+    def _attention(self, index, q, keys, values, memory, note):
+        """Weighted sums of the values, and what scales them."""
+        tokens, sums = memory.tokens, memory.state.sums
+        faded = (sums + (1 << self._slopes >> 1)) >> self._slopes
+        weights = self.table[:, :, tokens].transpose(2, 0, 1)[..., None] << self.widths.fraction
+        ones = np.ones((len(tokens), self.config.heads, 1), np.int64)
+        added = np.concatenate([ones, self._values[:, tokens].swapaxes(0, 1)], axis=-1)
+        sums[:] = faded + weights * added[:, :, None]
+        seen = sums[np.arange(len(tokens)), :, tokens] >> self.widths.fraction
+        mantissa, exponent = self.operations.reciprocal(np.maximum(seen[..., 0], 1))
+        return seen[:, None, :, 1:], (mantissa[:, None, :, None], exponent[:, None, :, None])
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Stands for a cache: attention takes what it needs from the state."""
+
+    tokens: Integers
+    state: State
+
+    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
+        return keys, values
