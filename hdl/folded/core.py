@@ -34,7 +34,6 @@ from gptloom.hdl.folded.softmax import Softmax
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.preload import Preload
-from gptloom.model.cache import Eviction
 from gptloom.model.positions import Positions
 
 
@@ -270,10 +269,10 @@ class FoldedCore(wiring.Component):
         if self.machine.positions is Positions.LEARNED:
             return None, turn.position, turn.position
         m.submodules.rows = rows = Rows(self.machine)
-        endless = self.machine.eviction is not Eviction.NONE
         m.d.comb += [
             rows.start.eq(turn.start),
-            rows.first.eq(control.fresh if endless else turn.position == 0),
+            rows.first.eq(control.fresh),
+            rows.position.eq(turn.position),
             rows.at.eq(softmax.at),
             rows.passes.eq(softmax.passes),
             softmax.distance.eq(rows.distance),

@@ -16,7 +16,7 @@ class Rows(wiring.Component):
     """Gives every token a row, as :meth:`.KVCache.admit` does.
 
     As long as there are free rows it is the next one; then the oldest that is no sink, or that
-    which :class:`.Mass` names. Without eviction a document ends before that.
+    which :class:`.Mass` names. Without eviction a row is a position.
 
     Distances of a window follow from the order of its rows. Where rows are evicted in any order,
     each has its distance in a memory, which counts on while a token's scores pass by for the first
@@ -24,8 +24,9 @@ class Rows(wiring.Component):
 
     Attributes
     ----------
-    start, first : In(1)
-        A token begins; it is the first of a document.
+    start, first, position : In(1), In(1), In
+        A token begins; there is nothing before it; its position, of which rows without eviction
+        follow.
     final_row : In
         Of the cache, at run time.
     row, last : Out
@@ -48,6 +49,7 @@ class Rows(wiring.Component):
             {
                 "start": In(1),
                 "first": In(1),
+                "position": In(row),
                 "final_row": In(row),
                 "row": Out(row),
                 "last": Out(row),
@@ -63,9 +65,13 @@ class Rows(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         machine = self._machine
+        if machine.eviction is Eviction.NONE:
+            m.d.comb += [self.row.eq(self.position), self.last.eq(self.position)]
+            self._order(m)
+            return m
         full, following = Signal(), Signal.like(self.row)
         m.d.comb += [full.eq(self.last == self.final_row), following.eq(self.last + 1)]
-        # What makes room when there is no free row; without eviction nothing is asked of it.
+        # What makes room when there is no free row.
         evicted = Signal.like(self.row)
         with m.If(self.start):
             with m.If(self.first):

@@ -31,8 +31,9 @@ class Driver:
         self.engine.step()
         self.engine.poke(port, 0)
 
-    def start(self, first):
+    def start(self, first, position):
         self.engine.poke("first", int(first))
+        self.engine.poke("position", position % self.config.context)
         self.pulse("start")
         self.pause()
         return self.engine.peek("row"), self.engine.peek("last")
@@ -88,7 +89,7 @@ def test_rows_are_the_golden_caches(changes, layers, seed):
                 for position in range(length):
                     (row,) = cache.admit(position)
                     last = cache.occupied - 1
-                    assert driver.start(position == 0) == (row, last)
+                    assert driver.start(position == 0, position) == (row, last)
                     expected = np.minimum(position - cache.born[0, : last + 1], MAX_DISTANCE)
                     for _ in range(layers):
                         assert driver.distances(last) == expected.tolist()

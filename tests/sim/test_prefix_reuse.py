@@ -25,6 +25,14 @@ def simulated():
         yield configs, core, engine
 
 
+@pytest.fixture(scope="module")
+def with_alibi():
+    config = replace(SMALL, positions="alibi")
+    core = FoldedCore(Machine.for_models(16, config))
+    with open_engine(core) as engine:
+        yield [config], core, engine
+
+
 def greedy(model, known):
     """What the golden model says after some tokens, from an empty cache."""
     golden, found = GoldenModel(model).generate(1, 0, known[1:]), []
@@ -45,12 +53,14 @@ def read(session):
             return found
 
 
-@pytest.mark.parametrize("layers", [0, 1])
+@pytest.mark.parametrize(
+    ("fixture", "layers"), [("simulated", 0), ("simulated", 1), ("with_alibi", 0)]
+)
 def test_documents_that_share_beginnings_are_as_if_computed_anew(
-    simulated, random_model, seed, layers
+    request, random_model, seed, fixture, layers
 ):
     """Forks of a document, other tails, other documents: whatever the one before had."""
-    configs, core, engine = simulated
+    configs, core, engine = request.getfixturevalue(fixture)
     config, draw = configs[layers], random.Random(seed)
     bos = config.vocabulary - 1
     model = random_model(config, 2 + layers)
