@@ -11,6 +11,7 @@ from gptloom.cli.main import main
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.core import COUNTER_BITS, Counters
+from gptloom.model.cache import Eviction
 from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.golden import GoldenModel
 from gptloom.model.quantise import quantise
@@ -38,11 +39,15 @@ def model():
     return quantise(load_checkpoint("names"))
 
 
-@pytest.fixture
-def chip(model):
+def make_chip(model):
     machine = Machine.for_models(16, model.config)
     driver = DISPLAYS["hd44780"].make(CLOCK)
-    chip = ShownChip(build_image(model, machine), machine, "hd44780", driver, CLOCK, open_engine)
+    return ShownChip(build_image(model, machine), machine, "hd44780", driver, CLOCK, open_engine)
+
+
+@pytest.fixture
+def chip(model):
+    chip = make_chip(model)
     with chip.engine:
         yield chip
 
@@ -59,6 +64,18 @@ def test_the_panel_shows_the_golden_models_names_whole_and_in_order(model, chip)
     # The display makes nobody wait.
     assert counters.stalls == 0
     assert counters.tokens > 1_000
+
+
+@pytest.mark.long
+def test_the_panel_shows_the_names_of_a_stream_without_end():
+    model = quantise(load_checkpoint("names-alibi")).with_cache(8, Eviction.WINDOW, 2)
+    chip, expected = make_chip(model), names(model, 0.7)
+    with chip.engine:
+        _, *shown = [picture.lines for picture in islice(chip.shown(), 5)]
+        for name, _ in shown:
+            assert any(name.rstrip() == other for other in islice(expected, 5_000)), name
+        # It has never begun again.
+        assert chip.engine.peek("core.counters") >> COUNTER_BITS & 0xFFFFFFFF > 1_000
 
 
 @pytest.mark.long
