@@ -194,7 +194,8 @@ def make_top(
 
     Parameters and errors are those of :func:`elaborate`; `clock_hz` is what the PLL makes.
     """
-    framed = board.framed if framed is None else framed
+    if framed is None:
+        framed = board.framed and not image.config.endless
     if framed and not board.framed:
         raise UserError(
             f"{board.name} has no room for commands on the serial line: build it without --framed, "

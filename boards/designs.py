@@ -23,6 +23,7 @@ from gptloom.model.arithmetic import WEIGHT_BITS
 from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel
 from gptloom.model.merged.integer import MergedModel
+from gptloom.model.positions import Positions
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,13 @@ def folded_design(board: Board, checkpoint: str, model: IntegerModel, lanes: int
     machine = Machine.for_models(lanes, model.config)
     image = build_image(model, machine)
     kinds, c = multipliers(board, machine), model.config
-    cache = f" --cache {c.eviction} --rows {c.context} --sinks {c.sinks}" if c.endless else ""
+    cache, kind = "", ""
+    if c.positions is not Positions.LEARNED:
+        cache = f" --rows {c.context}"
+        kind = f"-rows{c.context}"
+    if c.endless:
+        cache += f" --cache {c.eviction} --sinks {c.sinks}"
+        kind += f"-{c.eviction}{c.sinks}"
 
     def sources(settings: Settings) -> Sources:
         return elaborate(
@@ -112,7 +119,7 @@ def folded_design(board: Board, checkpoint: str, model: IntegerModel, lanes: int
 
     return Design(
         characters=model.tokenizer.characters,
-        name=f"folded-{lanes}" + (f"-{c.eviction}{c.context}" if c.endless else ""),
+        name=f"folded-{lanes}{kind}",
         options=f" --lanes {lanes}{cache}"
         + (f" --checkpoint {checkpoint}" if checkpoint != "names" else ""),
         smaller=f"--lanes {lanes // 2}" if lanes > min(LANES) else "",

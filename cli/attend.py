@@ -11,6 +11,7 @@ import typer
 from gptloom.cli.cores import CachePolicy, Core, Rows, Sinks, cache_options, load_plain
 from gptloom.cli.generate import check_request
 from gptloom.cli.output import check_folders, say
+from gptloom.model.errors import UserError
 
 
 def attend(
@@ -58,6 +59,8 @@ def attend(
     model = load_plain(checkpoint, cache_options(Core.FOLDED, cache, rows, sinks))
     request = Request(count, temperature, check_seed(seed), tuple(model.tokenizer.encode(prompt)))
     check_request(model, request)
+    if count > 1 and not model.config.endless:
+        raise UserError("without --cache there is one document: leave --count out")
     machine = Machine.for_models(lanes, model.config)
     console = Console(highlight=False)
     try:

@@ -184,6 +184,7 @@ def _measure(
     from gptloom.hdl.unrolled.shape import Shape
     from gptloom.model.checkpoint import load_checkpoint
     from gptloom.model.merged.quantise import quantise as quantise_merged
+    from gptloom.model.positions import Positions
     from gptloom.model.quantise import quantise
     from gptloom.sim.cache_speedup import folded_speedup, unrolled_speedup
     from gptloom.sim.engines import open_engine
@@ -196,13 +197,16 @@ def _measure(
             simulate = partial(open_engine, kind=engine, progress=status.update)
             return name, run(*arguments, simulate)
 
+    if core is None and loaded.config.positions is not Positions.LEARNED:
+        # The unrolled core has none but learned ones.
+        core = Core.FOLDED
+    merged = quantise_merged(loaded) if core is not Core.FOLDED else None
     if core is not Core.UNROLLED:
         model = quantise(loaded)
         for width in lanes:
             machine = Machine.for_models(width, model.config)
             yield measure(f"folded, {width} lanes", folded_speedup, model, machine)
-    if core is not Core.FOLDED:
-        merged = quantise_merged(loaded)
+    if merged:
         yield measure("unrolled, one stream", unrolled_speedup, merged, Shape().make(merged))
 
 

@@ -112,6 +112,8 @@ def build(
         raise UserError("placements are numbered from 1, and at least one is tried")
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
     policy = cache_options(core, cache, rows, sinks)
+    if record and policy:
+        raise UserError("the record is of caches as they are by default: leave --record out")
     cached = {"--key-bits": key_bits, "--value-bits": value_bits}
     refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: cached})
     check_folders(json_file)

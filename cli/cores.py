@@ -87,8 +87,9 @@ def load_plain(checkpoint: str, cache: Mapping[str, object]) -> IntegerModel:
         If there is no such checkpoint, or it cannot have this cache.
     """
     from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.float_model import FloatModel
     from gptloom.model.golden import GoldenModel
-    from gptloom.model.loss import measure
+    from gptloom.model.loss import golden_loss, measure, measurement_rows
     from gptloom.model.quantise import quantise
 
     loaded = load_checkpoint(checkpoint)
@@ -97,13 +98,24 @@ def load_plain(checkpoint: str, cache: Mapping[str, object]) -> IntegerModel:
         usual = {"rows": model.config.context, "eviction": Eviction.NONE}
         model = model.with_cache(**(usual | cache))
         model = replace(model, metadata=measure(loaded, GoldenModel(model)))
+        if not model.config.endless:
+            # Documents end with the rows, and so do those that are measured.
+            loaded = replace(loaded, config=replace(loaded.config, context=model.config.context))
+            rows, _ = measurement_rows(loaded)
+            losses = {
+                "float_loss": FloatModel(loaded.config, loaded.weights).loss(rows),
+                "integer_loss": golden_loss(GoldenModel(model), rows),
+            }
+            model = replace(model, metadata=model.metadata | losses)
     return model
 
 
 KeyBits = Annotated[
-    int | None, typer.Option(help="Unrolled: bits of a cached key's elements, 4 to 8.")
+    int | None, typer.Option(min=4, max=8, help="Unrolled: bits of a cached key's elements.")
 ]
-ValueBits = Annotated[int | None, typer.Option(help="Unrolled: bits of a cached value's elements.")]
+ValueBits = Annotated[
+    int | None, typer.Option(min=4, max=8, help="Unrolled: bits of a cached value's elements.")
+]
 
 
 def load_merged(checkpoint: str, key_bits: int | None, value_bits: int | None) -> MergedModel:

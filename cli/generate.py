@@ -193,9 +193,8 @@ class Report:
 
         model, generation = self.generator.model, self.generation
         cycles = generation.cycles_per_token
-        prompt = list(self.request.prompt)
         return {
-            "names": [model.tokenizer.decode([*prompt, *d]) for d in generation.documents],
+            "names": [model.tokenizer.decode(name) for name in generation.names],
             "tokens": generation.tokens,
             "reused_tokens": generation.reused,
             "cycles": generation.cycles,

@@ -30,10 +30,15 @@ def image(
 
     if (out is None) == (check is None):
         raise UserError("say either --out FILE to write an image or --check FILE to check one")
+    policy = cache_options(Core.FOLDED, cache, rows, sinks)
+    if check and policy:
+        raise UserError(
+            "an image that is there has its cache: leave --cache, --rows and --sinks out"
+        )
     if check:
         made = Image.read(check)
     else:
-        model = load_plain(checkpoint, cache_options(Core.FOLDED, cache, rows, sinks))
+        model = load_plain(checkpoint, policy)
         made = build_image(model, Machine.for_models(lanes, model.config))
         made.write(out)
     shape = ", ".join(f"{name} {size}" for name, size in made.config.to_dict().items())

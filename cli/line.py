@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gptloom.model.errors import UserError
+
 if TYPE_CHECKING:
     from gptloom.boards.link import Port
     from gptloom.firmware.image import Image
@@ -40,8 +42,18 @@ def possible_images(image: Path | None, checkpoint: str) -> Iterator[Image]:
     if image:
         yield Image.read(image)
     else:
+        refused = None
         for lanes in LANES:
-            yield checkpoint_image(checkpoint, lanes)
+            try:
+                image_of = checkpoint_image(checkpoint, lanes)
+            except UserError as error:
+                # Too large for a core of this width: the chip has another.
+                refused = error
+                continue
+            refused = None
+            yield image_of
+        if refused:
+            raise refused
 
 
 @contextmanager

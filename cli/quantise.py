@@ -41,10 +41,10 @@ def quantize(
         int | None, typer.Option(help="Activation bits of the merged form, 4 to 12.")
     ] = None,
     key_bits: Annotated[
-        int | None, typer.Option(help="Of cached keys, merged form, 4 to 8.")
+        int | None, typer.Option(min=4, max=8, help="Of cached keys, merged form.")
     ] = None,
     value_bits: Annotated[
-        int | None, typer.Option(help="Of cached values, merged form, 4 to 8.")
+        int | None, typer.Option(min=4, max=8, help="Of cached values, merged form.")
     ] = None,
     cache_scale: Annotated[
         CacheScale | None, typer.Option(help="What of keys and values has a scale of its own.")
@@ -71,7 +71,7 @@ def quantize(
         return
     if form != "plain":
         raise UserError(f"There is no form {form}: give plain or merged.")
-    if given:
+    if given or accept:
         raise UserError(
             "The widths of the plain form are fixed: leave them out, or add --form merged."
         )

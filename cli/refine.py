@@ -22,8 +22,10 @@ def refine(
     bits: Annotated[
         int, typer.Option(help="Weight bits of the merged form, 2 to 10.")
     ] = WIDTHS.weights,
-    key_bits: Annotated[int, typer.Option(help="Of cached keys, 4 to 8.")] = WIDTHS.keys,
-    value_bits: Annotated[int, typer.Option(help="Of cached values, 4 to 8.")] = WIDTHS.values,
+    key_bits: Annotated[int, typer.Option(min=4, max=8, help="Of cached keys.")] = WIDTHS.keys,
+    value_bits: Annotated[
+        int, typer.Option(min=4, max=8, help="Of cached values.")
+    ] = WIDTHS.values,
     checkpoint: Annotated[
         str, typer.Option(help="Where to start: a shipped checkpoint's name, or a file.")
     ] = "names",

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from gptloom.firmware.image import Image, Region
+from gptloom.firmware.image import EVICTIONS, POSITIONS, Image, Region
 from gptloom.firmware.machine import Machine
 from gptloom.model.config import ModelConfig
+from gptloom.model.positions import Positions
 
 FLAG, ESCAPE, FLIP = 0x7E, 0x7D, 0x20
 """Begins and ends a frame; announces an escaped byte; what that is changed by (exclusive or)."""
@@ -218,4 +219,7 @@ def config_hash(lanes: int, config: ModelConfig, sizes: Mapping[Region, int]) ->
     c = config
     shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
     numbers = (lanes, *shape, *(sizes[region] for region in Region))
+    if c.positions is not Positions.LEARNED:
+        kinds = POSITIONS.index(c.positions), EVICTIONS.index(c.eviction), c.sinks
+        numbers = (*numbers, *kinds)
     return zlib.crc32(struct.pack(f"<{len(numbers)}I", *numbers))

@@ -65,7 +65,8 @@ class Console(wiring.Component):
     mirror
         Tell the speed, when it is there, and the temperature, when it has been turned.
     endless
-        Documents may be longer than the context; of these the beginning is sent.
+        Documents may be longer than the context; of these the beginning is sent, one token less
+        than the context has.
 
     Attributes
     ----------
@@ -152,7 +153,7 @@ class Console(wiring.Component):
         token, place = self.i.p, Signal.like(self.i.p.position)
         m.d.comb += place.eq(token.position)
         if self._endless:
-            # Of a longer document the beginning is sent, and its last token.
+            # What does not fit goes where nothing is sent from.
             with m.If(token.position >= self._context):
                 m.d.comb += place.eq(self._context - 1)
         m.d.comb += [

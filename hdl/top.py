@@ -24,6 +24,9 @@ BOUNCE_SECONDS = 0.01
 BY_HOST = "temperature set"
 """What the screen says of a temperature that came over the serial line."""
 
+SHOWN = 16
+"""Tokens of a document that are sent and shown, where it may be longer than the cache has rows."""
+
 ACTIVITY_BIT, FAST_ACTIVITY_BIT = 16, 22
 """The running LED changes every 2**16 tokens, 3 times a second at 200,000 tokens/s; of a core that
 counts thousands, every 2**22."""
@@ -171,7 +174,8 @@ class Top(wiring.Component):
         m.submodules.console = console = Console(
             self._page,
             self._bos,
-            config.context,
+            # Names are no longer than that, whatever the rows.
+            max(config.context, SHOWN) if config.endless else config.context,
             self._temperatures,
             mirror=not self._display,
             endless=config.endless,

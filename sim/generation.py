@@ -52,6 +52,8 @@ class Generation:
     ----------
     documents
         Token ids of each document, prompt and end token left out.
+    names
+        The same with the prompt, where they began with it.
     cycles_by_position
         Cycles of every token by the position it was computed at. Reading the prompt counts for
         the first token after it.
@@ -60,6 +62,7 @@ class Generation:
     """
 
     documents: list[list[int]] = field(default_factory=list)
+    names: list[list[int]] = field(default_factory=list)
     cycles_by_position: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     reused: int = 0
 
@@ -147,7 +150,10 @@ class Generator:
                 document.append(seen.token)
             if seen.last:
                 generation.documents.append(document)
-                emit([*request.prompt, *document])
+                # Of a stream only the first document begins with the prompt.
+                begins = not (generation.names and self.model.config.endless)
+                generation.names.append([*(request.prompt if begins else ()), *document])
+                emit(generation.names[-1])
                 document = []
                 if len(generation.documents) == request.count:
                     break
@@ -198,9 +204,11 @@ class Generator:
             _next_document(golden)
             _next_document(hardware)
         session.taps = []
-        first = self.engine.cycles
+        first, before = self.engine.cycles, session.reused
         _next_document(golden)
         _next_document(hardware)
+        # What is kept of the document before is not computed.
+        traces = traces[session.reused - before :]
         layout = Layout(self.machine, self.model.config)
         slots = compile_program(self.model, layout)
         written = written_values(self.core, slots, layout, session.taps, first)

@@ -16,6 +16,7 @@ from gptloom.hdl.serial.deframer import Deframer
 from gptloom.hdl.serial.framer import Framer
 from gptloom.hdl.serial.loader import Loader
 from gptloom.hdl.serial.staging import Staging
+from gptloom.model.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,18 @@ class Upload:
 
     @classmethod
     def of(cls, image: Image, machine: Machine) -> "Upload":
-        """Return what images have to be that take an image's place."""
+        """Return what images have to be that take an image's place.
+
+        Raises
+        ------
+        UserError
+            If documents have no end: a host waits for one before it does anything.
+        """
+        if image.config.endless:
+            raise UserError(
+                "a chip that takes commands waits for its document to end, and with a cache that "
+                "evicts it has none: build it with --text, or without --cache"
+            )
         sizes = upload_sizes(image, machine)
         return cls(tuple(sizes.values()), config_hash(image.lanes, image.config, sizes))
 

@@ -5,7 +5,12 @@ import json
 import pytest
 
 from gptloom.cli.main import main
-from gptloom.firmware.image import Image
+from gptloom.firmware.image import Image, Region
+from gptloom.firmware.protocol import config_hash
+from gptloom.model.cache import Eviction
+from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.config import ModelConfig
+from gptloom.model.quantise import quantise
 
 
 @pytest.mark.parametrize(
@@ -51,6 +56,55 @@ def test_a_stream_of_names_is_the_golden_models(tmp_path, capsys):
     result = json.loads(file.read_text())
     assert len(result["names"]) == 12
     assert "yes, all" in capsys.readouterr().out
+    # Only the first name of a stream begins with the prompt.
+    assert main(["generate", "--count", "6", "--prompt", "mar", *options, "--json", str(file)]) == 0
+    begin = [name.startswith("mar") for name in json.loads(file.read_text())["names"]]
+    assert begin == [True] + [False] * 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["attend", "--count", "3"], "leave --count out"),
+        (["quantize", "--accept"], "widths of the plain form are fixed"),
+        (["image", "--check", "x.img", "--cache", "window"], "leave --cache"),
+        (["generate", "--core", "unrolled", "--key-bits", "3"], "not in the range"),
+        (
+            ["build", "--board", "ulx3s-25f", "--record", "--rows", "16"],
+            "the record is of caches as they are by default",
+        ),
+        (
+            [
+                *("build", "--board", "ulx3s-25f", "--checkpoint", "names-alibi"),
+                *("--cache", "window", "--rows", "16", "--framed", "--folder", "nowhere"),
+            ],
+            "build it with --text",
+        ),
+    ],
+)
+def test_options_that_do_nothing_are_refused(arguments, says, capsys):
+    assert main(arguments) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_rows_without_eviction_are_measured_as_they_are(tmp_path):
+    file = tmp_path / "result.json"
+    options = ["--checkpoint", "names-alibi", "--rows", "16", "--count", "2", "--json", str(file)]
+    assert main(["generate", *options]) == 0
+    result = json.loads(file.read_text())
+    # Beginnings of names are more frequent in short rows, for floating point as for integers.
+    assert result["float_loss"] > 2.15
+    assert result["integer_loss"] == pytest.approx(result["float_loss"], abs=0.001)
+
+
+def test_images_for_other_caches_have_another_number():
+    model = quantise(load_checkpoint("names-alibi"))
+    hashes = set()
+    for cache in (("none", 0), ("window", 0), ("window", 4), ("attention", 0)):
+        config = model.with_cache(16, Eviction(cache[0]), cache[1]).config
+        hashes.add(config_hash(16, config, dict.fromkeys(Region, 1)))
+    hashes.add(config_hash(16, ModelConfig(), dict.fromkeys(Region, 1)))
+    assert len(hashes) == 5
 
 
 def test_an_image_says_which_cache_it_is_for(tmp_path, capsys):

@@ -29,6 +29,7 @@ class Surroundings:
         }
         last_position = bench.constant(dut.last_position.shape(), "context_end")
         bos = bench.constant(dut.bos.shape(), "end_token")
+        bench.assume("kept positions are some", dut.keep <= last_position)
         bench.assume("settings stay", (dut.last_position == last_position) & (dut.bos == bos))
         # A token is under way from its start until its program is over, or its token is sampled.
         under_way, age = Signal(), Signal(range(PROGRAM + 1))
