@@ -68,7 +68,7 @@ def test_a_stream_of_names_is_the_golden_models(tmp_path, capsys):
         (["attend", "--count", "3"], "leave --count out"),
         (["quantize", "--accept"], "widths of the plain form are fixed"),
         (["image", "--check", "x.img", "--cache", "window"], "leave --cache"),
-        (["generate", "--core", "unrolled", "--key-bits", "3"], "not in the range"),
+        (["generate", "--core", "unrolled", "--key-bits", "3"], "greater than or equal to 4"),
         (
             ["build", "--board", "ulx3s-25f", "--record", "--rows", "16"],
             "the record is of caches as they are by default",
