@@ -101,7 +101,7 @@ def test_a_small_bitstream(small, tmp_path):
     options = ["--core", "unrolled", "--positions", "2", "--heads-per-cycle", "1"]
     options += ["--checkpoint", str(small), "--folder", str(tmp_path)]
     assert not main(["build", "--board", "ulx3s-25f", *options])
-    (folder,) = tmp_path.glob("ulx3s-25f-unrolled-w8-1x2x1x*")
+    (folder,) = tmp_path.glob("ulx3s-25f-unrolled-w8k8v8-1x2x1x*")
     report = json.loads((folder / "report.json").read_text())
     assert report["met"]
     assert report["fmax_mhz"] >= 80
