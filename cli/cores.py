@@ -89,7 +89,7 @@ def load_plain(checkpoint: str, cache: Mapping[str, object]) -> IntegerModel:
     from gptloom.model.checkpoint import load_checkpoint
     from gptloom.model.float_model import FloatModel
     from gptloom.model.golden import GoldenModel
-    from gptloom.model.loss import golden_loss, measure, measurement_rows
+    from gptloom.model.loss import golden_loss, measurement_rows
     from gptloom.model.quantise import quantise
 
     loaded = load_checkpoint(checkpoint)
@@ -97,16 +97,15 @@ def load_plain(checkpoint: str, cache: Mapping[str, object]) -> IntegerModel:
     if cache:
         usual = {"rows": model.config.context, "eviction": Eviction.NONE}
         model = model.with_cache(**(usual | cache))
-        model = replace(model, metadata=measure(loaded, GoldenModel(model)))
+        losses = {}
         if not model.config.endless:
             # Documents end with the rows, and so do those that are measured.
             loaded = replace(loaded, config=replace(loaded.config, context=model.config.context))
-            rows, _ = measurement_rows(loaded)
-            losses = {
-                "float_loss": FloatModel(loaded.config, loaded.weights).loss(rows),
-                "integer_loss": golden_loss(GoldenModel(model), rows),
-            }
-            model = replace(model, metadata=model.metadata | losses)
+        rows, _ = measurement_rows(loaded)
+        if not model.config.endless:
+            losses["float_loss"] = FloatModel(loaded.config, loaded.weights).loss(rows)
+        losses["integer_loss"] = golden_loss(GoldenModel(model), rows)
+        model = replace(model, metadata=model.metadata | losses)
     return model
 
 

@@ -36,6 +36,12 @@ size after the header, logit unit, CRC-32."""
 POSITIONS, EVICTIONS = tuple(Positions), tuple(Eviction)
 """By their numbers in the header."""
 
+
+def kind_numbers(config: ModelConfig) -> tuple[int, int, int]:
+    """Return the numbers of a model's positions and eviction, and its sinks."""
+    return POSITIONS.index(config.positions), EVICTIONS.index(config.eviction), config.sinks
+
+
 CRC_BYTES = 4
 
 RECORD = struct.Struct("<BI")
@@ -86,8 +92,7 @@ class Image:
         )
         c = self.config
         shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
-        shape += (POSITIONS.index(c.positions), EVICTIONS.index(c.eviction), c.sinks)
-        fields = (MAGIC, VERSION, self.lanes, *shape, len(body), self.logit_unit)
+        fields = (MAGIC, VERSION, self.lanes, *shape, *kind_numbers(c), len(body), self.logit_unit)
         unchecked = HEADER.pack(*fields, 0) + body
         return HEADER.pack(*fields, _crc(unchecked)) + body
 

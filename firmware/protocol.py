@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from gptloom.firmware.image import EVICTIONS, POSITIONS, Image, Region
+from gptloom.firmware.image import Image, Region, kind_numbers
 from gptloom.firmware.machine import Machine
 from gptloom.model.config import ModelConfig
 from gptloom.model.positions import Positions
@@ -220,6 +220,5 @@ def config_hash(lanes: int, config: ModelConfig, sizes: Mapping[Region, int]) ->
     shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
     numbers = (lanes, *shape, *(sizes[region] for region in Region))
     if c.positions is not Positions.LEARNED:
-        kinds = POSITIONS.index(c.positions), EVICTIONS.index(c.eviction), c.sinks
-        numbers = (*numbers, *kinds)
+        numbers = (*numbers, *kind_numbers(c))
     return zlib.crc32(struct.pack(f"<{len(numbers)}I", *numbers))

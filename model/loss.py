@@ -129,6 +129,10 @@ def parts(rows: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.int64], NDArra
 
 def log_probabilities(golden: Predictor, inputs: NDArray[np.int64], *trace) -> Real:
     """Return the logarithms of what a golden model predicts, [batch, time, vocabulary]."""
-    logits = golden.nats(inputs, *trace)
+    return log_softmax(golden.nats(inputs, *trace))
+
+
+def log_softmax(logits: Real) -> Real:
+    """Return the logarithms of the softmax over the last axis."""
     logits = logits - logits.max(axis=-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))

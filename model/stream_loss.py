@@ -8,6 +8,7 @@ from gptloom.model.cache import MASS_BITS, Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
+from gptloom.model.loss import log_softmax
 from gptloom.model.positions import MAX_DISTANCE
 
 
@@ -31,9 +32,7 @@ def losses_of(golden: GoldenModel, rows: NDArray[np.integer]) -> NDArray[np.floa
     for position in range(tokens.shape[1] - 1):
         accumulators = golden.step(tokens[:, position], position, cache)
         logits = golden.scaled_logits(accumulators, scale) / (1 << LOGIT_FRACTION)
-        logits = logits - logits.max(axis=-1, keepdims=True)
-        chosen = logits[every, tokens[:, position + 1]]
-        losses.append(np.mean(np.log(np.exp(logits).sum(axis=-1)) - chosen))
+        losses.append(-np.mean(log_softmax(logits)[every, tokens[:, position + 1]]))
     return np.array(losses)
 
 
