@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from statistics import mean
+from typing import TypeVar
 
 from gptloom.firmware.image import Image
 from gptloom.firmware.layout import Layout
@@ -17,6 +18,8 @@ from gptloom.sim.engines import Engine
 from gptloom.sim.session import CoreSession, Emitted
 
 CLOCK_MHZ = 80.0
+
+Emission = TypeVar("Emission", bound=GeneratedToken)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,24 @@ class Generation:
 
 class MismatchError(Exception):
     """Hardware and golden model do not generate the same tokens."""
+
+
+def compared(hardware: Iterator[Emission], golden: Iterator[GeneratedToken]) -> Iterator[Emission]:
+    """Yield the hardware's tokens as long as they are the golden model's.
+
+    Raises
+    ------
+    MismatchError
+        Of the first one that is not.
+    """
+    for seen, right in zip(hardware, golden, strict=False):
+        same = seen.token == right.token and seen.position == right.position
+        if not same or seen.last != right.last:
+            raise MismatchError(
+                f"hardware and golden model differ after position {seen.position}: token "
+                f"{seen.token} instead of {right.token}"
+            )
+        yield seen
 
 
 class Generator:

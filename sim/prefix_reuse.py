@@ -9,7 +9,7 @@ from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
 from gptloom.sim.engines import Engine
-from gptloom.sim.generation import MismatchError
+from gptloom.sim.generation import compared
 from gptloom.sim.session import CoreSession
 
 
@@ -53,12 +53,7 @@ def measure_reuse(
                 session.seed(1)
                 golden = GoldenModel(model).generate(1, 1.0, prompt)
                 ended = False
-                for seen, right in zip(session.tokens(prompt), golden, strict=False):
-                    if (seen.token, seen.last) != (right.token, right.last):
-                        raise MismatchError(
-                            f"hardware and golden model differ after position {seen.position} of a "
-                            f"document that begins with {length + 1} known tokens"
-                        )
+                for seen in compared(session.tokens(prompt), golden):
                     if ended:
                         cycles.append(seen.cycles)
                         break
