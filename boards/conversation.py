@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 
 from gptloom.boards.link import Link, LinkError
 from gptloom.firmware.image import Image, Region
-from gptloom.firmware.machine import Machine
 from gptloom.model.errors import UserError
 from gptloom.model.integer import logit_scale
 
@@ -27,7 +26,7 @@ def held_image(weights: int, images: Iterable[Image]) -> Image:
         If it holds none of them.
     """
     for image in images:
-        if image.checksum(Machine.for_models(image.lanes, image.config)) == weights:
+        if image.checksum(image.machine) == weights:
             return image
     raise UserError(
         f"the chip holds another model (weights {weights:08X}): name it with --image or "

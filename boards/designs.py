@@ -88,9 +88,11 @@ class Design:
     frees_carries: bool = False
 
 
-def folded_design(board: Board, checkpoint: str, model: IntegerModel, lanes: int) -> Design:
+def folded_design(
+    board: Board, checkpoint: str, model: IntegerModel, lanes: int, slots: int = 0
+) -> Design:
     """Return the folded core of a checkpoint's model."""
-    machine = Machine.for_models(lanes, model.config)
+    machine = Machine.for_models(lanes, model.config, slots=slots)
     image = build_image(model, machine)
     kinds, c = multipliers(board, machine), model.config
     cache, kind = "", ""
@@ -100,6 +102,10 @@ def folded_design(board: Board, checkpoint: str, model: IntegerModel, lanes: int
     if c.endless:
         cache += f" --cache {c.eviction} --sinks {c.sinks}"
         kind += f"-{c.eviction}{c.sinks}"
+
+    if slots:
+        cache += f" --slots {slots}"
+        kind += f"-slots{slots}"
 
     def sources(settings: Settings) -> Sources:
         return elaborate(

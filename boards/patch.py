@@ -124,7 +124,7 @@ def swap(board: Board, tools: Tools, bitstream: Path, image: Image, out: Path) -
         )
     inside = Image.read(built)
     check_same_shape(image, inside)
-    machine = Machine.for_models(inside.lanes, inside.config)
+    machine = inside.machine
     with workplace(build) as folder:
         shutil.copy(placed, folder / "placed")
         shutil.copy(bitstream, folder / "given")

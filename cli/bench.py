@@ -116,7 +116,7 @@ def _reuse(console, checkpoint: str, lanes, engine: str) -> dict:
     notices = Console(stderr=True, highlight=False)
     model, found = quantise(load_checkpoint(checkpoint)), {}
     for width in lanes:
-        machine, name = Machine.for_models(width, model.config), f"folded, {width} lanes"
+        machine, name = Machine.for_models(width, model.config, slots=1), f"folded, {width} lanes"
         with notices.status(name) as status:
             simulate = partial(open_engine, kind=engine, progress=status.update)
             rows = list(measure_reuse(model, machine, simulate))

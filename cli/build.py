@@ -19,6 +19,7 @@ from gptloom.cli.cores import (
     Positions,
     Rows,
     Sinks,
+    Slots,
     Streams,
     ValueBits,
     cache_options,
@@ -50,6 +51,7 @@ def build(
     cache: CachePolicy = None,
     rows: Rows = None,
     sinks: Sinks = None,
+    slots: Slots = 0,
     key_bits: KeyBits = None,
     value_bits: ValueBits = None,
     checkpoint: Annotated[
@@ -112,10 +114,12 @@ def build(
         raise UserError("placements are numbered from 1, and at least one is tried")
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
     policy = cache_options(core, cache, rows, sinks)
-    if record and policy:
+    if record and (policy or slots):
         raise UserError("the record is of caches as they are by default: leave --record out")
     cached = {"--key-bits": key_bits, "--value-bits": value_bits}
-    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: cached})
+    refuse_options(
+        core, {Core.FOLDED: {"--lanes": lanes, "--slots": slots or None}, Core.UNROLLED: cached}
+    )
     check_folders(json_file)
     entry = find_board(board)
     progress = Progress()
@@ -125,7 +129,7 @@ def build(
         if core is Core.FOLDED:
             model = load_plain(checkpoint or "names", policy)
             chosen = 16 if lanes is None else lanes
-            design = folded_design(entry, checkpoint or "names", model, chosen)
+            design = folded_design(entry, checkpoint or "names", model, chosen, slots)
         else:
             design = make_unrolled(entry, checkpoint, shape, key_bits, value_bits)
     task = Build(

@@ -55,6 +55,16 @@ Sinks = Annotated[
 ]
 
 
+Slots = Annotated[
+    int,
+    typer.Option(
+        help="Folded: caches that keep prefixes, so that documents begin where they differ from "
+        "earlier ones; 1, 2 or 4.",
+        show_default="none",
+    ),
+]
+
+
 def cache_options(
     core: Core, cache: Eviction | None, rows: int | None, sinks: int | None
 ) -> dict[str, object]:

@@ -17,6 +17,7 @@ from gptloom.cli.cores import (
     Positions,
     Rows,
     Sinks,
+    Slots,
     Streams,
     ValueBits,
     cache_options,
@@ -48,6 +49,7 @@ def generate(
     cache: CachePolicy = None,
     rows: Rows = None,
     sinks: Sinks = None,
+    slots: Slots = 0,
     key_bits: KeyBits = None,
     value_bits: ValueBits = None,
     checkpoint: Annotated[
@@ -56,10 +58,6 @@ def generate(
     image: Annotated[
         Path | None, typer.Option(help="Load this image (gptloom image) of the same checkpoint.")
     ] = None,
-    reuse: Annotated[
-        bool,
-        typer.Option("--reuse", help="Folded: keep a prompt's keys and values from name to name."),
-    ] = False,
     engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
     wave: Annotated[Path | None, typer.Option(help="Write a waveform (VCD) to this file.")] = None,
     picture: Annotated[
@@ -88,7 +86,7 @@ def generate(
     check_folders(wave, picture, json_file)
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
     cached = {"--key-bits": key_bits, "--value-bits": value_bits}
-    folded = {"--lanes": lanes, "--image": image, "--reuse": reuse or None}
+    folded = {"--lanes": lanes, "--image": image, "--slots": slots or None}
     refuse_options(core, {Core.FOLDED: folded, Core.UNROLLED: cached})
     policy = cache_options(core, cache, rows, sinks)
     if core is Core.UNROLLED:
@@ -107,9 +105,9 @@ def generate(
     with notices.status("Quantising the checkpoint"):
         model = load_plain(checkpoint, policy)
     tokens = tuple(model.tokenizer.encode(prompt))
-    request = Request(count, temperature, check_seed(seed), tokens, reuse)
+    request = Request(count, temperature, check_seed(seed), tokens)
     check_request(model, request)
-    machine = Machine.for_models(lanes, model.config)
+    machine = Machine.for_models(lanes, model.config, slots=slots)
     loaded = build_image(model, machine)
     if image:
         loaded = Image.read(image)
@@ -161,11 +159,6 @@ def check_request(model, request: Request) -> None:
 
     GoldenModel(model).check_prompt(request.prompt)
     model.logit_scale(request.temperature)
-    if request.reuse and model.config.endless:
-        raise UserError(
-            "--reuse starts documents again, and with --cache there is one without end: "
-            "leave one out"
-        )
 
 
 def _write_wave(path: Path, generator: Generator, console) -> None:
@@ -176,6 +169,10 @@ def _write_wave(path: Path, generator: Generator, console) -> None:
     model = generator.model
     slots = compile_program(model, Layout(generator.machine, model.config))
     console.print(write_waveform(path, generator.engine.recording(), model, slots), soft_wrap=True)
+
+
+_ROWS = {"writes": "written", "reads": "attended", "evictions": "evicted", "reused": "used again"}
+"""Counters of the cache, and how people say them."""
 
 
 @dataclass
@@ -196,7 +193,7 @@ class Report:
         return {
             "names": [model.tokenizer.decode(name) for name in generation.names],
             "tokens": generation.tokens,
-            "reused_tokens": generation.reused,
+            "cache": generation.cache,
             "cycles": generation.cycles,
             "cycles_per_token": round(cycles, 3),
             "cycles_by_position": {
@@ -217,17 +214,20 @@ class Report:
     def print(self, console) -> None:
         """Print the table that ends a run."""
         figures = self.as_dict()
+        cache = figures["cache"]
         positions = [f"{p}: {c:g}" for p, c in figures["cycles_by_position"].items()]
         by_position = "\n".join(
             "  ".join(positions[i : i + 5]) for i in range(0, len(positions), 5)
         )
         rows = {
-            "tokens": f"{figures['tokens']:,}"
-            + (f" ({figures['reused_tokens']:,} known ones reused)" if self.request.reuse else ""),
+            "tokens": f"{figures['tokens']:,}",
             "cycles": f"{figures['cycles']:,}",
             "cycles/token, mean": f"{figures['cycles_per_token']:.1f}",
             "cycles/token by position": by_position,
             f"tokens/s at {figures['mhz']:g} MHz": f"{figures['tokens_per_second']:,}",
+            "rows of the KV cache": ", ".join(
+                f"{cache[name]:,} {what}" for name, what in _ROWS.items() if cache[name]
+            ),
             "held-out loss, integer": (
                 f"{figures['integer_loss']:.4f} (float {figures['float_loss']:.4f})"
             ),

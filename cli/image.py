@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gptloom.cli.cores import CachePolicy, Core, Rows, Sinks, cache_options, load_plain
+from gptloom.cli.cores import CachePolicy, Core, Rows, Sinks, Slots, cache_options, load_plain
 from gptloom.model.errors import UserError
 
 
@@ -19,6 +19,7 @@ def image(
     cache: CachePolicy = None,
     rows: Rows = None,
     sinks: Sinks = None,
+    slots: Slots = 0,
     out: Annotated[Path | None, typer.Option(help="The image to write.")] = None,
     check: Annotated[Path | None, typer.Option(help="Check this image instead.")] = None,
 ) -> None:
@@ -31,20 +32,20 @@ def image(
     if (out is None) == (check is None):
         raise UserError("say either --out FILE to write an image or --check FILE to check one")
     policy = cache_options(Core.FOLDED, cache, rows, sinks)
-    if check and policy:
+    if check and (policy or slots):
         raise UserError(
-            "an image that is there has its cache: leave --cache, --rows and --sinks out"
+            "an image that is there has its cache: leave --cache, --rows, --sinks and --slots out"
         )
     if check:
         made = Image.read(check)
     else:
         model = load_plain(checkpoint, policy)
-        made = build_image(model, Machine.for_models(lanes, model.config))
+        made = build_image(model, Machine.for_models(lanes, model.config, slots=slots))
         made.write(out)
     shape = ", ".join(f"{name} {size}" for name, size in made.config.to_dict().items())
     sizes = ", ".join(f"{region.name.lower()} {len(b):,}" for region, b in made.regions.items())
     console = Console(highlight=False)
     console.print(f"{check or out}: an image for {made.lanes} lanes, CRC-32 {made.crc:08x}")
     console.print(f"model: {shape}", f"bytes: {sizes}", sep="\n", soft_wrap=True)
-    weights = made.checksum(Machine.for_models(made.lanes, made.config))
+    weights = made.checksum(made.machine)
     console.print(f"a chip that holds it says: weights {weights:08X}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,29 +24,29 @@ PortName = Annotated[
 Baud = Annotated[int, typer.Option(help="Of the serial line, as the bitstream has it.")]
 
 
-def checkpoint_image(checkpoint: str, lanes: int) -> Image:
-    """Return the image of a checkpoint for so many lanes."""
+def checkpoint_image(checkpoint: str, lanes: int, slots: int = 0) -> Image:
+    """Return the image of a checkpoint for so many lanes and slots."""
     from gptloom.firmware.image import build_image
     from gptloom.firmware.machine import Machine
     from gptloom.model.checkpoint import load_checkpoint
     from gptloom.model.quantise import quantise
 
     model = quantise(load_checkpoint(checkpoint))
-    return build_image(model, Machine.for_models(lanes, model.config))
+    return build_image(model, Machine.for_models(lanes, model.config, slots=slots))
 
 
 def possible_images(image: Path | None, checkpoint: str) -> Iterator[Image]:
-    """Yield what a chip may hold: a file's image, or a checkpoint's for every number of lanes."""
+    """Yield what a chip may hold: a file's image, or a checkpoint's for all lanes and slots."""
     from gptloom.firmware.image import Image
-    from gptloom.firmware.machine import LANES
+    from gptloom.firmware.machine import LANES, SLOTS
 
     if image:
         yield Image.read(image)
     else:
         refused = None
-        for lanes in LANES:
+        for slots, lanes in product(SLOTS, LANES):
             try:
-                image_of = checkpoint_image(checkpoint, lanes)
+                image_of = checkpoint_image(checkpoint, lanes, slots)
             except UserError as error:
                 # Too large for a core of this width: the chip has another.
                 refused = error
@@ -77,11 +78,10 @@ def open_line(name: str, baud: int, held: Image) -> Iterator[Port]:
         return
     from rich.console import Console
 
-    from gptloom.firmware.machine import Machine
     from gptloom.sim.engines import open_engine
     from gptloom.sim.serial_chip import open_port
 
-    machine = Machine.for_models(held.lanes, held.config)
+    machine = held.machine
     with Console(stderr=True, highlight=False).status("Building the simulation") as status:
         port = open_port(held, machine, lambda top: open_engine(top, progress=status.update))
     with closing(port):

@@ -24,10 +24,9 @@ def load(
 
     from gptloom.boards.link import Link
     from gptloom.firmware.image import Image
-    from gptloom.firmware.machine import Machine
 
     model = Image.read(image)
-    machine = Machine.for_models(model.lanes, model.config)
+    machine = model.machine
     with open_line(port, baud, Image.read(holds) if holds else model) as line:
         link = Link(line)
         before = link.identify().weights

@@ -36,7 +36,6 @@ def sim(
 
     from gptloom.boards.displays import find_display
     from gptloom.cli.line import checkpoint_image
-    from gptloom.firmware.machine import Machine
     from gptloom.firmware.page import LABEL
     from gptloom.sim.engines import open_engine
     from gptloom.sim.panel_view import framed, require_pictures, write_gif, write_png
@@ -53,7 +52,7 @@ def sim(
     if png or gif:
         require_pictures()
     image = checkpoint_image(checkpoint, lanes)
-    machine = Machine.for_models(image.lanes, image.config)
+    machine = image.machine
     notices = Console(stderr=True, highlight=False)
     with notices.status("Building the simulation") as status:
         hz = clock * 1e6

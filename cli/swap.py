@@ -29,7 +29,6 @@ def swap(
     from gptloom.boards.table import find_board
     from gptloom.boards.tools import Tools
     from gptloom.firmware.image import Image
-    from gptloom.firmware.machine import Machine
 
     entry = find_board(board)
     model = Image.read(image)
@@ -38,7 +37,7 @@ def swap(
     check_folders(target)
     begun = time.monotonic()
     patch.swap(entry, Tools(native=native), bitstream, model, target)
-    crc = model.checksum(Machine.for_models(model.lanes, model.config))
+    crc = model.checksum(model.machine)
     Console(highlight=False).print(
         f"{target} (weights {crc:08X}, {time.monotonic() - begun:.1f} s)", soft_wrap=True
     )

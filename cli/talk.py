@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gptloom.cli.cores import Slots
 from gptloom.cli.line import Baud, PortName, checkpoint_image, open_line, possible_images
 from gptloom.cli.output import say, show_figures
 from gptloom.model.errors import UserError
@@ -42,13 +43,14 @@ def talk(
         Path | None, typer.Option(help="What the chip holds, as an image (gptloom image).")
     ] = None,
     lanes: Annotated[int, typer.Option(help="Of a simulated chip.")] = 16,
+    slots: Slots = 0,
 ) -> None:
     """Type prompts; the chip continues them, live. `:help` lists what else it obeys."""
     from gptloom.boards.conversation import Conversation, held_image
     from gptloom.boards.link import Link
     from gptloom.firmware.image import Image
 
-    held = Image.read(image) if image else checkpoint_image(checkpoint, lanes)
+    held = Image.read(image) if image else checkpoint_image(checkpoint, lanes, slots)
     with open_line(port, baud, held) as line:
         link = Link(line)
         identity = link.identify()

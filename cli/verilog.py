@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gptloom.cli.cores import CachePolicy, Core, Rows, Sinks, cache_options, load_plain
+from gptloom.cli.cores import CachePolicy, Core, Rows, Sinks, Slots, cache_options, load_plain
 from gptloom.cli.output import check_folders
 from gptloom.model.errors import UserError
 
@@ -37,6 +37,7 @@ def verilog(
     cache: CachePolicy = None,
     rows: Rows = None,
     sinks: Sinks = None,
+    slots: Slots = 0,
     name: Annotated[str, typer.Option(help="Of the Verilog module.")] = "gptloom_core",
     empty: Annotated[
         bool, typer.Option("--empty", help="Without the model: the load port fills it.")
@@ -60,11 +61,12 @@ def verilog(
             f"{name!r} is no name for a Verilog module: use letters, digits and _, and no keyword"
         )
     model = load_plain(checkpoint, cache_options(Core.FOLDED, cache, rows, sinks))
-    machine = Machine.for_models(lanes, model.config)
+    machine = Machine.for_models(lanes, model.config, slots=slots)
     image = build_image(model, machine)
+    image_command = f"gptloom image --lanes {lanes}" + (f" --slots {slots}" if slots else "")
     about = f"GPTLoom: a language model with {lanes} multipliers"
     if empty:
-        about += f", to be loaded with an image ('gptloom image --lanes {lanes}')"
+        about += f", to be loaded with an image ('{image_command}')"
     else:
         about += f", which holds {checkpoint} (weights {image.checksum(machine):08X})"
     bos = model.tokenizer.bos

@@ -28,10 +28,10 @@ from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import Positions
 
 MAGIC = b"LOOM"
-VERSION = 4
-HEADER = struct.Struct("<4sHH6H3BxIdI")
+VERSION = 5
+HEADER = struct.Struct("<4sHH6H4BHIdI")
 """Magic, version, lanes, the six dimensions, numbers of the positions and of the eviction, sinks,
-size after the header, logit unit, CRC-32."""
+slots and their words, size after the header, logit unit, CRC-32."""
 
 POSITIONS, EVICTIONS = tuple(Positions), tuple(Eviction)
 """By their numbers in the header."""
@@ -74,6 +74,8 @@ class Image:
         Of the machine that it is made for.
     config
         Shape of the model.
+    slots, slot_words
+        Of the machine.
     logit_unit
         What one unit of a logit's accumulator is worth, in nats.
     regions
@@ -84,6 +86,13 @@ class Image:
     config: ModelConfig
     logit_unit: float
     regions: dict[Region, bytes]
+    slots: int = 0
+    slot_words: int = 0
+
+    @property
+    def machine(self) -> Machine:
+        """The smallest machine that it is for."""
+        return Machine.for_models(self.lanes, self.config, slots=self.slots)
 
     def encode(self) -> bytes:
         """Return the file's bytes."""
@@ -92,7 +101,9 @@ class Image:
         )
         c = self.config
         shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
-        fields = (MAGIC, VERSION, self.lanes, *shape, *kind_numbers(c), len(body), self.logit_unit)
+        slots = self.slots, self.slot_words
+        fields = (MAGIC, VERSION, self.lanes, *shape, *kind_numbers(c), *slots, len(body))
+        fields = (*fields, self.logit_unit)
         unchecked = HEADER.pack(*fields, 0) + body
         return HEADER.pack(*fields, _crc(unchecked)) + body
 
@@ -112,7 +123,7 @@ class Image:
         """
         if len(data) < HEADER.size or data[: len(MAGIC)] != MAGIC:
             raise UserError("this is not a GPTLoom image: make one with 'gptloom image'")
-        _, version, lanes, *shape, size, logit_unit, crc = HEADER.unpack_from(data)
+        _, version, lanes, *shape, slots, words, size, logit_unit, crc = HEADER.unpack_from(data)
         if version != VERSION:
             raise UserError(
                 f"the image has format version {version}, this program reads {VERSION}: "
@@ -140,7 +151,7 @@ class Image:
             position += RECORD.size
             regions[Region(region)] = body[position : position + length]
             position += length
-        return cls(lanes, config, logit_unit, regions)
+        return cls(lanes, config, logit_unit, regions, slots, words)
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -216,6 +227,16 @@ class Image:
             vocabulary=(self.config.vocabulary, machine.vocabulary),
             context=(self.config.context, machine.context),
         )
+        if (self.slots, self.slot_words) != (machine.slots, machine.slot_words):
+            raise UserError(
+                f"the image is made for {self.slots} slots, the hardware has {machine.slots}: make "
+                f"it anew with 'gptloom image --slots {machine.slots}'"
+            )
+        if machine.joins and self.config.layers > 1:
+            raise UserError(
+                "the hardware joins prefixes, which takes a model of one layer: build it for the "
+                f"image's {self.config.layers} layers"
+            )
         kinds = ((c.positions, c.eviction, c.sinks) for c in (self.config, machine))
         if len(set(kinds)) > 1:
             raise UserError(
@@ -244,6 +265,8 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
     image = Image(
         lanes=machine.lanes,
         config=c,
+        slots=machine.slots,
+        slot_words=machine.slot_words,
         logit_unit=model.logit_unit,
         regions={
             Region.OPERANDS: _operands(model, layout),

@@ -7,7 +7,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.machine import QUAD, Machine, power_of_two
 from gptloom.model.arithmetic import MAX_INPUTS
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
@@ -131,10 +131,25 @@ class Layout:
         """Passes over the cached values."""
         return ceil(self.config.width / self.machine.units)
 
+    @property
+    def layer_words(self) -> int:
+        """Words of a layer's keys and values."""
+        return self.head_quads * self.key_stride + self.value_passes * self.value_stride
+
+    @property
+    def cache_words(self) -> int:
+        """Words of the keys and values of all layers."""
+        return self.config.layers * self.layer_words
+
+    @property
+    def cache_base(self) -> int:
+        """First word of the cache; of several slots the number is a field of their addresses."""
+        align = self.machine.slot_words * power_of_two(self.machine.slots)
+        return ceil(self.weight_words / align) * align if align else self.weight_words
+
     def key_base(self, layer: int) -> int:
-        """First word of a layer's keys."""
-        per_layer = self.head_quads * self.key_stride + self.value_passes * self.value_stride
-        return self.weight_words + layer * per_layer
+        """First word of a layer's keys, in the first slot."""
+        return self.cache_base + layer * self.layer_words
 
     def value_base(self, layer: int) -> int:
         """First word of a layer's values."""
@@ -143,7 +158,8 @@ class Layout:
     @property
     def operand_words(self) -> int:
         """Words of the operand memory in use."""
-        return self.key_base(self.config.layers)
+        slots = self.machine.slots
+        return self.cache_base + (slots * self.machine.slot_words if slots else self.cache_words)
 
     # Activation regions, as addresses into every bank: element j lies in quad j // 4, which is
     # word j // 4 // heads of bank j // 4 % heads.

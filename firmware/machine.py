@@ -1,6 +1,6 @@
 """What a folded core is built for: its lanes, and the largest model that its memories hold."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
@@ -16,6 +16,7 @@ QUAD = 4
 
 INSTRUCTION_BYTES = 9
 MAX_VOCABULARY = 64
+SLOTS = (0, 1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,13 @@ class Machine:
         Most token ids and positions; with eviction, rows of the cache.
     positions, eviction, sinks
         As the models have them: see :class:`.ModelConfig`.
+    slots
+        Caches that keep prefixes for documents to come (:mod:`.model.prefix`); 0 for one cache that
+        every document fills anew.
+    slot_words
+        Operand words of each, a power of two.
+    joins
+        Whether a document may have its rows in two slots: all models have one layer.
     """
 
     lanes: int
@@ -53,6 +61,9 @@ class Machine:
     positions: Positions = Positions.LEARNED
     eviction: Eviction = Eviction.NONE
     sinks: int = 0
+    slots: int = 0
+    slot_words: int = 0
+    joins: bool = False
 
     def __post_init__(self) -> None:
         if self.lanes not in LANES:
@@ -62,6 +73,14 @@ class Machine:
             raise UserError(
                 f"a vocabulary of {self.vocabulary} tokens does not fit the folded core: "
                 f"use at most {MAX_VOCABULARY}"
+            )
+        if self.slots not in SLOTS:
+            allowed = ", ".join(map(str, SLOTS[1:]))
+            raise UserError(f"{self.slots} slots cannot be built: choose one of {allowed}")
+        if self.slots and self.eviction is not Eviction.NONE:
+            raise UserError(
+                "slots keep prefixes for documents that start again, and with --cache there is one "
+                "without end: leave one out"
             )
 
     @property
@@ -100,6 +119,11 @@ class Machine:
         return max(1, self.heads // self.units)
 
     @property
+    def granule(self) -> int:
+        """Cached positions that words are shared by."""
+        return max(QUAD, self.positions_per_word)
+
+    @property
     def deep(self) -> bool:
         """Whether paths are half as long, and latencies longer.
 
@@ -130,8 +154,10 @@ class Machine:
         }
 
     @classmethod
-    def for_models(cls, lanes: int, *configs: ModelConfig) -> "Machine":
+    def for_models(cls, lanes: int, *configs: ModelConfig, slots: int = 0) -> "Machine":
         """Return the smallest machine with so many lanes that runs all of the models.
+
+        It keeps prefixes in so many slots.
 
         Raises
         ------
@@ -150,21 +176,21 @@ class Machine:
         context = max(config.context for config in configs)
         kind = kinds.pop()
         blank = cls(lanes, configs[0].heads, 0, 0, 0, 0, vocabulary, context, *kind)
+        if slots:
+            words = max(Layout(blank, config).cache_words for config in configs)
+            joins = all(config.layers == 1 for config in configs)
+            kept = {"slots": slots, "slot_words": power_of_two(words), "joins": joins}
+            blank = replace(blank, **kept)
         layouts = [Layout(blank, config) for config in configs]
-        return cls(
-            lanes=lanes,
-            heads=configs[0].heads,
-            operand_words=_power_of_two(max(layout.operand_words for layout in layouts)),
-            activation_words=_power_of_two(max(layout.activation_words for layout in layouts)),
-            stream_elements=_power_of_two(max(config.width for config in configs)),
-            program_words=_power_of_two(max(layout.program_words for layout in layouts)),
-            vocabulary=vocabulary,
-            context=context,
-            positions=kind[0],
-            eviction=kind[1],
-            sinks=kind[2],
+        return replace(
+            blank,
+            operand_words=power_of_two(max(layout.operand_words for layout in layouts)),
+            activation_words=power_of_two(max(layout.activation_words for layout in layouts)),
+            stream_elements=power_of_two(max(config.width for config in configs)),
+            program_words=power_of_two(max(layout.program_words for layout in layouts)),
         )
 
 
-def _power_of_two(least: int) -> int:
+def power_of_two(least: int) -> int:
+    """Return the smallest power of two, and at least 2, that is not less."""
     return max(2, 1 << (least - 1).bit_length())

@@ -204,7 +204,9 @@ def upload_crc(image: Image, machine: Machine) -> int:
     return zlib.crc32(upload_bytes(image, machine))
 
 
-def config_hash(lanes: int, config: ModelConfig, sizes: Mapping[Region, int]) -> int:
+def config_hash(
+    lanes: int, config: ModelConfig, sizes: Mapping[Region, int], slots: int = 0
+) -> int:
     """Return the 32-bit number of everything that an image must have in common with the hardware.
 
     Parameters
@@ -215,10 +217,14 @@ def config_hash(lanes: int, config: ModelConfig, sizes: Mapping[Region, int]) ->
         Shape of the model.
     sizes
         See :func:`upload_sizes`.
+    slots
+        Of the machine.
     """
     c = config
     shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
     numbers = (lanes, *shape, *(sizes[region] for region in Region))
     if c.positions is not Positions.LEARNED:
         numbers = (*numbers, *kind_numbers(c))
+    if slots:
+        numbers = (*numbers, slots)
     return zlib.crc32(struct.pack(f"<{len(numbers)}I", *numbers))

@@ -58,6 +58,23 @@ class Counters(data.Struct):
     stalls: unsigned(COUNTER_BITS)
 
 
+class CacheCounters(data.Struct):
+    """What happened in a KV cache; all but `occupancy` are counted since reset, modulo 2**32.
+
+    `occupancy` are the rows of the document under way, or of the last one. `writes` are rows that
+    were written and `evictions` those that made room for them, in all layers at once; `reads` are
+    rows that were attended, by all heads of one layer at once. `hits` are documents of which rows
+    were there already, and `reused` are these rows.
+    """
+
+    occupancy: unsigned(16)
+    writes: unsigned(COUNTER_BITS)
+    reads: unsigned(COUNTER_BITS)
+    evictions: unsigned(COUNTER_BITS)
+    hits: unsigned(COUNTER_BITS)
+    reused: unsigned(COUNTER_BITS)
+
+
 class CoreSignature(wiring.Signature):
     """Signature of a core.
 
@@ -80,6 +97,8 @@ class CoreSignature(wiring.Signature):
         A document is under way.
     counters : Out(Counters)
         What happened so far.
+    cache : Out(CacheCounters)
+        What happened in the KV cache.
     """
 
     def __init__(self):
@@ -94,5 +113,6 @@ class CoreSignature(wiring.Signature):
                 "read_data": Out(8),
                 "busy": Out(1),
                 "counters": Out(Counters),
+                "cache": Out(CacheCounters),
             }
         )

@@ -4,7 +4,15 @@ from amaranth.back import verilog
 from amaranth.hdl import Module, Shape
 from amaranth.lib import wiring
 
-from gptloom.hdl.core import Address, CoreSignature, Counters, Prompt, Token, Write
+from gptloom.hdl.core import (
+    Address,
+    CacheCounters,
+    CoreSignature,
+    Counters,
+    Prompt,
+    Token,
+    Write,
+)
 from gptloom.hdl.folded.layouts import Temperature
 
 PORTS = {
@@ -29,6 +37,8 @@ PORTS = {
     "read_data": "the byte asked for",
     "busy": "a document is under way",
     "counters": "since reset, modulo 2**32",
+    "cache": "rows of the KV cache in use, and since reset, modulo 2**32: written, attended, "
+    "evicted, documents that found some of theirs, and these rows",
 }
 """What each port means; names and widths are those of the Verilog."""
 
@@ -39,6 +49,7 @@ FIELDS = {
     "load__payload": Write,
     "read__payload": Address,
     "counters": Counters,
+    "cache": CacheCounters,
 }
 """Of the ports that have parts, lowest bits first."""
 

@@ -36,15 +36,12 @@ class Request:
         1 to 2**32 - 1.
     prompt
         Token ids that every document starts with.
-    reuse
-        Whether the prompt's keys and values are kept from document to document.
     """
 
     count: int
     temperature: float
     seed: int
     prompt: tuple[int, ...] = ()
-    reuse: bool = False
 
 
 @dataclass
@@ -60,14 +57,14 @@ class Generation:
     cycles_by_position
         Cycles of every token by the position it was computed at. Reading the prompt counts for
         the first token after it.
-    reused
-        Known tokens that were not computed again.
+    cache
+        What happened in the KV cache, by the names of :class:`.CacheCounters`.
     """
 
     documents: list[list[int]] = field(default_factory=list)
     names: list[list[int]] = field(default_factory=list)
     cycles_by_position: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    reused: int = 0
+    cache: dict[str, int] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
@@ -178,12 +175,12 @@ class Generator:
                 document = []
                 if len(generation.documents) == request.count:
                     break
-        generation.reused = session.reused
+        generation.cache = session.cache()
         return generation
 
     def _start(self, request: Request) -> tuple[CoreSession, Iterator[Emitted]]:
         self.engine.reset()
-        session = CoreSession(self.core, self.engine, reuse=request.reuse)
+        session = CoreSession(self.core, self.engine)
         session.load(self.image)
         session.temperature(self.model.logit_scale(request.temperature))
         session.seed(request.seed)
@@ -225,11 +222,11 @@ class Generator:
             _next_document(golden)
             _next_document(hardware)
         session.taps = []
-        first, before = self.engine.cycles, session.reused
+        first, before = self.engine.cycles, session.cache()["reused"]
         _next_document(golden)
         _next_document(hardware)
         # What is kept of the document before is not computed.
-        traces = traces[session.reused - before :]
+        traces = traces[session.cache()["reused"] - before :]
         layout = Layout(self.machine, self.model.config)
         slots = compile_program(self.model, layout)
         written = written_values(self.core, slots, layout, session.taps, first)

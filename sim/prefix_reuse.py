@@ -1,7 +1,8 @@
 """What it saves to keep a prefix's keys and values from one document to the next."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
@@ -22,7 +23,8 @@ class PrefixCycles:
     known
         Tokens that the next document begins with, as the one before did.
     computed, reused
-        Cycles where all of these are computed, and where only the last one is.
+        Cycles where all of these are computed, and where what is in a slot of the cache is used
+        again.
     """
 
     known: int
@@ -35,27 +37,37 @@ def measure_reuse(
 ) -> Iterator[PrefixCycles]:
     """Yield what is saved for every number of known tokens, counted in simulation.
 
+    Parameters
+    ----------
+    model
+        The network.
+    machine
+        With slots; it is compared with one that has none.
+    open_engine
+        Opens a simulation of a core.
+
     Raises
     ------
     MismatchError
         If a token is not the golden model's, which computes everything anew.
     """
-    core, image = FoldedCore(machine), build_image(model, machine)
-    with open_engine(core) as engine:
+    cores = [FoldedCore(replace(machine, slots=0, slot_words=0, joins=False)), FoldedCore(machine)]
+    with ExitStack() as opened:
+        engines = [opened.enter_context(open_engine(core)) for core in cores]
         for length in range(model.config.context):
             prompt = [place % model.tokenizer.bos for place in range(length)]
-            cycles = []
-            for reuse in (False, True):
-                engine.reset()
-                session = CoreSession(core, engine, reuse=reuse)
-                session.load(image)
-                session.temperature(model.logit_scale(1.0))
-                session.seed(1)
-                golden = GoldenModel(model).generate(1, 1.0, prompt)
-                ended = False
-                for seen in compared(session.tokens(prompt), golden):
-                    if ended:
-                        cycles.append(seen.cycles)
-                        break
-                    ended = seen.last
+            cycles = (_second(model, *one, prompt) for one in zip(cores, engines, strict=True))
             yield PrefixCycles(length + 1, *cycles)
+
+
+def _second(model: IntegerModel, core: FoldedCore, engine: Engine, prompt: list[int]) -> int:
+    """Return the cycles of the first token of a prompt's second document."""
+    engine.reset()
+    session = CoreSession(core, engine)
+    session.load(build_image(model, core.machine))
+    session.temperature(model.logit_scale(1.0))
+    session.seed(1)
+    seen = compared(session.tokens(prompt), GoldenModel(model).generate(1, 1.0, prompt))
+    while not next(seen).last:
+        pass
+    return next(seen).cycles

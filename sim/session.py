@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 from amaranth.lib import data
 
 from gptloom.firmware.image import Image, Region
 from gptloom.firmware.page import encode_scale
-from gptloom.hdl.core import Address, Prompt, Token, Write
+from gptloom.hdl.core import Address, CacheCounters, Prompt, Token, Write
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.cache import Eviction
 from gptloom.model.golden import GeneratedToken
@@ -51,28 +50,20 @@ class CoreSession:
     bos
         Token that begins a document, of the model that the core holds; loading another one
         replaces it.
-    reuse
-        Whether a document does without computing the beginning that it shares with the one before:
-        its keys and values are in the cache. Not with a cache that evicts.
 
     Attributes
     ----------
     taps
         Set to a list, it receives the core's tap in every cycle; slow.
-    reused
-        Tokens that were not computed again so far.
     """
 
-    def __init__(self, core: FoldedCore, engine: Engine, bos: int = 0, *, reuse: bool = False):
+    def __init__(self, core: FoldedCore, engine: Engine, bos: int = 0):
         self.core = core
         self.engine = engine
         self.taps: list[int] | None = None
         self._bos = bos
         self._endless = core.machine.eviction is not Eviction.NONE
         self._previous = 0
-        self._reuse, self.reused = reuse, 0
-        # Tokens whose keys and values are in the cache.
-        self._cached: list[int] = []
         engine.poke("o__ready", 1)
 
     def load(self, image: Image) -> int:
@@ -87,7 +78,7 @@ class CoreSession:
         begun = self.engine.cycles
         for region, address, byte in image.writes(self.core.machine):
             self._send("load", encode(Write, region=region, address=address, data=byte))
-        self._bos, self._cached = image.config.vocabulary - 1, []
+        self._bos = image.config.vocabulary - 1
         return self.engine.cycles - begun
 
     def seed(self, seed: int) -> None:
@@ -131,16 +122,13 @@ class CoreSession:
 
     def ask(self, known: Sequence[int]) -> None:
         """Give the core a document's known tokens, the first one of all documents included."""
-        keep = 0
-        if self._reuse:
-            # The last known token is computed always: its logits are wanted.
-            pairs = zip(self._cached, known[:-1], strict=False)
-            keep = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-            self.engine.poke("keep", keep)
-        self.reused += keep
-        for i, token in enumerate(known[keep:], 1):
-            self._send("i", encode(Prompt, token=token, last=keep + i == len(known)))
-        self._cached = [*known]
+        for i, token in enumerate(known, 1):
+            self._send("i", encode(Prompt, token=token, last=i == len(known)))
+
+    def cache(self) -> dict[str, int]:
+        """Return what :class:`.CacheCounters` say, by name."""
+        counters = data.Layout.cast(CacheCounters).from_bits(self.engine.peek("cache"))
+        return {name: getattr(counters, name) for name, _ in data.Layout.cast(CacheCounters)}
 
     def _send(self, port: str, payload: int) -> None:
         """Hand one item to an input stream."""
@@ -153,8 +141,6 @@ class CoreSession:
     def _receive(self) -> Emitted:
         self._wait("o__valid")
         token = data.Layout.cast(Token).from_bits(self.engine.peek("o__payload"))
-        if not token.last:
-            self._cached.append(token.token)
         cycle, previous = self.engine.cycles, self._previous
         self._previous = cycle
         return Emitted(token.token, token.position, bool(token.last), cycle, cycle - previous)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
 from gptloom.firmware.image import INSTRUCTION_STRIDE, Region
 from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES, Destination
@@ -25,12 +25,14 @@ from gptloom.hdl.folded.memories import (
     StreamMemory,
 )
 from gptloom.hdl.folded.norm import Norm
+from gptloom.hdl.folded.prefix import Prefix
 from gptloom.hdl.folded.readback import Readback
 from gptloom.hdl.folded.recompute import Recompute
 from gptloom.hdl.folded.rows import Rows
 from gptloom.hdl.folded.sampler import Sampler
 from gptloom.hdl.folded.sequencer import Sequencer
 from gptloom.hdl.folded.softmax import Softmax
+from gptloom.hdl.folded.tally import Tally
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.preload import Preload
@@ -63,10 +65,6 @@ class FoldedCore(wiring.Component):
     cached
         Whether keys and values are kept from token to token; if not, all are computed anew
         (:class:`.Recompute`), for comparison.
-    keep : In
-        Tokens of the last document with which the next one begins: their keys and values are in
-        the cache, and are used again. Its known tokens begin behind them, with one at least. Taken
-        with the first; 0 for a document from its beginning. Without eviction only.
     tap : Out
         `result`: a beat of results as it is written. `score_valid`: a position's scores, or with
         `numerators` its softmax numerators, are written as `scores`, for the heads in `heads`.
@@ -79,6 +77,8 @@ class FoldedCore(wiring.Component):
         preload: Preload | None = None,
         cached: bool = True,
     ):
+        if machine.slots and not cached:
+            raise ValueError("without a cache there are no prefixes to be kept in its slots")
         self.machine = machine
         self.cached = cached
         self.multipliers = multipliers
@@ -94,8 +94,7 @@ class FoldedCore(wiring.Component):
             }
         )
         members = dict(CoreSignature().members)
-        keep = In(range(machine.context))
-        super().__init__({**members, "keep": keep, "tap": Out(tap)})
+        super().__init__({**members, "tap": Out(tap)})
 
     def elaborate(self, platform):
         m = Module()
@@ -134,9 +133,11 @@ class FoldedCore(wiring.Component):
             loaded.into.eq(Mux(taken, 1 << self.load.p.region, 0)),
             loaded.write.eq(self.load.p),
         ]
-        self._document(m, loaded, readback.active, control, sampler)
+        prefix = self._prefix(m, loaded, control)
+        self._document(m, loaded, readback.active, control, prefix, sampler)
         turn = self._turn(m, control, sampler, sequencer)
         rows, row, last = self._rows(m, control, turn, softmax)
+        self._count(m, control, turn, softmax, prefix, rows, last)
         self._read(m, readback, embedding, program, orders, operands, sequencer, engine)
         self._load(m, loaded, embedding, program, orders, operands, writeback)
         self._settings(
@@ -144,7 +145,11 @@ class FoldedCore(wiring.Component):
             loaded,
             [
                 [control.bos, sampler.last_token],
-                [control.last_position, *([rows.final_row] if rows else [])],
+                [
+                    control.last_position,
+                    *([rows.final_row] if rows else []),
+                    *([prefix.final] if prefix else []),
+                ],
                 [embedding.last_beat],
                 [sequencer.key_stride, writeback.key_stride],
                 [sequencer.value_stride, writeback.value_stride],
@@ -152,6 +157,11 @@ class FoldedCore(wiring.Component):
         )
 
         result = writeback.result
+        if prefix:
+            m.d.comb += [
+                sequencer.places.eq(prefix.places),
+                writeback.slot.eq(prefix.places.tail),
+            ]
         m.d.comb += [
             # A token starts: its embedding is written like any result.
             embedding.start.eq(turn.start),
@@ -283,22 +293,53 @@ class FoldedCore(wiring.Component):
             m.d.comb += numerator.eq(score)
         return rows, rows.row, rows.last
 
-    def _document(self, m: Module, loaded, reading, control, sampler) -> None:
+    def _prefix(self, m: Module, loaded, control) -> Prefix | None:
+        """Return what places documents in slots of the cache, if there are any."""
+        if not self.machine.slots:
+            return None
+        m.submodules.prefix = prefix = Prefix(self.machine)
+        wiring.connect(m, prefix.o, control.i)
+        m.d.comb += [
+            prefix.busy.eq(control.busy),
+            prefix.clear.eq(loaded.valid),
+            prefix.start.eq(control.start),
+            prefix.token.eq(control.token),
+            prefix.position.eq(control.position),
+            control.keep.eq(prefix.keep),
+        ]
+        return prefix
+
+    def _count(self, m: Module, control, turn, softmax, prefix, rows, last) -> None:
+        """Count what happens in the cache."""
+        m.submodules.tally = tally = Tally(self.machine)
+        m.d.comb += [
+            tally.start.eq(turn.start),
+            tally.last.eq(last),
+            tally.attended.eq(softmax.tap_valid & softmax.tap_numerators),
+            tally.place.eq(softmax.tap_position),
+            self.cache.eq(tally.counters),
+        ]
+        if rows:
+            m.d.comb += tally.evicts.eq(rows.evicts)
+        if prefix:
+            m.d.comb += [tally.placed.eq(delayed(m, prefix.placed)), tally.keep.eq(prefix.keep)]
+
+    def _document(self, m: Module, loaded, reading, control, prefix, sampler) -> None:
         """Prompts in, tokens out."""
-        wiring.connect(m, wiring.flipped(self.i), control.i)
+        first = prefix or control
+        wiring.connect(m, wiring.flipped(self.i), first.i)
         wiring.connect(m, control.o, wiring.flipped(self.o))
+        begun = prefix.active if prefix else Const(0)
+        waits = self.load.valid | loaded.valid | self.seed.valid | self.read.valid | reading
         seeded, deep = self.seed.valid & self.seed.ready, self.machine.deep
         configured = loaded.into[Region.SETTINGS]
         m.d.comb += [
             self.counters.eq(control.counters),
-            self.busy.eq(control.busy),
-            self.load.ready.eq(~control.busy),
-            control.hold.eq(
-                self.load.valid | loaded.valid | self.seed.valid | self.read.valid | reading
-            ),
-            control.keep.eq(self.keep),
+            self.busy.eq(control.busy | begun),
+            self.load.ready.eq(~self.busy),
+            first.hold.eq(waits),
             control.sampled.eq(sampler.token),
-            self.seed.ready.eq(~control.busy),
+            self.seed.ready.eq(~self.busy),
             # How many values are drawn depends on the model: a new one has them drawn again.
             sampler.load.eq(delayed(m, seeded | configured, deep)),
             sampler.seed.eq(delayed(m, Mux(seeded, self.seed.payload, 1), deep)),

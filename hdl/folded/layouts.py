@@ -1,6 +1,6 @@
 """Bundles of signals that travel between the folded core's blocks."""
 
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import Const, Value, signed, unsigned
 from amaranth.lib import data
 
 from gptloom.firmware.isa import ISSUE_WIDTHS, RESULT_WIDTHS, WIDTHS
@@ -75,3 +75,19 @@ def results(machine: Machine) -> data.StructLayout:
             "values": data.ArrayLayout(signed(LOGIT_BITS), machine.writers),
         }
     )
+
+
+def places(machine: Machine) -> data.StructLayout:
+    """Return the layout of where a document's rows are.
+
+    Those before `joint` granules are in the slot `head`, all others in `tail`.
+    """
+    slot = range(max(machine.slots, 1))
+    return data.StructLayout(
+        {"head": slot, "tail": slot, "joint": range(machine.context // machine.granule + 1)}
+    )
+
+
+def slot_address(machine: Machine, slot: Value) -> Value:
+    """Return what a slot of the cache adds to the addresses of the first one: bits of their own."""
+    return slot << (machine.slot_words - 1).bit_length() if machine.slots > 1 else Const(0)

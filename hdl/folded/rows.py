@@ -31,6 +31,8 @@ class Rows(wiring.Component):
         Of the cache, at run time.
     row, last : Out
         The token's row and the last one in use, from the cycle after `start` on.
+    evicts : Out(1)
+        With `start`: another token's row makes room.
     at, passes : In
         Row that is asked for; it will not be asked for again for the present scores.
     distance : Out
@@ -53,6 +55,7 @@ class Rows(wiring.Component):
                 "final_row": In(row),
                 "row": Out(row),
                 "last": Out(row),
+                "evicts": Out(1),
                 "at": In(row),
                 "passes": In(1),
                 "distance": Out(range(self._farthest + 1)),
@@ -71,6 +74,7 @@ class Rows(wiring.Component):
             return m
         full, following = Signal(), Signal.like(self.row)
         m.d.comb += [full.eq(self.last == self.final_row), following.eq(self.last + 1)]
+        m.d.comb += self.evicts.eq(self.start & ~self.first & full)
         # What makes room when there is no free row.
         evicted = Signal.like(self.row)
         with m.If(self.start):

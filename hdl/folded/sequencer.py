@@ -14,6 +14,8 @@ from gptloom.hdl.folded.layouts import (
     STRIDE_BITS,
     Instruction,
     Issue,
+    places,
+    slot_address,
 )
 
 
@@ -56,6 +58,8 @@ class Sequencer(wiring.Component):
         until the next start.
     position : In
         Position of the token.
+    places : In
+        Slots of the cache where keys and values of its document are.
     sample : In(1)
         Whether logits are wanted: if not, the program ends at ``prefill_final``.
     key_stride, value_stride : In
@@ -82,6 +86,7 @@ class Sequencer(wiring.Component):
             {
                 "start": In(1),
                 "position": In(range(machine.context)),
+                "places": In(places(machine)),
                 "sample": In(1),
                 "key_stride": In(STRIDE_BITS),
                 "value_stride": In(STRIDE_BITS),
@@ -125,8 +130,9 @@ class Sequencer(wiring.Component):
         operand = Signal.like(self.operand, **LOADED)
         row = Signal.like(self.row, **LOADED)
 
+        slot = self._slot(m, load, new, now, running & ends_pass, running)
         m.d.comb += [
-            self.operand.eq(operand),
+            self.operand.eq(operand | slot_address(machine, slot)),
             self.row.eq(row),
             self.issue.valid.eq(running & (slots_left >= now.padding)),
             self.issue.first.eq(first),
@@ -212,6 +218,30 @@ class Sequencer(wiring.Component):
             if machine.words_per_position > 1:
                 m.d.sync += offset.eq(0)
         return m
+
+    def _slot(self, m: Module, load, new, now, passed, running) -> Signal:
+        """Return the slot of the cache that the present operand is in, 0 for weights."""
+        machine, where = self._machine, self.places
+        slot = Signal(range(max(machine.slots, 1)), **LOADED)
+        if machine.slots < 2:
+            return slot
+        # Passes over keys, or quads of values, up to the joint.
+        key_passes = machine.granule * machine.words_per_position // machine.positions_per_word
+        keys, values = where.joint * key_passes, where.joint * (machine.granule // QUAD)
+        left = Signal(range(machine.context * machine.words_per_position + 1), **LOADED)
+        begins = Mux(where.joint == 0, where.tail, where.head)
+        with m.If(load):
+            m.d.sync += [
+                slot.eq(Mux(new.scores | new.values, begins, 0)),
+                left.eq(Mux(new.scores, keys, values)),
+            ]
+        with m.Elif(passed & now.values):
+            m.d.sync += [slot.eq(begins), left.eq(values)]
+        with m.Elif(Mux(now.scores, passed, running & now.values)):
+            m.d.sync += left.eq(left - 1)
+            with m.If(left == 1):
+                m.d.sync += slot.eq(where.tail)
+        return slot
 
     def _decoded(self, m: Module) -> Signal:
         """Return what is done for the instruction that was read, at the token's position."""

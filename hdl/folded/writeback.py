@@ -22,6 +22,7 @@ from gptloom.hdl.folded.layouts import (
     Scale,
     Temperature,
     results,
+    slot_address,
 )
 from gptloom.hdl.folded.requantise import Requantise
 from gptloom.model.arithmetic import (
@@ -64,8 +65,8 @@ class Writeback(wiring.Component):
         Elements `index`, ... of the residual stream.
     norm, reciprocals, temperature : In
         Scales of the instructions that ask for them; reciprocals by head.
-    position : In
-        Of the token under way: where keys and values go.
+    position, slot : In
+        Of the token under way, and of its cache: where keys and values go.
     embedding, embedding_enable, embedding_index, embedding_last : In
         Sums of embeddings from the start of a token; they are results of operation 63.
     result : Out
@@ -97,6 +98,7 @@ class Writeback(wiring.Component):
                 "reciprocals": In(data.ArrayLayout(Scale, machine.heads)),
                 "temperature": In(Temperature),
                 "position": In(range(machine.context)),
+                "slot": In(range(max(machine.slots, 1))),
                 "embedding": In(values),
                 "embedding_valid": In(1),
                 "embedding_index": In(INDEX_BITS),
@@ -214,12 +216,15 @@ class Writeback(wiring.Component):
         """
         machine = self._machine
         row_length = QUAD * machine.heads
+        slot = slot_address(machine, self.slot)
         with m.Switch(beat.destination):
             with m.Case(Destination.VALUE):
+                m.d.comb += beat.address.eq(self.order.target | slot)
                 m.d.comb += beat.offset.eq(quotient(self.position, QUAD))
                 with m.If(remainder(beat.index, machine.units) == 0):
                     m.d.comb += beat.step.eq(self.value_stride)
             with m.Case(Destination.KEY):
+                m.d.comb += beat.address.eq(self.order.target | slot)
                 m.d.comb += beat.offset.eq(quotient(self._slot(m, beat.index), machine.units))
                 with m.If(remainder(beat.index, row_length) == 0):
                     m.d.comb += beat.step.eq(self.key_stride)

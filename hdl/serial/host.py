@@ -49,7 +49,9 @@ class Upload:
                 "evicts it has none: build it with --text, or without --cache"
             )
         sizes = upload_sizes(image, machine)
-        return cls(tuple(sizes.values()), config_hash(image.lanes, image.config, sizes))
+        return cls(
+            tuple(sizes.values()), config_hash(image.lanes, image.config, sizes, image.slots)
+        )
 
 
 class Host(wiring.Component):

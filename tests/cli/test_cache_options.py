@@ -20,9 +20,10 @@ from gptloom.model.quantise import quantise
         (["--rows", "8"], "learned positions are 16, not 8"),
         (["--cache", "attention", "--sinks", "2", "--checkpoint", "names-alibi"], "only a window"),
         (["--sinks", "2", "--checkpoint", "names-alibi"], "only a window has them"),
-        (["--reuse", "--core", "unrolled"], "--reuse belong to --core folded"),
+        (["--slots", "1", "--core", "unrolled"], "--slots belong to --core folded"),
+        (["--slots", "3"], "choose one of 1, 2, 4"),
         (
-            ["--reuse", "--checkpoint", "names-alibi", "--cache", "window"],
+            ["--slots", "1", "--checkpoint", "names-alibi", "--cache", "window"],
             "one without end: leave one out",
         ),
         (["--core", "unrolled", "--cache", "window"], "--cache belong to --core folded"),
@@ -37,7 +38,7 @@ def test_what_cannot_be_is_refused(arguments, says, capsys):
 
 def test_a_prompt_is_computed_once(tmp_path):
     results = []
-    for options in ([], ["--reuse"]):
+    for options in ([], ["--slots", "1"]):
         file = tmp_path / "result.json"
         arguments = ["--count", "8", "--prompt", "mari", *options, "--json", str(file)]
         assert main(["generate", *arguments]) == 0
@@ -45,7 +46,8 @@ def test_a_prompt_is_computed_once(tmp_path):
     once, again = results[1], results[0]
     assert once["names"] == again["names"]
     # The beginning and all of the prompt but its last character, of all names but the first.
-    assert (once["reused_tokens"], again["reused_tokens"]) == (7 * 4, 0)
+    assert (once["cache"]["reused"], again["cache"]["reused"]) == (7 * 4, 0)
+    assert once["cache"]["hits"] == 7
     assert once["cycles"] < again["cycles"] - 7 * 4 * 50
 
 

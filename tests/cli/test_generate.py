@@ -12,7 +12,7 @@ from gptloom.cli.main import main
 pytestmark = pytest.mark.xdist_group("generate")
 
 FIELDS = {
-    "names", "tokens", "reused_tokens", "cycles", "cycles_per_token", "cycles_by_position", "mhz",
+    "names", "tokens", "cache", "cycles", "cycles_per_token", "cycles_by_position", "mhz",
     "tokens_per_second", "engine", "core", "lanes", "checkpoint", "float_loss", "integer_loss",
     "equal_to_golden",
 }  # fmt: skip

@@ -29,8 +29,7 @@ async def every_cycle_is_what_it_has_to_be(dut):
     player = Player(case.machine, case.model, case.number, load=True)
     dut._log.info("replay with number %d, habits %s", case.number, case.habits)
     handles = {name: getattr(dut, name) for name in STIMULUS}
-    # Documents begin at their beginning: nothing is kept of the one before.
-    for handle in (*handles.values(), dut.keep):
+    for handle in handles.values():
         handle.value = 0
     # The first cycle is the one before the first rising edge.
     Clock(dut.clk, 10, unit="ns").start(start_high=False)

@@ -16,9 +16,6 @@ async def the_netlist_does_what_the_design_does(dut):
     case = pickle.loads(Path(os.environ["CASE"]).read_bytes())
     handles = [getattr(dut, name) for name in case.inputs]
     words = case.outputs.shape[1]
-    if hasattr(dut, "keep"):
-        # Documents begin at their beginning.
-        dut.keep.value = 0
     # The first cycle is the one before the first rising edge.
     Clock(dut.clk, 10, unit="ns").start(start_high=False)
     for cycle, (given, expected) in enumerate(zip(case.stimulus, case.outputs, strict=True)):

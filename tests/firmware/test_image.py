@@ -143,6 +143,20 @@ def test_a_model_fits_larger_hardware(random_model):
     assert image.config == ODD
 
 
+def test_slots_are_the_hardwares(random_model):
+    machine = Machine.for_models(16, ODD, slots=2)
+    image = build_image(random_model(ODD), machine)
+    again = Image.decode(image.encode())
+    assert again == image
+    assert again.machine == machine
+    with pytest.raises(UserError, match="made for 2 slots, the hardware has 0"):
+        image.check_fits(Machine.for_models(16, ODD))
+    joining = Machine.for_models(16, replace(ODD, layers=1), slots=2)
+    wide = replace(joining, operand_words=1 << 14, program_words=64, slot_words=machine.slot_words)
+    with pytest.raises(UserError, match="joins prefixes"):
+        image.check_fits(wide)
+
+
 @pytest.mark.parametrize("lanes", LANES)
 def test_every_weight_is_where_the_layout_says_and_the_rest_is_zero(random_model, lanes):
     model = random_model(ODD)
@@ -216,7 +230,7 @@ def test_the_load_port_gets_rows_of_embeddings_as_far_apart_as_the_hardware_need
 
 
 def test_the_header_can_be_read_without_the_rest(small):
-    magic, version, lanes, *shape, size, _, _ = HEADER.unpack_from(small.encode())
+    magic, version, lanes, *shape, _, _, size, _, _ = HEADER.unpack_from(small.encode())
     assert (magic, version, lanes) == (MAGIC, VERSION, 8)
     assert shape == [1, 4, 1, 4, 4, 3, 0, 0, 0]
     assert size == len(small.encode()) - HEADER.size
