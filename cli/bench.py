@@ -107,11 +107,11 @@ def _reuse(console, checkpoint: str, lanes, engine: str) -> dict:
     from rich.console import Console
     from rich.table import Table
 
-    from gptloom.firmware.machine import Machine
+    from gptloom.firmware.machine import SLOTS, Machine
     from gptloom.model.checkpoint import load_checkpoint
     from gptloom.model.quantise import quantise
     from gptloom.sim.engines import open_engine
-    from gptloom.sim.prefix_reuse import measure_reuse
+    from gptloom.sim.prefix_reuse import TURNS, measure_reuse, measure_turns
 
     notices = Console(stderr=True, highlight=False)
     model, found = quantise(load_checkpoint(checkpoint)), {}
@@ -128,7 +128,20 @@ def _reuse(console, checkpoint: str, lanes, engine: str) -> dict:
         for column in table.columns:
             column.justify = "right"
         console.print(table)
-    return {"checkpoint": checkpoint, "cores": found}
+    turns = []
+    table = Table("slots", "cycles", "rows used again", title=f"{', '.join(TURNS)} in turn")
+    for slots in SLOTS:
+        machine, name = Machine.for_models(lanes[0], model.config, slots=slots), f"{slots} slots"
+        with notices.status(name) as status:
+            simulate = partial(open_engine, kind=engine, progress=status.update)
+            turn = measure_turns(model, machine, simulate)
+        turns.append(asdict(turn))
+        table.add_row(str(slots), f"{turn.cycles:.1f}", f"{turn.reused} of {turn.known}")
+    for column in table.columns:
+        column.justify = "right"
+    table.caption = f"folded, {lanes[0]} lanes; cycles from a prompt to its first token"
+    console.print(table)
+    return {"checkpoint": checkpoint, "cores": found, "turns": turns}
 
 
 def _policies(console, checkpoint: str, engine: str):

@@ -74,7 +74,9 @@ class PrefixStore:
         if self._joins:
             head, joint, reached = self._joined(known[: final + 1], keep, shared)
             keep = min(max(reached), final)
-        able = [s for s, count in enumerate(reached) if count >= max(keep, self._prompts[s])]
+        pairs = zip(reached, self._prompts, strict=True)
+        # A slot that was never used is taken in its turn.
+        able = [s for s, (count, least) in enumerate(pairs) if least and count >= max(keep, least)]
         if able:
             tail = able[0]
             placed = Placement(tail if head is None else head, tail, joint, keep)

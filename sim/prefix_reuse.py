@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from statistics import mean
 
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
@@ -71,3 +72,55 @@ def _second(model: IntegerModel, core: FoldedCore, engine: Engine, prompt: list[
     while not next(seen).last:
         pass
     return next(seen).cycles
+
+
+@dataclass(frozen=True)
+class TurnCycles:
+    """Cycles from asking for a document to its first token, where prompts take turns.
+
+    Attributes
+    ----------
+    slots
+        Of the cache; 0 keeps nothing.
+    cycles
+        Mean over all documents.
+    reused, known
+        Known tokens that were in a slot, of how many.
+    """
+
+    slots: int
+    cycles: float
+    reused: int
+    known: int
+
+
+TURNS = ("mari", "john", "anna", "marg")
+"""Prompts that take turns; the first and the last begin alike."""
+ROUNDS = 5
+
+
+def measure_turns(
+    model: IntegerModel, machine: Machine, open_engine: Callable[[FoldedCore], Engine]
+) -> TurnCycles:
+    """Return what slots save where prompts take turns, counted in simulation.
+
+    Raises
+    ------
+    MismatchError
+        If a token is not the golden model's, which computes everything anew.
+    """
+    core, cycles = FoldedCore(machine), []
+    prompts = [model.tokenizer.encode(prompt) for prompt in TURNS] * ROUNDS
+    with open_engine(core) as engine:
+        session = CoreSession(core, engine)
+        session.load(build_image(model, machine))
+        session.temperature(model.logit_scale(0))
+        for prompt in prompts:
+            golden = GoldenModel(model).generate(1, 0, prompt)
+            for place, seen in enumerate(compared(session.tokens(prompt), golden)):
+                if place == 0:
+                    cycles.append(seen.cycles)
+                if seen.last:
+                    break
+        known = sum(1 + len(prompt) for prompt in prompts)
+        return TurnCycles(machine.slots, mean(cycles), session.cache()["reused"], known)

@@ -122,7 +122,10 @@ class Prefix(wiring.Component):
                 with m.Else():
                     reached = Mux(alone, alive, since)
                     for s in slot:
-                        m.d.sync += able[s].eq(reached[s] & (row + match[s] >= prompts[s]))
+                        reach = row + match[s]
+                        # One that was never used is taken in its turn.
+                        used = prompts[s] != 0
+                        m.d.sync += able[s].eq(reached[s] & used & (reach >= prompts[s]))
                     m.d.sync += [
                         found_head.eq(Mux(alone, _lowest(alive), head)),
                         found_tail.eq(_lowest(reached)),
