@@ -7,7 +7,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from gptloom.firmware.machine import QUAD, Machine, power_of_two
+from gptloom.firmware.machine import QUAD, Machine
 from gptloom.model.arithmetic import MAX_INPUTS
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
@@ -144,8 +144,11 @@ class Layout:
     @property
     def cache_base(self) -> int:
         """First word of the cache; of several slots the number is a field of their addresses."""
-        align = self.machine.slot_words * power_of_two(self.machine.slots)
-        return ceil(self.weight_words / align) * align if align else self.weight_words
+        slots = self.machine.slots
+        if slots < 2:
+            return self.weight_words
+        align = self.machine.slot_words * slots
+        return ceil(self.weight_words / align) * align
 
     def key_base(self, layer: int) -> int:
         """First word of a layer's keys, in the first slot."""
@@ -159,7 +162,9 @@ class Layout:
     def operand_words(self) -> int:
         """Words of the operand memory in use."""
         slots = self.machine.slots
-        return self.cache_base + (slots * self.machine.slot_words if slots else self.cache_words)
+        return self.cache_base + (
+            slots * self.machine.slot_words if slots > 1 else self.cache_words
+        )
 
     # Activation regions, as addresses into every bank: element j lies in quad j // 4, which is
     # word j // 4 // heads of bank j // 4 % heads.

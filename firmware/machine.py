@@ -179,18 +179,17 @@ class Machine:
         if slots:
             words = max(Layout(blank, config).cache_words for config in configs)
             joins = all(config.layers == 1 for config in configs)
-            kept = {"slots": slots, "slot_words": power_of_two(words), "joins": joins}
+            kept = {"slots": slots, "slot_words": _power_of_two(words), "joins": joins}
             blank = replace(blank, **kept)
         layouts = [Layout(blank, config) for config in configs]
         return replace(
             blank,
-            operand_words=power_of_two(max(layout.operand_words for layout in layouts)),
-            activation_words=power_of_two(max(layout.activation_words for layout in layouts)),
-            stream_elements=power_of_two(max(config.width for config in configs)),
-            program_words=power_of_two(max(layout.program_words for layout in layouts)),
+            operand_words=_power_of_two(max(layout.operand_words for layout in layouts)),
+            activation_words=_power_of_two(max(layout.activation_words for layout in layouts)),
+            stream_elements=_power_of_two(max(config.width for config in configs)),
+            program_words=_power_of_two(max(layout.program_words for layout in layouts)),
         )
 
 
-def power_of_two(least: int) -> int:
-    """Return the smallest power of two, and at least 2, that is not less."""
+def _power_of_two(least: int) -> int:
     return max(2, 1 << (least - 1).bit_length())
