@@ -10,11 +10,12 @@ from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
 from gptloom.model.loss import log_softmax
 from gptloom.model.positions import MAX_DISTANCE
+from gptloom.model.recurrent import golden_of
 
 
 def stream_losses(model: IntegerModel, rows: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return `losses_of` the model's golden model."""
-    return losses_of(GoldenModel(model), rows)
+    return losses_of(golden_of(model), rows)
 
 
 def losses_of(golden: GoldenModel, rows: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -13,10 +13,9 @@ from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.cache import Eviction
 from gptloom.model.corpus import heldout_documents
 from gptloom.model.errors import UserError
-from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import Positions
-from gptloom.model.recurrent import RecurrentModel
+from gptloom.model.recurrent import golden_of
 from gptloom.model.stream_loss import losses_of, state_bits, stream_losses
 from gptloom.sim.engines import Engine
 from gptloom.sim.generation import compared
@@ -147,7 +146,7 @@ def full_cycles(model: IntegerModel, open_engine: Callable[[FoldedCore], Engine]
         session.load(build_image(model, core.machine))
         session.temperature(model.logit_scale(1.0))
         session.seed(1)
-        golden = GoldenModel(model).generate(1, 1.0, prompt)
+        golden = golden_of(model).generate(1, 1.0, prompt)
         tokens = islice(compared(session.tokens(prompt), golden), counted + 1)
         return mean([seen.cycles for seen in tokens][1:])
 

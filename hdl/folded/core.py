@@ -8,7 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.image import INSTRUCTION_STRIDE, Region
-from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES, Destination
+from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES, Destination, Scale
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.core import CoreSignature, Write
@@ -27,6 +27,7 @@ from gptloom.hdl.folded.memories import (
 from gptloom.hdl.folded.norm import Norm
 from gptloom.hdl.folded.readback import Readback
 from gptloom.hdl.folded.recompute import Recompute
+from gptloom.hdl.folded.recurrence import Recurrence
 from gptloom.hdl.folded.rows import Rows
 from gptloom.hdl.folded.sampler import Sampler
 from gptloom.hdl.folded.sequencer import Sequencer
@@ -62,7 +63,7 @@ class FoldedCore(wiring.Component):
         What the memories hold from power-on; without it, the load port fills them.
     cached
         Whether keys and values are kept from token to token; if not, all are computed anew
-        (:class:`.Recompute`), for comparison.
+        (:class:`.Recompute`), for comparison. Not of a recurrent machine.
     keep : In
         Tokens of the last document with which the next one begins: their keys and values are in
         the cache, and are used again. Its known tokens begin behind them, with one at least. Taken
@@ -118,7 +119,6 @@ class FoldedCore(wiring.Component):
         m.submodules.drain = drain = Drain(machine)
         m.submodules.writeback = writeback = Writeback(machine)
         m.submodules.norm = norm = Norm(machine)
-        m.submodules.softmax = softmax = Softmax(machine)
         m.submodules.sampler = sampler = Sampler(machine)
 
         m.submodules.readback = readback = Readback(machine)
@@ -136,21 +136,8 @@ class FoldedCore(wiring.Component):
         ]
         self._document(m, loaded, readback.active, control, sampler)
         turn = self._turn(m, control, sampler, sequencer)
-        rows, row, last = self._rows(m, control, turn, softmax)
         self._read(m, readback, embedding, program, orders, operands, sequencer, engine)
         self._load(m, loaded, embedding, program, orders, operands, writeback)
-        self._settings(
-            m,
-            loaded,
-            [
-                [control.bos, sampler.last_token],
-                [control.last_position, *([rows.final_row] if rows else [])],
-                [embedding.last_beat],
-                [sequencer.key_stride, writeback.key_stride],
-                [sequencer.value_stride, writeback.value_stride],
-            ],
-        )
-
         result = writeback.result
         m.d.comb += [
             # A token starts: its embedding is written like any result.
@@ -163,12 +150,9 @@ class FoldedCore(wiring.Component):
             writeback.embedding.eq(embedding.elements),
             # The program issues operands,
             sequencer.start.eq(turn.start),
-            sequencer.position.eq(last),
             sequencer.sample.eq(turn.sample),
-            sequencer.softmax_ready.eq(softmax.ready),
             sequencer.instruction.eq(program.word),
             program.enable.eq(sequencer.fetch),
-            activations.address.eq(Mux(softmax.reading, softmax.read_row, sequencer.row)),
             # the engine multiplies them,
             engine.issue.eq(sequencer.issue),
             engine.quads.eq(activations.quads),
@@ -185,9 +169,7 @@ class FoldedCore(wiring.Component):
             writeback.operation.eq(drain.job_out.operation),
             writeback.order.eq(drain.order_out),
             writeback.norm.eq(norm.norm),
-            writeback.reciprocals.eq(softmax.reciprocals),
             writeback.temperature.eq(temperature),
-            writeback.position.eq(row),
             norm.result.eq(result),
             sampler.result.eq(result),
             sampler.greedy.eq(temperature.greedy),
@@ -203,13 +185,11 @@ class FoldedCore(wiring.Component):
                     0,
                 )
             ),
-            # Scores leave the drain for the softmax, which writes activations as well.
-            softmax.begin.eq(sequencer.scores_begin),
-            softmax.valid.eq(drain.score_valid),
-            softmax.first.eq(drain.score_first),
-            softmax.target.eq(drain.order_out.target),
-            softmax.position.eq(last),
-            softmax.quads.eq(activations.quads),
+            activations.address.eq(sequencer.row),
+            activations.write_address.eq(writeback.row),
+            activations.write_enable.eq(writeback.row_enable),
+            activations.write_data.eq(writeback.row_data),
+            self.tap.result.eq(result),
         ]
         for unit in range(machine.units):
             m.d.comb += [
@@ -221,30 +201,89 @@ class FoldedCore(wiring.Component):
                 writeback.sums[i].eq(drain.sums_out[i]),
                 stream.write_data[i].eq(value),
             ]
+        rows = None
+        if machine.recurrent:
+            self._recur(m, loaded, readback, control, sequencer, sampler, drain, writeback)
+        else:
+            rows = self._attend(m, control, turn, sequencer, activations, drain, writeback)
+        self._settings(
+            m,
+            loaded,
+            [
+                [control.bos, sampler.last_token],
+                [control.last_position, *([rows.final_row] if rows else [])],
+                [embedding.last_beat],
+                [sequencer.key_stride, writeback.key_stride],
+                [sequencer.value_stride, writeback.value_stride],
+            ],
+        )
+        return m
+
+    def _attend(
+        self, m: Module, control, turn: "_Turn", sequencer, activations, drain, writeback
+    ) -> Rows | None:
+        """Attention to the rows of the cache; return who finds them, where that is wanted."""
+        machine = self.machine
+        m.submodules.softmax = softmax = Softmax(machine)
+        rows, row, last = self._rows(m, control, turn, softmax)
+        m.d.comb += [
+            sequencer.position.eq(last),
+            sequencer.softmax_ready.eq(softmax.ready),
+            activations.address.eq(Mux(softmax.reading, softmax.read_row, sequencer.row)),
+            writeback.reciprocals.eq(softmax.reciprocals),
+            writeback.position.eq(row),
+            # Scores leave the drain for the softmax, which writes activations as well.
+            softmax.begin.eq(sequencer.scores_begin),
+            softmax.valid.eq(drain.score_valid),
+            softmax.first.eq(drain.score_first),
+            softmax.target.eq(drain.order_out.target),
+            softmax.position.eq(last),
+            softmax.quads.eq(activations.quads),
+        ]
         for head in range(machine.score_heads):
             m.d.comb += softmax.sums[head].eq(drain.sums_out[head])
-
         with m.If(softmax.tap_valid):
             m.d.comb += [
                 activations.write_address.eq(softmax.row),
                 activations.write_enable.eq(softmax.row_enable),
                 activations.write_data.eq(softmax.row_data),
             ]
-        with m.Else():
-            m.d.comb += [
-                activations.write_address.eq(writeback.row),
-                activations.write_enable.eq(writeback.row_enable),
-                activations.write_data.eq(writeback.row_data),
-            ]
         m.d.comb += [
-            self.tap.result.eq(result),
             self.tap.score_valid.eq(softmax.tap_valid),
             self.tap.numerators.eq(softmax.tap_numerators),
             self.tap.position.eq(softmax.tap_position),
             self.tap.heads.eq(softmax.tap_heads),
             self.tap.scores.eq(softmax.tap_scores),
         ]
-        return m
+        return rows
+
+    def _recur(
+        self, m: Module, loaded, readback, control, sequencer, sampler, drain, writeback
+    ) -> None:
+        """Sums in the place of the cache."""
+        m.submodules.recurrence = recurrence = Recurrence(self.machine, self.preload.positions)
+        m.d.comb += [
+            recurrence.start.eq(control.start),
+            recurrence.token.eq(control.token),
+            recurrence.fresh.eq(control.fresh),
+            # They are read for the beat to come, as the residual stream is.
+            recurrence.index.eq(drain.next_index),
+            writeback.reciprocals.eq(recurrence.reciprocals),
+            recurrence.write_address.eq(loaded.write.address),
+            recurrence.write_enable.eq(loaded.into[Region.POSITIONS]),
+            recurrence.write_data.eq(loaded.write.data),
+            recurrence.reading.eq(readback.active),
+            recurrence.read_address.eq(self.read.p.address),
+            readback.positions.eq(recurrence.word),
+        ]
+        with m.If(drain.order_out.scale == Scale.SUM):
+            for sum_, mixed in zip(writeback.sums, recurrence.sums, strict=True):
+                m.d.comb += sum_.eq(mixed)
+        # A token is over with the last of its sums.
+        for over, ends in ((control.finished, sequencer.finished), (control.done, sampler.done)):
+            waits = Signal()
+            m.d.sync += waits.eq((ends | waits) & recurrence.busy)
+            m.d.comb += over.eq((ends | waits) & ~recurrence.busy)
 
     def _turn(self, m: Module, control, sampler, sequencer) -> "_Turn":
         """Return what the program computes: the token of the document, or all up to it."""
@@ -325,8 +364,8 @@ class FoldedCore(wiring.Component):
         ]
         for unit in range(self.machine.units):
             m.d.comb += readback.operands[unit].eq(operands.words[unit])
-        for i in range(2):
-            m.d.comb += readback.embeddings[i].eq(embedding.words[i])
+        for word, read in zip((readback.tokens, readback.positions), embedding.words, strict=False):
+            m.d.comb += word.eq(read)
 
     def _settings(self, m: Module, loaded, readers) -> None:
         """Give what the image says of the model, by address, to its readers."""

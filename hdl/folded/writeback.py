@@ -73,7 +73,7 @@ class Writeback(wiring.Component):
     row, row_enable, row_data : Out
         Write port of the activation memory.
     word, word_enable, word_data : Out
-        Write port of the operand memory.
+        Write port of the operand memory; without rows of keys and values nothing is written.
     """
 
     def __init__(self, machine: Machine):
@@ -181,7 +181,8 @@ class Writeback(wiring.Component):
             for i in range(machine.writers):
                 m.d.sync += self.result["values"][i].eq(self.embedding[i])
         self._write_rows(m, address)
-        self._write_words(m, beat, Mux(beat.valid, enable, 0), address)
+        if not machine.recurrent:
+            self._write_words(m, beat, Mux(beat.valid, enable, 0), address)
         return m
 
     def _scales(self, m: Module) -> list:
