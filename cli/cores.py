@@ -42,8 +42,8 @@ CachePolicy = Annotated[
     typer.Option(
         "--cache",
         help="Folded: what makes room in a full KV cache, so that documents have no end: window "
-        "(the oldest row), attention (the least attended), or recurrent (there are no rows but sums "
-        "over all tokens; of one layer). Takes a checkpoint with ALiBi.",
+        "(the oldest row), attention (the least attended), or recurrent (no rows but sums over all "
+        "tokens; of one layer). Takes a checkpoint with ALiBi.",
         show_default="none",
     ),
 ]

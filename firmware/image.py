@@ -301,7 +301,7 @@ def _operands(model: IntegerModel, layout: Layout) -> bytes:
 
 
 def _table(model: IntegerModel, machine: Machine) -> bytes:
-    """What every token adds: a row of words for each, with as many bytes of every head in each."""
+    """Return what every token adds to sums: a row of words, of two bytes for every head."""
     golden = RecurrentModel(model)
     tokens, heads = golden.config.vocabulary, golden.config.heads
     rows = np.zeros((tokens, machine.row_words, heads), "<u2")

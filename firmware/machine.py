@@ -124,18 +124,17 @@ class Machine:
 
     @property
     def sum_bits(self) -> int:
-        """Bits of one head's recurrent sums for one query: of weights, and of weighted values."""
-        widths = StateWidths()
-        return widths.weight_bits + self.head_width * widths.value_bits
+        """Bits of one head's recurrent sums for one query."""
+        return StateWidths().sum_bits(self.head_width)
 
     @property
     def value_words(self) -> int:
-        """Words of a token's row in the table of recurrent sums that have its values, two a word."""
+        """Words of a token's row in the table of recurrent sums that have its values."""
         return ceil(self.head_width / 2)
 
     @property
     def row_words(self) -> int:
-        """Words of such a row: a weight for every query, and at its end the values."""
+        """Words of such a row: weights for every query, and at its end the values, two a word."""
         return _power_of_two(self.vocabulary + self.value_words)
 
     @property

@@ -62,7 +62,9 @@ class Latencies:
             found = _DEEP
         if machine.recurrent:
             # The token's values are read, then query and head of all sums, its own query first.
-            return replace(found, sums=10 + machine.value_words + machine.heads - 1 + 2 * machine.deep)
+            return replace(
+                found, sums=10 + machine.value_words + machine.heads - 1 + 2 * machine.deep
+            )
         if machine.positions is Positions.ALIBI:
             # Penalties are taken from scores.
             found = replace(found, score=found.score + 1)

@@ -69,6 +69,10 @@ class StateWidths:
         """Of a sum of weighted values, signed."""
         return self.weight_bits + WEIGHT_BITS - 1
 
+    def sum_bits(self, head_width: int) -> int:
+        """Bits of one head's sums for one query."""
+        return self.weight_bits + head_width * self.value_bits
+
 
 class State:
     """Sums of a batch of streams.
@@ -128,8 +132,8 @@ class RecurrentModel(GoldenModel):
     @property
     def state_bits(self) -> int:
         """Bits that are kept from token to token."""
-        c, w = self.config, self.widths
-        return c.heads * c.vocabulary * (w.weight_bits + c.head_width * w.value_bits)
+        c = self.config
+        return c.heads * c.vocabulary * self.widths.sum_bits(c.head_width)
 
     def _of_tokens(self) -> tuple[Integers, Integers]:
         """Scores [heads, queries, tokens] and values [heads, tokens, head width]."""

@@ -157,9 +157,7 @@ class Generator:
         MismatchError
             With the first divergence: layer, site, element and cycle.
         """
-        expected = golden_of(self.model).generate(
-            request.seed, request.temperature, request.prompt
-        )
+        expected = golden_of(self.model).generate(request.seed, request.temperature, request.prompt)
         generation = Generation()
         document: list[int] = []
         session, hardware = self._start(request)

@@ -260,7 +260,7 @@ class FoldedCore(wiring.Component):
     def _recur(
         self, m: Module, loaded, readback, control, sequencer, sampler, drain, writeback
     ) -> None:
-        """Sums in the place of the cache."""
+        """Keep sums in the place of the cache."""
         m.submodules.recurrence = recurrence = Recurrence(self.machine, self.preload.positions)
         m.d.comb += [
             recurrence.start.eq(control.start),

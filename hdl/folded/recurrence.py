@@ -217,7 +217,7 @@ class Recurrence(wiring.Component):
         )
         loading, left = Signal(), Signal(range(machine.vocabulary))
         waits = Signal(range(update_cycles(machine)))
-        m.d.comb += self.busy.eq(self.start | (waits != 0))
+        m.d.comb += self.busy.eq(waits != 0)
         with m.If(waits != 0):
             m.d.sync += waits.eq(waits - 1)
         with m.If(self.start):
@@ -246,9 +246,7 @@ class Recurrence(wiring.Component):
                     step.valid.eq(left != 0),
                     step.own.eq(0),
                     step.head.eq(0),
-                    step.word.eq(
-                        Mux(step.word == machine.vocabulary - 1, 0, step.word + 1)
-                    ),
+                    step.word.eq(Mux(step.word == machine.vocabulary - 1, 0, step.word + 1)),
                 ]
         return step, loading
 

@@ -15,7 +15,7 @@ from gptloom.hdl.core import Prompt
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model import sampling
 from gptloom.model.config import ModelConfig
-from gptloom.model.golden import GoldenModel
+from gptloom.model.recurrent import golden_of
 from gptloom.sim.divergence import first_divergence, written_values
 from gptloom.sim.engines import open_engine
 from gptloom.sim.session import CoreSession, encode
@@ -27,14 +27,18 @@ POLICIES = [
     pytest.param({"eviction": "window"}, marks=pytest.mark.long),
     {"eviction": "window", "sinks": 3},
     pytest.param({"eviction": "attention"}, marks=pytest.mark.long),
+    {"eviction": "recurrent"},
 ]
 
 
 @pytest.fixture(scope="module", params=POLICIES, ids=str)
 def simulated(request):
-    """Configurations of one and of two layers and fewer rows, and a core for all of them."""
+    """Configurations of different shapes, and a core for all of them."""
     config = replace(SMALL, **request.param)
-    configs = [config, replace(config, layers=2), replace(config, context=4)]
+    if config.recurrent:
+        configs = [config, replace(config, hidden=12), replace(config, vocabulary=11)]
+    else:
+        configs = [config, replace(config, layers=2), replace(config, context=4)]
     core = FoldedCore(Machine.for_models(16, *configs))
     with open_engine(core) as engine:
         yield configs, core, engine
@@ -60,7 +64,7 @@ class Player:
             traces.append(values)
             return lambda layer, site, value: values.__setitem__((layer, site), value)
 
-        golden = GoldenModel(self.model).generate(seed, 1.0, prompt, receive)
+        golden = golden_of(self.model).generate(seed, 1.0, prompt, receive)
         if ask:
             self.session.seed(seed)
         self.session.taps, first = [], self.engine.cycles
@@ -112,7 +116,7 @@ def test_a_prompt_ends_a_stream_where_a_document_ends(simulated, random_model):
     config = configs[0]
     model = random_model(config, 1)
     player, bos = Player(core, engine, model, 1), config.vocabulary - 1
-    session, golden = player.session, GoldenModel(model)
+    session, golden = player.session, golden_of(model)
     session.seed(9)
     stream = zip(session.tokens(), golden.generate(9, 1.0), strict=False)
     for seen, right in itertools.islice(stream, 11):
