@@ -29,8 +29,8 @@ class Readback(wiring.Component):
     active : Out(1)
         Memories are to be read at the address asked for.
     operands, program, order, tokens, positions : In
-        Words one cycle after their address, the last one after three at most: of every unit, of
-        both halves of an instruction, of embeddings or what stands for those of positions.
+        Words one cycle after their address, the last one after two at most: of every unit, of both
+        halves of an instruction, of embeddings or what stands for those of positions.
     data : Out(8)
         The byte, as the request is taken; 0 where an instruction's stride is not filled.
     """
