@@ -130,9 +130,9 @@ def generate(
     if simulation.name == "pysim":
         notices.print(f"[yellow]Simulating with {simulation.description}: slow.")
     if wave:
-        from gptloom.sim.waveform import SIGNALS
+        from gptloom.sim.waveform import signals
 
-        simulation.record(SIGNALS)
+        simulation.record(signals(machine))
     console.print(
         f"[dim]folded core, {lanes} lanes, {model.config.parameters:,} weights, "
         f"simulated by {simulation.description}[/]"

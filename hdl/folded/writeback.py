@@ -31,8 +31,14 @@ from gptloom.model.arithmetic import (
     WEIGHT_BITS,
 )
 
-_Beat = data.StructLayout(
-    {
+
+def _beats(machine: Machine) -> data.StructLayout:
+    """Return the layout of what accompanies results on their way.
+
+    `address` is the instruction's target (it is `opening`), then where their group begins, `step`
+    after the one before, and then the word, in a row of keys or values at an `offset`.
+    """
+    fields = {
         "valid": 1,
         "last": 1,
         "index": INDEX_BITS,
@@ -40,13 +46,10 @@ _Beat = data.StructLayout(
         "opening": 1,
         "address": ADDRESS_BITS,
         "step": STRIDE_BITS,
-        "offset": ADDRESS_BITS,
         "operation": OPERATION_BITS,
         "residual": 1,
     }
-)
-"""What accompanies results on their way; `address` is the instruction's target (it is `opening`),
-then where their group begins, `step` after the one before, and then the word, at an `offset`."""
+    return data.StructLayout(fields if machine.recurrent else fields | {"offset": ADDRESS_BITS})
 
 
 class Writeback(wiring.Component):
@@ -116,7 +119,7 @@ class Writeback(wiring.Component):
         machine = self._machine
         order = self.order
 
-        beat = Signal(_Beat)
+        beat = Signal(_beats(machine))
         m.d.comb += [
             beat.valid.eq(self.valid),
             beat.last.eq(self.last),
@@ -134,8 +137,8 @@ class Writeback(wiring.Component):
             streams.append(delayed(m, streams[-1]))
             if number == 0:
                 beat = self._grouped(m, beat)
-            if number == 1:
-                placed = Signal(_Beat)
+            if number == 1 and not machine.recurrent:
+                placed = Signal.like(beat)
                 m.d.comb += [placed.eq(beat), placed.address.eq(beat.address + beat.offset)]
                 beat = placed
 
@@ -215,6 +218,9 @@ class Writeback(wiring.Component):
         """
         machine = self._machine
         row_length = QUAD * machine.heads
+        if machine.recurrent:
+            m.d.comb += beat.step.eq(remainder(beat.index, row_length) == 0)
+            return
         with m.Switch(beat.destination):
             with m.Case(Destination.VALUE):
                 m.d.comb += beat.offset.eq(quotient(self.position, QUAD))
@@ -230,7 +236,7 @@ class Writeback(wiring.Component):
     def _grouped(self, m: Module, beat):
         """Return the beat with the word where its group begins: groups follow each other."""
         group = Signal(ADDRESS_BITS, **LOADED)
-        grouped = Signal(_Beat)
+        grouped = Signal.like(beat)
         m.d.comb += grouped.eq(beat)
         with m.If(~beat.opening):
             m.d.comb += grouped.address.eq(group + beat.step)
