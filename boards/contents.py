@@ -28,7 +28,7 @@ def memory_shapes(machine: Machine) -> dict[str, Shape]:
         "program": (machine.program_words, 8 * ISSUE_BYTES),
         "orders": (machine.program_words, 8 * RESULT_BYTES),
         "tokens": (machine.vocabulary * row, 8 * machine.writers),
-        "positions": (machine.context * row, 8 * machine.writers),
+        "positions": (machine.position_words, 8 * machine.position_bytes),
         "page": (PAGE_BYTES, 8),
     }
 

@@ -96,10 +96,12 @@ def folded_design(
     image = build_image(model, machine)
     kinds, c = multipliers(board, machine), model.config
     cache, kind = "", ""
-    if c.positions is not Positions.LEARNED:
+    if c.recurrent:
+        cache, kind = f" --cache {c.eviction}", f"-{c.eviction}"
+    elif c.positions is not Positions.LEARNED:
         cache = f" --rows {c.context}"
         kind = f"-rows{c.context}"
-    if c.endless:
+    if c.endless and not c.recurrent:
         cache += f" --cache {c.eviction} --sinks {c.sinks}"
         kind += f"-{c.eviction}{c.sinks}"
 

@@ -25,8 +25,8 @@ from gptloom.firmware.program import compile_program
 from gptloom.firmware.timeline import timeline
 from gptloom.hdl.multipliers import FabricMultiplier
 from gptloom.model.errors import UserError
-from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
+from gptloom.model.recurrent import golden_of
 
 NAMES = 200
 TEMPERATURE = TEMPERATURES[0]
@@ -258,7 +258,7 @@ def placed_memories(model: IntegerModel, machine: Machine, board: Board) -> Plac
 def sampled_positions(model: IntegerModel) -> Counter[int]:
     """Return how many tokens of sampled documents are computed at each position."""
     positions: Counter[int] = Counter()
-    tokens = GoldenModel(model).generate(SEED, TEMPERATURE)
+    tokens = golden_of(model).generate(SEED, TEMPERATURE)
     for _ in range(NAMES):
         for token in tokens:
             positions[token.position] += 1

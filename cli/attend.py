@@ -61,6 +61,11 @@ def attend(
     check_request(model, request)
     if count > 1 and not model.config.endless:
         raise UserError("without --cache there is one document: leave --count out")
+    if model.config.recurrent:
+        raise UserError(
+            "--cache recurrent has sums over all tokens, and does not know what each of them got: "
+            "choose another cache"
+        )
     machine = Machine.for_models(lanes, model.config)
     console = Console(highlight=False)
     try:

@@ -180,7 +180,7 @@ def _policies(console, checkpoint: str, engine: str):
             f.policy,
             *(f"{f.losses[length]:.4f}" for length in LENGTHS),
             f"{bits[0]:,}" if fixed else f"{bits[0]:,} to {bits[-1]:,}",
-            "" if f.cycles is None else f"{f.cycles:.1f}" + ("" if fixed else f" at {FULL} rows"),
+            f"{f.cycles:.1f}" + ("" if fixed else f" at {FULL} rows"),
         )
     console.print(table)
     result = {"checkpoint": checkpoint, "lanes": LANES, "policies": [asdict(f) for f in found]}

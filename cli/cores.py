@@ -42,7 +42,8 @@ CachePolicy = Annotated[
     typer.Option(
         "--cache",
         help="Folded: what makes room in a full KV cache, so that documents have no end: window "
-        "(the oldest row) or attention (the least attended). Takes a checkpoint with ALiBi.",
+        "(the oldest row), attention (the least attended), or recurrent (no rows but sums over all "
+        "tokens; of one layer). Takes a checkpoint with ALiBi.",
         show_default="none",
     ),
 ]
@@ -78,6 +79,8 @@ def cache_options(
     options = {"eviction": cache, "rows": rows, "sinks": sinks}
     flags = {"--cache": cache, "--rows": rows, "--sinks": sinks}
     refuse_options(core, {Core.FOLDED: flags})
+    if cache is Eviction.RECURRENT and rows is not None:
+        raise UserError("--cache recurrent keeps sums and has no rows: leave --rows out")
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -98,9 +101,9 @@ def load_plain(checkpoint: str, cache: Mapping[str, object]) -> IntegerModel:
     """
     from gptloom.model.checkpoint import load_checkpoint
     from gptloom.model.float_model import FloatModel
-    from gptloom.model.golden import GoldenModel
     from gptloom.model.loss import golden_loss, measurement_rows
     from gptloom.model.quantise import quantise
+    from gptloom.model.recurrent import golden_of
 
     loaded = load_checkpoint(checkpoint)
     model = quantise(loaded)
@@ -114,7 +117,7 @@ def load_plain(checkpoint: str, cache: Mapping[str, object]) -> IntegerModel:
         rows, _ = measurement_rows(loaded)
         if not model.config.endless:
             losses["float_loss"] = FloatModel(loaded.config, loaded.weights).loss(rows)
-        losses["integer_loss"] = golden_loss(GoldenModel(model), rows)
+        losses["integer_loss"] = golden_loss(golden_of(model), rows)
         model = replace(model, metadata=model.metadata | losses)
     return model
 

@@ -128,9 +128,9 @@ def generate(
     if simulation.name == "pysim":
         notices.print(f"[yellow]Simulating with {simulation.description}: slow.")
     if wave:
-        from gptloom.sim.waveform import SIGNALS
+        from gptloom.sim.waveform import signals
 
-        simulation.record(SIGNALS)
+        simulation.record(signals(machine))
     console.print(
         f"[dim]folded core, {lanes} lanes, {model.config.parameters:,} weights, "
         f"simulated by {simulation.description}[/]"
@@ -225,13 +225,13 @@ class Report:
             "cycles/token, mean": f"{figures['cycles_per_token']:.1f}",
             "cycles/token by position": by_position,
             f"tokens/s at {figures['mhz']:g} MHz": f"{figures['tokens_per_second']:,}",
-            "rows of the KV cache": ", ".join(
-                f"{cache[name]:,} {what}" for name, what in _ROWS.items() if cache[name]
-            ),
             "held-out loss, integer": (
                 f"{figures['integer_loss']:.4f} (float {figures['float_loss']:.4f})"
             ),
             "equal to the golden model": f"yes, all {figures['tokens']:,} tokens",
         }
+        used = [f"{cache[name]:,} {what}" for name, what in _ROWS.items() if cache[name]]
+        if used:
+            rows["rows of the KV cache"] = ", ".join(used)
         console.print()
         show_figures(console, rows)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gptloom.firmware.isa import INSTRUCTION_BYTES
 from gptloom.firmware.layout import Layout
-from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.machine import QUAD, TABLE_BYTES, Machine
 from gptloom.firmware.page import encode_page
 from gptloom.firmware.program import compile_program
 from gptloom.model.cache import Eviction
@@ -26,6 +26,7 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import Positions
+from gptloom.model.recurrent import RecurrentModel
 
 MAGIC = b"LOOM"
 VERSION = 5
@@ -56,6 +57,7 @@ class Region(IntEnum):
     PROGRAM = 1
     TOKENS = 2
     POSITIONS = 3
+    """Embeddings; of a recurrent machine, what every token adds to its sums."""
     PAGE = 4
     SETTINGS = 5
 
@@ -169,8 +171,9 @@ class Image:
     def writes(self, machine: Machine) -> Iterator[tuple[Region, int, int]]:
         """Yield region, address and byte of every write on a machine's load port."""
         width, step = self.config.width, machine.stream_elements
+        embeddings = [Region.TOKENS] + [Region.POSITIONS] * (not machine.recurrent)
         for region, data in sorted(self.regions.items()):
-            embedding = region in (Region.TOKENS, Region.POSITIONS)
+            embedding = region in embeddings
             for i, byte in enumerate(data):
                 # The hardware finds an embedding's row by joining row number and element.
                 yield region, i // width * step + i % width if embedding else i, byte
@@ -243,6 +246,11 @@ class Image:
                 "the image's model has other positions or another cache than the hardware: build "
                 "it for that model"
             )
+        if machine.recurrent and _row(Machine.for_models(self.lanes, self.config)) != _row(machine):
+            raise UserError(
+                "the image's table of recurrent sums has other rows than the hardware's: build it "
+                "for that model"
+            )
         for name, (needed, there) in needs.items():
             if needed > there or (name == "heads" and needed != there):
                 raise UserError(
@@ -272,7 +280,9 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
             Region.OPERANDS: _operands(model, layout),
             Region.PROGRAM: b"".join(word.ljust(INSTRUCTION_STRIDE, b"\0") for word in words),
             Region.TOKENS: _bytes(model.token_embedding),
-            Region.POSITIONS: _bytes(model.position_embedding),
+            Region.POSITIONS: _table(model, machine)
+            if machine.recurrent
+            else _bytes(model.position_embedding),
             Region.PAGE: encode_page(model),
             Region.SETTINGS: bytes(
                 [
@@ -311,6 +321,23 @@ def _operands(model: IntegerModel, layout: Layout) -> bytes:
         words = tiles.reshape(-1, m.units, QUAD)
         memory[place.base : place.base + len(words)] = words
     return _bytes(memory)
+
+
+def _table(model: IntegerModel, machine: Machine) -> bytes:
+    """Return what every token adds to sums: a row of words, of two bytes for every head."""
+    golden = RecurrentModel(model)
+    tokens, heads = golden.config.vocabulary, golden.config.heads
+    rows = np.zeros((tokens, machine.row_words, heads), "<u2")
+    rows[:, :tokens] = golden.table.transpose(2, 1, 0)
+    values = np.zeros((tokens, heads, TABLE_BYTES * machine.value_words), np.int8)
+    values[:, :, : golden.config.head_width] = golden.values.swapaxes(0, 1)
+    rows[:, -machine.value_words :] = values.view("<u2").swapaxes(1, 2)
+    return rows.tobytes()
+
+
+def _row(machine: Machine) -> tuple[int, int]:
+    """Return what the rows of such a table depend on."""
+    return machine.row_words, machine.value_words
 
 
 def _bytes(values: NDArray[np.int64]) -> bytes:

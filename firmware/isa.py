@@ -19,7 +19,7 @@ class Kind(IntEnum):
     VALUES = 2
     """Cached values with each head's softmax numerators; as many quads as positions need."""
     START = 3
-    """Nothing: the raw embedding goes through the requantiser."""
+    """Nothing: the raw embedding goes through the requantiser, or recurrent sums do."""
 
 
 class Destination(IntEnum):

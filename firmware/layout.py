@@ -14,6 +14,8 @@ from gptloom.model.errors import UserError
 
 MAX_HEADS = 4
 LAYER_MATRICES = ("wq", "wk", "wv", "wo", "fc1", "fc2")
+RECURRENT_MATRICES = LAYER_MATRICES[3:]
+"""What is left where queries, keys and values are in a table."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ class Layout:
             fc1=(c.hidden, c.width),
             fc2=(c.width, c.hidden),
         )
-        wanted = [(i, name, *shapes[name]) for i in range(c.layers) for name in LAYER_MATRICES]
+        names = RECURRENT_MATRICES if c.recurrent else LAYER_MATRICES
+        wanted = [(i, name, *shapes[name]) for i in range(c.layers) for name in names]
         wanted.append((0, "lm_head", c.vocabulary, c.width))
         placed, base = {}, 0
         for layer, name, rows, inputs in wanted:
@@ -161,6 +164,8 @@ class Layout:
     @property
     def operand_words(self) -> int:
         """Words of the operand memory in use."""
+        if self.config.recurrent:
+            return self.weight_words
         slots = self.machine.slots
         return self.cache_base + (
             slots * self.machine.slot_words if slots > 1 else self.cache_words
@@ -190,6 +195,8 @@ class Layout:
     @property
     def mixed(self) -> int:
         """Attention's output, heads interleaved."""
+        if self.config.recurrent:
+            return self.query
         return self.scores + self.config.context // QUAD
 
     @property

@@ -8,11 +8,15 @@ from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.positions import Positions
+from gptloom.model.recurrent import StateWidths
 from gptloom.model.tables import NOISE_BITS, NOISE_INDEX_BITS
 
 LANES = (8, 16, 32, 64)
 QUAD = 4
 """Lanes of one dot-product unit, and elements of one activation word."""
+
+TABLE_BYTES = 2
+"""Of a weight in the table of recurrent sums, for each head."""
 
 INSTRUCTION_BYTES = 9
 MAX_VOCABULARY = 64
@@ -38,7 +42,8 @@ class Machine:
     program_words
         Most instructions.
     vocabulary, context
-        Most token ids and positions; with eviction, rows of the cache.
+        Most token ids and positions; with eviction, rows of the cache. Without rows the latter do
+        not count.
     positions, eviction, sinks
         As the models have them: see :class:`.ModelConfig`.
     slots
@@ -132,9 +137,47 @@ class Machine:
         return self.lanes == 8
 
     @property
+    def recurrent(self) -> bool:
+        """Whether sums take the place of the KV cache's rows."""
+        return self.eviction is Eviction.RECURRENT
+
+    @property
+    def head_width(self) -> int:
+        """Most elements of a head's value."""
+        return max(1, self.stream_elements // self.heads)
+
+    @property
+    def sum_bits(self) -> int:
+        """Bits of one head's recurrent sums for one query."""
+        return StateWidths().sum_bits(self.head_width)
+
+    @property
+    def value_words(self) -> int:
+        """Words of a token's row in the table of recurrent sums that have its values."""
+        return ceil(self.head_width / 2)
+
+    @property
+    def row_words(self) -> int:
+        """Words of such a row: weights for every query, and at its end the values, two a word."""
+        return _power_of_two(self.vocabulary + self.value_words)
+
+    @property
+    def position_bytes(self) -> int:
+        """Bytes of a word of what a load port fills with positions: embeddings, or that table."""
+        return TABLE_BYTES * self.heads if self.recurrent else self.writers
+
+    @property
+    def position_words(self) -> int:
+        """How many such words there are."""
+        if self.recurrent:
+            return self.vocabulary * self.row_words
+        return self.context * self.stream_elements // self.writers
+
+    @property
     def multipliers(self) -> dict[str, int]:
         """Multipliers by what they are for."""
-        return {"engine": self.lanes, "requantise": self.writers, "norm": self.writers}
+        sums = {"sums": self.head_width} if self.recurrent else {}
+        return {"engine": self.lanes, "requantise": self.writers, "norm": self.writers, **sums}
 
     @property
     def memory_bits(self) -> dict[str, int]:
@@ -146,7 +189,8 @@ class Machine:
             "stream": max(2 * self.writers, elements) * ACTIVATION_BITS,
             "program": self.program_words * INSTRUCTION_BYTES * 8,
             "token embedding": self.vocabulary * elements * WEIGHT_BITS,
-            "position embedding": self.context * elements * WEIGHT_BITS,
+            "positions": self.position_words * self.position_bytes * 8,
+            "sums": self.vocabulary * self.heads * self.sum_bits if self.recurrent else 0,
             "noise table": NOISE_BITS << NOISE_INDEX_BITS,
             "noise": ceil(self.vocabulary / self.writers) * self.writers * NOISE_BITS
             if self.writers > 1

@@ -33,8 +33,9 @@ def compile_program(model: IntegerModel, layout: Layout) -> list[Slot]:
         If the model needs more than instructions can say.
     """
     program: list[Step] = []
+    attention = _recurrence if model.config.recurrent else _attention
     for index in range(model.config.layers):
-        program += _attention(model, layout, index)
+        program += attention(model, layout, index)
         program += _mlp(model, layout, index)
     head = _matrix(
         layout, 0, "lm_head", source=layout.stream, rows=model.config.vocabulary,
@@ -53,7 +54,7 @@ def _check(slots: list[Slot], layout: Layout) -> None:
             f"{MAX_INSTRUCTIONS}: use fewer layers"
         )
     # The passes of a SCORES instruction are not in its word: the sequencer counts them.
-    passes = ceil(c.context * c.heads / layout.machine.units)
+    passes = 0 if c.recurrent else ceil(c.context * c.heads / layout.machine.units)
     if passes > 1 << WIDTHS["passes"]:
         raise UserError(
             f"a context of {c.context} takes {passes} passes over the keys with {lanes} lanes, a "
@@ -70,7 +71,7 @@ def _check(slots: list[Slot], layout: Layout) -> None:
 
 
 def _attention(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
-    shift = {site: value - 1 for site, value in model.layers[index].shifts.items()}
+    shift = _shifts(model, index)
     width, final = model.config.width, index == model.config.layers - 1
     keys, values = layout.key_base(index), layout.value_base(index)
     # What is attended decides what is evicted, for a prompt's tokens too.
@@ -93,29 +94,55 @@ def _attention(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
         Kind.SCORES, base=keys, quads=layout.head_quads,
         source=layout.query, destination=Destination.SCORES, target=layout.scores,
     )  # fmt: skip
-    start = Instruction(
-        Kind.START, passes=ceil(width / layout.machine.units), quads=1, rows=width,
-        destination=Destination.RESIDUAL, scale=Scale.NORM, shift=model.start_shift - 1,
-    )  # fmt: skip
     mix = Instruction(
         Kind.VALUES, base=values, passes=layout.value_passes,
         source=layout.scores, target=layout.mixed, rows=width, scale=Scale.SUM, shift=shift["mix"],
         prefill_final=final and attends,
     )  # fmt: skip
-    out = _matrix(
-        layout, index, "wo", source=layout.mixed, rows=width, shift=shift["out"],
-        destination=Destination.STREAM, target=layout.stream, residual=True,
-    )  # fmt: skip
-    steps = dict(q=query, k=key, v=value, score=score, start=start, mix=mix, out=out)
-    if index > 0:
+    steps = dict(q=query, k=key, v=value, score=score)
+    if index == 0:
         # Only the embedding is normalised for the residual; it waits for the drain to be idle,
         # which it is while the softmax works.
-        del steps["start"]
+        steps["start"] = _start(model, layout)
+    steps |= dict(mix=mix, out=_out(model, layout, index))
     return [Step(index, site, instruction) for site, instruction in steps.items()]
 
 
+def _recurrence(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
+    """Return what is left of attention where sums are kept; known tokens need nothing but these."""
+    width = model.config.width
+    mix = Instruction(
+        Kind.START, passes=layout.value_passes, quads=1, rows=width, target=layout.mixed,
+        scale=Scale.SUM, shift=_shifts(model, index)["mix"], prefill_final=True,
+    )  # fmt: skip
+    # The mix is there before the norm.
+    steps = dict(mix=mix, start=_start(model, layout), out=_out(model, layout, index))
+    return [Step(index, site, instruction) for site, instruction in steps.items()]
+
+
+def _start(model: IntegerModel, layout: Layout) -> Instruction:
+    width = model.config.width
+    return Instruction(
+        Kind.START, passes=ceil(width / layout.machine.units), quads=1, rows=width,
+        destination=Destination.RESIDUAL, scale=Scale.NORM, shift=model.start_shift - 1,
+    )  # fmt: skip
+
+
+def _out(model: IntegerModel, layout: Layout, index: int) -> Instruction:
+    return _matrix(
+        layout, index, "wo", source=layout.mixed, rows=model.config.width,
+        shift=_shifts(model, index)["out"], destination=Destination.STREAM, target=layout.stream,
+        residual=True,
+    )  # fmt: skip
+
+
+def _shifts(model: IntegerModel, index: int) -> dict[str, int]:
+    """Return a layer's shifts by site, as instructions have them."""
+    return {site: value - 1 for site, value in model.layers[index].shifts.items()}
+
+
 def _mlp(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
-    shift = {site: value - 1 for site, value in model.layers[index].shifts.items()}
+    shift = _shifts(model, index)
     hidden = _matrix(
         layout, index, "fc1", source=layout.stream, rows=model.config.hidden,
         target=layout.hidden, relu=True, shift=shift["hidden"],

@@ -40,6 +40,9 @@ class Latencies:
         From the read of a position's scores to the write of its numerators.
     sample
         From the last logits to the sampled token.
+    sums
+        Of a recurrent machine: from a token's start to the sums of its own query and one over
+        them, ready for the drain.
     """
 
     drain: int = 7
@@ -49,6 +52,7 @@ class Latencies:
     score: int = 1
     numerator: int = 5
     sample: int = 3
+    sums: int = 0
 
     @classmethod
     def of(cls, machine: Machine) -> "Latencies":
@@ -56,6 +60,11 @@ class Latencies:
         found = cls(norm=7) if machine.writers > 1 else cls()
         if machine.deep:
             found = _DEEP
+        if machine.recurrent:
+            # The token's values are read, then query and head of all sums, its own query first.
+            return replace(
+                found, sums=10 + machine.value_words + machine.heads - 1 + 2 * machine.deep
+            )
         if machine.positions is Positions.ALIBI:
             # Penalties are taken from scores.
             found = replace(found, score=found.score + 1)
@@ -66,6 +75,14 @@ def flush_cycles(machine: Machine) -> int:
     """Return the cycles from a program's last one until all its results are written."""
     latencies = Latencies.of(machine)
     return latencies.drain + latencies.result + WRITE + machine.beats
+
+
+def update_cycles(machine: Machine) -> int:
+    """Return the cycles from a token's start to its earliest end, of a recurrent machine.
+
+    The next token, which begins two cycles later, then finds all sums updated.
+    """
+    return machine.vocabulary * machine.heads + max(4, machine.value_words - 1)
 
 
 _DEEP = Latencies(drain=9, result=11, norm=11, embed=3, score=2, numerator=5, sample=3)
@@ -135,6 +152,7 @@ class Scheduler:
         written = [self._latencies.embed + j // writers + WRITE for j in elements]
         self._quads[self._layout.stream] = written[QUAD - 1 :: QUAD]
         self._norm = written[-1] - WRITE + self._latencies.norm
+        self._embedded = written[-1]
 
     def _shape(self, instruction: Instruction) -> tuple[int, int]:
         """Return passes and cycles from pass to pass, at the position hardest to serve."""
@@ -159,6 +177,10 @@ class Scheduler:
         if instruction.scale is Scale.NORM:
             quads = max(instruction.quads, 1)
             bounds.append(self._norm - self._latencies.drain - (quads - 1))
+        if instruction.scale is Scale.SUM and self._machine.recurrent:
+            # Embeddings are written through the same port.
+            ready = max(self._latencies.sums, self._embedded - self._latencies.result)
+            bounds.append(ready - self._latencies.drain)
         return max(bounds)
 
     def _retire(self, instruction: Instruction, start: int, passes: int, length: int) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gptloom.firmware.isa import Instruction, Kind
+from gptloom.firmware.isa import Destination, Instruction, Kind
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.firmware.schedule import FIRST, Latencies, Slot
+from gptloom.firmware.schedule import FIRST, Latencies, Slot, update_cycles
 
 EMIT = 2
 """From the sampled token to the next token's start."""
@@ -111,14 +111,17 @@ def timeline(slots: Sequence[Slot], machine: Machine, position: int) -> list[Pha
     for span in spans(slots, machine, position):
         instruction = span.slot.instruction
         # The start of the residual stream hides in the softmax's time.
-        if instruction.kind is not Kind.START:
+        if instruction.destination is not Destination.RESIDUAL:
             phases.append(Phase(span.slot.step.site, span.start))
         if instruction.kind is Kind.SCORES:
             phases.append(Phase("softmax", span.last_issue + 1))
     beat = (instruction.rows - 1) % machine.units // machine.writers
     written = span.last_issue + latencies.drain + beat + latencies.result
     phases.append(Phase("sample", span.end))
-    phases.append(Phase("end", written + latencies.sample + EMIT))
+    sampled = written + latencies.sample
+    if machine.recurrent:
+        sampled = max(sampled, update_cycles(machine))
+    phases.append(Phase("end", sampled + EMIT))
     return phases
 
 

@@ -45,7 +45,7 @@ class Preload:
             Region.OPERANDS: machine.lanes,
             Region.PROGRAM: INSTRUCTION_STRIDE,
             Region.TOKENS: machine.writers,
-            Region.POSITIONS: machine.writers,
+            Region.POSITIONS: machine.position_bytes,
             Region.PAGE: 1,
             Region.SETTINGS: 1,
         }

@@ -12,6 +12,7 @@ on the eviction:
   sums do not fade.) Its mass fades by 1/16 with every token, and grows by the numerators of all
   heads and layers; a new row begins with what the heads of one layer could give it at most, so
   that it has time to be of use.
+- ``recurrent``: there are no rows, but sums over everything that was: :mod:`.recurrent`.
 """
 
 from enum import StrEnum
@@ -35,6 +36,7 @@ class Eviction(StrEnum):
     NONE = "none"
     WINDOW = "window"
     ATTENTION = "attention"
+    RECURRENT = "recurrent"
 
 
 MASS_BITS = 16

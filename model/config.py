@@ -38,7 +38,8 @@ class ModelConfig:
         How the model knows where its tokens stand.
     eviction, sinks
         What the KV cache, which has `context` rows, does when it is full: :mod:`.cache`. Anything
-        but the end of the document takes positions that go on, which learned ones do not.
+        but the end of the document takes positions that go on, which learned ones do not. Without
+        rows the context does not count.
 
     Raises
     ------
@@ -82,6 +83,11 @@ class ModelConfig:
                 "at others is nonsense: give a checkpoint trained with --positions alibi, or leave "
                 "the eviction out"
             )
+        if self.recurrent and self.layers != 1:
+            raise UserError(
+                f"sums in the place of a cache need one layer, whose keys depend on their token "
+                f"alone, and this model has {self.layers}: choose another cache"
+            )
         if self.heads & (self.heads - 1):
             raise UserError(f"heads is {self.heads}: give a power of two.")
         if self.width % self.heads:
@@ -106,6 +112,11 @@ class ModelConfig:
     def endless(self) -> bool:
         """Whether documents may be longer than the context."""
         return self.eviction is not Eviction.NONE
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether sums take the place of the KV cache's rows: :mod:`.recurrent`."""
+        return self.eviction is Eviction.RECURRENT
 
     @property
     def parameters(self) -> int:

@@ -14,7 +14,8 @@ exactly the softmax over everything that was ever said, as an unlimited cache ha
 and S have a width each; that is all that is lost. (A. Katharopoulos et al., "Transformers are
 RNNs", 2020, has to find a feature map for keys; here the vocabulary is one.)
 
-There is no hardware of it yet: the folded core has rows.
+The folded core has it with ``--cache recurrent`` (:mod:`.hdl.folded.recurrence`): table and values
+are a part of the image.
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import Positions, slope_shifts
 
 MOST_TABLE_BITS = 14
+
+
+def golden_of(model: IntegerModel) -> GoldenModel:
+    """Return the golden model of a network with the cache that its configuration names."""
+    return RecurrentModel(model) if model.config.recurrent else GoldenModel(model)
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,20 @@ class StateWidths:
                 f"{MOST_TABLE_BITS}, and 0 or more"
             )
 
+    @property
+    def weight_bits(self) -> int:
+        """Of a sum of weights, unsigned: a geometric series adds at most as much again."""
+        return self.table + 2 + self.fraction
+
+    @property
+    def value_bits(self) -> int:
+        """Of a sum of weighted values, signed."""
+        return self.weight_bits + WEIGHT_BITS - 1
+
+    def sum_bits(self, head_width: int) -> int:
+        """Bits of one head's sums for one query."""
+        return self.weight_bits + head_width * self.value_bits
+
 
 class State:
     """Sums of a batch of streams.
@@ -76,7 +96,14 @@ class RecurrentModel(GoldenModel):
     model
         The network; its context does not count.
     widths
-        Of table and sums.
+        Of table and sums; hardware has the default ones.
+
+    Attributes
+    ----------
+    table
+        [heads, queries, tokens]: weights of the scores, ``1 << widths.table`` at most.
+    values
+        [heads, tokens, head width], 8-bit.
 
     Raises
     ------
@@ -93,7 +120,7 @@ class RecurrentModel(GoldenModel):
             )
         super().__init__(model)
         self.widths = widths or StateWidths()
-        scores, self._values = self._of_tokens()
+        scores, self.values = self._of_tokens()
         distance = scores.max(axis=-1, keepdims=True) - scores
         weights = np.rint(2.0 ** (self.widths.table - distance / (1 << SCORE_FRACTION)))
         # A query's own token is always there: no sum of weights is zero.
@@ -105,10 +132,8 @@ class RecurrentModel(GoldenModel):
     @property
     def state_bits(self) -> int:
         """Bits that are kept from token to token."""
-        c, w = self.config, self.widths
-        # A geometric series adds at most as much again.
-        weights = w.table + 2 + w.fraction
-        return c.heads * c.vocabulary * (weights + c.head_width * (weights + WEIGHT_BITS - 1))
+        c = self.config
+        return c.heads * c.vocabulary * self.widths.sum_bits(c.head_width)
 
     def _of_tokens(self) -> tuple[Integers, Integers]:
         """Scores [heads, queries, tokens] and values [heads, tokens, head width]."""
@@ -147,7 +172,7 @@ class RecurrentModel(GoldenModel):
         faded = (sums + (1 << self._slopes >> 1)) >> self._slopes
         weights = self.table[:, :, tokens].transpose(2, 0, 1)[..., None] << self.widths.fraction
         ones = np.ones((len(tokens), self.config.heads, 1), np.int64)
-        added = np.concatenate([ones, self._values[:, tokens].swapaxes(0, 1)], axis=-1)
+        added = np.concatenate([ones, self.values[:, tokens].swapaxes(0, 1)], axis=-1)
         sums[:] = faded + weights * added[:, :, None]
         seen = sums[np.arange(len(tokens)), :, tokens] >> self.widths.fraction
         mantissa, exponent = self.operations.reciprocal(np.maximum(seen[..., 0], 1))

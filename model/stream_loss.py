@@ -10,11 +10,12 @@ from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
 from gptloom.model.loss import log_softmax
 from gptloom.model.positions import MAX_DISTANCE
+from gptloom.model.recurrent import StateWidths, golden_of
 
 
 def stream_losses(model: IntegerModel, rows: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return `losses_of` the model's golden model."""
-    return losses_of(GoldenModel(model), rows)
+    return losses_of(golden_of(model), rows)
 
 
 def losses_of(golden: GoldenModel, rows: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -37,7 +38,12 @@ def losses_of(golden: GoldenModel, rows: NDArray[np.integer]) -> NDArray[np.floa
 
 
 def state_bits(config: ModelConfig) -> int:
-    """Return the bits that a cache keeps from token to token: rows, and what is known of them."""
+    """Return the bits that a cache keeps from token to token: rows, and what is known of them.
+
+    Where sums are kept it is these.
+    """
+    if config.recurrent:
+        return config.vocabulary * config.heads * StateWidths().sum_bits(config.head_width)
     known = 0
     if config.eviction is Eviction.ATTENTION:
         known = MASS_BITS + MAX_DISTANCE.bit_length()

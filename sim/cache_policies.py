@@ -13,11 +13,10 @@ from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.cache import Eviction
 from gptloom.model.corpus import heldout_documents
 from gptloom.model.errors import UserError
-from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import Positions
-from gptloom.model.recurrent import RecurrentModel
-from gptloom.model.stream_loss import losses_of, state_bits, stream_losses
+from gptloom.model.recurrent import golden_of
+from gptloom.model.stream_loss import state_bits, stream_losses
 from gptloom.sim.engines import Engine
 from gptloom.sim.generation import compared
 from gptloom.sim.session import CoreSession
@@ -30,13 +29,15 @@ FULL = 64
 
 @dataclass(frozen=True)
 class Policy:
-    """A cache; without rows it has as many as the stream has tokens."""
+    """A cache; without a number of rows it has as many as the stream has tokens, if any."""
 
     eviction: Eviction
     rows: int | None = None
     sinks: int = 0
 
     def __str__(self) -> str:
+        if self.eviction is Eviction.RECURRENT:
+            return "recurrent sums"
         if self.rows is None:
             return "all rows kept"
         sinks = f", {self.sinks} of them sinks" if self.sinks else ""
@@ -54,6 +55,7 @@ POLICIES = (
     Policy(Eviction.ATTENTION, 8),
     Policy(Eviction.WINDOW, 4),
     Policy(Eviction.ATTENTION, 4),
+    Policy(Eviction.RECURRENT),
 )
 
 
@@ -70,8 +72,7 @@ class PolicyFigures:
     bits
         Of state by length of the stream.
     cycles
-        Of a token with the cache full, of a folded core with ``LANES`` lanes; None where there is
-        no hardware.
+        Of a token with the cache full, of a folded core with ``LANES`` lanes.
     curve
         Loss by position of the streams of 512 tokens.
     """
@@ -79,7 +80,7 @@ class PolicyFigures:
     policy: str
     losses: dict[int, float]
     bits: dict[int, int]
-    cycles: float | None
+    cycles: float
     curve: list[float]
 
 
@@ -90,7 +91,7 @@ def measure_policies(
     policies: Sequence[Policy] = POLICIES,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Iterator[PolicyFigures]:
-    """Yield the figures of every policy, on the held-out names in a row, and of recurrent sums.
+    """Yield the figures of every policy, on the held-out names in a row.
 
     Raises
     ------
@@ -106,6 +107,8 @@ def measure_policies(
         )
     streams = {n: model.tokenizer.stream_rows(heldout_documents(), n) for n in lengths}
     for policy in policies:
+        if policy.eviction is Eviction.RECURRENT and model.config.layers > 1:
+            continue
         losses, bits, curve = {}, {}, np.zeros(0)
         for length, rows in streams.items():
             progress(f"{policy}, {length} tokens")
@@ -117,15 +120,6 @@ def measure_policies(
         progress(f"{policy}, cycles")
         cycles = full_cycles(_with(model, policy, FULL), open_engine)
         yield PolicyFigures(str(policy), losses, bits, cycles, curve.tolist())
-    if model.config.layers == 1:
-        golden, found = RecurrentModel(model), {}
-        for length, rows in streams.items():
-            progress(f"recurrent sums, {length} tokens")
-            found[length] = losses_of(golden, rows)
-        losses = {length: float(each[length // 2 :].mean()) for length, each in found.items()}
-        bits = dict.fromkeys(lengths, golden.state_bits)
-        curve = found.get(512, np.zeros(0)).tolist()
-        yield PolicyFigures("recurrent sums, golden model only", losses, bits, None, curve)
 
 
 def full_cycles(model: IntegerModel, open_engine: Callable[[FoldedCore], Engine]) -> float:
@@ -147,7 +141,7 @@ def full_cycles(model: IntegerModel, open_engine: Callable[[FoldedCore], Engine]
         session.load(build_image(model, core.machine))
         session.temperature(model.logit_scale(1.0))
         session.seed(1)
-        golden = GoldenModel(model).generate(1, 1.0, prompt)
+        golden = golden_of(model).generate(1, 1.0, prompt)
         tokens = islice(compared(session.tokens(prompt), golden), counted + 1)
         return mean([seen.cycles for seen in tokens][1:])
 

@@ -11,8 +11,9 @@ from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
 from gptloom.hdl.folded.core import FoldedCore
-from gptloom.model.golden import GeneratedToken, GoldenModel, Trace
+from gptloom.model.golden import GeneratedToken, Trace
 from gptloom.model.integer import IntegerModel
+from gptloom.model.recurrent import golden_of
 from gptloom.sim.divergence import Divergence, first_divergence, written_values
 from gptloom.sim.engines import Engine
 from gptloom.sim.session import CoreSession, Emitted
@@ -153,9 +154,7 @@ class Generator:
         MismatchError
             With the first divergence: layer, site, element and cycle.
         """
-        expected = GoldenModel(self.model).generate(
-            request.seed, request.temperature, request.prompt
-        )
+        expected = golden_of(self.model).generate(request.seed, request.temperature, request.prompt)
         generation = Generation()
         document: list[int] = []
         session, hardware = self._start(request)
@@ -214,7 +213,7 @@ class Generator:
                 traces.append(values)
             return lambda layer, site, value: values.__setitem__((layer, site), value)
 
-        golden = GoldenModel(self.model).generate(
+        golden = golden_of(self.model).generate(
             request.seed, request.temperature, request.prompt, receive
         )
         session, hardware = self._start(request)

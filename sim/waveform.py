@@ -7,6 +7,7 @@ import numpy as np
 from amaranth.lib import data
 from numpy.typing import NDArray
 
+from gptloom.firmware.machine import Machine
 from gptloom.firmware.schedule import Slot
 from gptloom.hdl.core import Prompt, Token
 from gptloom.hdl.folded.layouts import Issue
@@ -14,13 +15,18 @@ from gptloom.model.integer import IntegerModel
 from gptloom.sim.generation import CLOCK_MHZ
 from gptloom.sim.waves import Wave, write_vcd
 
-SIGNALS = (
+_SIGNALS = (
     "i__valid", "i__ready", "i__payload", "o__valid", "o__ready", "o__payload", "busy",
     "control.start", "control.token", "control.position", "control.sample",
     "sequencer.issue", "sequencer.operand", "sequencer.row",
-    "softmax.reading", "softmax.ready", "sampler.done", "sampler.token",
+    "sampler.done", "sampler.token",
 )  # fmt: skip
-"""What is recorded, in every clock cycle."""
+_ATTENTION = ("softmax.reading", "softmax.ready", "recurrence.busy")
+
+
+def signals(machine: Machine) -> tuple[str, ...]:
+    """Return what is recorded of a core, in every clock cycle."""
+    return (*_SIGNALS, *(_ATTENTION[2:] if machine.recurrent else _ATTENTION[:2]))
 
 
 def write_waveform(
@@ -36,7 +42,7 @@ def write_waveform(
     path
         VCD file; its signal grouping is saved beside it.
     recording
-        ``SIGNALS``, one value a cycle.
+        :func:`signals`, one value a cycle.
     model
         For the characters of the tokens.
     slots
@@ -81,8 +87,7 @@ def write_waveform(
         Wave("engine.valid", 1, "engine"),
         Wave("sequencer.operand", 12, "engine"),
         Wave("sequencer.row", 8, "engine"),
-        Wave("softmax.reading", 1, "attention"),
-        Wave("softmax.ready", 1, "attention"),
+        *(Wave(name, 1, "attention") for name in recording if name in _ATTENTION),
         Wave("sampler.done", 1, "sampler"),
         text("sampler.token", "sampler", 8, characters),
     ]

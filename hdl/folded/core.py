@@ -7,12 +7,13 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
-from gptloom.firmware.image import INSTRUCTION_STRIDE, Region
-from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES, Destination
-from gptloom.firmware.machine import QUAD, Machine
-from gptloom.hdl.arithmetic import quotient, remainder
+from gptloom.firmware.image import Region
+from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES, Destination, Scale
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.arithmetic import quotient
 from gptloom.hdl.core import CoreSignature, Write
 from gptloom.hdl.delay import delayed
+from gptloom.hdl.folded.access import load, load_settings, read_back
 from gptloom.hdl.folded.control import Control
 from gptloom.hdl.folded.drain import Drain
 from gptloom.hdl.folded.embedding import Embedding
@@ -28,6 +29,7 @@ from gptloom.hdl.folded.norm import Norm
 from gptloom.hdl.folded.prefix import Prefix
 from gptloom.hdl.folded.readback import Readback
 from gptloom.hdl.folded.recompute import Recompute
+from gptloom.hdl.folded.recurrence import Recurrence
 from gptloom.hdl.folded.rows import Rows
 from gptloom.hdl.folded.sampler import Sampler
 from gptloom.hdl.folded.sequencer import Sequencer
@@ -64,7 +66,7 @@ class FoldedCore(wiring.Component):
         What the memories hold from power-on; without it, the load port fills them.
     cached
         Whether keys and values are kept from token to token; if not, all are computed anew
-        (:class:`.Recompute`), for comparison.
+        (:class:`.Recompute`), for comparison. Not of a recurrent machine.
     tap : Out
         `result`: a beat of results as it is written. `score_valid`: a position's scores, or with
         `numerators` its softmax numerators, are written as `scores`, for the heads in `heads`.
@@ -117,7 +119,6 @@ class FoldedCore(wiring.Component):
         m.submodules.drain = drain = Drain(machine)
         m.submodules.writeback = writeback = Writeback(machine)
         m.submodules.norm = norm = Norm(machine)
-        m.submodules.softmax = softmax = Softmax(machine)
         m.submodules.sampler = sampler = Sampler(machine)
 
         m.submodules.readback = readback = Readback(machine)
@@ -136,32 +137,9 @@ class FoldedCore(wiring.Component):
         prefix = self._prefix(m, loaded, control)
         self._document(m, loaded, readback.active, control, prefix, sampler)
         turn = self._turn(m, control, sampler, sequencer)
-        rows, row, last = self._rows(m, control, turn, softmax)
-        self._count(m, control, turn, softmax, prefix, rows, last)
-        self._read(m, readback, embedding, program, orders, operands, sequencer, engine)
-        self._load(m, loaded, embedding, program, orders, operands, writeback)
-        self._settings(
-            m,
-            loaded,
-            [
-                [control.bos, sampler.last_token],
-                [
-                    control.last_position,
-                    *([rows.final_row] if rows else []),
-                    *([prefix.final] if prefix else []),
-                ],
-                [embedding.last_beat],
-                [sequencer.key_stride, writeback.key_stride],
-                [sequencer.value_stride, writeback.value_stride],
-            ],
-        )
-
+        read_back(m, self, readback, embedding, program, orders, operands, sequencer, engine)
+        load(m, machine, loaded, embedding, program, orders, operands, writeback)
         result = writeback.result
-        if prefix:
-            m.d.comb += [
-                sequencer.places.eq(prefix.places),
-                writeback.slot.eq(prefix.places.tail),
-            ]
         m.d.comb += [
             # A token starts: its embedding is written like any result.
             embedding.start.eq(turn.start),
@@ -173,12 +151,9 @@ class FoldedCore(wiring.Component):
             writeback.embedding.eq(embedding.elements),
             # The program issues operands,
             sequencer.start.eq(turn.start),
-            sequencer.position.eq(last),
             sequencer.sample.eq(turn.sample),
-            sequencer.softmax_ready.eq(softmax.ready),
             sequencer.instruction.eq(program.word),
             program.enable.eq(sequencer.fetch),
-            activations.address.eq(Mux(softmax.reading, softmax.read_row, sequencer.row)),
             # the engine multiplies them,
             engine.issue.eq(sequencer.issue),
             engine.quads.eq(activations.quads),
@@ -195,9 +170,7 @@ class FoldedCore(wiring.Component):
             writeback.operation.eq(drain.job_out.operation),
             writeback.order.eq(drain.order_out),
             writeback.norm.eq(norm.norm),
-            writeback.reciprocals.eq(softmax.reciprocals),
             writeback.temperature.eq(temperature),
-            writeback.position.eq(row),
             norm.result.eq(result),
             sampler.result.eq(result),
             sampler.greedy.eq(temperature.greedy),
@@ -213,13 +186,11 @@ class FoldedCore(wiring.Component):
                     0,
                 )
             ),
-            # Scores leave the drain for the softmax, which writes activations as well.
-            softmax.begin.eq(sequencer.scores_begin),
-            softmax.valid.eq(drain.score_valid),
-            softmax.first.eq(drain.score_first),
-            softmax.target.eq(drain.order_out.target),
-            softmax.position.eq(last),
-            softmax.quads.eq(activations.quads),
+            activations.address.eq(sequencer.row),
+            activations.write_address.eq(writeback.row),
+            activations.write_enable.eq(writeback.row_enable),
+            activations.write_data.eq(writeback.row_data),
+            self.tap.result.eq(result),
         ]
         for unit in range(machine.units):
             m.d.comb += [
@@ -231,30 +202,100 @@ class FoldedCore(wiring.Component):
                 writeback.sums[i].eq(drain.sums_out[i]),
                 stream.write_data[i].eq(value),
             ]
+        rows = None
+        if machine.recurrent:
+            self._recur(m, loaded, readback, control, sequencer, sampler, drain, writeback)
+        else:
+            rows = self._attend(m, control, prefix, turn, sequencer, activations, drain, writeback)
+        load_settings(
+            m,
+            self.preload.settings,
+            loaded,
+            [
+                [control.bos, sampler.last_token],
+                [
+                    control.last_position,
+                    *([rows.final_row] if rows else []),
+                    *([prefix.final] if prefix else []),
+                ],
+                [embedding.last_beat],
+                [sequencer.key_stride, writeback.key_stride],
+                [sequencer.value_stride, writeback.value_stride],
+            ],
+        )
+        return m
+
+    def _attend(
+        self, m: Module, control, prefix, turn: "_Turn", sequencer, activations, drain, writeback
+    ) -> Rows | None:
+        """Attention to the rows of the cache; return who finds them, where that is wanted."""
+        machine = self.machine
+        m.submodules.softmax = softmax = Softmax(machine)
+        rows, row, last = self._rows(m, control, turn, softmax)
+        self._count(m, turn, softmax, prefix, rows, last)
+        m.d.comb += [
+            sequencer.position.eq(last),
+            sequencer.softmax_ready.eq(softmax.ready),
+            activations.address.eq(Mux(softmax.reading, softmax.read_row, sequencer.row)),
+            writeback.reciprocals.eq(softmax.reciprocals),
+            writeback.position.eq(row),
+            # Scores leave the drain for the softmax, which writes activations as well.
+            softmax.begin.eq(sequencer.scores_begin),
+            softmax.valid.eq(drain.score_valid),
+            softmax.first.eq(drain.score_first),
+            softmax.target.eq(drain.order_out.target),
+            softmax.position.eq(last),
+            softmax.quads.eq(activations.quads),
+        ]
+        if prefix:
+            m.d.comb += [
+                sequencer.places.eq(prefix.places),
+                writeback.slot.eq(prefix.places.tail),
+            ]
         for head in range(machine.score_heads):
             m.d.comb += softmax.sums[head].eq(drain.sums_out[head])
-
         with m.If(softmax.tap_valid):
             m.d.comb += [
                 activations.write_address.eq(softmax.row),
                 activations.write_enable.eq(softmax.row_enable),
                 activations.write_data.eq(softmax.row_data),
             ]
-        with m.Else():
-            m.d.comb += [
-                activations.write_address.eq(writeback.row),
-                activations.write_enable.eq(writeback.row_enable),
-                activations.write_data.eq(writeback.row_data),
-            ]
         m.d.comb += [
-            self.tap.result.eq(result),
             self.tap.score_valid.eq(softmax.tap_valid),
             self.tap.numerators.eq(softmax.tap_numerators),
             self.tap.position.eq(softmax.tap_position),
             self.tap.heads.eq(softmax.tap_heads),
             self.tap.scores.eq(softmax.tap_scores),
         ]
-        return m
+        return rows
+
+    def _recur(
+        self, m: Module, loaded, readback, control, sequencer, sampler, drain, writeback
+    ) -> None:
+        """Keep sums in the place of the cache."""
+        m.submodules.recurrence = recurrence = Recurrence(self.machine, self.preload.positions)
+        m.d.comb += [
+            recurrence.start.eq(control.start),
+            recurrence.token.eq(control.token),
+            recurrence.fresh.eq(control.fresh),
+            # They are read for the beat to come, as the residual stream is.
+            recurrence.index.eq(drain.next_index),
+            writeback.reciprocals.eq(recurrence.reciprocals),
+            recurrence.write_address.eq(loaded.write.address),
+            recurrence.write_enable.eq(loaded.into[Region.POSITIONS]),
+            recurrence.write_data.eq(loaded.write.data),
+            recurrence.reading.eq(readback.active),
+            recurrence.read_address.eq(self.read.p.address),
+            readback.positions.eq(recurrence.word),
+        ]
+        with m.If(drain.order_out.scale == Scale.SUM):
+            for sum_, mixed in zip(writeback.sums, recurrence.sums, strict=True):
+                m.d.comb += sum_.eq(mixed)
+        # A token is over with the last of its sums.
+        for over, ends in ((control.finished, sequencer.finished), (control.done, sampler.done)):
+            waits = Signal()
+            m.d.sync += waits.eq((ends | waits) & recurrence.busy)
+            m.d.comb += over.eq((ends | waits) & ~recurrence.busy)
 
     def _turn(self, m: Module, control, sampler, sequencer) -> "_Turn":
         """Return what the program computes: the token of the document, or all up to it."""
@@ -309,7 +350,7 @@ class FoldedCore(wiring.Component):
         ]
         return prefix
 
-    def _count(self, m: Module, control, turn, softmax, prefix, rows, last) -> None:
+    def _count(self, m: Module, turn, softmax, prefix, rows, last) -> None:
         """Count what happens in the cache."""
         m.submodules.tally = tally = Tally(self.machine)
         m.d.comb += [
@@ -344,72 +385,3 @@ class FoldedCore(wiring.Component):
             sampler.load.eq(delayed(m, seeded | configured, deep)),
             sampler.seed.eq(delayed(m, Mux(seeded, self.seed.payload, 1), deep)),
         ]
-
-    def _read(
-        self, m: Module, readback, embedding, program, orders, operands, sequencer, engine
-    ) -> None:
-        """Read at the addresses of the sequence, or between documents where one is asked for."""
-        wiring.connect(m, wiring.flipped(self.read), readback.i)
-        address, reading = self.read.p.address, readback.active
-        instruction = quotient(address, INSTRUCTION_STRIDE)
-        word = quotient(address, self.machine.lanes)
-        m.d.comb += [
-            readback.busy.eq(self.busy),
-            self.read_data.eq(readback.data),
-            program.address.eq(Mux(reading, instruction, sequencer.fetch_address)),
-            orders.address.eq(Mux(reading, instruction, engine.next_operation)),
-            operands.address.eq(Mux(reading, word, sequencer.operand)),
-            embedding.reading.eq(reading),
-            embedding.read_address.eq(address),
-            readback.program.eq(program.word),
-            readback.order.eq(orders.word),
-        ]
-        for unit in range(self.machine.units):
-            m.d.comb += readback.operands[unit].eq(operands.words[unit])
-        for i in range(2):
-            m.d.comb += readback.embeddings[i].eq(embedding.words[i])
-
-    def _settings(self, m: Module, loaded, readers) -> None:
-        """Give what the image says of the model, by address, to its readers."""
-        write = loaded.write
-        for i, (setting, init) in enumerate(zip(readers, self.preload.settings, strict=True)):
-            register = Signal.like(setting[0], name=setting[0].name, init=init)
-            m.d.comb += [reader.eq(register) for reader in setting]
-            chosen = remainder(write.address, 8) == i
-            with m.If(loaded.into[Region.SETTINGS] & chosen):
-                m.d.sync += register.eq(write.data)
-
-    def _load(self, m: Module, loaded, embedding, program, orders, operands, writeback) -> None:
-        """Model image into the memories, a byte at a time; otherwise keys and values."""
-        machine = self.machine
-        write, into = loaded.write, loaded.into
-        m.d.comb += [
-            embedding.write_address.eq(write.address),
-            embedding.write_data.eq(write.data),
-            embedding.write_tokens.eq(into[Region.TOKENS]),
-            embedding.write_positions.eq(into[Region.POSITIONS]),
-            program.write_address.eq(quotient(write.address, INSTRUCTION_STRIDE)),
-            program.write_byte.eq(remainder(write.address, INSTRUCTION_STRIDE)),
-            program.write_data.eq(write.data),
-            program.write_enable.eq(into[Region.PROGRAM]),
-            # Bytes that a word does not have are not written.
-            orders.write_address.eq(program.write_address),
-            orders.write_byte.eq(program.write_byte - ISSUE_BYTES),
-            orders.write_data.eq(write.data),
-            orders.write_enable.eq(program.write_enable),
-        ]
-        lane = remainder(write.address, machine.lanes)
-        loads = into[Region.OPERANDS]
-        m.d.comb += operands.write_address.eq(
-            Mux(loads, quotient(write.address, machine.lanes), writeback.word)
-        )
-        for unit in range(machine.units):
-            lanes = Mux(
-                loads & (quotient(lane, QUAD) == unit), Const(1, QUAD) << remainder(lane, QUAD), 0
-            )
-            m.d.comb += [
-                operands.write_enable[unit].eq(writeback.word_enable[unit] | lanes),
-                operands.write_data[unit].eq(
-                    Mux(loads, write.data.replicate(QUAD), writeback.word_data[unit])
-                ),
-            ]

@@ -56,6 +56,8 @@ class _Table(wiring.Component):
 class Embedding(wiring.Component):
     """Sums of a token's and a position's embedding, `writers` elements a cycle.
 
+    A recurrent machine has no positions: the token's embedding is all.
+
     Attributes
     ----------
     latency
@@ -73,7 +75,8 @@ class Embedding(wiring.Component):
     reading, read_address : In
         Between documents: read the words of a byte address instead.
     words : Out
-        What was read of tokens and positions, in this order.
+        What was read of tokens and positions, in this order; of tokens only where there are no
+        positions.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class Embedding(wiring.Component):
                 "write_data": In(8),
                 "reading": In(1),
                 "read_address": In(range(rows * machine.stream_elements)),
-                "words": Out(8 * machine.writers).array(2),
+                "words": Out(8 * machine.writers).array(1 if machine.recurrent else 2),
             }
         )
 
@@ -111,25 +114,26 @@ class Embedding(wiring.Component):
         m = Module()
         machine = self._machine
         m.submodules.tokens = tokens = _Table(machine, machine.vocabulary, self.init_tokens)
-        m.submodules.positions = positions = _Table(machine, machine.context, self.init_positions)
-        for table, strobe in ((tokens, self.write_tokens), (positions, self.write_positions)):
-            m.d.comb += [
-                table.write_address.eq(self.write_address),
-                table.write_data.eq(self.write_data),
-                table.write_enable.eq(strobe),
-            ]
+        tables = [(tokens, self.token, self.write_tokens)]
+        if not machine.recurrent:
+            m.submodules.positions = positions = _Table(
+                machine, machine.context, self.init_positions
+            )
+            tables.append((positions, self.position, self.write_positions))
 
         beat = Signal(range(self._beats))
         busy = Signal()
         active = self.start | busy
         ends = beat == self.last_beat
         read_word = quotient(self.read_address, machine.writers)
-        m.d.comb += [
-            tokens.address.eq(Mux(self.reading, read_word, Cat(beat, self.token))),
-            positions.address.eq(Mux(self.reading, read_word, Cat(beat, self.position))),
-            self.words[0].eq(tokens.word),
-            self.words[1].eq(positions.word),
-        ]
+        for (table, row, strobe), word in zip(tables, self.words, strict=True):
+            m.d.comb += [
+                table.address.eq(Mux(self.reading, read_word, Cat(beat, row))),
+                table.write_address.eq(self.write_address),
+                table.write_data.eq(self.write_data),
+                table.write_enable.eq(strobe),
+                word.eq(table.word),
+            ]
         with m.If(active):
             m.d.sync += [busy.eq(~ends), beat.eq(Mux(ends, 0, beat + 1))]
         m.d.comb += [
@@ -137,7 +141,7 @@ class Embedding(wiring.Component):
             self.index.eq(delayed(m, beat, self.latency) * machine.writers),
             self.last.eq(delayed(m, ends, self.latency)),
         ]
-        words = (delayed(m, table.word, machine.deep) for table in (tokens, positions))
-        for element, one, other in zip(self.elements, *words, strict=True):
-            m.d.comb += element.eq(one + other)
+        words = [delayed(m, table.word, machine.deep) for table, *_ in tables]
+        for element, *parts in zip(self.elements, *words, strict=True):
+            m.d.comb += element.eq(sum(parts))
         return m

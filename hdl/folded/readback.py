@@ -28,9 +28,9 @@ class Readback(wiring.Component):
         The core computes: requests wait.
     active : Out(1)
         Memories are to be read at the address asked for.
-    operands, program, order, embeddings : In
-        Words one cycle after their address: of every unit, of both halves of an instruction, of
-        tokens and positions.
+    operands, program, order, tokens, positions : In
+        Words one cycle after their address, the last one after two at most: of every unit, of both
+        halves of an instruction, of embeddings or what stands for those of positions.
     data : Out(8)
         The byte, as the request is taken; 0 where an instruction's stride is not filled.
     """
@@ -47,7 +47,8 @@ class Readback(wiring.Component):
                 "operands": In(UNIT_BITS).array(machine.units),
                 "program": In(8 * ISSUE_BYTES),
                 "order": In(8 * RESULT_BYTES),
-                "embeddings": In(8 * machine.writers).array(2),
+                "tokens": In(8 * machine.writers),
+                "positions": In(8 * machine.position_bytes),
                 "data": Out(8),
             }
         )
@@ -78,12 +79,11 @@ class Readback(wiring.Component):
         unit = remainder(quotient(address, QUAD), machine.units)
         m.d.sync += operand.eq(quads.word_select(unit, 8))
         instruction = byte(Cat(self.program, self.order), INSTRUCTION_STRIDE)
-        token, position = (byte(word, machine.writers) for word in self.embeddings)
         found = {
             Region.OPERANDS: operand,
             Region.PROGRAM: instruction,
-            Region.TOKENS: token,
-            Region.POSITIONS: position,
+            Region.TOKENS: byte(self.tokens, machine.writers),
+            Region.POSITIONS: byte(self.positions, machine.position_bytes),
         }
         m.d.sync += self.data.eq(Array(found[region] for region in sorted(found))[self.i.p.region])
         return m

@@ -5,19 +5,15 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.hdl.arithmetic import leading_one, quotient, remainder, saturated
+from gptloom.hdl.arithmetic import quotient, remainder, saturated
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import Accumulator, Quad, Scale
+from gptloom.hdl.folded.reciprocal import Reciprocal
 from gptloom.hdl.folded.requantise import ScoreQuantise
 from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS, SCORE_FRACTION
 from gptloom.model.positions import MAX_DISTANCE, Positions, slope_shifts
-from gptloom.model.tables import (
-    EXP2_TABLE,
-    RECIPROCAL_INDEX_BITS,
-    RECIPROCAL_TABLE,
-    softmax_limit,
-)
+from gptloom.model.tables import EXP2_TABLE, softmax_limit
 
 
 class Softmax(wiring.Component):
@@ -260,17 +256,10 @@ class Softmax(wiring.Component):
             with m.If(head == machine.heads - 1):
                 m.d.sync += busy.eq(0)
 
-        deep = machine.deep
-        present = delayed(m, totals[head], deep)
-        total, exponent = delayed(m, present), delayed(m, leading_one(m, present))
-        index = Signal(RECIPROCAL_INDEX_BITS)
-        m.d.sync += index.eq((total << RECIPROCAL_INDEX_BITS) >> exponent)
-        mantissa = delayed(m, Array(RECIPROCAL_TABLE.tolist())[index], deep)
-        scale = delayed(m, exponent, 1 + deep)
-        which, valid = (delayed(m, signal, 2 + 2 * deep) for signal in (head, busy))
-        for h in range(machine.heads):
-            with m.If(valid & (which == h)):
-                m.d.sync += [
-                    self.reciprocals[h].mantissa.eq(mantissa),
-                    self.reciprocals[h].exponent.eq(scale),
-                ]
+        m.submodules.reciprocal = reciprocal = Reciprocal(machine, bits)
+        m.d.comb += [
+            reciprocal.valid.eq(busy),
+            reciprocal.head.eq(head),
+            reciprocal.total.eq(totals[head]),
+            self.reciprocals.eq(reciprocal.reciprocals),
+        ]

@@ -32,8 +32,14 @@ from gptloom.model.arithmetic import (
     WEIGHT_BITS,
 )
 
-_Beat = data.StructLayout(
-    {
+
+def _beats(machine: Machine) -> data.StructLayout:
+    """Return the layout of what accompanies results on their way.
+
+    `address` is the instruction's target (it is `opening`), then where their group begins, `step`
+    after the one before, and then the word, in a row of keys or values at an `offset`.
+    """
+    fields = {
         "valid": 1,
         "last": 1,
         "index": INDEX_BITS,
@@ -41,13 +47,10 @@ _Beat = data.StructLayout(
         "opening": 1,
         "address": ADDRESS_BITS,
         "step": STRIDE_BITS,
-        "offset": ADDRESS_BITS,
         "operation": OPERATION_BITS,
         "residual": 1,
     }
-)
-"""What accompanies results on their way; `address` is the instruction's target (it is `opening`),
-then where their group begins, `step` after the one before, and then the word, at an `offset`."""
+    return data.StructLayout(fields if machine.recurrent else fields | {"offset": ADDRESS_BITS})
 
 
 class Writeback(wiring.Component):
@@ -74,7 +77,7 @@ class Writeback(wiring.Component):
     row, row_enable, row_data : Out
         Write port of the activation memory.
     word, word_enable, word_data : Out
-        Write port of the operand memory.
+        Write port of the operand memory; without rows of keys and values nothing is written.
     """
 
     def __init__(self, machine: Machine):
@@ -118,7 +121,7 @@ class Writeback(wiring.Component):
         machine = self._machine
         order = self.order
 
-        beat = Signal(_Beat)
+        beat = Signal(_beats(machine))
         m.d.comb += [
             beat.valid.eq(self.valid),
             beat.last.eq(self.last),
@@ -136,8 +139,8 @@ class Writeback(wiring.Component):
             streams.append(delayed(m, streams[-1]))
             if number == 0:
                 beat = self._grouped(m, beat)
-            if number == 1:
-                placed = Signal(_Beat)
+            if number == 1 and not machine.recurrent:
+                placed = Signal.like(beat)
                 m.d.comb += [placed.eq(beat), placed.address.eq(beat.address + beat.offset)]
                 beat = placed
 
@@ -183,7 +186,8 @@ class Writeback(wiring.Component):
             for i in range(machine.writers):
                 m.d.sync += self.result["values"][i].eq(self.embedding[i])
         self._write_rows(m, address)
-        self._write_words(m, beat, Mux(beat.valid, enable, 0), address)
+        if not machine.recurrent:
+            self._write_words(m, beat, Mux(beat.valid, enable, 0), address)
         return m
 
     def _scales(self, m: Module) -> list:
@@ -216,6 +220,9 @@ class Writeback(wiring.Component):
         """
         machine = self._machine
         row_length = QUAD * machine.heads
+        if machine.recurrent:
+            m.d.comb += beat.step.eq(remainder(beat.index, row_length) == 0)
+            return
         slot = slot_address(machine, self.slot)
         with m.Switch(beat.destination):
             with m.Case(Destination.VALUE):
@@ -234,7 +241,7 @@ class Writeback(wiring.Component):
     def _grouped(self, m: Module, beat):
         """Return the beat with the word where its group begins: groups follow each other."""
         group = Signal(ADDRESS_BITS, **LOADED)
-        grouped = Signal(_Beat)
+        grouped = Signal.like(beat)
         m.d.comb += grouped.eq(beat)
         with m.If(~beat.opening):
             m.d.comb += grouped.address.eq(group + beat.step)

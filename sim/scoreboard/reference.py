@@ -12,6 +12,7 @@ from gptloom.model import sampling
 from gptloom.model.arithmetic import Integers
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel, LogitScale
+from gptloom.model.positions import Positions
 from gptloom.sim.scoreboard.plan import Plan, make_plan
 from gptloom.sim.scoreboard.signals import Signals
 from gptloom.sim.scoreboard.values import TokenNumbers
@@ -53,7 +54,7 @@ class Reference:
     Parameters
     ----------
     machine, model
-        What is simulated.
+        What is simulated; of learned positions only.
 
     Attributes
     ----------
@@ -64,6 +65,8 @@ class Reference:
     """
 
     def __init__(self, machine: Machine, model: IntegerModel):
+        if model.config.positions is not Positions.LEARNED:
+            raise ValueError("the scoreboard plans tokens of learned positions only")
         self.machine, self.model = machine, model
         layout = Layout(machine, model.config)
         self.slots = compile_program(model, layout)

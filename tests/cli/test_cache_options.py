@@ -18,6 +18,8 @@ from gptloom.model.quantise import quantise
     [
         (["--cache", "window"], "learned positions end after 16 tokens"),
         (["--rows", "8"], "learned positions are 16, not 8"),
+        (["--cache", "recurrent"], "learned positions end after 16 tokens"),
+        (["--cache", "recurrent", "--rows", "8"], "has no rows: leave --rows out"),
         (["--cache", "attention", "--sinks", "2", "--checkpoint", "names-alibi"], "only a window"),
         (["--sinks", "2", "--checkpoint", "names-alibi"], "only a window has them"),
         (["--slots", "1", "--core", "unrolled"], "--slots belong to --core folded"),
@@ -64,10 +66,26 @@ def test_a_stream_of_names_is_the_golden_models(tmp_path, capsys):
     assert begin == [True] + [False] * 5
 
 
+def test_a_stream_without_rows_is_the_golden_models(tmp_path, capsys):
+    file = tmp_path / "result.json"
+    options = ["--checkpoint", "names-alibi", "--cache", "recurrent", "--prompt", "mar"]
+    assert main(["generate", "--count", "6", *options, "--json", str(file)]) == 0
+    result = json.loads(file.read_text())
+    assert [name.startswith("mar") for name in result["names"]] == [True] + [False] * 5
+    # As many at every position but that of the first token, which the prompt comes before.
+    cycles = result["cycles_by_position"]
+    assert len({count for position, count in cycles.items() if position != "3"}) == 1
+    assert "yes, all" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["attend", "--count", "3"], "leave --count out"),
+        (
+            ["attend", "--checkpoint", "names-alibi", "--cache", "recurrent"],
+            "choose another cache",
+        ),
         (["quantize", "--accept"], "widths of the plain form are fixed"),
         (["image", "--check", "x.img", "--cache", "window"], "leave --cache"),
         (["generate", "--core", "unrolled", "--key-bits", "3"], "greater than or equal to 4"),
@@ -102,11 +120,11 @@ def test_rows_without_eviction_are_measured_as_they_are(tmp_path):
 def test_images_for_other_caches_have_another_number():
     model = quantise(load_checkpoint("names-alibi"))
     hashes = set()
-    for cache in (("none", 0), ("window", 0), ("window", 4), ("attention", 0)):
+    for cache in (("none", 0), ("window", 0), ("window", 4), ("attention", 0), ("recurrent", 0)):
         config = model.with_cache(16, Eviction(cache[0]), cache[1]).config
         hashes.add(config_hash(16, config, dict.fromkeys(Region, 1)))
     hashes.add(config_hash(16, ModelConfig(), dict.fromkeys(Region, 1)))
-    assert len(hashes) == 5
+    assert len(hashes) == 6
 
 
 def test_an_image_says_which_cache_it_is_for(tmp_path, capsys):

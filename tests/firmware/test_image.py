@@ -21,6 +21,7 @@ from gptloom.firmware.machine import LANES, QUAD, Machine
 from gptloom.firmware.program import compile_program
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.recurrent import RecurrentModel
 
 SMALL = ModelConfig(width=4, heads=1, hidden=4, context=4, vocabulary=3)
 ODD = ModelConfig(layers=2, width=24, heads=4, hidden=36, context=12, vocabulary=11)
@@ -212,6 +213,34 @@ def test_the_other_regions(random_model):
         last_beat,
         *strides,
     ]
+
+
+def test_the_table_of_recurrent_sums_takes_the_place_of_positions(random_model):
+    config = replace(ODD, layers=1, positions="alibi", eviction="recurrent")
+    model, machine = random_model(config), Machine.for_models(16, config)
+    golden, image = RecurrentModel(model), build_image(model, machine)
+    assert Image.decode(image.encode()) == image
+    # Eleven queries, and values of six elements which the hardware has eight of.
+    table = np.frombuffer(image.regions[Region.POSITIONS], "<u2").reshape(11, 16, 4)
+    assert table[:, :11].tolist() == golden.table.transpose(2, 1, 0).tolist()
+    assert not table[:, 11:12].any()
+    values = table[:, 12:].transpose(2, 0, 1).copy().view(np.int8)
+    assert values[:, :, :6].tolist() == golden.values.tolist()
+    assert not values[:, :, 6:].any()
+    # What reads the chip back finds the same bytes.
+    assert image.contents(machine)[Region.POSITIONS] == image.regions[Region.POSITIONS]
+    assert {name for _, name in Layout(machine, config).matrices} == {"wo", "fc1", "fc2", "lm_head"}
+
+
+def test_a_table_of_other_rows_is_refused(random_model):
+    config = replace(ODD, layers=1, positions="alibi", eviction="recurrent")
+    image = build_image(random_model(config), Machine.for_models(16, config))
+    for larger in (replace(config, vocabulary=14), replace(config, width=48)):
+        with pytest.raises(UserError, match="table of recurrent sums has other rows"):
+            image.check_fits(Machine.for_models(16, config, larger))
+    kept = replace(config, eviction="none")
+    with pytest.raises(UserError, match="another cache"):
+        image.check_fits(Machine.for_models(16, kept))
 
 
 def test_the_load_port_gets_rows_of_embeddings_as_far_apart_as_the_hardware_needs(random_model):

@@ -34,6 +34,10 @@ SHAPES = {
     "tiny": ModelConfig(layers=2, width=4, heads=4, hidden=4, context=4, vocabulary=2),
     "narrow and deep": ModelConfig(layers=5, width=8, heads=2, hidden=64, vocabulary=64),
     "wide": ModelConfig(width=48, heads=4, hidden=64, context=32, vocabulary=64),
+    "recurrent": ModelConfig(positions="alibi", eviction="recurrent"),
+    "recurrent and wide": ModelConfig(
+        width=48, heads=2, hidden=64, positions="alibi", eviction="recurrent"
+    ),
 }
 
 
@@ -92,6 +96,8 @@ class Replay:
     def __init__(self, layout, program, position, whole_keys=False):
         self.layout, self.machine, self.position = layout, layout.machine, position
         self.latencies = latencies_of(layout.machine)
+        # From where they are there is for the block's own test to say.
+        self.sums = schedule.Latencies.of(layout.machine).sums
         self.whole_keys = whole_keys
         self.memory = Memory()
         self.results = set()
@@ -184,7 +190,9 @@ class Replay:
                 continue
             if i.scale == Scale.NORM:
                 memory.read("norm", cycle)
-            if i.residual or i.kind == Kind.START:
+            if i.scale == Scale.SUM and self.sums and cycle < self.sums:
+                self.faults.append(f"sums are wanted in {cycle}, too early")
+            if i.residual or i.destination == Destination.RESIDUAL:
                 # The stream is addressed a cycle ahead.
                 memory.read(("stream", j), cycle - 1)
             written[j] = cycle + self.latencies.result

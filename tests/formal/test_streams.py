@@ -81,7 +81,7 @@ def test_readback_gives_the_byte_asked_for(proved):
     bench.assume("no document begins meanwhile", ~(begins & bench.before(dut.active)))
     # Words come a cycle after their address, which is there for as long as the request is.
     reads = bench.before(dut.active)
-    words = [*dut.operands, dut.program, dut.order, *dut.embeddings]
+    words = [*dut.operands, dut.program, dut.order, dut.tokens, dut.positions]
     same = Cat(word == bench.before(word) for word in words).all()
     bench.assume("words stay", ~bench.before(reads & dut.active) | same)
     operands = Cat(dut.operands)
@@ -90,8 +90,8 @@ def test_readback_gives_the_byte_asked_for(proved):
     memories = {
         Region.OPERANDS: (operands, machine.lanes),
         Region.PROGRAM: (Cat(instruction, filled), INSTRUCTION_STRIDE),
-        Region.TOKENS: (dut.embeddings[0], machine.writers),
-        Region.POSITIONS: (dut.embeddings[1], machine.writers),
+        Region.TOKENS: (dut.tokens, machine.writers),
+        Region.POSITIONS: (dut.positions, machine.writers),
     }
     for region, (word, stride) in memories.items():
         # Strides are powers of two.

@@ -12,7 +12,7 @@ from gptloom.model.corpus import heldout_documents
 from gptloom.model.errors import UserError
 from gptloom.model.golden import GoldenModel
 from gptloom.model.quantise import quantise
-from gptloom.model.recurrent import RecurrentModel, StateWidths
+from gptloom.model.recurrent import RecurrentModel, StateWidths, golden_of
 from gptloom.model.stream_loss import losses_of
 
 ALIBI = ModelConfig(width=8, heads=2, hidden=8, context=64, vocabulary=5, positions="alibi")
@@ -52,6 +52,14 @@ def test_sums_are_those_over_everything_that_was(random_model):
             )
 
 
+def test_the_cache_that_is_named_is_the_one_that_is_used(random_model):
+    model = random_model(ALIBI, 2)
+    named = golden_of(model.with_cache(64, Eviction.RECURRENT))
+    tokens = np.random.default_rng(4).integers(0, 5, (3, 20))
+    np.testing.assert_array_equal(named.logits(tokens), RecurrentModel(model).logits(tokens))
+    assert type(golden_of(model)) is GoldenModel
+
+
 def test_names_in_a_row_lose_nothing_by_it(names):
     rows = names.tokenizer.stream_rows(heldout_documents(), 512)
     kept = losses_of(GoldenModel(names.with_cache(512, Eviction.NONE)), rows)
@@ -74,5 +82,9 @@ def test_other_models_are_refused(random_model):
     for config in (replace(ALIBI, layers=2), ModelConfig()):
         with pytest.raises(UserError, match="one layer and ALiBi"):
             RecurrentModel(random_model(config, 1))
+    with pytest.raises(UserError, match="need one layer"):
+        replace(ALIBI, layers=2, eviction="recurrent")
+    with pytest.raises(UserError, match="learned positions end"):
+        ModelConfig(eviction="recurrent")
     with pytest.raises(UserError, match="table of 15 bits"):
         StateWidths(table=15)

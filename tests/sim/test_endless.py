@@ -7,15 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gptloom.firmware.image import build_image
+from gptloom.firmware.image import Region, build_image
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
+from gptloom.firmware.timeline import timeline
 from gptloom.hdl.core import Prompt
 from gptloom.hdl.folded.core import FoldedCore
+from gptloom.hdl.preload import Preload
 from gptloom.model import sampling
 from gptloom.model.config import ModelConfig
-from gptloom.model.golden import GoldenModel
+from gptloom.model.recurrent import golden_of
 from gptloom.sim.divergence import first_divergence, written_values
 from gptloom.sim.engines import open_engine
 from gptloom.sim.session import CoreSession, encode
@@ -27,14 +29,18 @@ POLICIES = [
     pytest.param({"eviction": "window"}, marks=pytest.mark.long),
     {"eviction": "window", "sinks": 3},
     pytest.param({"eviction": "attention"}, marks=pytest.mark.long),
+    {"eviction": "recurrent"},
 ]
 
 
 @pytest.fixture(scope="module", params=POLICIES, ids=str)
 def simulated(request):
-    """Configurations of one and of two layers and fewer rows, and a core for all of them."""
+    """Configurations of different shapes, and a core for all of them."""
     config = replace(SMALL, **request.param)
-    configs = [config, replace(config, layers=2), replace(config, context=4)]
+    if config.recurrent:
+        configs = [config, replace(config, hidden=12), replace(config, vocabulary=11)]
+    else:
+        configs = [config, replace(config, layers=2), replace(config, context=4)]
     core = FoldedCore(Machine.for_models(16, *configs))
     with open_engine(core) as engine:
         yield configs, core, engine
@@ -60,7 +66,7 @@ class Player:
             traces.append(values)
             return lambda layer, site, value: values.__setitem__((layer, site), value)
 
-        golden = GoldenModel(self.model).generate(seed, 1.0, prompt, receive)
+        golden = golden_of(self.model).generate(seed, 1.0, prompt, receive)
         if ask:
             self.session.seed(seed)
         self.session.taps, first = [], self.engine.cycles
@@ -112,7 +118,7 @@ def test_a_prompt_ends_a_stream_where_a_document_ends(simulated, random_model):
     config = configs[0]
     model = random_model(config, 1)
     player, bos = Player(core, engine, model, 1), config.vocabulary - 1
-    session, golden = player.session, GoldenModel(model)
+    session, golden = player.session, golden_of(model)
     session.seed(9)
     stream = zip(session.tokens(), golden.generate(9, 1.0), strict=False)
     for seen, right in itertools.islice(stream, 11):
@@ -137,3 +143,25 @@ def test_a_prompt_ends_a_stream_where_a_document_ends(simulated, random_model):
     logits = golden.scaled_logits(accumulators[0], model.logit_scale(1.0))
     values = np.array([next(noise) for _ in range(config.vocabulary)])
     assert (seen.token, seen.position) == (sampling.draw(logits, values), 0)
+
+
+@pytest.mark.parametrize("lanes", [pytest.param(8, marks=pytest.mark.long), 16])
+def test_recurrent_sums_are_there_from_power_on_and_are_read_back(random_model, lanes):
+    config = replace(SMALL, eviction="recurrent")
+    model, machine = random_model(config, 5), Machine.for_models(lanes, config)
+    image = build_image(model, machine)
+    slots = compile_program(model, Layout(machine, config))
+    core = FoldedCore(machine, preload=Preload.of(image, machine))
+    with open_engine(core) as engine:
+        session = CoreSession(core, engine, bos=config.vocabulary - 1)
+        session.temperature(model.logit_scale(1.0))
+        found = list(itertools.islice(session.tokens([1, 2]), 12))
+        golden = itertools.islice(golden_of(model).generate(1, 1.0, [1, 2]), 12)
+        assert [seen.token for seen in found] == [right.token for right in golden]
+        # As long as predicted, wherever it stands.
+        cycles = {seen.cycles for seen in found[1:]}
+        assert cycles == {timeline(slots, machine, 0)[-1].start}
+        engine.reset()
+        for address in range(0, len(image.regions[Region.POSITIONS]), 7):
+            byte = image.regions[Region.POSITIONS][address]
+            assert session.read(Region.POSITIONS, address) == byte

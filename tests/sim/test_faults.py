@@ -15,7 +15,7 @@ from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
 from gptloom.firmware.timeline import spans
 from gptloom.hdl.folded import core as core_module
-from gptloom.hdl.folded import noise, norm, requantise, softmax
+from gptloom.hdl.folded import noise, norm, reciprocal, requantise, softmax
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.folded.drain import Drain
 from gptloom.hdl.folded.writeback import Writeback
@@ -131,7 +131,7 @@ def test_a_wrong_product(diverge, random_model):
     [
         (norm, "RSQRT_TABLE", "norm.norm", "embedding"),
         (softmax, "EXP2_TABLE", "softmax.numerator_", "numerator"),
-        (softmax, "RECIPROCAL_TABLE", "softmax.reciprocals", "numerator"),
+        (reciprocal, "RECIPROCAL_TABLE", "softmax.reciprocals", "numerator"),
         (noise, "NOISE_TABLE", "sampler.noise.values", "logits"),
     ],
 )

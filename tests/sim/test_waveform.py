@@ -7,11 +7,11 @@ from vcd.reader import TokenKind, tokenize
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.program import compile_program
 from gptloom.sim.generation import Request
-from gptloom.sim.waveform import SIGNALS, write_waveform
+from gptloom.sim.waveform import signals, write_waveform
 
 
 def test_tokens_and_instructions_appear_in_order(generator, model, tmp_path):
-    generator.engine.record(SIGNALS)
+    generator.engine.record(signals(generator.machine))
     generation = generator.run(Request(1, 0.7, 1))
     recording = generator.engine.recording()
     generator.engine.stop_recording()

@@ -1,0 +1,80 @@
+"""How the folded core's memories are loaded, and read back between documents."""
+
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import wiring
+
+from gptloom.firmware.image import INSTRUCTION_STRIDE, Region
+from gptloom.firmware.isa import ISSUE_BYTES
+from gptloom.firmware.machine import QUAD
+from gptloom.hdl.arithmetic import quotient, remainder
+
+
+def read_back(
+    m: Module, core, readback, embedding, program, orders, operands, sequencer, engine
+) -> None:
+    """Read at the addresses of the sequence, or between documents where one is asked for."""
+    wiring.connect(m, wiring.flipped(core.read), readback.i)
+    address, reading = core.read.p.address, readback.active
+    instruction = quotient(address, INSTRUCTION_STRIDE)
+    word = quotient(address, core.machine.lanes)
+    m.d.comb += [
+        readback.busy.eq(core.busy),
+        core.read_data.eq(readback.data),
+        program.address.eq(Mux(reading, instruction, sequencer.fetch_address)),
+        orders.address.eq(Mux(reading, instruction, engine.next_operation)),
+        operands.address.eq(Mux(reading, word, sequencer.operand)),
+        embedding.reading.eq(reading),
+        embedding.read_address.eq(address),
+        readback.program.eq(program.word),
+        readback.order.eq(orders.word),
+    ]
+    for unit in range(core.machine.units):
+        m.d.comb += readback.operands[unit].eq(operands.words[unit])
+    for word, read in zip((readback.tokens, readback.positions), embedding.words, strict=False):
+        m.d.comb += word.eq(read)
+
+
+def load_settings(m: Module, init, loaded, readers) -> None:
+    """Give what the image says of the model, by address, to its readers."""
+    write = loaded.write
+    for i, (setting, value) in enumerate(zip(readers, init, strict=True)):
+        register = Signal.like(setting[0], name=setting[0].name, init=value)
+        m.d.comb += [reader.eq(register) for reader in setting]
+        chosen = remainder(write.address, 8) == i
+        with m.If(loaded.into[Region.SETTINGS] & chosen):
+            m.d.sync += register.eq(write.data)
+
+
+def load(m: Module, machine, loaded, embedding, program, orders, operands, writeback) -> None:
+    """Model image into the memories, a byte at a time; otherwise keys and values."""
+    write, into = loaded.write, loaded.into
+    m.d.comb += [
+        embedding.write_address.eq(write.address),
+        embedding.write_data.eq(write.data),
+        embedding.write_tokens.eq(into[Region.TOKENS]),
+        embedding.write_positions.eq(into[Region.POSITIONS]),
+        program.write_address.eq(quotient(write.address, INSTRUCTION_STRIDE)),
+        program.write_byte.eq(remainder(write.address, INSTRUCTION_STRIDE)),
+        program.write_data.eq(write.data),
+        program.write_enable.eq(into[Region.PROGRAM]),
+        # Bytes that a word does not have are not written.
+        orders.write_address.eq(program.write_address),
+        orders.write_byte.eq(program.write_byte - ISSUE_BYTES),
+        orders.write_data.eq(write.data),
+        orders.write_enable.eq(program.write_enable),
+    ]
+    lane = remainder(write.address, machine.lanes)
+    loads = into[Region.OPERANDS]
+    m.d.comb += operands.write_address.eq(
+        Mux(loads, quotient(write.address, machine.lanes), writeback.word)
+    )
+    for unit in range(machine.units):
+        lanes = Mux(
+            loads & (quotient(lane, QUAD) == unit), Const(1, QUAD) << remainder(lane, QUAD), 0
+        )
+        m.d.comb += [
+            operands.write_enable[unit].eq(writeback.word_enable[unit] | lanes),
+            operands.write_data[unit].eq(
+                Mux(loads, write.data.replicate(QUAD), writeback.word_data[unit])
+            ),
+        ]
