@@ -75,6 +75,10 @@ def build(
             show_default="framed on ECP5, but for the unrolled core",
         ),
     ] = None,
+    attention: Annotated[
+        bool,
+        typer.Option("--attention", help="Tell gptloom attend --port what tokens attend."),
+    ] = False,
     display: Annotated[
         str | None,
         typer.Option(
@@ -142,7 +146,7 @@ def build(
     task.find_tools()
     check_characters(design.characters)
     with progress("elaboration"):
-        sources = design.sources(Settings(clock, baud, framed, display))
+        sources = design.sources(Settings(clock, baud, framed, attention, display))
     task.begin()
     flip_flops = task.synthesise(sources, design.required)
     with progress(f"simulating {MEASURED_NAMES} names"):
@@ -155,6 +159,7 @@ def build(
     command += f" --clock {clock:g}" if clock else ""
     if framed is not None:
         command += " --framed" if framed else " --text"
+    command += " --attention" if attention else ""
     command += f" --display {display}" if display else ""
     figures = {
         **describe(entry, best, tools, task.required_tools()),
