@@ -118,8 +118,11 @@ def build(
         raise UserError("placements are numbered from 1, and at least one is tried")
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
     policy = cache_options(core, cache, rows, sinks)
-    if record and (policy or slots):
-        raise UserError("the record is of caches as they are by default: leave --record out")
+    if record and (policy or slots or attention):
+        raise UserError(
+            "the record is of caches as they are by default, and of builds without --attention: "
+            "leave --record out"
+        )
     cached = {"--key-bits": key_bits, "--value-bits": value_bits}
     refuse_options(
         core, {Core.FOLDED: {"--lanes": lanes, "--slots": slots or None}, Core.UNROLLED: cached}

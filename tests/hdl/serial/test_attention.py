@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from abuse import settle
 from chip import CONFIG, Chip
 
 from gptloom.boards.gathering import Gathering
@@ -20,37 +21,17 @@ from gptloom.hdl.serial.commands import Commands
 from gptloom.hdl.serial.framer import Framer
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
-from gptloom.model.golden import GoldenModel
 from gptloom.sim.engines import open_engine
 
 # One of the processes builds it, while the others go on without.
 pytestmark = pytest.mark.xdist_group("small chip")
 
 
-def golden_numerators(model, seed, temperature, prompt):
-    """Every sampled token of a document with its numerators, [layers, positions, heads]."""
-    traces = []
-
-    def receive(token, position):
-        traces.append({})
-        return lambda layer, site, value: traces[-1].__setitem__((layer, site), value)
-
-    for token in GoldenModel(model).generate(seed, temperature, list(prompt), receive):
-        layers = range(model.config.layers)
-        found = np.array([traces[-1][layer, "numerator"] for layer in layers])
-        yield token, found.reshape(len(layers), -1, model.config.heads)
-        if token.last:
-            return
-
-
-def check_prompt(chip, model, prompt, seed, temperature):
-    chip.link.temperature(model.logit_scale(temperature))
+def check_prompt(chip, prompt, seed, temperature):
+    chip.link.temperature(chip.model.logit_scale(temperature))
     chip.link.seed(seed)
-    expected = list(golden_numerators(model, seed, temperature, prompt))
-    spoken = list(chip.link.prompt(prompt, model.config))
-    assert [s.token for s in spoken] == [token.token for token, _ in expected]
-    for token, (_, numerators) in zip(spoken, expected, strict=True):
-        np.testing.assert_array_equal(token.numerators, numerators)
+    spoken = list(chip.link.prompt(prompt, chip.model.config))
+    chip.check_attended(spoken, prompt, temperature, seed)
 
 
 @pytest.mark.parametrize("prompt", [[], [0], [4, 4, 4], [0, 1, 2, 3, 4, 0, 1]])
@@ -58,18 +39,14 @@ def test_weights_are_the_golden_models(chip, prompt):
     assert chip.link.can(Feature.ATTENTION)
     chip.link.pause()
     for seed, temperature in ((7, 1.5), (1, 0.4), (5, 0)):
-        check_prompt(chip, chip.model, prompt, seed, temperature)
+        check_prompt(chip, prompt, seed, temperature)
 
 
 def test_weights_are_right_while_names_wait_for_the_line(chip):
     """A name would begin as soon as the core is free, which it is before the last token is sent."""
     chip.link.temperature(chip.model.logit_scale(0))
     for prompt in ([1], [2, 3], [], [4, 0, 1, 2, 3, 4]) * 2:
-        expected = list(golden_numerators(chip.model, 1, 0, prompt))
-        spoken = list(chip.link.prompt(prompt, CONFIG))
-        assert [s.token for s in spoken] == [token.token for token, _ in expected]
-        for token, (_, numerators) in zip(spoken, expected, strict=True):
-            np.testing.assert_array_equal(token.numerators, numerators)
+        chip.check_attended(list(chip.link.prompt(prompt, CONFIG)), prompt, 0)
     chip.link.lines.clear()
     assert all(set(line) <= set("ABCDE") for line in chip.lines(10))
 
@@ -78,7 +55,7 @@ def test_prompts_with_and_without_attention_take_turns(chip):
     chip.link.pause()
     chip.link.temperature(chip.model.logit_scale(0))
     for _ in range(3):
-        check_prompt(chip, chip.model, [1, 2], 1, 0)
+        check_prompt(chip, [1, 2], 1, 0)
         assert chip.continuation([1, 2]) == next(chip.golden(temperature=0, prompt=[1, 2]))
     assert all(token.numerators is None for token in chip.link.prompt([1, 2]))
 
@@ -86,6 +63,38 @@ def test_prompts_with_and_without_attention_take_turns(chip):
 def test_a_prompt_that_does_not_fit_is_told_as_far_as_it_was_computed(chip):
     (spoken,) = chip.link.prompt([1] * 9, CONFIG)
     assert spoken.numerators.shape == (1, 8, 2)
+
+
+def test_answers_go_between_the_frames(chip):
+    chip.link.pause()
+    chip.link.temperature(chip.model.logit_scale(0))
+    prompt, expected = [2, 3], list(chip.attended([2, 3], 0))
+    config = chip.link.get(Item.CONFIG)
+    for gap in range(0, 1_200, 150):
+        chip.port.write(Frame(Command.PROMPT, 90, 1 << Feature.ATTENTION, bytes(prompt)).encode())
+        frames = []
+        for _ in range(100):
+            chip.engine.record(["tx"])
+            chip.engine.step(gap)
+            chip.port._decode()
+            chip.port.write(Frame(Command.GET, 91, Item.CONFIG).encode())
+            frames += chip.link._receiver.feed(chip.port.read(5e-5))
+            if any(f.code == Reply.TOKEN and f.argument >> 16 for f in frames):
+                break
+        gathering, tokens = Gathering(CONFIG), []
+        for frame in (frame for frame in frames if frame.sequence == 90):
+            if frame.code == Reply.ATTENTION:
+                gathering.add(frame)
+            elif frame.code == Reply.TOKEN:
+                _, numerators = expected[len(tokens)]
+                np.testing.assert_array_equal(
+                    gathering.take(frame.argument >> 8 & 0xFF), numerators
+                )
+                tokens.append(frame.argument & 0xFF)
+        assert tokens == [token.token for token, _ in expected]
+        answers = [frame for frame in frames if frame.sequence == 91]
+        assert {(frame.code, frame.argument) for frame in answers} == {(Reply.OK, config)}
+        settle(chip)
 
 
 @pytest.mark.long
@@ -97,7 +106,7 @@ def test_weights_of_several_layers_and_frames(random_model):
         chip.link.pause()
         for prompt in ([], [0], [4, 1, 2], [3] * 11, [1, 2] * 9):
             for seed, temperature in ((3, 2.0), (1, 0)):
-                check_prompt(chip, model, prompt, seed, temperature)
+                check_prompt(chip, prompt, seed, temperature)
 
 
 class Driver:
