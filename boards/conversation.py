@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gptloom.boards.link import Link, LinkError
+from gptloom.boards.link import Link, LinkError, Spoken
 from gptloom.firmware.image import Image, Region
+from gptloom.firmware.protocol import Item, State
 from gptloom.model.errors import UserError
 from gptloom.model.integer import logit_scale
 
@@ -79,10 +80,43 @@ class Conversation:
             See :meth:`encode` and :meth:`.Link.prompt`.
         """
         for spoken in self.link.prompt(self.encode(text)):
-            if spoken.token < len(self._characters):
-                yield self._characters[spoken.token]
-            elif not spoken.last:
-                raise LinkError(f"the chip says token {spoken.token}, which is no character")
+            yield self.character(spoken)
+
+    def character(self, spoken: Spoken) -> str:
+        """Return what a token is, nothing if it ends the document.
+
+        Raises
+        ------
+        LinkError
+            If it is no token of the model.
+        """
+        if spoken.token < len(self._characters):
+            return self._characters[spoken.token]
+        if spoken.last:
+            return ""
+        raise LinkError(f"the chip says token {spoken.token}, which is no character")
+
+    def watched(self, text: str, temperature: float, seed: int) -> list[Spoken]:
+        """Return what follows a text, each token with what it attended.
+
+        Names, which draw from the same random numbers, pause meanwhile: so the continuation is the
+        seed's.
+
+        Raises
+        ------
+        UserError
+            See :meth:`encode` and :meth:`.Link.prompt`.
+        """
+        tokens, link = self.encode(text), self.link
+        runs = not link.get(Item.STATE) >> State.PAUSED & 1
+        link.pause()
+        try:
+            self.set_temperature(temperature)
+            link.seed(seed)
+            return list(link.prompt(tokens, self._image.config))
+        finally:
+            if runs:
+                link.resume()
 
     def set_temperature(self, temperature: float) -> None:
         """Set the temperature, 0 for greedy decoding."""

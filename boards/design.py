@@ -136,6 +136,7 @@ def elaborate(
     mhz: float | None = None,
     baud: int = BAUD,
     framed: bool | None = None,
+    attention: bool = False,
     display: str | None = None,
 ) -> Sources:
     """Elaborate the whole design for a board; no tool is run.
@@ -157,17 +158,20 @@ def elaborate(
     framed
         Whether the serial line takes commands and uploads, see :class:`.Host`; if not said, where
         there is room for it.
+    attention
+        Whether it tells what tokens attend, if it takes commands.
     display
         Name in :data:`.DISPLAYS` or ``none``, if not the entry's own.
 
     Raises
     ------
     UserError
-        If the PLL or the serial line cannot be made, the part is too small for commands, or the
-        extra is missing.
+        If the PLL or the serial line cannot be made, the part is too small for commands, nothing
+        can be asked of attention without them, or the extra is missing.
     """
     pll = board.pll(mhz)
-    top = make_top(board, image, machine, preload, pll.hz, baud, framed=framed, display=display)
+    options = dict(framed=framed, attention=attention, display=display)
+    top = make_top(board, image, machine, preload, pll.hz, baud, **options)
     return connect(board, pll, top, display)
 
 
@@ -188,6 +192,7 @@ def make_top(
     baud: int = BAUD,
     *,
     framed: bool | None = None,
+    attention: bool = False,
     display: str | None = None,
 ) -> Top:
     """Return all of a board's design that does not depend on its pins.
@@ -201,6 +206,11 @@ def make_top(
             f"{board.name} has no room for commands on the serial line: build it without --framed, "
             "and use 'gptloom swap' for another model"
         )
+    if attention and not framed:
+        raise UserError(
+            "what tokens attend is asked for by a command, and the serial line takes none: leave "
+            "--attention out"
+        )
     shown = find_display(board.shows if display is None else display)
     # Before any hardware is made, which amaranth wants to be used.
     baud_divider(clock_hz, baud, LEAST_DIVIDER if framed else 1)
@@ -213,5 +223,6 @@ def make_top(
         baud=baud,
         temperatures=len(TEMPERATURES) if board.button else 1,
         upload=Upload.of(image, machine) if framed else None,
+        attention=attention,
         display=shown.make(clock_hz) if shown else None,
     )

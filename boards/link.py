@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gptloom.boards.gathering import Gathering
 from gptloom.firmware.image import Image
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.page import encode_scale
@@ -15,6 +16,7 @@ from gptloom.firmware.protocol import (
     MAGIC,
     VERSION,
     Command,
+    Feature,
     Frame,
     Item,
     Receiver,
@@ -25,6 +27,8 @@ from gptloom.firmware.protocol import (
     upload_crc,
     upload_sizes,
 )
+from gptloom.model.arithmetic import Integers
+from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.integer import LogitScale
 
@@ -36,6 +40,9 @@ FRAMES_UNASKED = 16
 
 MOST_LINES = 1_000
 """Lines of text that are kept for whoever asks for them."""
+
+CONTINUATION = (Reply.TOKEN, Reply.ATTENTION)
+"""Frames that a prompt is followed by."""
 
 Progress = Callable[[int, int], None]
 """Told how many bytes of an upload have arrived, and of how many."""
@@ -122,11 +129,19 @@ class Counted:
 
 @dataclass(frozen=True)
 class Spoken:
-    """One token of a prompt's continuation, with the position it follows."""
+    """One token of a prompt's continuation, with the position it follows.
+
+    Attributes
+    ----------
+    numerators
+        Of the softmax, [layers, cached positions, heads], if they were asked for: what the token
+        at `position` attended.
+    """
 
     token: int
     position: int
     last: bool
+    numerators: Integers | None = None
 
 
 class Link:
@@ -199,38 +214,64 @@ class Link:
         """Begin anew as after power-on: first temperature, seed 1, names; the model stays."""
         self._command(Command.RESET, 1)
 
-    def prompt(self, tokens: Sequence[int]) -> Iterator[Spoken]:
+    def can(self, feature: Feature) -> bool:
+        """Whether the chip has something that not every one has."""
+        try:
+            return bool(self.get(Item.FEATURES) >> feature & 1)
+        except RefusedError as error:
+            # It is older than all of them.
+            if error.reply == Reply.UNKNOWN:
+                return False
+            raise
+
+    def prompt(self, tokens: Sequence[int], watched: ModelConfig | None = None) -> Iterator[Spoken]:
         """Yield the tokens that follow a prompt, as they come.
 
         Parameters
         ----------
         tokens
             Token ids, without the one that begins a document.
+        watched
+            Shape of the chip's model, if what the tokens attend is asked for as well.
 
         Raises
         ------
         LinkError
-            If the chip does not begin, or a token is lost.
+            If the chip does not begin, or a token is lost, or the chip cannot tell what they
+            attend.
         """
         if len(tokens) > LONGEST_DATA:
             raise UserError(f"a prompt of {len(tokens)} tokens is too long: {LONGEST_DATA} at most")
+        gathering = Gathering(watched) if watched else None
+        if gathering and not self.can(Feature.ATTENTION):
+            raise LinkError(
+                "the chip cannot tell what its tokens attend: build its bitstream with "
+                "'gptloom build --attention'"
+            )
         sequence = self._next_sequence()
         spoken: deque[Frame] = deque()
-        self._command(Command.PROMPT, 0, bytes(tokens), sequence=sequence, tokens=spoken)
+        wishes = 1 << Feature.ATTENTION if gathering else 0
+        self._command(Command.PROMPT, wishes, bytes(tokens), sequence=sequence, tokens=spoken)
         position = len(tokens) - 1
         first = True
         while True:
             frame = spoken.popleft() if spoken else self._wait(sequence, None)
             if frame is None:
                 raise LinkError("the chip fell silent in the middle of a continuation: try again")
+            if gathering and frame.code == Reply.ATTENTION:
+                gathering.add(frame)
             if frame.code != Reply.TOKEN:
                 continue
-            token = Spoken(
-                frame.argument & 0xFF, frame.argument >> 8 & 0xFF, bool(frame.argument >> 16)
-            )
+            at = frame.argument >> 8 & 0xFF
+            numerators = gathering.take(at) if gathering else None
+            token = Spoken(frame.argument & 0xFF, at, bool(frame.argument >> 16), numerators)
             # A prompt that is too long is cut, and its first token stands at an earlier place.
             if token.position != position + 1 and not (first and token.position <= position):
                 raise LinkError("a token was lost on the line: check the cable and try again")
+            if gathering and numerators is None:
+                raise LinkError(
+                    "what a token attended was lost on the line: check the cable and try again"
+                )
             position, first = token.position, False
             yield token
             if token.last:
@@ -319,7 +360,7 @@ class Link:
             if answer is None:
                 continue
             last = answer.code
-            if answer.code == Reply.TOKEN or answer.code == Reply.OK:
+            if answer.code in (*CONTINUATION, Reply.OK):
                 return answer.argument
             if answer.code == Reply.BUSY and tokens:
                 return answer.argument
@@ -345,7 +386,7 @@ class Link:
                 damaged = frame.code == Reply.DAMAGED
                 if frame.sequence != sequence and not damaged:
                     continue
-                if frame.code == Reply.TOKEN and tokens is not None:
+                if frame.code in CONTINUATION and tokens is not None:
                     tokens.append(frame)
                 return frame
             left = deadline - self._port.now()

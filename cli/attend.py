@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gptloom.cli.cores import CachePolicy, Core, Rows, Sinks, cache_options, load_plain
 from gptloom.cli.generate import check_request
+from gptloom.cli.line import Baud, open_conversation
 from gptloom.cli.output import check_folders, say
 from gptloom.model.errors import UserError
+
+if TYPE_CHECKING:
+    from gptloom.boards.conversation import Conversation
+    from gptloom.model.integer import IntegerModel
+    from gptloom.sim.attention import Attended
+    from gptloom.sim.generation import Request
+
+END = "-"
+"""Shown for the token that begins and ends documents."""
 
 
 def attend(
@@ -24,7 +34,7 @@ def attend(
     ] = 0,
     temperature: Annotated[float, typer.Option(help="0.1 to 2.0, or 0 for greedy.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Seed of the hardware's random numbers.")] = 1,
-    lanes: Annotated[int, typer.Option(help="Multipliers of the hardware.")] = 16,
+    lanes: Annotated[int, typer.Option(help="Multipliers of the simulated hardware.")] = 16,
     checkpoint: Annotated[
         str, typer.Option(help="A shipped checkpoint's name or a file.")
     ] = "names",
@@ -32,34 +42,78 @@ def attend(
     rows: Rows = None,
     sinks: Sinks = None,
     engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
+    port: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask the chip at a serial port, e.g. /dev/ttyUSB0; or sim, a simulated chip.",
+            show_default="simulate the core alone",
+        ),
+    ] = None,
+    baud: Baud = 115_200,
+    image: Annotated[
+        Path | None, typer.Option(help="What that chip holds, as an image (gptloom image).")
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the maps into this PNG file.")] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the weights to this file.")
     ] = None,
 ) -> None:
-    """Let simulated hardware write a document, and map what each of its tokens attended.
+    """Let hardware write a document, and map what each of its tokens attended.
 
-    The weights are those that the hardware's tap shows, every one equal to the golden model's.
+    The weights are those that the hardware's tap shows: in simulation every one is compared with
+    the golden model's. With --port a chip tells them, of the tokens behind the prompt.
     """
     check_folders(picture, json_file)
 
-    from rich.console import Console
-
-    from gptloom.firmware.machine import Machine
-    from gptloom.model.checkpoint import write_atomically, write_json
     from gptloom.model.sampling import check_seed
-    from gptloom.sim.attention import heat_map, watch
-    from gptloom.sim.attention import picture as draw
     from gptloom.sim.cache_plot import check_extra
-    from gptloom.sim.engines import open_engine
-    from gptloom.sim.generation import MismatchError, Request
+    from gptloom.sim.generation import Request
 
     if picture:
         check_extra()
-    model = load_plain(checkpoint, cache_options(Core.FOLDED, cache, rows, sinks))
-    request = Request(count, temperature, check_seed(seed), tuple(model.tokenizer.encode(prompt)))
+    check_seed(seed)
+    if port:
+        if count > 1 or cache or rows or sinks is not None:
+            raise UserError(
+                "a chip that takes prompts writes one document and keeps all of it: leave --count, "
+                "--cache, --rows and --sinks out"
+            )
+        with open_conversation(port, baud, image, checkpoint, lanes) as chip:
+            labels, attended = told(chip, prompt, temperature, seed)
+    else:
+        if image:
+            raise UserError("an image says what a chip holds: give its --port as well")
+        model = load_plain(checkpoint, cache_options(Core.FOLDED, cache, rows, sinks))
+        request = Request(count, temperature, seed, tuple(model.tokenizer.encode(prompt)))
+        labels, attended = simulated(model, request, lanes, engine)
+    show(labels, attended, top)
+    save(image or checkpoint, labels, attended, json_file, picture)
+
+
+def told(
+    chip: Conversation, prompt: str, temperature: float, seed: int
+) -> tuple[list[str], list[Attended]]:
+    """Return what a chip says its tokens are, and what they attended."""
+    from gptloom.sim.attention import Attended
+
+    spoken = chip.watched(prompt, temperature, seed)
+    labels = [END, *prompt, *(chip.character(token) or END for token in spoken)]
+    return labels, [Attended.of(s.position, [*range(s.position + 1)], s.numerators) for s in spoken]
+
+
+def simulated(
+    model: IntegerModel, request: Request, lanes: int, engine: str
+) -> tuple[list[str], list[Attended]]:
+    """Return the same of a simulated core, compared with the golden model."""
+    from rich.console import Console
+
+    from gptloom.firmware.machine import Machine
+    from gptloom.sim.attention import watch
+    from gptloom.sim.engines import open_engine
+    from gptloom.sim.generation import MismatchError
+
     check_request(model, request)
-    if count > 1 and not model.config.endless:
+    if request.count > 1 and not model.config.endless:
         raise UserError("without --cache there is one document: leave --count out")
     if model.config.recurrent:
         raise UserError(
@@ -67,7 +121,6 @@ def attend(
             "choose another cache"
         )
     machine = Machine.for_models(lanes, model.config)
-    console = Console(highlight=False)
     try:
         with Console(stderr=True, highlight=False).status("Simulating") as status:
             simulate = partial(open_engine, kind=engine, progress=status.update)
@@ -75,22 +128,47 @@ def attend(
     except MismatchError as error:
         say("error", str(error))
         raise typer.Exit(1) from None
-    labels = [
-        "-" if token == model.tokenizer.bos else model.tokenizer.decode([token]) for token in tokens
-    ]
-    for layer in range(model.config.layers):
-        for head in range(model.config.heads):
+    bos, decode = model.tokenizer.bos, model.tokenizer.decode
+    return [END if token == bos else decode([token]) for token in tokens], attended
+
+
+def show(labels: list[str], attended: list[Attended], top: int) -> None:
+    """Print the maps, and so many most attended tokens of each."""
+    from rich.console import Console
+
+    from gptloom.sim.attention import heat_map
+
+    console = Console(highlight=False)
+    layers, heads, _ = attended[0].weights.shape
+    for layer in range(layers):
+        for head in range(heads):
             console.print(f"\nlayer {layer}, head {head}")
             console.print(heat_map(labels, attended, layer, head), markup=False, soft_wrap=True)
     for token in attended if top else ():
         best = ", ".join(f"{labels[p]} at {p} ({share:.0%})" for p, share in token.top(top))
         console.print(f"{token.position:4d} {labels[token.position]}: {best or 'not computed'}")
+
+
+def save(
+    model: str | Path,
+    labels: list[str],
+    attended: list[Attended],
+    json_file: Path | None,
+    picture: Path | None,
+) -> None:
+    """Write numbers and maps where they were asked for."""
+    from rich.console import Console
+
+    from gptloom.model.checkpoint import write_atomically, write_json
+    from gptloom.sim.attention import picture as draw
+
+    console = Console(highlight=False)
     if json_file:
         seen = [
             {"position": t.position, "seen": t.seen, "weights": t.weights.round(4).tolist()}
             for t in attended
         ]
-        write_json(json_file, {"checkpoint": checkpoint, "tokens": labels, "attended": seen})
+        write_json(json_file, {"checkpoint": str(model), "tokens": labels, "attended": seen})
         console.print(f"Wrote {json_file}.")
     if picture:
         write_atomically(picture, draw(labels, attended))

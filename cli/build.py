@@ -75,6 +75,10 @@ def build(
             show_default="framed on ECP5, but for the unrolled core",
         ),
     ] = None,
+    attention: Annotated[
+        bool,
+        typer.Option("--attention", help="Tell gptloom attend --port what tokens attend."),
+    ] = False,
     display: Annotated[
         str | None,
         typer.Option(
@@ -114,8 +118,11 @@ def build(
         raise UserError("placements are numbered from 1, and at least one is tried")
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
     policy = cache_options(core, cache, rows, sinks)
-    if record and (policy or slots):
-        raise UserError("the record is of caches as they are by default: leave --record out")
+    if record and (policy or slots or attention):
+        raise UserError(
+            "the record is of caches as they are by default, and of builds without --attention: "
+            "leave --record out"
+        )
     cached = {"--key-bits": key_bits, "--value-bits": value_bits}
     refuse_options(
         core, {Core.FOLDED: {"--lanes": lanes, "--slots": slots or None}, Core.UNROLLED: cached}
@@ -142,7 +149,7 @@ def build(
     task.find_tools()
     check_characters(design.characters)
     with progress("elaboration"):
-        sources = design.sources(Settings(clock, baud, framed, display))
+        sources = design.sources(Settings(clock, baud, framed, attention, display))
     task.begin()
     flip_flops = task.synthesise(sources, design.required)
     with progress(f"simulating {MEASURED_NAMES} names"):
@@ -155,6 +162,7 @@ def build(
     command += f" --clock {clock:g}" if clock else ""
     if framed is not None:
         command += " --framed" if framed else " --text"
+    command += " --attention" if attention else ""
     command += f" --display {display}" if display else ""
     figures = {
         **describe(entry, best, tools, task.required_tools()),

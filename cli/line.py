@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import product
@@ -13,6 +14,7 @@ import typer
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
+    from gptloom.boards.conversation import Conversation
     from gptloom.boards.link import Port
     from gptloom.firmware.image import Image
 
@@ -86,3 +88,34 @@ def open_line(name: str, baud: int, held: Image) -> Iterator[Port]:
         port = open_port(held, machine, lambda top: open_engine(top, progress=status.update))
     with closing(port):
         yield port
+
+
+@contextmanager
+def open_conversation(
+    name: str, baud: int, image: Path | None, checkpoint: str, lanes: int, slots: int = 0
+) -> Iterator[Conversation]:
+    """Open a port, and say which chip is there.
+
+    Parameters
+    ----------
+    name, baud
+        See :func:`open_line`.
+    image, checkpoint
+        What the chip may hold.
+    lanes, slots
+        Of a simulated chip that holds the checkpoint.
+    """
+    from gptloom.boards.conversation import Conversation, held_image
+    from gptloom.boards.link import Link
+    from gptloom.firmware.image import Image
+
+    held = Image.read(image) if image else checkpoint_image(checkpoint, lanes, slots)
+    with open_line(name, baud, held) as line:
+        link = Link(line)
+        identity = link.identify()
+        found = held_image(identity.weights, possible_images(image, checkpoint))
+        print(
+            f"{found.lanes} lanes, weights {identity.weights:08X}, config {identity.config:08X}",
+            file=sys.stderr,
+        )
+        yield Conversation(link, found)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gptloom.cli.cores import Slots
-from gptloom.cli.line import Baud, PortName, checkpoint_image, open_line, possible_images
+from gptloom.cli.line import Baud, PortName, open_conversation
 from gptloom.cli.output import say, show_figures
 from gptloom.model.errors import UserError
 
@@ -46,20 +46,7 @@ def talk(
     slots: Slots = 0,
 ) -> None:
     """Type prompts; the chip continues them, live. `:help` lists what else it obeys."""
-    from gptloom.boards.conversation import Conversation, held_image
-    from gptloom.boards.link import Link
-    from gptloom.firmware.image import Image
-
-    held = Image.read(image) if image else checkpoint_image(checkpoint, lanes, slots)
-    with open_line(port, baud, held) as line:
-        link = Link(line)
-        identity = link.identify()
-        found = held_image(identity.weights, possible_images(image, checkpoint))
-        conversation = Conversation(link, found)
-        print(
-            f"{found.lanes} lanes, weights {identity.weights:08X}, config {identity.config:08X}",
-            file=sys.stderr,
-        )
+    with open_conversation(port, baud, image, checkpoint, lanes, slots) as conversation:
         if temperature is not None:
             conversation.set_temperature(temperature)
         if seed is not None:

@@ -13,9 +13,11 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from math import ceil
 
 from gptloom.firmware.image import Image, Region, kind_numbers
 from gptloom.firmware.machine import Machine
+from gptloom.model.arithmetic import MANTISSA_BITS
 from gptloom.model.config import ModelConfig
 from gptloom.model.positions import Positions
 
@@ -63,6 +65,7 @@ class Reply(IntEnum):
     BAD_IMAGE = 0x84
     STOPPED = 0x85
     TOKEN = 0x90
+    ATTENTION = 0x91
 
 
 class Item(IntEnum):
@@ -76,6 +79,7 @@ class Item(IntEnum):
     STALLS = 5
     RECEIVED = 6
     STATE = 7
+    FEATURES = 8
 
 
 class State(IntEnum):
@@ -87,8 +91,64 @@ class State(IntEnum):
     STOPPED = 3
 
 
+class Feature(IntEnum):
+    """Bits of the item FEATURES, what a chip can do, and of PROMPT's argument, to ask for it."""
+
+    ATTENTION = 0
+
+
 DAMAGED_AT = 8
 """First bit of the item STATE's count of damaged frames."""
+
+
+NUMERATOR_BITS = MANTISSA_BITS
+"""Of a softmax numerator, unsigned."""
+
+
+def row_bytes(heads: int) -> int:
+    """Return the bytes of a cached position's numerators: all heads', filled up with zeros."""
+    return ceil(heads * NUMERATOR_BITS / 8)
+
+
+def rows_per_frame(heads: int) -> int:
+    """Return the cached positions in a frame of numerators: a power of two."""
+    return 1 << (LONGEST_DATA // row_bytes(heads)).bit_length() - 1
+
+
+@dataclass(frozen=True)
+class Numerators:
+    """What a frame ATTENTION says: softmax numerators of one layer.
+
+    Attributes
+    ----------
+    position
+        Of the token that attends.
+    layer
+        Number of the layer.
+    first
+        The first cached position of the frame.
+    values
+        Numerators by cached position, from `first` on, and head.
+    """
+
+    position: int
+    layer: int
+    first: int
+    values: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, frame: Frame, heads: int) -> Numerators:
+        """Take a frame apart."""
+        size = row_bytes(heads)
+        rows = (frame.data[at : at + size] for at in range(0, len(frame.data), size))
+        numbers = (int.from_bytes(row, "little") for row in rows)
+        first, position, layer, _ = frame.argument.to_bytes(4, "little")
+        mask = (1 << NUMERATOR_BITS) - 1
+        values = tuple(
+            tuple(number >> head * NUMERATOR_BITS & mask for head in range(heads))
+            for number in numbers
+        )
+        return cls(position, layer, first, values)
 
 
 @dataclass(frozen=True)
@@ -100,7 +160,7 @@ class Frame:
     code
         A :class:`Command` or a :class:`Reply`.
     sequence
-        0 to 255; a reply has its command's, a token its prompt's.
+        0 to 255; a reply has its command's, a token and its attention their prompt's.
     argument
         0 to 2**32 - 1.
     data

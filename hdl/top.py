@@ -95,6 +95,9 @@ class Top(wiring.Component):
         How many of the image's temperatures the button steps through; 1 where there is none.
     upload
         Gives the serial line its frames, see :class:`.Host`; without it there is text only.
+    attention
+        A host may ask for what each token of a prompt's continuation attended. Of a
+        :class:`.FoldedCore` with frames only.
     display
         Shows the newest name, speed and temperature, see :class:`.Screen`: a component that reads
         its `text` and whose other ports are outputs to pins. Without it the serial line carries
@@ -138,6 +141,7 @@ class Top(wiring.Component):
         baud: int = BAUD,
         temperatures: int = len(TEMPERATURES),
         upload: Upload | None = None,
+        attention: bool = False,
         display: wiring.Component | None = None,
         rate: int = 0,
         checksum: int = 0,
@@ -148,6 +152,7 @@ class Top(wiring.Component):
         self._page, self._config, self._sizes = page, config, sizes
         self._temperatures = temperatures
         self._upload, self._display = upload, display
+        self._watched = config if attention else None
         self._clock_hz, self._rate = clock_hz, rate
         pins = {}
         if display:
@@ -298,7 +303,7 @@ class Top(wiring.Component):
         """Names and frames."""
         core = self.core
         m.submodules.receiver = receiver = SerialReceiver(self._divider)
-        m.submodules.host = host = Host(self._upload, self._bos)
+        m.submodules.host = host = Host(self._upload, self._bos, self._watched)
         for name in ("i", "o", "seed", "load", "read"):
             wiring.connect(m, getattr(host.core, name), getattr(core, name))
         wiring.connect(m, host.text_o, console.i)
@@ -326,3 +331,12 @@ class Top(wiring.Component):
             console.ask.eq(host.ask),
             self.error.eq(host.stopped),
         ]
+        if self._watched:
+            tap, seen = core.tap, host.attended
+            m.d.comb += [
+                seen.start.eq(tap.start),
+                seen.position.eq(tap.token_position),
+                seen.valid.eq(tap.score_valid & tap.numerators),
+                seen.row.eq(tap.position),
+                *(seen.numerators[i].eq(tap.scores[i]) for i in range(self._config.heads)),
+            ]

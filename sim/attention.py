@@ -1,4 +1,4 @@
-"""What each token attended, as the hardware's tap shows it."""
+"""What each token attended, as the hardware tells it, and maps of that."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
 from gptloom.hdl.folded.core import FoldedCore
+from gptloom.model.arithmetic import Integers
 from gptloom.model.cache import KVCache
 from gptloom.model.golden import GoldenModel, Trace
 from gptloom.model.integer import IntegerModel
@@ -40,6 +41,12 @@ class Attended:
     position: int
     seen: list[int]
     weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, position: int, seen: list[int], numerators: Integers) -> "Attended":
+        """Return a token's attention from its numerators, [layers, rows, heads]."""
+        total = np.maximum(numerators.sum(axis=1, keepdims=True), 1)
+        return cls(position, seen, np.moveaxis(numerators / total, 2, 1))
 
     def by_position(self, layer: int, head: int) -> dict[int, float]:
         """Return a head's weights by position."""
@@ -112,10 +119,8 @@ def _attended(model: IntegerModel, written) -> list[Attended]:
         if numerators is not None:
             for layer in numerators:
                 cache.attend(layer[None])
-            total = np.maximum(numerators.sum(axis=1, keepdims=True), 1)
-            weights = np.moveaxis(numerators / total, 2, 1)
             seen = cache.born[0, : numerators.shape[1]].tolist()
-            found.append(Attended(len(found), seen, weights))
+            found.append(Attended.of(len(found), seen, numerators))
 
     for item in written:
         if item.site == "embedding" and item.element == 0:
@@ -133,7 +138,7 @@ def _attended(model: IntegerModel, written) -> list[Attended]:
 
 def heat_map(labels: list[str], attended: list[Attended], layer: int, head: int) -> str:
     """Return a head's attention as text: a line for each token, a column for each it could see."""
-    lines = ["      " + "".join(labels[: len(attended)])]
+    lines = ["      " + "".join(labels[: attended[-1].position + 1])]
     for token in attended:
         weights = token.by_position(layer, head)
         cells = (
@@ -151,7 +156,7 @@ def picture(labels: list[str], attended: list[Attended]) -> bytes:
     from matplotlib.figure import Figure
 
     layers, heads = attended[0].weights.shape[:2]
-    size = len(attended)
+    size = attended[-1].position + 1
     figure = Figure(figsize=(3.2 * heads, 3.8 * layers), layout="constrained")
     grid = figure.subplots(layers, heads, squeeze=False)
     for (layer, head), axes in np.ndenumerate(grid):

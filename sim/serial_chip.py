@@ -18,7 +18,7 @@ DIVIDER = 8
 """Clock cycles of a bit: the line is as fast as it is patient to simulate."""
 
 
-def serial_top(image: Image, machine: Machine, core=None) -> Top:
+def serial_top(image: Image, machine: Machine, core=None, *, attention: bool = True) -> Top:
     """Return a top with the full serial console that holds an image from power-on.
 
     Parameters
@@ -29,6 +29,8 @@ def serial_top(image: Image, machine: Machine, core=None) -> Top:
         Dimensions of the core.
     core
         Another component with :class:`.CoreSignature` than the folded core.
+    attention
+        See :class:`.Top`.
     """
     preload = Preload.of(image, machine)
     return Top(
@@ -39,6 +41,7 @@ def serial_top(image: Image, machine: Machine, core=None) -> Top:
         clock_hz=CLOCK_HZ,
         baud=round(CLOCK_HZ / DIVIDER),
         upload=Upload.of(image, machine),
+        attention=attention,
     )
 
 

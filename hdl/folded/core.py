@@ -70,6 +70,7 @@ class FoldedCore(wiring.Component):
     tap : Out
         `result`: a beat of results as it is written. `score_valid`: a position's scores, or with
         `numerators` its softmax numerators, are written as `scores`, for the heads in `heads`.
+        `start`: a token begins, which stays at `token_position` until the next one does.
     """
 
     def __init__(
@@ -93,6 +94,8 @@ class FoldedCore(wiring.Component):
                 "position": 8,
                 "heads": machine.heads,
                 "scores": data.ArrayLayout(Quad.elem_shape, machine.heads),
+                "start": 1,
+                "token_position": 8,
             }
         )
         members = dict(CoreSignature().members)
@@ -266,6 +269,8 @@ class FoldedCore(wiring.Component):
             self.tap.position.eq(softmax.tap_position),
             self.tap.heads.eq(softmax.tap_heads),
             self.tap.scores.eq(softmax.tap_scores),
+            self.tap.start.eq(turn.start),
+            self.tap.token_position.eq(turn.position),
         ]
         return rows
 

@@ -1,8 +1,11 @@
 """What the chip does when a frame has arrived."""
 
+from collections.abc import Collection
+
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from gptloom.firmware.protocol import (
     LEAST_BODY,
@@ -10,6 +13,7 @@ from gptloom.firmware.protocol import (
     MAGIC,
     VERSION,
     Command,
+    Feature,
     Item,
     Reply,
 )
@@ -48,6 +52,8 @@ class Commands(wiring.Component):
         The hardware's :func:`.config_hash`.
     bos
         The token that begins a document.
+    features
+        What the chip can do.
 
     Attributes
     ----------
@@ -79,6 +85,13 @@ class Commands(wiring.Component):
         For one cycle: `argument` is the temperature.
     restart : Out(1)
         For one cycle: the first temperature and the checksum's line, as at power-on.
+    attention_left, attention : In(1), In(32)
+        Frames of what the token on `o` attended are left; the next one's argument. They go before
+        the token's.
+    attention_sent : Out(1)
+        For one cycle: one of them is.
+    telling : Out(1)
+        What is being sent is one of them.
     reply, token : Out(1)
         A frame of either kind waits to be sent, until `sent`.
     sending_reply : In(1)
@@ -89,8 +102,8 @@ class Commands(wiring.Component):
         For one cycle: it is.
     """
 
-    def __init__(self, config: int, bos: int):
-        self._config, self._bos = config, bos
+    def __init__(self, config: int, bos: int, features: Collection[Feature] = ()):
+        self._config, self._bos, self._features = config, bos, features
         super().__init__(
             {
                 "arrived": In(1),
@@ -126,6 +139,10 @@ class Commands(wiring.Component):
                 "line": In(1),
                 "scale": Out(1),
                 "restart": Out(1),
+                "attention_left": In(1),
+                "attention": In(32),
+                "attention_sent": Out(1),
+                "telling": Out(1),
                 "reply": Out(1),
                 "token": Out(1),
                 "sending_reply": In(1),
@@ -149,7 +166,12 @@ class Commands(wiring.Component):
         wanted = Signal()
         with m.If(self.check):
             m.d.sync += wanted.eq(1)
-        m.d.sync += names.eq(self.text_run & ~paused & ~stopped & ~halting)
+        # The core would go on to a name before a prompt's last token is sent, and forget what that
+        # one attended.
+        attending = Signal()
+        m.d.sync += names.eq(
+            self.text_run & ~paused & ~stopped & ~halting & ~(prompting & attending)
+        )
         m.d.comb += [halted.eq(halting & ~names & ~self.core_busy), self.checking.eq(wanted)]
         matches = Signal()
         expected = Mux(self.code == Command.BEGIN, Const(self._config, 32), self.crc)
@@ -165,9 +187,10 @@ class Commands(wiring.Component):
             self.i.p.last.eq(~feeding | (left == 0)),
             self.seed.payload.eq(self.argument),
         ]
-        self._tokens(m, prompting, prompt_sequence)
+        self._tokens(m, prompting, attending)
+        said = Mux(self.telling, Reply.ATTENTION, Reply.TOKEN)
         m.d.comb += [
-            self.frame.code.eq(Mux(self.sending_reply, status, Reply.TOKEN)),
+            self.frame.code.eq(Mux(self.sending_reply, status, said)),
             self.frame.sequence.eq(Mux(self.sending_reply, self.sequence, prompt_sequence)),
         ]
         m.d.comb += self.stopped.eq(stopped)
@@ -181,8 +204,10 @@ class Commands(wiring.Component):
             Item.STALLS: self.counters.stalls,
             Item.RECEIVED: self.received,
             Item.STATE: state,
+            Item.FEATURES: Const(sum(1 << feature for feature in self._features), 32),
         }
-        m.d.comb += self.value.eq(Array(items[item] for item in Item)[self.argument[:3]])
+        asked = self.argument[: ceil_log2(len(Item))]
+        m.d.comb += self.value.eq(Array(items[item] for item in Item)[asked])
 
         # A frame stays until it is answered; the text console's checksum holds up none.
         pending = Signal()
@@ -208,7 +233,7 @@ class Commands(wiring.Component):
                     with m.Case(Command.GET):
                         with m.If(self.argument >= len(Item)):
                             m.d.sync += status.eq(Reply.UNKNOWN)
-                        with m.Elif(self.argument[:3] == Item.WEIGHTS):
+                        with m.Elif(asked == Item.WEIGHTS):
                             m.d.sync += job.eq(Job.WEIGHTS)
                             m.next = "PREPARE"
                         with m.Else():
@@ -262,6 +287,8 @@ class Commands(wiring.Component):
                 m.d.sync += [halting.eq(1), first.eq(1)]
                 with m.If(halted):
                     m.d.sync += [prompting.eq(1), prompt_sequence.eq(self.sequence)]
+                    if Feature.ATTENTION in self._features:
+                        m.d.sync += attending.eq(self.argument[Feature.ATTENTION])
                     m.next = "FEED"
             with m.State("FEED"):
                 m.d.comb += feeding.eq(1)
@@ -305,19 +332,23 @@ class Commands(wiring.Component):
         m.d.comb += self.kind.eq(Array(kinds[j] for j in Job)[job.as_value()])
         return m
 
-    def _tokens(self, m: Module, prompting: Signal, sequence: Signal) -> None:
+    def _tokens(self, m: Module, prompting: Signal, attending: Signal) -> None:
         """Give a prompt's tokens to frames, all others to the text console."""
         token = self.o.p
+        behind = attending & self.attention_left
+        sent = self.sent & ~self.sending_reply
         m.d.comb += [
             self.text_o.payload.eq(self.o.payload),
             self.text_o.valid.eq(self.o.valid & ~prompting),
             self.token.eq(self.o.valid & prompting),
-            self.o.ready.eq(Mux(prompting, self.sent & ~self.sending_reply, self.text_o.ready)),
+            self.telling.eq(behind & ~self.sending_reply),
+            self.attention_sent.eq(sent & behind),
+            self.o.ready.eq(Mux(prompting, sent & ~behind, self.text_o.ready)),
             self.frame.argument.eq(
                 Mux(
                     self.sending_reply,
                     self.argument,
-                    Cat(token.token, token.position, token.last),
+                    Mux(behind, self.attention, Cat(token.token, token.position, token.last)),
                 )
             ),
         ]

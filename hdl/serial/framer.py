@@ -9,7 +9,7 @@ from gptloom.hdl.serial.crc import Crc16
 
 
 class Header(data.Struct):
-    """A frame without data, see :class:`gptloom.firmware.protocol.Frame`."""
+    """What a frame begins with, see :class:`gptloom.firmware.protocol.Frame`."""
 
     code: unsigned(8)
     sequence: unsigned(8)
@@ -17,14 +17,23 @@ class Header(data.Struct):
 
 
 class Framer(wiring.Component):
-    """Sends frames without data: all that the chip has to say fits the argument.
+    """Sends frames. Most have no data: what the chip has to say fits the argument.
+
+    Parameters
+    ----------
+    data
+        Whether any has.
 
     Attributes
     ----------
     start : In(1)
         Begin, while not `busy`.
     i : In(Header)
-        What to send, from the cycle after `start` on until `done`.
+        What to send, from the cycle after `start` on until `done`; with data, until the first
+        `step`.
+    more, data, step : In(1), In(8), Out(1)
+        A byte of data is left, before the CRC; the byte; it is taken. For the next one there are
+        :attr:`.Crc16.latency` cycles' time.
     busy : Out(1)
         A frame is under way, from the cycle after `start` on.
     done : Out(1)
@@ -33,11 +42,15 @@ class Framer(wiring.Component):
         Bytes of the line.
     """
 
-    def __init__(self):
+    def __init__(self, data: bool = False):
+        self._data = data
         super().__init__(
             {
                 "start": In(1),
                 "i": In(Header),
+                "more": In(1),
+                "data": In(8),
+                "step": Out(1),
                 "busy": Out(1),
                 "done": Out(1),
                 "o": Out(stream.Signature(unsigned(8))),
@@ -50,6 +63,8 @@ class Framer(wiring.Component):
         body = HEADER.size + CRC_BYTES
         at = Signal(range(body))
         byte, special = Signal(8), Signal()
+        # The byte is one of the data, which stand before the CRC.
+        between = Signal()
         bits = Cat(self.i, ~crc.remainder)
         m.d.comb += [crc.start.eq(self.start), crc.byte.eq(byte)]
         with m.FSM() as fsm:
@@ -65,10 +80,14 @@ class Framer(wiring.Component):
             with m.State("PICK"):
                 places = Array(bits.word_select(i, 8) for i in range(body))
                 m.d.sync += byte.eq(places[at])
+                if self._data:
+                    m.d.sync += between.eq(0)
+                    with m.If(self.more & (at == HEADER.size)):
+                        m.d.sync += [between.eq(1), byte.eq(self.data)]
                 with m.If(~crc.busy):
                     m.next = "DIVIDE"
             with m.State("DIVIDE"):
-                m.d.comb += crc.valid.eq(at < HEADER.size)
+                m.d.comb += [crc.valid.eq((at < HEADER.size) | between), self.step.eq(between)]
                 m.d.sync += special.eq((byte == FLAG) | (byte == ESCAPE))
                 m.next = "ESCAPE"
             with m.State("ESCAPE"):
@@ -78,7 +97,7 @@ class Framer(wiring.Component):
             with m.State("SEND"):
                 m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(Mux(special, byte ^ FLIP, byte))]
                 with m.If(self.o.ready):
-                    m.d.sync += at.eq(at + 1)
+                    m.d.sync += at.eq(at + ~between)
                     m.next = "PICK"
                     with m.If(at == body - 1):
                         m.next = "CLOSE"

@@ -8,14 +8,16 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.image import Image
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.protocol import config_hash, upload_sizes
+from gptloom.firmware.protocol import Feature, config_hash, upload_sizes
 from gptloom.hdl.core import CoreSignature, Token
 from gptloom.hdl.folded.layouts import Temperature
+from gptloom.hdl.serial.attention import AttentionFrames, attended
 from gptloom.hdl.serial.commands import Commands
 from gptloom.hdl.serial.deframer import Deframer
 from gptloom.hdl.serial.framer import Framer
 from gptloom.hdl.serial.loader import Loader
 from gptloom.hdl.serial.staging import Staging
+from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 
 
@@ -63,6 +65,8 @@ class Host(wiring.Component):
         What images look like.
     bos
         The token that begins a document.
+    watched
+        Shape of the model whose attention is told, where that is asked for.
 
     Attributes
     ----------
@@ -70,6 +74,8 @@ class Host(wiring.Component):
         A byte from the line.
     core
         To the core, but for its temperature; directions as the core sees them.
+    attended : In
+        See :func:`.attended`; only where it is told.
     text_o, text_run, check, checking, crc
         The console's tokens, its wish for documents, and its checksum; see :class:`.Commands`.
     line, quiet
@@ -86,8 +92,10 @@ class Host(wiring.Component):
         See :class:`.Commands`.
     """
 
-    def __init__(self, upload: Upload, bos: int):
+    def __init__(self, upload: Upload, bos: int, watched: ModelConfig | None = None):
         self._upload, self._bos = upload, bos
+        self._attention = AttentionFrames(watched) if watched else None
+        tap = {"attended": In(attended(watched.heads))} if watched else {}
         members = dict(CoreSignature().members)
         del members["temperature"]
         super().__init__(
@@ -112,6 +120,7 @@ class Host(wiring.Component):
                 "o": Out(stream.Signature(unsigned(8))),
                 "ask": Out(1),
                 "stopped": Out(1),
+                **tap,
             }
         )
 
@@ -119,10 +128,11 @@ class Host(wiring.Component):
         m = Module()
         core = self.core
         m.submodules.deframer = deframer = Deframer()
-        m.submodules.framer = framer = Framer()
+        m.submodules.framer = framer = Framer(data=self._attention is not None)
         m.submodules.staging = staging = Staging(sum(self._upload.sizes))
         m.submodules.loader = loader = Loader(self._upload.sizes)
-        m.submodules.commands = commands = Commands(self._upload.config, self._bos)
+        features = {Feature.ATTENTION} if self._attention else set()
+        m.submodules.commands = commands = Commands(self._upload.config, self._bos, features)
         m.d.comb += [
             deframer.valid.eq(self.valid),
             deframer.byte.eq(self.byte),
@@ -191,4 +201,22 @@ class Host(wiring.Component):
             framer.o.ready.eq(self.o.ready & framer.busy),
             self.text.ready.eq(self.o.ready & ~framer.busy),
         ]
+        if self._attention:
+            self._tell_attention(m, framer, commands)
         return m
+
+    def _tell_attention(self, m: Module, framer: Framer, commands: Commands) -> None:
+        """Send what a token attended before the token itself."""
+        m.submodules.attention = attention = self._attention
+        token = self.core.o
+        m.d.comb += [
+            attention.i.eq(self.attended),
+            attention.position.eq(token.p.position),
+            attention.taken.eq(token.valid & token.ready),
+            attention.step.eq(framer.step),
+            attention.sent.eq(commands.attention_sent),
+            commands.attention_left.eq(attention.left),
+            commands.attention.eq(attention.argument),
+            framer.more.eq(attention.more & commands.telling),
+            framer.data.eq(attention.data),
+        ]

@@ -10,6 +10,7 @@ from gptloom.firmware.protocol import (
     MAGIC,
     VERSION,
     Command,
+    Feature,
     Frame,
     Item,
     Receiver,
@@ -142,6 +143,76 @@ def test_a_prompt_whose_answer_was_lost_is_known_by_its_tokens():
         return [Frame(Reply.TOKEN, frame.sequence, p << 8 | (p == 2) << 16) for p in (1, 2)]
 
     assert len(list(Link(ScriptedChip(answers)).prompt([1]))) == 2
+
+
+WATCHED = ModelConfig(layers=2, width=8, heads=2, hidden=16, context=8, vocabulary=6)
+
+ROW = (511 | 3 << 9).to_bytes(3, "little")
+"""Numerators of two heads."""
+
+
+def attending(*frames, features=1 << Feature.ATTENTION):
+    """A chip that says what a token at position 1 attends, in these frames, and then the token."""
+
+    def answers(frame):
+        if frame.code == Command.GET:
+            known = frame.argument in list(Item) and features is not None
+            yield Frame(Reply.OK if known else Reply.UNKNOWN, frame.sequence, features or 0)
+            return
+        yield Frame(Reply.OK, frame.sequence)
+        if frame.argument == 1 << Feature.ATTENTION:
+            for first, position, layer, rows in frames:
+                argument = first | position << 8 | layer << 16
+                yield Frame(Reply.ATTENTION, frame.sequence, argument, ROW * rows)
+        yield Frame(Reply.TOKEN, frame.sequence, 3 | 1 << 8 | 1 << 16)
+
+    chip = ScriptedChip(answers)
+    return Link(chip), chip
+
+
+@pytest.mark.parametrize("frames", [[(0, 1, 0, 2), (0, 1, 1, 2)],
+                                    [(0, 1, 0, 1), (1, 1, 0, 1), (0, 1, 1, 2)]])  # fmt: skip
+def test_what_a_token_attends_comes_with_it(frames):
+    link, _ = attending(*frames)
+    (token,) = link.prompt([2], WATCHED)
+    assert token.numerators.tolist() == [[[511, 3], [511, 3]]] * 2
+    assert [s.numerators for s in link.prompt([2])] == [None]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [],
+        [(0, 1, 0, 2)],
+        [(0, 1, 0, 2), (0, 1, 1, 1)],
+        [(0, 1, 0, 2), (0, 0, 1, 2)],
+        [(0, 1, 0, 2), (0, 1, 2, 2)],
+        [(0, 1, 0, 2), (1, 1, 1, 2)],
+    ],
+)
+def test_lost_weights_are_reported(frames):
+    link, _ = attending(*frames)
+    with pytest.raises(LinkError, match="what a token attended was lost"):
+        list(link.prompt([2], WATCHED))
+
+
+@pytest.mark.parametrize("features", [0, None])
+def test_a_chip_that_cannot_tell_is_not_asked(features):
+    link, chip = attending(features=features)
+    with pytest.raises(LinkError, match="cannot tell what its tokens attend"):
+        list(link.prompt([2], WATCHED))
+    assert [frame.code for frame in chip.commands] == [Command.GET]
+
+
+def test_weights_say_as_well_that_a_prompt_was_taken():
+    def answers(frame):
+        if frame.code == Command.GET:
+            return [Frame(Reply.OK, frame.sequence, 1)]
+        rows = [Frame(Reply.ATTENTION, frame.sequence, 1 << 8 | n << 16, 2 * ROW) for n in (0, 1)]
+        return [*rows, Frame(Reply.TOKEN, frame.sequence, 3 | 1 << 8 | 1 << 16)]
+
+    (token,) = Link(ScriptedChip(answers)).prompt([2], WATCHED)
+    assert token.last
 
 
 class Model:

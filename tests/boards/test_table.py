@@ -133,3 +133,12 @@ def test_commands_on_the_serial_line_are_for_parts_with_room(model):
         elaborate(BOARDS["icebreaker"], *parts(model), framed=True)
     with pytest.raises(UserError, match="such as 115200"):
         elaborate(BOARDS["ulx3s-25f"], *parts(model), baud=30_000_000, framed=True)
+
+
+def test_attention_is_told_where_there_are_commands(model):
+    board, part = BOARDS["ulx3s-25f"], "host.attention"
+    assert part in elaborate(board, *parts(model), attention=True).rtlil
+    assert part not in elaborate(board, *parts(model)).rtlil
+    for name, options in (("ulx3s-25f", {"framed": False}), ("icebreaker", {})):
+        with pytest.raises(UserError, match="leave --attention out"):
+            elaborate(BOARDS[name], *parts(model), attention=True, **options)

@@ -74,10 +74,13 @@ def test_estimates_are_printed(capsys):
 
 
 @pytest.mark.long
-def test_commands_need_something_to_command(capsys):
-    options = ["--board", "ulx3s-25f", "--core", "unrolled", "--framed"]
+@pytest.mark.parametrize(
+    ("option", "says"), [("--framed", "weights are logic"), ("--attention", "use --core folded")]
+)
+def test_commands_need_something_to_command(option, says, capsys):
+    options = ["--board", "ulx3s-25f", "--core", "unrolled", option]
     assert main(["build", *options]) == 2
-    assert "weights are logic" in " ".join(capsys.readouterr().err.split())
+    assert says in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.fixture

@@ -1,18 +1,24 @@
 """`gptloom talk` and `load`: with a simulated chip, and with one behind a pseudo-terminal."""
 
 import io
+import json
 import os
 import pty
 import select
 import sys
 import threading
 import tty
+from contextlib import closing
 
+import numpy as np
 import pytest
 
+from gptloom.boards.link import Link
+from gptloom.boards.serial_port import SerialPort
 from gptloom.cli.main import main
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
+from gptloom.firmware.protocol import Item, State
 from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GoldenModel
 from gptloom.sim.engines import open_engine
@@ -108,6 +114,63 @@ def test_prompts_are_continued(port, files, models, capsys):
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [golden(models[0], p) for p in ("AB", "", "EEE")]
     assert f"weights {crc(models[0])}" in printed.err
+
+
+def test_what_tokens_attend_is_what_the_golden_model_says(port, files, models, tmp_path, capsys):
+    model, traces, file = models[0], [], tmp_path / "a.json"
+    picture = tmp_path / "a.png"
+
+    def receive(token, position):
+        return lambda layer, site, value: traces.append(value) if site == "numerator" else None
+
+    prompt = model.tokenizer.encode("AB")
+    for token in GoldenModel(model).generate(9, 1.5, prompt, receive):
+        if token.last:
+            break
+    options = ["--image", str(files[0]), "--prompt", "AB", "--temperature", "1.5", "--seed", "9"]
+    outputs = ["--top", "1", "--json", str(file), "--picture", str(picture)]
+    assert not main(["attend", "--port", port, *options, *outputs])
+    found = json.loads(file.read_text())
+    assert found["tokens"][:3] == ["-", "A", "B"]
+    assert [t["position"] for t in found["attended"]] == list(range(2, len(found["tokens"]) - 1))
+    # The known tokens' are not told.
+    for told, numerators in zip(found["attended"], traces[2:], strict=True):
+        expected = numerators.reshape(-1, CONFIG.heads) / numerators.sum(axis=-2).reshape(-1)
+        assert np.abs(np.array(told["weights"][0]).T - expected).max() < 1e-4
+    printed = capsys.readouterr()
+    assert "layer 0, head 1" in printed.out
+    assert "   2 B: " in printed.out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_go_on_after_what_was_attended(board, files, capsys):
+    with closing(SerialPort(board.name_of_port, 115_200)) as line:
+        link = Link(line)
+        arguments = ["--port", board.name_of_port, "--image", str(files[0])]
+        for pause in (False, True):
+            if pause:
+                link.pause()
+            assert not main(["attend", *arguments, "--prompt", "A"])
+            assert link.get(Item.STATE) & 1 << State.PAUSED == pause << State.PAUSED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--port", "sim", "--count", "2"], "leave --count"),
+        (["--port", "sim", "--rows", "8"], "leave --count"),
+        (["--image", "my.img"], "give its --port"),
+    ],
+)
+def test_what_a_chip_cannot_be_asked_is_refused(arguments, says, capsys):
+    assert main(["attend", *arguments]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_chip_built_without_it_says_that_it_cannot_tell(files, capsys, monkeypatch):
+    monkeypatch.setattr(Link, "can", lambda link, feature: False)
+    assert main(["attend", "--port", "sim", "--image", str(files[0])]) == 2
+    assert "build its bitstream with 'gptloom build --attention'" in capsys.readouterr().err
 
 
 def test_lines_are_obeyed(port, files, models, capsys, monkeypatch):

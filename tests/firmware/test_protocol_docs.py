@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from gptloom.firmware.protocol import DAMAGED_AT, Command, Item, Reply, State
+from gptloom.firmware.protocol import DAMAGED_AT, Command, Feature, Item, Reply, State
 
 TEXT = (Path(__file__).parents[2] / "docs" / "serial.md").read_text()
 TABLES = TEXT.split("<!-- codes -->")[1].split("<!-- end of codes -->")[0]
@@ -17,4 +17,5 @@ def test_the_tables_are_the_protocols():
     rows = re.findall(r"^\| (\d) \| (\w+) \|", items, re.MULTILINE)
     assert rows == [(str(int(item)), item.name) for item in Item]
     assert ", ".join(f"{int(bit)} {bit.name}" for bit in State) in items
+    assert f"bits: {', '.join(f'{int(bit)} {bit.name}' for bit in Feature)} |" in items
     assert f"from bit {DAMAGED_AT} on" in items

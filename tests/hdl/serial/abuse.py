@@ -241,6 +241,23 @@ def uploads_over_a_bad_line(chip, seed):
     chip.check_alive(model)
 
 
+def attention_over_a_bad_line(chip, seed):
+    """What arrives is right, and what is lost is noticed."""
+    link, told = Link(Lossy(chip.port, seed, 0.01)), 0
+    chip.link.pause()
+    chip.link.temperature(chip.model.logit_scale(0))
+    for prompt in ([1], [2, 3], [], [0, 1, 2], [4]) * 4:
+        try:
+            spoken = list(link.prompt(prompt, chip.model.config))
+        except LinkError:
+            settle(chip)
+            continue
+        chip.check_attended(spoken, prompt, 0)
+        told += 1
+    assert 0 < told < 20
+    chip.check_alive()
+
+
 def frame_ends(line):
     """Where the frames of a line end, but for the flag: the next frame's will do."""
     return [i for i, byte in enumerate(line) if byte == FLAG][1::2]
@@ -300,6 +317,7 @@ def resets_in_any_cycle(chip):
         "names": lambda: None,
         "button": lambda: chip.engine.poke("button", draw.getrandbits(1)),
         "prompt": lambda: chip.port.write(Frame(Command.PROMPT, 7, 0, bytes([1, 2])).encode()),
+        "attention": lambda: chip.port.write(Frame(Command.PROMPT, 7, 1, bytes([1, 2])).encode()),
         "upload": lambda: chip.port.write(begin + line[: draw.randrange(len(line))]),
     }
     for number in range(80):
@@ -362,6 +380,7 @@ ABUSES = {
         f"uploads over a bad line, {seed}": partial(uploads_over_a_bad_line, seed=seed)
         for seed in range(4)
     },
+    "attention over a bad line": partial(attention_over_a_bad_line, seed=1),
     "uploads that are cut": uploads_that_are_cut,
     "resets in any cycle": resets_in_any_cycle,
     "resets during commits": resets_during_commits,

@@ -1,5 +1,7 @@
 """A small chip that is reached only through its serial pins, within any simulator."""
 
+import numpy as np
+
 from gptloom.boards.link import Link
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
@@ -54,6 +56,30 @@ class Chip:
             if token.last:
                 yield [t for t in document if t != CONFIG.vocabulary - 1]
                 document = []
+
+    def attended(self, prompt, temperature, seed=1):
+        """The golden model's sampled tokens of a document, and [layers, positions, heads] of each.
+
+        The second are the softmax numerators of the token before it.
+        """
+        traces, config = [], self.model.config
+
+        def receive(token, position):
+            traces.append({})
+            return lambda layer, site, value: traces[-1].__setitem__((layer, site), value)
+
+        for token in GoldenModel(self.model).generate(seed, temperature, list(prompt), receive):
+            found = [traces[-1][layer, "numerator"] for layer in range(config.layers)]
+            yield token, np.array(found).reshape(config.layers, -1, config.heads)
+            if token.last:
+                return
+
+    def check_attended(self, spoken, prompt, temperature, seed=1):
+        """What came over the line is what the golden model has, tokens and numerators."""
+        expected = list(self.attended(prompt, temperature, seed))
+        assert [s.token for s in spoken] == [token.token for token, _ in expected]
+        for told, (_, numerators) in zip(spoken, expected, strict=True):
+            np.testing.assert_array_equal(told.numerators, numerators)
 
     def names(self, model=None, count=400):
         """Golden names as text, in the chip's order."""
