@@ -136,7 +136,7 @@ def elaborate(
     mhz: float | None = None,
     baud: int = BAUD,
     framed: bool | None = None,
-    attention: bool = False,
+    instruments: bool = False,
     display: str | None = None,
 ) -> Sources:
     """Elaborate the whole design for a board; no tool is run.
@@ -158,7 +158,7 @@ def elaborate(
     framed
         Whether the serial line takes commands and uploads, see :class:`.Host`; if not said, where
         there is room for it.
-    attention
+    instruments
         Whether it tells what tokens attend, if it takes commands.
     display
         Name in :data:`.DISPLAYS` or ``none``, if not the entry's own.
@@ -170,7 +170,7 @@ def elaborate(
         can be asked of attention without them, or the extra is missing.
     """
     pll = board.pll(mhz)
-    options = dict(framed=framed, attention=attention, display=display)
+    options = dict(framed=framed, instruments=instruments, display=display)
     top = make_top(board, image, machine, preload, pll.hz, baud, **options)
     return connect(board, pll, top, display)
 
@@ -192,7 +192,7 @@ def make_top(
     baud: int = BAUD,
     *,
     framed: bool | None = None,
-    attention: bool = False,
+    instruments: bool = False,
     display: str | None = None,
 ) -> Top:
     """Return all of a board's design that does not depend on its pins.
@@ -206,10 +206,10 @@ def make_top(
             f"{board.name} has no room for commands on the serial line: build it without --framed, "
             "and use 'gptloom swap' for another model"
         )
-    if attention and not framed:
+    if instruments and not framed:
         raise UserError(
             "what tokens attend is asked for by a command, and the serial line takes none: leave "
-            "--attention out"
+            "--instruments out"
         )
     shown = find_display(board.shows if display is None else display)
     # Before any hardware is made, which amaranth wants to be used.
@@ -223,6 +223,6 @@ def make_top(
         baud=baud,
         temperatures=len(TEMPERATURES) if board.button else 1,
         upload=Upload.of(image, machine) if framed else None,
-        attention=attention,
+        instruments=instruments,
         display=shown.make(clock_hz) if shown else None,
     )

@@ -38,7 +38,7 @@ class Settings:
         Of the serial line.
     framed
         Whether it takes commands, if that is said.
-    attention
+    instruments
         Whether it tells what tokens attend.
     display
         Its name, if that is said.
@@ -47,7 +47,7 @@ class Settings:
     mhz: float | None = None
     baud: int = BAUD
     framed: bool | None = None
-    attention: bool = False
+    instruments: bool = False
     display: str | None = None
 
 
@@ -121,7 +121,7 @@ def folded_design(
             mhz=settings.mhz,
             baud=settings.baud,
             framed=settings.framed,
-            attention=settings.attention,
+            instruments=settings.instruments,
             display=settings.display,
         )
 
@@ -176,7 +176,7 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
                 "the unrolled core's weights are logic, so there is nothing to load and the serial "
                 "line takes no commands: leave --framed out"
             )
-        if settings.attention:
+        if settings.instruments:
             raise UserError("the unrolled core does not tell what tokens attend: use --core folded")
         pll = board.pll(settings.mhz)
         top = unrolled.make_top(board, model, core, pll.hz, settings.baud, settings.display)

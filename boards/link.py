@@ -127,6 +127,17 @@ class Counted:
     stalls: int
 
 
+CACHE_COUNTERS = {
+    "rows of the last document": Item.ROWS,
+    "rows written": Item.WRITES,
+    "rows attended": Item.READS,
+    "rows evicted": Item.EVICTIONS,
+    "documents that found rows": Item.HITS,
+    "rows found": Item.REUSED,
+}
+"""Counters of the KV cache, as people say them: see :class:`gptloom.hdl.core.CacheCounters`."""
+
+
 @dataclass(frozen=True)
 class Spoken:
     """One token of a prompt's continuation, with the position it follows.
@@ -194,6 +205,12 @@ class Link:
         """Read the core's counters, one after the other."""
         return Counted(*(self.get(item) for item in (Item.CYCLES, Item.TOKENS, Item.STALLS)))
 
+    def cache_counters(self) -> dict[str, int]:
+        """Read those of the KV cache, by the names of ``CACHE_COUNTERS``; none if it has none."""
+        if not self.can(Feature.CACHE):
+            return {}
+        return {name: self.get(item) for name, item in CACHE_COUNTERS.items()}
+
     def temperature(self, scale: LogitScale) -> None:
         """Set the scale of the logits, or greedy decoding, for the tokens to come."""
         self._command(Command.TEMPERATURE, encode_scale(scale))
@@ -246,7 +263,7 @@ class Link:
         if gathering and not self.can(Feature.ATTENTION):
             raise LinkError(
                 "the chip cannot tell what its tokens attend: build its bitstream with "
-                "'gptloom build --attention'"
+                "'gptloom build --instruments'"
             )
         sequence = self._next_sequence()
         spoken: deque[Frame] = deque()

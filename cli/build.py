@@ -75,9 +75,12 @@ def build(
             show_default="framed on ECP5, but for the unrolled core",
         ),
     ] = None,
-    attention: Annotated[
+    instruments: Annotated[
         bool,
-        typer.Option("--attention", help="Tell gptloom attend --port what tokens attend."),
+        typer.Option(
+            "--instruments",
+            help="Tell gptloom attend what tokens attend, and talk what happens in the KV cache.",
+        ),
     ] = False,
     display: Annotated[
         str | None,
@@ -118,9 +121,9 @@ def build(
         raise UserError("placements are numbered from 1, and at least one is tried")
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
     policy = cache_options(core, cache, rows, sinks)
-    if record and (policy or slots or attention):
+    if record and (policy or slots or instruments):
         raise UserError(
-            "the record is of caches as they are by default, and of builds without --attention: "
+            "the record is of caches as they are by default, and of builds without --instruments: "
             "leave --record out"
         )
     cached = {"--key-bits": key_bits, "--value-bits": value_bits}
@@ -149,7 +152,7 @@ def build(
     task.find_tools()
     check_characters(design.characters)
     with progress("elaboration"):
-        sources = design.sources(Settings(clock, baud, framed, attention, display))
+        sources = design.sources(Settings(clock, baud, framed, instruments, display))
     task.begin()
     flip_flops = task.synthesise(sources, design.required)
     with progress(f"simulating {MEASURED_NAMES} names"):
@@ -162,7 +165,7 @@ def build(
     command += f" --clock {clock:g}" if clock else ""
     if framed is not None:
         command += " --framed" if framed else " --text"
-    command += " --attention" if attention else ""
+    command += " --instruments" if instruments else ""
     command += f" --display {display}" if display else ""
     figures = {
         **describe(entry, best, tools, task.required_tools()),

@@ -21,7 +21,7 @@ HELP = {
     ":temperature 0.7": "0.1 to 2.0",
     ":greedy": "always the likeliest character",
     ":seed 7": "state of the random numbers",
-    ":counters": "clock cycles, tokens and stalls since power-on, modulo 2^32",
+    ":counters": "clock cycles, tokens, stalls and rows of the KV cache since power-on",
     ":pause, :resume": "names on the line",
     ":reset": "as after power-on, with the present model",
     ":quit": "or end of input",
@@ -98,6 +98,7 @@ def obey(conversation: Conversation, line: str) -> None:
     elif word == "counters":
         counted = link.counters()
         rows = dict(cycles=counted.cycles, tokens=counted.tokens, stalls=counted.stalls)
+        rows |= link.cache_counters()
         console = Console(highlight=False)
         show_figures(console, {name: f"{count:,}" for name, count in rows.items()})
     elif word in ("pause", "resume", "reset"):

@@ -80,6 +80,12 @@ class Item(IntEnum):
     RECEIVED = 6
     STATE = 7
     FEATURES = 8
+    ROWS = 9
+    WRITES = 10
+    READS = 11
+    EVICTIONS = 12
+    HITS = 13
+    REUSED = 14
 
 
 class State(IntEnum):
@@ -95,6 +101,7 @@ class Feature(IntEnum):
     """Bits of the item FEATURES, what a chip can do, and of PROMPT's argument, to ask for it."""
 
     ATTENTION = 0
+    CACHE = 1
 
 
 DAMAGED_AT = 8

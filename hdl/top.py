@@ -95,7 +95,7 @@ class Top(wiring.Component):
         How many of the image's temperatures the button steps through; 1 where there is none.
     upload
         Gives the serial line its frames, see :class:`.Host`; without it there is text only.
-    attention
+    instruments
         A host may ask for what each token of a prompt's continuation attended. Of a
         :class:`.FoldedCore` with frames only.
     display
@@ -141,7 +141,7 @@ class Top(wiring.Component):
         baud: int = BAUD,
         temperatures: int = len(TEMPERATURES),
         upload: Upload | None = None,
-        attention: bool = False,
+        instruments: bool = False,
         display: wiring.Component | None = None,
         rate: int = 0,
         checksum: int = 0,
@@ -152,7 +152,7 @@ class Top(wiring.Component):
         self._page, self._config, self._sizes = page, config, sizes
         self._temperatures = temperatures
         self._upload, self._display = upload, display
-        self._watched = config if attention else None
+        self._watched = config if instruments else None
         self._clock_hz, self._rate = clock_hz, rate
         pins = {}
         if display:
@@ -316,6 +316,7 @@ class Top(wiring.Component):
             host.core.read_data.eq(core.read_data),
             host.core.busy.eq(core.busy),
             host.core.counters.eq(core.counters),
+            host.core.cache.eq(core.cache),
             host.text_run.eq(console.run),
             host.check.eq(console.check),
             console.checking.eq(host.checking),

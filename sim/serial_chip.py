@@ -18,7 +18,7 @@ DIVIDER = 8
 """Clock cycles of a bit: the line is as fast as it is patient to simulate."""
 
 
-def serial_top(image: Image, machine: Machine, core=None, *, attention: bool = True) -> Top:
+def serial_top(image: Image, machine: Machine, core=None, *, instruments: bool = True) -> Top:
     """Return a top with the full serial console that holds an image from power-on.
 
     Parameters
@@ -29,7 +29,7 @@ def serial_top(image: Image, machine: Machine, core=None, *, attention: bool = T
         Dimensions of the core.
     core
         Another component with :class:`.CoreSignature` than the folded core.
-    attention
+    instruments
         See :class:`.Top`.
     """
     preload = Preload.of(image, machine)
@@ -41,7 +41,7 @@ def serial_top(image: Image, machine: Machine, core=None, *, attention: bool = T
         clock_hz=CLOCK_HZ,
         baud=round(CLOCK_HZ / DIVIDER),
         upload=Upload.of(image, machine),
-        attention=attention,
+        instruments=instruments,
     )
 
 

@@ -16,7 +16,7 @@ class Prefix(wiring.Component):
 
     It stands before :class:`.Control`, which begins with the first token that is to be computed,
     and it remembers the token of every row. A known token that is passed over takes 3 cycles, a
-    document 5 more.
+    document 6 more.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Prefix(wiring.Component):
     final : In
         Last position of the context.
     hold : In(1)
-        Do not begin a document.
+        Do not begin a document. Until a token of one is taken it may also be withdrawn from `i`.
     clear : In(1)
         Forget all: there is another model.
     busy : In(1)
@@ -90,15 +90,21 @@ class Prefix(wiring.Component):
         before_joint = quotient(row, machine.granule) < found_joint
         m.d.comb += source.eq(Mux(before_joint, found_head, found_tail))
 
+        # Whoever asks for documents without end stops asking when something else comes.
+        begun, replaces = Signal(), Signal()
+        withdrawn = ~self.active & ~begun & (self.hold | ~self.i.valid)
         with m.FSM():
             with m.State("begin"):
                 m.d.sync += [row.eq(0), alive.eq(-1), since.eq(0), joint.eq(0)]
                 m.d.sync += [count.eq(0) for count in shared]
+                m.d.sync += begun.eq(0)
                 with m.If(self.i.valid & ~self.hold & ~self.busy):
-                    m.d.sync += self.active.eq(1)
                     m.next = "read"
-            with m.State("read"), m.If(self.i.valid):
-                m.next = "compare"
+            with m.State("read"):
+                with m.If(withdrawn):
+                    m.next = "begin"
+                with m.Elif(self.i.valid):
+                    m.next = "compare"
             with m.State("compare"):
                 for s in slot:
                     same = (kept[s] == self.i.p.token) & (row < rows[s])
@@ -112,8 +118,11 @@ class Prefix(wiring.Component):
                         ]
                 m.next = "judge"
             with m.State("judge"):
-                with m.If(~final & goes_on.any()):
+                with m.If(withdrawn):
+                    m.next = "begin"
+                with m.Elif(~final & goes_on.any()):
                     m.d.comb += self.i.ready.eq(1)
+                    m.d.sync += self.active.eq(1)
                     m.d.sync += [row.eq(row + 1), alive.eq(alive & match), since.eq(since & match)]
                     for s in slot:
                         with m.If(alive[s] & match[s]):
@@ -146,11 +155,8 @@ class Prefix(wiring.Component):
                     known.eq(row + 1),
                     row.eq(keep),
                 ]
-                with m.If(victim):
-                    m.d.sync += oldest.eq(Mux(oldest == slots - 1, 0, oldest + 1))
-                    m.next = "fetch"
-                with m.Else():
-                    m.next = "pass"
+                m.d.sync += replaces.eq(victim)
+                m.next = "fetch"
             with m.State("fetch"):
                 m.next = "feed"
                 with m.If(row + 1 == known):
@@ -158,18 +164,25 @@ class Prefix(wiring.Component):
             with m.State("feed"):
                 m.d.comb += [self.o.valid.eq(1), self.o.p.token.eq(Array(kept)[source])]
                 with m.If(self.o.ready):
-                    m.d.sync += [self.active.eq(0), row.eq(row + 1)]
+                    m.d.sync += row.eq(row + 1)
                     m.next = "fetch"
             with m.State("pass"):
-                wiring.connect(m, wiring.flipped(self.i), wiring.flipped(self.o))
+                with m.If(withdrawn):
+                    m.next = "begin"
+                with m.Else():
+                    wiring.connect(m, wiring.flipped(self.i), wiring.flipped(self.o))
                 with m.If(self.o.valid & self.o.ready):
-                    m.d.sync += [self.active.eq(0), known.eq(known + (known != machine.context))]
+                    m.d.sync += known.eq(known + (known != machine.context))
                     with m.If(self.o.p.last):
                         m.d.sync += prompts[self.places.tail].eq(known)
                         m.next = "run"
             with m.State("run"), m.If(~self.busy):
                 m.next = "begin"
 
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += [self.active.eq(0), begun.eq(1)]
+            with m.If(replaces & ~begun):
+                m.d.sync += oldest.eq(Mux(oldest == slots - 1, 0, oldest + 1))
         with m.If(self.start):
             m.d.sync += rows[self.places.tail].eq(self.position + 1)
         with m.If(self.clear):

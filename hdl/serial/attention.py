@@ -77,7 +77,7 @@ class AttentionFrames(wiring.Component):
         if row_bytes(config.heads) > LONGEST_DATA:
             raise UserError(
                 f"the attention of {config.heads} heads does not fit a frame of the serial line: "
-                "build it without --attention"
+                "build it without --instruments"
             )
         super().__init__(
             {

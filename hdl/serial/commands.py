@@ -17,7 +17,7 @@ from gptloom.firmware.protocol import (
     Item,
     Reply,
 )
-from gptloom.hdl.core import Counters, Prompt, Token
+from gptloom.hdl.core import CacheCounters, Counters, Prompt, Token
 from gptloom.hdl.serial.framer import Header
 from gptloom.hdl.serial.loader import Pass
 from gptloom.model.sampling import SEED_BITS
@@ -71,7 +71,7 @@ class Commands(wiring.Component):
         The byte there.
     start_pass, kind : Out(1), Out(Pass)
         For the loader, with `passing` and `crc` coming back.
-    i, o, seed, core_busy, counters
+    i, o, seed, core_busy, counters, cache
         The core's. Names run on `i` while nothing else does.
     text_o : Out(stream of Token)
         Tokens of names.
@@ -132,6 +132,7 @@ class Commands(wiring.Component):
                 "seed": Out(stream.Signature(SEED_BITS)),
                 "core_busy": In(1),
                 "counters": In(Counters),
+                "cache": In(CacheCounters),
                 "text_o": Out(stream.Signature(Token)),
                 "text_run": In(1),
                 "check": In(1),
@@ -205,6 +206,12 @@ class Commands(wiring.Component):
             Item.RECEIVED: self.received,
             Item.STATE: state,
             Item.FEATURES: Const(sum(1 << feature for feature in self._features), 32),
+            Item.ROWS: self.cache.occupancy,
+            Item.WRITES: self.cache.writes,
+            Item.READS: self.cache.reads,
+            Item.EVICTIONS: self.cache.evictions,
+            Item.HITS: self.cache.hits,
+            Item.REUSED: self.cache.reused,
         }
         asked = self.argument[: ceil_log2(len(Item))]
         m.d.comb += self.value.eq(Array(items[item] for item in Item)[asked])

@@ -131,7 +131,7 @@ class Host(wiring.Component):
         m.submodules.framer = framer = Framer(data=self._attention is not None)
         m.submodules.staging = staging = Staging(sum(self._upload.sizes))
         m.submodules.loader = loader = Loader(self._upload.sizes)
-        features = {Feature.ATTENTION} if self._attention else set()
+        features = {Feature.ATTENTION, Feature.CACHE} if self._attention else set()
         m.submodules.commands = commands = Commands(self._upload.config, self._bos, features)
         m.d.comb += [
             deframer.valid.eq(self.valid),
@@ -206,8 +206,9 @@ class Host(wiring.Component):
         return m
 
     def _tell_attention(self, m: Module, framer: Framer, commands: Commands) -> None:
-        """Send what a token attended before the token itself."""
+        """Send what a token attended before the token itself, and counters of the cache."""
         m.submodules.attention = attention = self._attention
+        m.d.comb += commands.cache.eq(self.core.cache)
         token = self.core.o
         m.d.comb += [
             attention.i.eq(self.attended),

@@ -137,8 +137,8 @@ def test_commands_on_the_serial_line_are_for_parts_with_room(model):
 
 def test_attention_is_told_where_there_are_commands(model):
     board, part = BOARDS["ulx3s-25f"], "host.attention"
-    assert part in elaborate(board, *parts(model), attention=True).rtlil
+    assert part in elaborate(board, *parts(model), instruments=True).rtlil
     assert part not in elaborate(board, *parts(model)).rtlil
     for name, options in (("ulx3s-25f", {"framed": False}), ("icebreaker", {})):
-        with pytest.raises(UserError, match="leave --attention out"):
-            elaborate(BOARDS[name], *parts(model), attention=True, **options)
+        with pytest.raises(UserError, match="leave --instruments out"):
+            elaborate(BOARDS[name], *parts(model), instruments=True, **options)

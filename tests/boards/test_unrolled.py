@@ -75,7 +75,7 @@ def test_estimates_are_printed(capsys):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("option", "says"), [("--framed", "weights are logic"), ("--attention", "use --core folded")]
+    ("option", "says"), [("--framed", "weights are logic"), ("--instruments", "use --core folded")]
 )
 def test_commands_need_something_to_command(option, says, capsys):
     options = ["--board", "ulx3s-25f", "--core", "unrolled", option]

@@ -170,7 +170,7 @@ def test_what_a_chip_cannot_be_asked_is_refused(arguments, says, capsys):
 def test_a_chip_built_without_it_says_that_it_cannot_tell(files, capsys, monkeypatch):
     monkeypatch.setattr(Link, "can", lambda link, feature: False)
     assert main(["attend", "--port", "sim", "--image", str(files[0])]) == 2
-    assert "build its bitstream with 'gptloom build --attention'" in capsys.readouterr().err
+    assert "build its bitstream with 'gptloom build --instruments'" in capsys.readouterr().err
 
 
 def test_lines_are_obeyed(port, files, models, capsys, monkeypatch):

@@ -32,8 +32,8 @@ class Driver:
             engine.poke("i__valid", int(offered))
             if offered:
                 engine.poke("i__payload", given[0] | (len(given) == 1) << 8)
-            # Held before it begins, never after.
-            engine.poke("hold", int(not engine.peek("active") and not fed and draw.random() < 0.3))
+            # Whoever holds it waits as long as a document is under way.
+            engine.poke("hold", int(draw.random() < 0.3))
             engine.poke("o__ready", int(ready))
             taken = engine.peek("i__ready") and offered
             out = engine.peek("o__valid") and ready

@@ -32,7 +32,7 @@ COMMANDS = [c for c in Command if c != Command.DATA]
 def upload_line(chip):
     """All bytes of an upload of the other image, and where the last frame (COMMIT) begins."""
     sizes = upload_sizes(chip.image, chip.machine)
-    config = config_hash(chip.machine.lanes, chip.model.config, sizes)
+    config = config_hash(chip.machine.lanes, chip.model.config, sizes, chip.machine.slots)
     data = upload_bytes(chip.other_image, chip.machine)
     frames = [Frame(Command.DATA, 0, at, data[at : at + 64]) for at in range(0, len(data), 64)]
     line = b"".join(frame.encode() for frame in frames)

@@ -23,7 +23,7 @@ class Chip:
     """
 
     def __init__(self, model, other, open_engine):
-        self.machine = Machine.for_models(LANES, model.config)
+        self.machine = Machine.for_models(LANES, model.config, slots=2)
         self.model, self.other = model, other
         self.image, self.other_image = (build_image(m, self.machine) for m in (model, other))
         self.engine = open_engine(serial_top(self.image, self.machine))

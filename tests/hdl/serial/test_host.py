@@ -51,7 +51,9 @@ def test_the_chip_says_what_it_is(chip):
     identity = chip.link.identify()
     sizes = upload_sizes(chip.image, chip.machine)
     assert identity.version == VERSION
-    assert identity.config == config_hash(chip.machine.lanes, chip.model.config, sizes)
+    assert identity.config == config_hash(
+        chip.machine.lanes, chip.model.config, sizes, chip.machine.slots
+    )
     assert identity.weights == chip.crc
 
 
@@ -75,6 +77,30 @@ def test_a_prompt_is_continued_as_the_golden_model_does(chip, prompt):
         documents = chip.golden(temperature=temperature, seed=seed, prompt=prompt)
         for _ in range(2):
             assert chip.continuation(prompt) == next(documents)
+
+
+def test_prompts_find_what_is_there_of_them(chip):
+    """Counted over the line: the first token of all and all known ones but the last."""
+    chip.link.pause()
+    chip.link.temperature(chip.model.logit_scale(0))
+    greedy = {
+        prompt: next(chip.golden(temperature=0, prompt=prompt)) for prompt in [(1, 2, 3), (4,)]
+    }
+    found = "rows found"
+    for prompt, again in [((1, 2, 3), 0), ((4,), 0), ((1, 2, 3), 3), ((4,), 1)]:
+        before = chip.link.cache_counters()
+        tokens = [spoken.token for spoken in chip.link.prompt(list(prompt))]
+        assert [t for t in tokens if t != chip.model.tokenizer.bos] == greedy[prompt]
+        after = chip.link.cache_counters()
+        if again:
+            assert after[found] - before[found] == again
+            assert after["documents that found rows"] == before["documents that found rows"] + 1
+        rows = min(len(prompt) + len(tokens), chip.model.config.context)
+        assert after["rows of the last document"] == rows
+        assert after["rows written"] - before["rows written"] == rows - (
+            after[found] - before[found]
+        )
+        assert after["rows evicted"] == 0
 
 
 def test_positions_follow_the_prompt(chip):
@@ -172,7 +198,7 @@ def test_no_line_mixes_two_models(chip):
 
 def begin(chip, data):
     sizes = upload_sizes(chip.image, chip.machine)
-    config = config_hash(chip.machine.lanes, chip.model.config, sizes)
+    config = config_hash(chip.machine.lanes, chip.model.config, sizes, chip.machine.slots)
     chip.link._command(Command.BEGIN, config)
     chip.link._send_data(data, lambda done, total: None)
 
