@@ -14,7 +14,7 @@ def test_the_tables_are_the_protocols():
     for table, codes in ((commands, Command), (replies, Reply)):
         rows = re.findall(r"^\| `(\w\w)` \| (\w+) \|", table, re.MULTILINE)
         assert rows == [(f"{code:02X}", code.name) for code in codes]
-    rows = re.findall(r"^\| (\d) \| (\w+) \|", items, re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| (\w+) \|", items, re.MULTILINE)
     assert rows == [(str(int(item)), item.name) for item in Item]
     assert ", ".join(f"{int(bit)} {bit.name}" for bit in State) in items
     assert f"bits: {', '.join(f'{int(bit)} {bit.name}' for bit in Feature)} |" in items
