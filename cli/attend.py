@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gptloom.cli.cores import CachePolicy, Core, Rows, Sinks, cache_options, load_plain
+from gptloom.cli.cores import CachePolicy, Rows, Sinks, cache_options, load_plain
 from gptloom.cli.generate import check_request
 from gptloom.cli.line import Baud, open_conversation
 from gptloom.cli.output import check_folders, say
@@ -83,7 +83,7 @@ def attend(
     else:
         if image:
             raise UserError("an image says what a chip holds: give its --port as well")
-        model = load_plain(checkpoint, cache_options(Core.FOLDED, cache, rows, sinks))
+        model = load_plain(checkpoint, cache_options(cache, rows, sinks))
         request = Request(count, temperature, seed, tuple(model.tokenizer.encode(prompt)))
         labels, attended = simulated(model, request, lanes, engine)
     show(labels, attended, top)

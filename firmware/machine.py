@@ -222,7 +222,7 @@ class Machine:
         blank = cls(lanes, configs[0].heads, 0, 0, 0, 0, vocabulary, context, *kind)
         if slots:
             words = max(Layout(blank, config).cache_words for config in configs)
-            joins = all(config.layers == 1 for config in configs)
+            joins = slots > 1 and all(config.layers == 1 for config in configs)
             kept = {"slots": slots, "slot_words": _power_of_two(words), "joins": joins}
             blank = replace(blank, **kept)
         layouts = [Layout(blank, config) for config in configs]

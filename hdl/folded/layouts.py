@@ -83,9 +83,10 @@ def places(machine: Machine) -> data.StructLayout:
     Those before `joint` granules are in the slot `head`, all others in `tail`.
     """
     slot = range(max(machine.slots, 1))
-    return data.StructLayout(
-        {"head": slot, "tail": slot, "joint": range(machine.context // machine.granule + 1)}
-    )
+    # Without joints both fields have no bits.
+    joints = (machine.context - 1) // machine.granule + 1 if machine.joins else 1
+    head = slot if machine.joins else range(1)
+    return data.StructLayout({"head": head, "tail": slot, "joint": range(joints)})
 
 
 def slot_address(machine: Machine, slot: Value) -> Value:

@@ -1,6 +1,6 @@
 """Prefixes that are kept: known tokens whose keys and values are in the cache are passed over."""
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -65,6 +65,7 @@ class Prefix(wiring.Component):
         m = Module()
         machine, slots = self._machine, self._machine.slots
         slot, length = range(slots), range(machine.context + 1)
+        joins = machine.joins
 
         # How many tokens of each slot are true, and how many of them its prompt had.
         rows = Array(Signal(length, name=f"rows_{s}") for s in slot)
@@ -75,9 +76,10 @@ class Prefix(wiring.Component):
 
         # Slots that have all tokens so far, how many the others had, and the slots that have all
         # since the joint.
-        alive, since = Signal(slots, init=-1), Signal(slots)
-        shared = Array(Signal(length, name=f"shared_{s}") for s in slot)
-        head, joint = Signal(slot), Signal.like(self.places.joint)
+        alive = Signal(slots, init=-1)
+        since = Signal(slots) if joins else Const(0, slots)
+        shared = Array(Signal(range(machine.context), name=f"shared_{s}") for s in slot)
+        head, joint = Signal.like(self.places.head), Signal.like(self.places.joint)
         match, able = Signal(slots), Signal(slots)
         alone = alive.any()
         final = self.i.p.last | (row == self.final)
@@ -95,8 +97,10 @@ class Prefix(wiring.Component):
         withdrawn = ~self.active & ~begun & (self.hold | ~self.i.valid)
         with m.FSM():
             with m.State("begin"):
-                m.d.sync += [row.eq(0), alive.eq(-1), since.eq(0), joint.eq(0)]
+                m.d.sync += [row.eq(0), alive.eq(-1)]
                 m.d.sync += [count.eq(0) for count in shared]
+                if joins:
+                    m.d.sync += [since.eq(0), joint.eq(0)]
                 m.d.sync += begun.eq(0)
                 with m.If(self.i.valid & ~self.hold & ~self.busy):
                     m.next = "read"
@@ -109,7 +113,7 @@ class Prefix(wiring.Component):
                 for s in slot:
                     same = (kept[s] == self.i.p.token) & (row < rows[s])
                     m.d.sync += match[s].eq(same)
-                if machine.joins:
+                if joins:
                     with m.If(alone & (remainder(row, machine.granule) == 0)):
                         m.d.sync += [
                             joint.eq(quotient(row, machine.granule)),
@@ -123,7 +127,9 @@ class Prefix(wiring.Component):
                 with m.Elif(~final & goes_on.any()):
                     m.d.comb += self.i.ready.eq(1)
                     m.d.sync += self.active.eq(1)
-                    m.d.sync += [row.eq(row + 1), alive.eq(alive & match), since.eq(since & match)]
+                    m.d.sync += [row.eq(row + 1), alive.eq(alive & match)]
+                    if joins:
+                        m.d.sync += since.eq(since & match)
                     for s in slot:
                         with m.If(alive[s] & match[s]):
                             m.d.sync += shared[s].eq(row + 1)

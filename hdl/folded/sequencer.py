@@ -225,6 +225,11 @@ class Sequencer(wiring.Component):
         slot = Signal(range(max(machine.slots, 1)), **LOADED)
         if machine.slots < 2:
             return slot
+        cached = new.scores | new.values
+        if not machine.joins:
+            with m.If(load):
+                m.d.sync += slot.eq(Mux(cached, where.tail, 0))
+            return slot
         # Passes over keys, or quads of values, up to the joint.
         key_passes = machine.granule * machine.words_per_position // machine.positions_per_word
         keys, values = where.joint * key_passes, where.joint * (machine.granule // QUAD)
@@ -232,7 +237,7 @@ class Sequencer(wiring.Component):
         begins = Mux(where.joint == 0, where.tail, where.head)
         with m.If(load):
             m.d.sync += [
-                slot.eq(Mux(new.scores | new.values, begins, 0)),
+                slot.eq(Mux(cached, begins, 0)),
                 left.eq(Mux(new.scores, keys, values)),
             ]
         with m.Elif(passed & now.values):
