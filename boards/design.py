@@ -206,6 +206,10 @@ def make_top(
             f"{board.name} has no room for commands on the serial line: build it without --framed, "
             "and use 'gptloom swap' for another model"
         )
+    if machine.slots and not framed:
+        raise UserError(
+            "slots keep what prompts begin with, and the serial line takes none: leave --slots out"
+        )
     if instruments and not framed:
         raise UserError(
             "what tokens attend is asked for by a command, and the serial line takes none: leave "

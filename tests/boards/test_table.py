@@ -135,6 +135,12 @@ def test_commands_on_the_serial_line_are_for_parts_with_room(model):
         elaborate(BOARDS["ulx3s-25f"], *parts(model), baud=30_000_000, framed=True)
 
 
+def test_slots_need_prompts(model):
+    machine = Machine.for_models(16, model.config, slots=1)
+    with pytest.raises(UserError, match="leave --slots out"):
+        make_top(BOARDS["ice40-hx8k"], build_image(model, machine), machine, Preload(), 12e6)
+
+
 def test_attention_is_told_where_there_are_commands(model):
     board, part = BOARDS["ulx3s-25f"], "host.attention"
     assert part in elaborate(board, *parts(model), instruments=True).rtlil

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gptloom.firmware.machine import Machine
+from gptloom.hdl.folded.layouts import places
 from gptloom.hdl.folded.prefix import Prefix
 from gptloom.model.config import ModelConfig
 from gptloom.model.prefix import Placement, PrefixStore
@@ -50,16 +51,15 @@ class Driver:
                 if position < machine.context:
                     self.compute(position, payload & 255)
         engine.poke("i__valid", 0)
-        bits = engine.peek("places")
+        where = places(machine).from_bits(engine.peek("places"))
         for place, token in enumerate(sampled, keep + len(fed)):
             if place < machine.context:
                 self.compute(place, token)
         engine.poke("busy", 0)
         engine.step(2)
-        slot = (machine.slots - 1).bit_length()
-        mask = (1 << slot) - 1
-        joint = (bits >> 2 * slot) * machine.granule
-        placed = Placement(bits & mask, bits >> slot & mask, joint, keep)
+        # Without joints all is in the tail.
+        head = where.head if machine.joins else where.tail
+        placed = Placement(head, where.tail, where.joint * machine.granule, keep)
         return placed, [token for token, _ in fed]
 
     def compute(self, position, token):
