@@ -11,6 +11,7 @@ import typer
 from gptloom.cli.cores import CachePolicy, Core, Rows, Sinks, cache_options, load_plain
 from gptloom.cli.generate import check_request
 from gptloom.cli.output import check_folders, say
+from gptloom.model.cache import Eviction
 from gptloom.model.errors import UserError
 
 
@@ -54,6 +55,11 @@ def attend(
     from gptloom.sim.engines import open_engine
     from gptloom.sim.generation import MismatchError, Request
 
+    if cache is Eviction.RECURRENT:
+        raise UserError(
+            "--cache recurrent has sums over all tokens, and does not know what each of them got: "
+            "choose another cache"
+        )
     if picture:
         check_extra()
     model = load_plain(checkpoint, cache_options(Core.FOLDED, cache, rows, sinks))
@@ -61,11 +67,6 @@ def attend(
     check_request(model, request)
     if count > 1 and not model.config.endless:
         raise UserError("without --cache there is one document: leave --count out")
-    if model.config.recurrent:
-        raise UserError(
-            "--cache recurrent has sums over all tokens, and does not know what each of them got: "
-            "choose another cache"
-        )
     machine = Machine.for_models(lanes, model.config)
     console = Console(highlight=False)
     try:
