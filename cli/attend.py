@@ -12,6 +12,7 @@ from gptloom.cli.cores import CachePolicy, Rows, Sinks, cache_options, load_plai
 from gptloom.cli.generate import check_request
 from gptloom.cli.line import Baud, open_conversation
 from gptloom.cli.output import check_folders, say
+from gptloom.model.cache import Eviction
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ def attend(
     from gptloom.sim.cache_plot import check_extra
     from gptloom.sim.generation import Request
 
+    if cache is Eviction.RECURRENT:
+        raise UserError(
+            "--cache recurrent has sums over all tokens, and does not know what each of them got: "
+            "choose another cache"
+        )
     if picture:
         check_extra()
     check_seed(seed)
@@ -115,11 +121,6 @@ def simulated(
     check_request(model, request)
     if request.count > 1 and not model.config.endless:
         raise UserError("without --cache there is one document: leave --count out")
-    if model.config.recurrent:
-        raise UserError(
-            "--cache recurrent has sums over all tokens, and does not know what each of them got: "
-            "choose another cache"
-        )
     machine = Machine.for_models(lanes, model.config)
     try:
         with Console(stderr=True, highlight=False).status("Simulating") as status:
