@@ -16,7 +16,7 @@ on the eviction:
 """
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def first_mass(heads: int) -> int:
 
 
 class KVCache:
-    """Keys, values and what is known of the rows, for a batch of documents at the same position.
+    """Keys, values and what is known of the rows, for a batch of documents.
 
     Parameters
     ----------
@@ -79,24 +79,33 @@ class KVCache:
         self.evicted = 0
         self._config = config
 
-    def admit(self, position: int) -> Integers:
-        """Make room for the tokens of a position, the next one, and return their rows: [batch].
+    def admit(self, position: Integers | int) -> Integers:
+        """Make room for the next token of every document, and return their rows: [batch].
+
+        Parameters
+        ----------
+        position
+            Of these tokens, one for all, or [batch] for each its own; 0 begins a document anew.
 
         Raises
         ------
         UserError
             If there is no room and nothing to be evicted.
         """
-        c, rows = self._config, np.full(len(self.born), position)
-        if position >= c.context:
+        c = self._config
+        rows = position = np.broadcast_to(position, len(self.born))
+        self.born[position == 0] = -1
+        full = position >= c.context
+        if full.any():
             if c.eviction is Eviction.NONE:
                 raise UserError(
-                    f"Position {position} is outside the context: use 0 to {c.context - 1}."
+                    f"Position {position.max()} is outside the context: use 0 to {c.context - 1}."
                 )
             if c.eviction is Eviction.WINDOW:
-                rows[:] = c.sinks + (position - c.sinks) % (c.context - c.sinks)
+                evicted = c.sinks + (position - c.sinks) % (c.context - c.sinks)
             else:
-                rows = self.mass.argmin(axis=1)
+                evicted = self.mass.argmin(axis=1)
+            rows = np.where(full, evicted, position)
             self.evicted += 1
         every = np.arange(len(rows))
         self.born[every, rows] = position
@@ -111,8 +120,8 @@ class KVCache:
 
     @property
     def occupied(self) -> int:
-        """Rows in use; they are the first ones."""
-        return int((self.born[0] >= 0).sum())
+        """Rows in use, of the document that has most; they are the first ones."""
+        return int((self.born >= 0).sum(axis=1).max())
 
 
 def seen_at_once(config: "ModelConfig", time: int) -> np.ndarray:
@@ -128,3 +137,62 @@ def seen_at_once(config: "ModelConfig", time: int) -> np.ndarray:
     position, key = np.arange(time)[:, None], np.arange(time)
     kept = (position - key < config.context - config.sinks) | (key < config.sinks)
     return (key <= position) & (kept | (config.eviction is Eviction.NONE))
+
+
+class Memory(Protocol):
+    """Keys and values that queries see.
+
+    Attributes
+    ----------
+    visible, distance
+        Which ones, and how far they are: [batch or 1, time, keys].
+    """
+
+    visible: np.ndarray
+    distance: Integers
+
+    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
+        """Add those of the present tokens, [batch, time, width], and return all."""
+        ...
+
+    def attend(self, numerators: Integers) -> None:
+        """Take notice of attention, [batch, time, keys, heads]."""
+        ...
+
+
+class Whole:
+    """Keys and values of whole sequences at once, from position 0 on."""
+
+    def __init__(self, config: "ModelConfig", time: int):
+        place = np.arange(time)
+        self.visible = seen_at_once(config, time)[None]
+        self.distance = np.maximum(place[:, None] - place, 0)[None]
+
+    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
+        """Return them: they are all."""
+        return keys, values
+
+    def attend(self, numerators: Integers) -> None:
+        """Nothing depends on it."""
+
+
+class Cached:
+    """Rows of a cache to which a token of every document is added, at positions [batch] or one."""
+
+    def __init__(self, cache: KVCache, position: Integers | int):
+        self._cache, self._rows = cache, cache.admit(position)
+        self._every, self._used = np.arange(len(self._rows)), slice(0, cache.occupied)
+        born = cache.born[:, None, self._used]
+        self.visible, self.distance = born >= 0, np.reshape(position, (-1, 1, 1)) - born
+
+    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
+        """Write rows, and return those that are in use."""
+        found = []
+        for kept, new in ((self._cache.keys, keys), (self._cache.values, values)):
+            kept[layer, self._every, self._rows] = new[:, 0]
+            found.append(kept[layer, :, self._used])
+        return found[0], found[1]
+
+    def attend(self, numerators: Integers) -> None:
+        """Let the cache know, for some eviction depends on it."""
+        self._cache.attend(numerators[:, 0])

@@ -5,7 +5,6 @@ Every named intermediate can be traced, so that hardware is compared value by va
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from gptloom.model.arithmetic import (
     WEIGHT_BITS,
     Integers,
 )
-from gptloom.model.cache import Eviction, KVCache, seen_at_once
+from gptloom.model.cache import Cached, Eviction, KVCache, Memory, Whole
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel, LogitScale
@@ -95,61 +94,6 @@ class Operations:
         return arithmetic.saturate(value, bits)
 
 
-class _Memory(Protocol):
-    """Keys and values that queries see.
-
-    Attributes
-    ----------
-    visible, distance
-        Which ones, and how far they are: [batch or 1, time, keys].
-    """
-
-    visible: np.ndarray
-    distance: Integers
-
-    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
-        """Add those of the present tokens, [batch, time, width], and return all."""
-        ...
-
-    def attend(self, numerators: Integers) -> None:
-        """Take notice of attention, [batch, time, keys, heads]."""
-        ...
-
-
-class _Whole:
-    """Keys and values of whole sequences at once."""
-
-    def __init__(self, config: ModelConfig, places: Integers):
-        self.visible = seen_at_once(config, len(places))[None]
-        self.distance = np.maximum(places[:, None] - places, 0)[None]
-
-    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
-        return keys, values
-
-    def attend(self, numerators: Integers) -> None:
-        pass
-
-
-class _Cached:
-    """Rows of a cache to which the tokens of one position are added."""
-
-    def __init__(self, config: ModelConfig, cache: KVCache, position: int):
-        self._cache, self._rows = cache, cache.admit(position)
-        self._every, self._used = np.arange(len(self._rows)), slice(0, cache.occupied)
-        born = cache.born[:, None, self._used]
-        self.visible, self.distance = np.ones_like(born, bool), position - born
-
-    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
-        found = []
-        for kept, new in ((self._cache.keys, keys), (self._cache.values, values)):
-            kept[layer, self._every, self._rows] = new[:, 0]
-            found.append(kept[layer, :, self._used])
-        return found[0], found[1]
-
-    def attend(self, numerators: Integers) -> None:
-        self._cache.attend(numerators[:, 0])
-
-
 class GoldenModel:
     """Integer forward pass, with and without a KV cache, and generation.
 
@@ -196,7 +140,7 @@ class GoldenModel:
         UserError
             The cache is full, and its policy is to evict nothing.
         """
-        memory = _Cached(self.config, cache, position)
+        memory = Cached(cache, position)
         return self._run(np.asarray(tokens)[:, None], np.array([position]), memory, trace)[:, 0]
 
     def logits(self, tokens: Integers, trace: Trace | None = None) -> Integers:
@@ -219,8 +163,8 @@ class GoldenModel:
             cache = self.new_cache(len(tokens))
             steps = [self.step(column, place, cache) for place, column in enumerate(tokens.T)]
             return np.stack(steps, axis=1)
-        positions = np.arange(tokens.shape[1])
-        return self._run(tokens, positions, _Whole(self.config, positions), trace)
+        time = tokens.shape[1]
+        return self._run(tokens, np.arange(time), Whole(self.config, time), trace)
 
     def scaled_logits(self, accumulators: Integers, scale: LogitScale) -> Integers:
         """Logits over the temperature, Q8.7."""
@@ -294,7 +238,7 @@ class GoldenModel:
         """Return `prompt` if a document can start with it, else raise :class:`.UserError`."""
         return check_prompt(self.config, prompt)
 
-    def _run(self, tokens, positions, memory: "_Memory", trace: Trace | None) -> Integers:
+    def _run(self, tokens, positions, memory: Memory, trace: Trace | None) -> Integers:
         """All layers."""
         m, do = self.model, self.operations
 
@@ -336,7 +280,7 @@ class GoldenModel:
             source = x
         return source @ m.lm_head.T
 
-    def _attention(self, index, q, keys, values, memory: "_Memory", note) -> tuple[Integers, Scale]:
+    def _attention(self, index, q, keys, values, memory: Memory, note) -> tuple[Integers, Scale]:
         """Weighted sums of the values, [batch, time, heads, head width], and what scales them.
 
         `q`, `keys` and `values` are [batch, time, width].
