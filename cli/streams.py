@@ -90,12 +90,12 @@ def generate_streams(
             model,
             streams,
             count,
-            lambda _, document: console.print(model.tokenizer.decode([*known, *document])),
+            lambda _, document: console.print(model.tokenizer.decode(document)),
         )
     except MismatchError as error:
         say("error", str(error))
         raise typer.Exit(1) from None
-    report = Report(model, core, simulation, len(streams), generation, checkpoint, known)
+    report = Report(model, core, simulation, len(streams), generation, checkpoint)
     report.print(console)
     if wave:
         opened = write_stream_waveform(wave, simulation.recording(), core, model)
@@ -116,7 +116,6 @@ class Report:
     streams: int
     generation: StreamGeneration
     checkpoint: str
-    prompt: tuple[int, ...]
 
     def as_dict(self) -> dict:
         """Return the figures under the names of the documented JSON object."""
@@ -124,10 +123,7 @@ class Report:
 
         model, generation = self.model, self.generation
         return {
-            "names": [
-                model.tokenizer.decode([*self.prompt, *document])
-                for _, document in generation.documents
-            ],
+            "names": [model.tokenizer.decode(name) for _, name in generation.documents],
             "streams_of_names": [stream for stream, _ in generation.documents],
             "tokens": generation.tokens,
             "tokens_of_streams": generation.tokens_of,

@@ -1,6 +1,6 @@
 """The shape of a microGPT."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import ClassVar
 
 from gptloom.model.cache import Eviction
@@ -122,6 +122,29 @@ class ModelConfig:
     def parameters(self) -> int:
         """Trained numbers in the whole model."""
         return sum(rows * columns for rows, columns in self.weight_shapes().values())
+
+    def with_cache(self, rows: int, eviction: Eviction, sinks: int = 0) -> "ModelConfig":
+        """Return the shape with another KV cache.
+
+        Parameters
+        ----------
+        rows
+            Of the cache.
+        eviction, sinks
+            As above.
+
+        Raises
+        ------
+        UserError
+            If the positions do not allow it.
+        """
+        config = replace(self, context=rows, eviction=eviction, sinks=sinks)
+        if config.positions is Positions.LEARNED and rows != self.context:
+            raise UserError(
+                f"learned positions are {self.context}, not {rows}: leave the rows out, or "
+                "give a checkpoint trained with --positions alibi"
+            )
+        return config
 
     def weight_shapes(self) -> dict[str, tuple[int, int]]:
         """Name and shape (outputs, inputs) of every weight tensor, in order of use.

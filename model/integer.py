@@ -31,7 +31,6 @@ from gptloom.model.arithmetic import LOGIT_FRACTION, MANTISSA_BITS, PRE_SHIFT, I
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
-from gptloom.model.positions import Positions
 from gptloom.model.tokenizer import Tokenizer
 
 LAYER_SITES = ("q", "k", "v", "mix", "out", "hidden", "mlp")
@@ -120,12 +119,7 @@ class IntegerModel:
         UserError
             If the model's positions do not allow it.
         """
-        config = replace(self.config, context=rows, eviction=eviction, sinks=sinks)
-        if config.positions is Positions.LEARNED and rows != self.config.context:
-            raise UserError(
-                f"learned positions are {self.config.context}, not {rows}: leave the rows out, or "
-                "give a checkpoint trained with --positions alibi"
-            )
+        config = self.config.with_cache(rows, eviction, sinks)
         embedding = np.resize(self.position_embedding, (rows, config.width))
         metadata = {k: v for k, v in self.metadata.items() if k != "integer_loss"}
         return replace(self, config=config, position_embedding=embedding, metadata=metadata)

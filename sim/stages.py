@@ -215,10 +215,9 @@ class Scoreboard:
         traces = [_traces(self._golden, stream) for stream in self._streams]
         for cycle in np.flatnonzero(recording[TURN[0]]).tolist():
             stream, token, position = (int(recording[name][cycle]) for name in TURN[1:])
-            trace = next(traces[stream])
+            is_known, trace = next(traces[stream])
             if cycle + self._length >= cycles:
                 continue
-            is_known = position < len(self._streams[stream].prompt)
             for stage in self.stages:
                 if is_known and stage.site in OF_SAMPLES:
                     continue
@@ -243,13 +242,15 @@ class Scoreboard:
         return compared
 
 
-def _traces(golden: GoldenModel, stream: Stream) -> Iterator[dict[tuple[int, str], list[int]]]:
-    """Yield what every site of every layer was, token by token, known ones included."""
+def _traces(
+    golden: GoldenModel, stream: Stream
+) -> Iterator[tuple[bool, dict[tuple[int, str], list[int]]]]:
+    """Yield whether a prompt says what follows, and what every site of every layer was."""
     found: dict[tuple[int, str], list[int]] = {}
 
     def note(layer: int, site: str, value: Iterable[int]) -> None:
         found[layer, site] = np.asarray(value).ravel().tolist()
 
-    for _ in golden.generate_streams([stream], lambda *_: note):
-        yield dict(found)
+    for (sampled,) in golden.generate_streams([stream], lambda *_: note):
+        yield sampled is None, dict(found)
         found.clear()

@@ -53,6 +53,7 @@ class StreamSession:
         What the core computes.
     streams
         What each stream is made with, at most as many as the core has; the others stay empty.
+        With eviction the prompt of each is offered once.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class StreamSession:
             raise ValueError(f"{len(streams)} streams: the core has {core.streams}")
         self._engine = engine
         bos = model.tokenizer.bos
-        self._known = [[bos, *stream.prompt] for stream in streams]
+        self._known: list[list[int] | None] = [[bos, *stream.prompt] for stream in streams]
+        self._endless = model.config.endless
         self._scales = [core.encode_scale(model.noise_scale(s.temperature)) for s in streams]
         self._seeds: list[int | None] = [stream.seed for stream in streams]
         self._place = [0] * len(streams)
@@ -99,23 +101,26 @@ class StreamSession:
     def _offer(self, stream: int) -> None:
         """Give a stream in its turn its seed first, and then what is known of its documents."""
         engine = self._engine
-        used = stream < len(self._known)
-        seed = self._seeds[stream] if used else None
+        known = self._known[stream] if stream < len(self._known) else None
+        seed = self._seeds[stream] if known else None
         engine.poke("seed__valid", int(seed is not None))
-        engine.poke("i__valid", int(used and seed is None))
-        if not used:
+        engine.poke("i__valid", int(known is not None and seed is None))
+        if stream < len(self._scales):
+            engine.poke("temperature", self._scales[stream])
+        if not known:
             return
-        engine.poke("temperature", self._scales[stream])
         if seed is not None:
             engine.poke("seed__payload", seed)
             if engine.peek("seed__ready"):
                 self._seeds[stream] = None
             return
-        known, place = self._known[stream], self._place[stream]
+        place = self._place[stream]
         payload = encode(Prompt, token=known[place], last=place + 1 == len(known))
         engine.poke("i__payload", payload)
         if engine.peek("i__ready"):
             self._place[stream] = (place + 1) % len(known)
+            if self._endless and self._place[stream] == 0:
+                self._known[stream] = None
             if self._since[stream] is None:
                 self._since[stream] = engine.cycles
 
@@ -136,8 +141,8 @@ class StreamGeneration:
     Attributes
     ----------
     documents
-        Stream and token ids of each document in the order in which they ended, prompt and end
-        token left out.
+        Stream and token ids of each document in the order in which they ended, prompt included
+        where the document begins with it, end token left out.
     tokens, tokens_of
         Sampled tokens of all streams, end tokens and those of unfinished documents included; and
         those of each.
@@ -202,7 +207,7 @@ def generate_streams(
     golden = GoldenModel(model)
     expected = [golden.generate(s.seed, s.temperature, s.prompt) for s in streams]
     generation = StreamGeneration(tokens_of=[0] * len(streams))
-    documents: list[list[int]] = [[] for _ in streams]
+    documents: list[list[int]] = [[*stream.prompt] for stream in streams]
     for seen in StreamSession(core, engine, model, streams).tokens():
         right = next(expected[seen.stream])
         if (seen.token, seen.position, seen.last) != (right.token, right.position, right.last):
@@ -223,7 +228,9 @@ def generate_streams(
         if seen.last:
             generation.documents.append((seen.stream, document))
             emit(seen.stream, document)
-            documents[seen.stream] = []
+            # Of a stream without end only the first one begins with the prompt.
+            begins = () if model.config.endless else streams[seen.stream].prompt
+            documents[seen.stream] = [*begins]
             if len(generation.documents) == count:
                 break
     return generation

@@ -11,12 +11,14 @@ from gptloom.hdl.delay import late
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.unrolled.cache import Cache
 from gptloom.hdl.unrolled.mix import Mix
+from gptloom.hdl.unrolled.rows import distance, place_of, seen
 from gptloom.hdl.unrolled.scores import Scores
 from gptloom.hdl.unrolled.softmax import Numerators
 from gptloom.hdl.unrolled.trees import added, cycles, over_beats
 from gptloom.model.arithmetic import WEIGHT_BITS
 from gptloom.model.config import ModelConfig
 from gptloom.model.merged.integer import NUMERATOR_BITS, SCORE_BITS, MergedModel
+from gptloom.model.positions import Positions
 
 
 class Steps(NamedTuple):
@@ -33,7 +35,7 @@ class Steps(NamedTuple):
 
 
 class Attention(wiring.Component):
-    """Adds a token to its document's cache, and mixes the values of all positions up to its own.
+    """Adds a token to its document's cache, and mixes the values of all that it sees.
 
     A token takes `beats` cycles, in each of which it sees some positions, or as many as
     :class:`Mix` takes, if these are more; the next one may come right after. Everything is a
@@ -48,7 +50,7 @@ class Attention(wiring.Component):
     streams
         Documents that are under way at the same time.
     positions
-        Seen in a cycle; a power of two that divides the context.
+        Rows seen in a cycle; a power of two that divides the context.
     heads_per_cycle
         See :class:`Mix`.
     multipliers
@@ -67,8 +69,8 @@ class Attention(wiring.Component):
         Of the token that comes in the next cycle, if one does.
     valid : In(1)
         A token comes.
-    stream, position : In
-        Its document and place.
+    stream, place : In, In(:func:`.rows.place_of`)
+        Its document, and where in the cache it stands.
     q, k, v : In(signed `query_bits`, keys, values) of every element
         Its row, k and v in the model's widths; `q` stays for `beats` cycles.
     own : In(signed 10) of every head
@@ -112,9 +114,7 @@ class Attention(wiring.Component):
         half = positions * config.width
         self._multipliers = multipliers[half:]
         shift, query_bits = model.layers[layer].shifts["score"], self.query_bits(model, layer)
-        self._scores = Scores(
-            config.width, config.heads, shift, query_bits, model.widths.keys, multipliers[:half]
-        )
+        self._scores = Scores(config, shift, query_bits, model.widths.keys, multipliers[:half])
         self._numerators = Numerators(positions, config.heads, self.beats)
         self._divide = Mix(model, layer, heads_per_cycle, divider)
         self._numerator_at = self._scores.latency + self._numerators.latency
@@ -125,7 +125,7 @@ class Attention(wiring.Component):
                 "next_stream": In(range(streams)),
                 "valid": In(1),
                 "stream": In(range(streams)),
-                "position": In(range(config.context)),
+                "place": In(place_of(config)),
                 "q": In(signed(query_bits)).array(config.width),
                 "k": In(signed(widths.keys)).array(config.width),
                 "v": In(signed(widths.values)).array(config.width),
@@ -138,8 +138,8 @@ class Attention(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.scores, m.submodules.numerators = self._scores, self._numerators
-        scores, numerators = self._scores, self._numerators
-        beat, stream, position, active = self._beats(m)
+        scores, numerators, config = self._scores, self._numerators, self._model.config
+        beat, stream, place, active = self._beats(m)
 
         # The row that follows is asked for in this cycle.
         ahead, ahead_stream = Signal.like(beat), Signal.like(stream)
@@ -154,21 +154,23 @@ class Attention(wiring.Component):
         values = self._cache(m, "values", self.v, late(m, beat, wait), late(m, stream, wait))
 
         # Block RAM is slow: what comes out of it is used a cycle later, the token's row as well.
-        beat, position, active = (late(m, value) for value in (beat, position, active))
+        beat, place, active = (late(m, value) for value in (beat, place, active))
         first, last = active & (beat == 0), active & (beat == self.beats - 1)
-        for place in range(self.positions):
-            here = Cat(Signal(0), beat * self.positions + place)
-            seen, is_own = Signal(name=f"seen_{place}"), Signal(name=f"is_own_{place}")
-            m.d.comb += [seen.eq(here <= position), is_own.eq(here == position)]
+        for lane in range(self.positions):
+            row = Cat(Signal(0), beat * self.positions + lane)
+            is_seen, is_own = Signal(name=f"seen_{lane}"), Signal(name=f"is_own_{lane}")
+            m.d.comb += [is_seen.eq(seen(config, place, row)), is_own.eq(row == place.row)]
             m.d.comb += [
-                scores.seen[place].eq(seen),
-                scores.is_own[place].eq(is_own),
-                numerators.seen[place].eq(late(m, seen, scores.latency)),
+                scores.seen[lane].eq(is_seen),
+                scores.is_own[lane].eq(is_own),
+                numerators.seen[lane].eq(late(m, is_seen, scores.latency)),
             ]
+            if config.positions is Positions.ALIBI:
+                m.d.comb += scores.distance[lane].eq(distance(config, place, row))
             for i in range(len(self.q)):
-                m.d.comb += scores.k[place][i].eq(keys[place][i])
+                m.d.comb += scores.k[lane][i].eq(keys[lane][i])
             for head in range(len(self.own)):
-                m.d.comb += numerators.score[place][head].eq(scores.o[place][head])
+                m.d.comb += numerators.score[lane][head].eq(scores.o[lane][head])
         m.d.comb += [scores.q[i].eq(late(m, q)) for i, q in enumerate(self.q)]
         m.d.comb += [scores.own[i].eq(own) for i, own in enumerate(self.own)]
         m.d.comb += [
@@ -181,18 +183,18 @@ class Attention(wiring.Component):
         return m
 
     def _beats(self, m: Module) -> tuple:
-        """Return what this cycle is: beat, stream, position, and whether it is anything."""
+        """Return what this cycle is: beat, stream, place, and whether it is anything."""
         beat, active = Signal(range(max(2, self.beats))), Signal()
-        stream, position = Signal.like(self.stream), Signal.like(self.position)
+        stream, place = Signal.like(self.stream), Signal.like(self.place)
         following, more = Signal.like(beat), Signal()
         m.d.comb += [
             beat.eq(Mux(self.valid, 0, following)),
             active.eq(self.valid | more),
             stream.eq(Mux(self.valid, self.stream, late(m, stream))),
-            position.eq(Mux(self.valid, self.position, late(m, position))),
+            place.eq(Mux(self.valid, self.place, late(m, place))),
         ]
         m.d.sync += [following.eq(beat + 1), more.eq(active & (beat != self.beats - 1))]
-        return beat, stream, position, active
+        return beat, stream, place, active
 
     def _cache(self, m: Module, name: str, row, beat, stream) -> list[list]:
         """Return what is in the cache, two cycles later, and write a token's row."""
@@ -202,7 +204,7 @@ class Attention(wiring.Component):
         m.d.comb += [
             cache.write.eq(self.valid),
             cache.write_stream.eq(self.stream),
-            cache.write_position.eq(self.position),
+            cache.write_position.eq(self.place.row),
             cache.write_row.eq(Cat(row)),
             cache.stream.eq(stream),
             cache.beat.eq(beat),

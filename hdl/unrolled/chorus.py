@@ -26,6 +26,8 @@ class Chorus(wiring.Component):
     ----------
     i : In(stream of Prompt)
         Offered to every stream in its turn: one token, the whole of the prompt.
+    busy : Out(1)
+        A document is under way in the stream whose turn it is.
     o : Out(stream of Token)
         What the first stream samples.
     temperature : In(Temperature)
@@ -45,6 +47,7 @@ class Chorus(wiring.Component):
                 "temperature": In(Temperature),
                 "counters": Out(Counters),
                 "thousand": Out(1),
+                "busy": Out(1),
             }
         )
 
@@ -60,6 +63,7 @@ class Chorus(wiring.Component):
             core.o.ready.eq(self.o.ready | ~heard),
             scale.eq(Value.cast(self.temperature)),
             self.counters.eq(core.counters),
+            self.busy.eq(~core.idle),
         ]
         count = Signal(range(THOUSAND))
         last = count == THOUSAND - 1

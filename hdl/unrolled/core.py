@@ -17,6 +17,7 @@ from gptloom.hdl.unrolled.choose import Choose
 from gptloom.hdl.unrolled.enter import Enter
 from gptloom.hdl.unrolled.finish import Finish
 from gptloom.hdl.unrolled.noise import Noise
+from gptloom.hdl.unrolled.rows import Rows, place_of
 from gptloom.hdl.unrolled.schedule import Schedule
 from gptloom.hdl.unrolled.slices import Format
 from gptloom.hdl.unrolled.streams import Streams
@@ -24,6 +25,7 @@ from gptloom.hdl.unrolled.table import Table
 from gptloom.hdl.unrolled.target import SIMULATED, Target
 from gptloom.model.arithmetic import MANTISSA_BITS, WEIGHT_BITS, round_shift, saturate
 from gptloom.model.merged.integer import SCORE_BITS, MergedModel, NoiseScale
+from gptloom.model.positions import Positions
 from gptloom.model.sampling import SEED_BITS
 
 ENTERING = 1
@@ -99,8 +101,8 @@ class UnrolledCore(wiring.Component):
         From power-on and after a reset it is the stream's number and 1.
     o, o_stream : Out(stream of Token), Out
         Sampled tokens, and whose they are.
-    busy, counters, tokens
-        See :class:`.Streams`; `tokens` are the counter of the stream whose turn it is.
+    busy, idle, counters, tokens
+        See :class:`.Streams`; `idle` and `tokens` are of the stream whose turn it is.
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class UnrolledCore(wiring.Component):
         config, layers = model.config, range(len(model.layers))
         context, width = config.context, config.width
         if context & context - 1:
-            raise ValueError(f"a context of {context}: only powers of two are possible")
+            raise ValueError(f"a cache of {context} rows: only powers of two are possible")
         if model.widths.table != WEIGHT_BITS:
             raise ValueError(
                 f"table words of {model.widths.table} bits: only {WEIGHT_BITS} are possible"
@@ -207,6 +209,7 @@ class UnrolledCore(wiring.Component):
                 "o": Out(stream.Signature(Token)),
                 "o_stream": Out(range(self.streams)),
                 "busy": Out(1),
+                "idle": Out(1),
                 "counters": Out(Counters),
                 "tokens": Out(COUNTER_BITS),
             }
@@ -221,14 +224,20 @@ class UnrolledCore(wiring.Component):
         m = Module()
         config = self._model.config
         m.submodules.turns = turns = Streams(
-            self.streams, self.interval, config.vocabulary, config.context
+            self.streams,
+            self.interval,
+            config.vocabulary,
+            config.context,
+            endless=config.endless,
         )
         wiring.connect(m, wiring.flipped(self.i), turns.i)
         wiring.connect(m, turns.o, wiring.flipped(self.o))
         m.d.comb += [
             self.turn.eq(turns.turn),
             self.o_stream.eq(turns.o_stream),
+            turns.hold.eq(self.seed.valid),
             self.busy.eq(turns.busy),
+            self.idle.eq(turns.idle),
             self.counters.eq(turns.counters),
             self.tokens.eq(turns.tokens),
         ]
@@ -267,8 +276,9 @@ class UnrolledCore(wiring.Component):
             m.d.comb += [
                 each.enable.eq(late(m, turns.enter, cycles)),
                 each.token.eq(late(m, turns.token, cycles)),
-                each.position.eq(late(m, turns.position, cycles)),
             ]
+            if model.config.positions is Positions.LEARNED:
+                m.d.comb += each.position.eq(late(m, turns.position, cycles))
         attention, finish = self._attentions[0], self.finishes[0]
         for name in ROW_ENTRIES:
             m.d.comb += _equal(getattr(attention, name), getattr(table, name))
@@ -280,11 +290,14 @@ class UnrolledCore(wiring.Component):
 
     def _compute(self, m: Module, turns: Streams) -> None:
         """Let a token through all layers, each of which has to know whose it is."""
-        whose = data.StructLayout(
-            {"enter": 1, "turn": turns.turn.shape(), "position": turns.position.shape()}
-        )
-        token, since = Signal(whose), 0
-        m.d.comb += [getattr(token, name).eq(getattr(turns, name)) for name, _ in whose]
+        place = self._place(m, turns)
+        whose = data.StructLayout({"enter": 1, "turn": turns.turn.shape(), "place": place.shape()})
+        token, since = Signal(whose), ENTERING
+        m.d.comb += [
+            token.enter.eq(late(m, turns.enter, ENTERING)),
+            token.turn.eq(late(m, turns.turn, ENTERING)),
+            token.place.eq(place),
+        ]
         for layer, at in enumerate(self.schedules):
             m.submodules[f"attention_{layer}"] = attention = self._attentions[layer]
             m.submodules[f"finish_{layer}"] = finish = self.finishes[layer]
@@ -294,12 +307,26 @@ class UnrolledCore(wiring.Component):
                 attention.next_stream.eq(token.turn),
                 attention.valid.eq(comes.enter),
                 attention.stream.eq(comes.turn),
-                attention.position.eq(comes.position),
+                attention.place.eq(comes.place),
                 finish.valid.eq(attention.o_valid),
                 *_equal(finish.i, attention.o),
             ]
             if layer:
                 self._hand_on(m, layer)
+
+    def _place(self, m: Module, turns: Streams) -> data.View:
+        """Return where in its stream's cache a token stands that entered `ENTERING` cycles ago."""
+        config = self._model.config
+        if not config.endless:
+            place = Signal(place_of(config))
+            m.d.comb += place.row.eq(turns.position)
+            return late(m, place, ENTERING)
+        m.submodules.rows = rows = Rows(config, self.streams)
+        m.d.comb += [
+            getattr(rows, name).eq(late(m, getattr(turns, name), ENTERING))
+            for name in ("enter", "turn", "fresh")
+        ]
+        return rows.o
 
     def _hand_on(self, m: Module, layer: int) -> None:
         """Give a later layer what leaves the one before."""

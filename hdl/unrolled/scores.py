@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,8 +10,12 @@ from gptloom.hdl.arithmetic import rounded, saturated
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import late
 from gptloom.hdl.multipliers import Multiplier
+from gptloom.hdl.unrolled.rows import farthest
 from gptloom.hdl.unrolled.trees import added, reduced
+from gptloom.model.arithmetic import SCORE_FRACTION
+from gptloom.model.config import ModelConfig
 from gptloom.model.merged.integer import SCORE_BITS
+from gptloom.model.positions import Positions, slope_shifts
 
 LEAST = -(1 << SCORE_BITS - 1)
 """Stands for the score of a position that is not seen: no other one is less."""
@@ -21,11 +25,12 @@ class Scores(wiring.Component):
     """Scores of a query, for each head of each position of a beat.
 
     The score with its own key comes from elsewhere, so that no key has to be passed around the
-    cache.
+    cache. ALiBi's penalty is a distance, shifted; it is subtracted together with the rounding, in
+    the same carry chain.
 
     Parameters
     ----------
-    width, heads
+    config
         Of the model.
     shift
         Of the site ``score``.
@@ -46,6 +51,8 @@ class Scores(wiring.Component):
         Its score with the key of its own position, ``latency - 1`` cycles later than all else.
     seen, is_own : In(1) of every position
         Which positions count, and which one is its own.
+    distance : In of every position
+        With ALiBi only.
     o : Out(signed 10) of every position and head
         Scores; ``LEAST`` for positions that do not count.
     """
@@ -54,15 +61,17 @@ class Scores(wiring.Component):
 
     def __init__(
         self,
-        width: int,
-        heads: int,
+        config: ModelConfig,
         shift: int,
         query_bits: int,
         key_bits: int,
         multipliers: Sequence[type[Multiplier]],
     ):
         self._shift, self._multipliers = shift, multipliers
+        self._alibi = config.positions is Positions.ALIBI
+        width, heads = config.width, config.heads
         positions = len(multipliers) // width
+        distances = {"distance": In(range(farthest(config) + 1)).array(positions)}
         super().__init__(
             {
                 "q": In(signed(query_bits)).array(width),
@@ -71,17 +80,20 @@ class Scores(wiring.Component):
                 "seen": In(1).array(positions),
                 "is_own": In(1).array(positions),
                 "o": Out(signed(SCORE_BITS)).array(positions, heads),
+                **(distances if self._alibi else {}),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         heads = len(self.own)
-        size = len(self.q) // heads
+        size, octaves = len(self.q) // heads, slope_shifts(heads).tolist()
         for place, (keys, scores) in enumerate(zip(self.k, self.o, strict=True)):
             seen, is_own = (
                 late(m, flags[place], self.latency - 1) for flags in (self.seen, self.is_own)
             )
+            if self._alibi:
+                nearer = late(m, -self.distance[place], self.latency - 1)
             for head, score in enumerate(scores):
                 products = []
                 for i in range(head * size, (head + 1) * size):
@@ -93,9 +105,17 @@ class Scores(wiring.Component):
                     products.append(multiplier.o)
                 total = reduced(products, added)
                 dot = Signal.like(total, name="dot", **LOADED)
-                other = saturated(rounded(dot, self._shift), SCORE_BITS)
+                if self._alibi:
+                    other = self._less(dot, nearer, octaves[head])
+                else:
+                    other = saturated(rounded(dot, self._shift), SCORE_BITS)
                 m.d.sync += [
                     dot.eq(total),
                     score.eq(Mux(is_own, self.own[head], Mux(seen, other, LEAST))),
                 ]
         return m
+
+    def _less(self, dot: Value, nearer: Value, octaves: int) -> Value:
+        """Return a rounded score less :func:`.positions.penalty`; `nearer` is minus a distance."""
+        half = Const(1 << self._shift >> 1, self._shift + SCORE_FRACTION + octaves)
+        return saturated((dot + Cat(half, nearer).as_signed()) >> self._shift, SCORE_BITS)

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.hdl.core import COUNTER_BITS, Counters, Prompt, Token
+from gptloom.model.golden import MAX_POSITION
 
 
 class Streams(wiring.Component):
@@ -16,6 +17,9 @@ class Streams(wiring.Component):
     turn. A stream whose token nobody has taken yet, or whose known token is not there, lets its
     turn pass.
 
+    In a stream without end, a document that ends is followed by another that can see it, until a
+    prompt is offered in that turn, or something else waits for the stream's end.
+
     Parameters
     ----------
     streams
@@ -24,6 +28,8 @@ class Streams(wiring.Component):
         Cycles of a turn.
     vocabulary, context
         Of the model. The last token of the vocabulary ends a document.
+    endless
+        So does not the context.
 
     Attributes
     ----------
@@ -36,14 +42,20 @@ class Streams(wiring.Component):
         Known tokens of the stream whose turn it is, as :class:`.CoreSignature` has them.
     sampled : In
         In the turn's first cycle: what has been sampled since the stream's last turn.
+    hold : In(1)
+        In the turn's first cycle: a stream without end is to end with its document.
     enter, token, position : Out(1), Out, Out
         The token that enters the pipeline.
+    fresh : Out(1)
+        It has none before it that it could see.
     samples : Out(1)
         What follows it is not known.
     been_round : Out(1)
         All streams have had a turn since the reset.
     between : Out(1)
         It is the first cycle, and the stream is between two documents.
+    idle : Out(1)
+        No document is under way in the stream.
     o, o_stream : Out(stream of Token), Out
         Sampled tokens, and whose they are.
     busy : Out(1)
@@ -54,23 +66,29 @@ class Streams(wiring.Component):
         Of the stream whose turn it is: tokens sampled since the reset, before this turn.
     """
 
-    def __init__(self, streams: int, interval: int, vocabulary: int, context: int):
+    def __init__(
+        self, streams: int, interval: int, vocabulary: int, context: int, *, endless: bool = False
+    ):
         if streams * interval < 2:
             raise ValueError("a stream of its own needs turns of at least 2 cycles")
         self._streams, self._interval = streams, interval
-        self._bos, self._context = vocabulary - 1, context
+        self._bos, self._context, self._endless = vocabulary - 1, context, endless
         super().__init__(
             {
                 "turn": Out(range(streams)),
                 "begins": Out(1),
                 "i": In(stream.Signature(Prompt)),
                 "sampled": In(range(vocabulary)),
+                "hold": In(1),
                 "enter": Out(1),
                 "token": Out(range(vocabulary)),
-                "position": Out(range(context)),
+                # Counted so far in a document without end, and then it stays.
+                "position": Out(range(MAX_POSITION + 1 if endless else context)),
+                "fresh": Out(1),
                 "samples": Out(1),
                 "been_round": Out(1),
                 "between": Out(1),
+                "idle": Out(1),
                 "o": Out(stream.Signature(Token)),
                 "o_stream": Out(range(streams)),
                 "busy": Out(1),
@@ -112,10 +130,9 @@ class Streams(wiring.Component):
         waits = has_result & ~room
         m.d.comb += [
             result.eq(Mux(now.holds, now.held, self.sampled)),
-            finishes.eq(
-                has_result & room & ((result == self._bos) | (now.position == self._context - 1))
-            ),
+            finishes.eq(has_result & room & ((result == self._bos) | self._at_end(now.position))),
             self.between.eq(self.begins & (~now.busy | finishes)),
+            self.idle.eq(~now.busy),
         ]
         with m.If(room):
             m.d.sync += self.o.valid.eq(self.begins & has_result)
@@ -127,16 +144,19 @@ class Streams(wiring.Component):
                 self.o_stream.eq(self.turn),
             ]
 
-        begins_document = ~now.busy | finishes
-        wants = begins_document | now.known
-        drops = begins_document & now.surplus
+        # Whether what follows a document is of the same stream.
+        goes_on = ~(self.i.valid | self.hold) if self._endless else Const(0)
+        wants = self.fresh | now.known
+        drops = self.fresh & now.surplus
+        following = now.position + (now.position != MAX_POSITION if self._endless else 1)
         last_place, more = Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(self.begins & wants),
-            self.position.eq(Mux(begins_document, 0, now.position + 1)),
+            self.fresh.eq(~now.busy | (finishes & ~goes_on)),
+            self.i.ready.eq(self.between | self.begins & now.known),
+            self.position.eq(Mux(~now.busy | finishes, 0, following)),
             self.token.eq(Mux(wants, self.i.p.token, result)),
             self.enter.eq(self.begins & ~waits & Mux(wants, self.i.valid & ~drops, 1)),
-            last_place.eq(self.position == self._context - 1),
+            last_place.eq(self._at_end(self.position)),
             more.eq(wants & ~self.i.p.last),
             self.samples.eq(~more | last_place),
             then.eq(now),
@@ -150,13 +170,17 @@ class Streams(wiring.Component):
                 then.surplus.eq(more & last_place),
                 then.position.eq(self.position),
             ]
-        with m.Elif(begins_document):
+        with m.Elif(self.fresh):
             m.d.comb += [
                 then.busy.eq(0),
                 then.surplus.eq(now.surplus & ~(self.i.valid & self.i.p.last)),
             ]
         self._count(m, self.begins & has_result, room, self.begins & (then.busy ^ now.busy))
         return m
+
+    def _at_end(self, position: Value) -> Value:
+        """Return whether nothing of the document can follow."""
+        return Const(0) if self._endless else position == self._context - 1
 
     def _turns(self, m: Module) -> tuple[Value, Value]:
         """Let turns follow each other; return whether one ends, and whether the lap does."""

@@ -1,4 +1,4 @@
-"""What layer 0 knows of a token and its position without computing anything."""
+"""What layer 0 knows of a token and its place without computing anything."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ from gptloom.hdl.attributes import BLOCK_RAM
 
 
 class Table(wiring.Component):
-    """Words of a (token, position), all of them side by side.
+    """Words of a (token, place), all of them side by side.
 
     Parameters
     ----------
     entries
-        By name, integers [vocabulary, context, words].
+        By name, integers [vocabulary, places, words].
     bits
         Of a word, by name.
 
@@ -28,7 +28,7 @@ class Table(wiring.Component):
     enable : In(1)
         Read; what was read stays until the next time.
     token, position : In
-        Which ones.
+        Which ones; the position is of no bits where one place is that of all.
     every name : Out(signed) of every word
         What was read.
     """
@@ -36,13 +36,13 @@ class Table(wiring.Component):
     latency = 1
 
     def __init__(self, entries: dict[str, np.ndarray], bits: dict[str, int]):
-        vocabulary, context, _ = next(iter(entries.values())).shape
+        vocabulary, places, _ = next(iter(entries.values())).shape
         self._entries, self._bits = entries, bits
         super().__init__(
             {
                 "enable": In(1),
                 "token": In(range(vocabulary)),
-                "position": In(range(context)),
+                "position": In(range(places)),
                 **{
                     name: Out(signed(bits[name])).array(words.shape[-1])
                     for name, words in entries.items()

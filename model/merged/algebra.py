@@ -15,7 +15,8 @@ division may wait until y; and y itself may keep the factor S: the largest logit
 and the next layer's norm takes it away. Then S multiplies what is known beside B u, and nothing
 stands behind B u.
 
-What enters layer 0 depends on token and position only: it is a table. Into a later layer y enters
+What enters layer 0 depends on token and position only, with ALiBi on the token alone: it is a
+table. ALiBi's penalties stand in the exponents of e_t, in octaves. Into a later layer y enters
 as it is: with x its last part, q, k and v are y's divided by sqrt(mean x**2), where S y may stand
 for y. Scores may be divided instead of q, so the chain goes on with q.k at once; x, fx and lx are
 computed beside attention. So each layer has two dense products in the chain and no more.
@@ -33,6 +34,7 @@ import numpy as np
 
 from gptloom.model.config import ModelConfig
 from gptloom.model.float_model import NORM_EPSILON
+from gptloom.model.positions import Positions, slope_shifts
 
 ENTRIES = ("q", "k", "v", "x", "fx", "lx")
 """What enters a layer."""
@@ -58,7 +60,8 @@ class Merged:
     config
         The shape.
     table
-        `ENTRIES` of layer 0 by name, each [vocabulary, context, elements].
+        `ENTRIES` of layer 0 by name, each [vocabulary, places, elements]: a place for every
+        position of the context, or one for all with ALiBi.
     layers
         `MATRICES` by name for layer 0, `LATER_MATRICES` for the others; row = output.
     asked
@@ -76,6 +79,11 @@ def entry_sizes(config: ModelConfig, layer: int) -> dict[str, int]:
     sizes = dict.fromkeys(("q", "k", "v", "x"), config.width) | {"fx": config.hidden}
     last = layer == config.layers - 1
     return sizes | {"lx": config.vocabulary if last else 4 * config.width}
+
+
+def table_places(config: ModelConfig, positions: Array) -> Array:
+    """Return where in the table tokens at these positions stand."""
+    return positions if config.positions is Positions.LEARNED else np.zeros_like(positions)
 
 
 def merge(
@@ -112,7 +120,9 @@ def merge(
         if index:
             layers[-1] |= {"f": fc1, "d": rows}
             rows = stack([*blocks, identity(config.width)])
-    x = weights["wte"][:, None, :] + weights["wpe"][None, :, :]
+    x = weights["wte"][:, None, :]
+    if config.positions is Positions.LEARNED:
+        x = x + weights["wpe"][None, :, :]
     x = x * _norm(x)
     normed = x * _norm(x)
     q, k, v = (normed @ block.T for block in blocks)
@@ -144,7 +154,7 @@ class MergedFloat:
         Parameters
         ----------
         tokens
-            Integers [batch, positions], at most ``context`` positions.
+            Integers [batch, positions], with learned positions at most ``context`` of them.
         trace
             Called with layer, site and value [batch, positions, ...] of intermediates.
 
@@ -154,8 +164,8 @@ class MergedFloat:
             float64 [batch, positions, vocabulary].
         """
         tokens = np.asarray(tokens)
-        where = tokens, np.arange(tokens.shape[1])
-        entry = {name: rows[where] for name, rows in self.merged.table.items()}
+        places = table_places(self.config, np.arange(tokens.shape[1]))
+        entry = {name: rows[tokens, places] for name, rows in self.merged.table.items()}
         y = root = np.empty(0)
         for index, layer in enumerate(self.merged.layers):
             if index:
@@ -193,6 +203,9 @@ class MergedFloat:
         q, k, v = (value.reshape(heads) for value in (q, k, v))
         future = np.triu(np.ones((q.shape[1],) * 2, bool), 1)
         scores = np.einsum("bthd,bshd->bhts", q, k)
+        if self.config.positions is Positions.ALIBI:
+            distance = np.arange(q.shape[1])[:, None] - np.arange(q.shape[1])
+            scores -= np.multiply.outer(2.0 ** slope_shifts(self.config.heads), distance)
         scores[..., future] = -np.inf
         powers = np.exp2(scores - scores.max(-1, keepdims=True))
         mixed = np.einsum("bhts,bshd->bthd", powers / powers.sum(-1, keepdims=True), v)

@@ -10,8 +10,9 @@ import numpy as np
 
 from gptloom.model import sampling
 from gptloom.model.arithmetic import Integers, round_shift
-from gptloom.model.cache import KVCache
-from gptloom.model.golden import GeneratedToken, Trace, check_prompt
+from gptloom.model.cache import Cached, KVCache, Memory, Whole
+from gptloom.model.golden import MAX_POSITION, GeneratedToken, Trace, check_prompt
+from gptloom.model.merged.algebra import table_places
 from gptloom.model.merged.integer import MergedModel, NoiseScale
 from gptloom.model.merged.steps import LayerSteps, Outputs, offset_of
 
@@ -27,7 +28,8 @@ class Stream:
     temperature
         0.1 to 2.0, or 0 for greedy.
     prompt
-        Token ids that every document starts with, the beginning-of-document token left out.
+        Token ids that every document starts with, the beginning-of-document token left out; with
+        eviction only the first one does, which all others can see.
     """
 
     seed: int
@@ -66,9 +68,10 @@ class GoldenModel:
         tokens
             [batch] token ids.
         position
-            Position of these tokens, 0 to context - 1: one for all, or [batch] for each its own.
+            Position of these tokens: one for all, or [batch] for each its own. It is the one after
+            those that the cache has seen of the document; 0 begins another.
         cache
-            Rows before `position` are read, row `position` is written.
+            Its rows are read, and one of each document is written.
         trace
             Receives every intermediate.
 
@@ -76,19 +79,16 @@ class GoldenModel:
         -------
         Outputs
             [batch, ...] of each.
+
+        Raises
+        ------
+        UserError
+            The cache is full, and nothing is to be evicted.
         """
         tokens = np.asarray(tokens)
-        positions = np.broadcast_to(position, tokens.shape)[:, None]
-        past = int(positions.max()) + 1
-
-        def append(layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
-            stream = np.arange(len(tokens))[:, None]
-            cache.keys[layer, stream, positions] = keys
-            cache.values[layer, stream, positions] = values
-            return cache.keys[layer, :, :past], cache.values[layer, :, :past]
-
-        visible = np.arange(past) <= positions[..., None]
-        outputs = self._run(tokens[:, None], positions, append, visible, trace)
+        positions = np.broadcast_to(position, tokens.shape)
+        memory = Cached(cache, positions)
+        outputs = self._run(tokens[:, None], positions[:, None], memory, trace)
         return Outputs(*(value[:, 0] for value in outputs))
 
     def outputs(self, tokens: Integers, trace: Trace | None = None) -> Outputs:
@@ -97,7 +97,7 @@ class GoldenModel:
         Parameters
         ----------
         tokens
-            [batch, time] token ids, time up to the context.
+            [batch, time] token ids, time up to the context unless there is eviction.
         trace
             Receives every intermediate.
 
@@ -108,8 +108,7 @@ class GoldenModel:
         """
         tokens = np.asarray(tokens)
         time = tokens.shape[1]
-        visible = np.tril(np.ones((1, time, time), bool))
-        return self._run(tokens, np.arange(time), lambda _, k, v: (k, v), visible, trace)
+        return self._run(tokens, np.arange(time), Whole(self.config, time), trace)
 
     def nats(self, tokens: Integers, trace: Trace | None = None) -> np.ndarray:
         """Return the logits in nats: float64 [batch, time, vocabulary], of whole sequences."""
@@ -172,16 +171,16 @@ class GoldenModel:
         streams
             What runs side by side.
         trace
-            Called before each step with the number of every stream's document and its position;
+            Called before each step with the number of every stream's document and its place in it;
             returns what receives the step's intermediates, [streams, 1, ...] each.
         """
         runs = [_Run(self, stream) for stream in streams]
         cache = self.new_cache(len(runs))
         while True:
-            positions = [run.position for run in runs]
-            receive = trace([run.document for run in runs], positions)
-            tokens = np.array([run.token for run in runs])
-            outputs = self.step(tokens, np.array(positions), cache, receive)
+            places = [run.position - run.begun for run in runs]
+            receive = trace([run.document for run in runs], places)
+            tokens, positions = np.array([(run.token, run.position) for run in runs]).T
+            outputs = self.step(tokens, positions, cache, receive)
             noise = np.array([run.noise() for run in runs])
             offset, noisy = self.offset(outputs, noise), self.noisy(outputs, noise)
             drawn = np.array([sampling.draw(row, 0) for row in noisy])
@@ -199,13 +198,10 @@ class GoldenModel:
         """Return `prompt` if a document can start with it, else raise :class:`.UserError`."""
         return check_prompt(self.config, prompt)
 
-    def _run(self, tokens, positions, append, visible, trace: Trace | None) -> Outputs:
-        """Return the last layer's outputs.
-
-        `append` turns a layer's number and its new keys and values into all that are visible.
-        """
+    def _run(self, tokens, positions, memory: Memory, trace: Trace | None) -> Outputs:
+        """Return the last layer's outputs."""
         m = self.model
-        outputs = None
+        where, outputs = (tokens, table_places(self.config, positions)), None
         for index, layer in enumerate(m.layers):
 
             def note(site: str, value: Integers, index: int = index) -> Integers:
@@ -215,18 +211,22 @@ class GoldenModel:
 
             steps = LayerSteps(m.config, m.widths, layer, note)
             if outputs is None:
-                entry = steps.look_up({k: rows[tokens, positions] for k, rows in m.table.items()})
+                entry = steps.look_up({name: rows[where] for name, rows in m.table.items()})
             else:
                 entry = steps.enter(outputs, m.layers[index - 1].shifts["offset"])
-            keys, values = append(index, entry.k, entry.v)
-            outputs = steps.finish(entry, steps.mix(entry, keys, values, visible))
+            keys, values = memory.append(index, entry.k, entry.v)
+            outputs = steps.finish(entry, steps.mix(entry, keys, values, memory))
         if trace:
             trace(len(m.layers) - 1, "logits", self.noisy(outputs))
         return outputs
 
 
 class _Run:
-    """Where one stream stands."""
+    """Where one stream stands.
+
+    `position` is that of the cache, which with eviction goes on from document to document; the
+    present one began at `begun`.
+    """
 
     def __init__(self, golden: GoldenModel, stream: Stream):
         self._golden = golden
@@ -234,7 +234,7 @@ class _Run:
         self._noise = sampling.noise(stream.seed)
         bos = golden.model.tokenizer.bos
         self._known = [bos, *golden.check_prompt(stream.prompt)]
-        self.document = self.position = 0
+        self.document = self.position = self.begun = 0
         self.token = bos
 
     def noise(self) -> Integers:
@@ -247,14 +247,17 @@ class _Run:
 
     def advance(self, drawn: int) -> GeneratedToken | None:
         """Go on to the next position or document; return what is emitted."""
-        position = self.position
+        config, position = self._golden.config, self.position
         self.position += 1
         if self.position < len(self._known):
             self.token = self._known[self.position]
             return None
         self.token = drawn
-        context = self._golden.config.context
-        last = drawn == self._known[0] or position == context - 1
+        last = drawn == self._known[0]
+        if not config.endless:
+            last = last or position == config.context - 1
+        item = GeneratedToken(drawn, min(position - self.begun, MAX_POSITION), last)
         if last:
-            self.document, self.position, self.token = self.document + 1, 0, self._known[0]
-        return GeneratedToken(drawn, position, last)
+            self.document, self.token = self.document + 1, self._known[0]
+            self.position = self.begun = self.position if config.endless else 0
+        return item

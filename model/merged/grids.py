@@ -19,6 +19,7 @@ from gptloom.model.arithmetic import MANTISSA_BITS, SCORE_FRACTION
 from gptloom.model.config import ModelConfig
 from gptloom.model.merged.algebra import Merged
 from gptloom.model.merged.integer import LEAST_EXPONENT, CacheScale, Widths
+from gptloom.model.positions import Positions
 from gptloom.model.scales import share
 
 Array = NDArray[np.float64]
@@ -77,7 +78,12 @@ class Grids:
 
 
 def reachable(config: ModelConfig) -> NDArray[np.bool_]:
-    """Which combinations occur, [vocabulary, context]: the special token is first, nothing else."""
+    """Which combinations occur, [vocabulary, places]: the special token is first, nothing else.
+
+    With ALiBi there is one place, where every token is.
+    """
+    if config.positions is Positions.ALIBI:
+        return np.ones((config.vocabulary, 1), bool)
     seen = np.zeros((config.vocabulary, config.context), bool)
     seen[-1, 0] = True
     seen[:-1, 1:] = True

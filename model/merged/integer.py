@@ -9,9 +9,9 @@ name            bits   value                                                    
 ==============  =====  =============================================================  ==========
 ``q k v``       8 s    table at (token, position), never -128; k and v are cached, in widths
                        of their own
-``x fx lx``     8 s    table at (token, position), never -128
+``x fx lx``     8 s    table at (token, position), never -128; with ALiBi at the token alone
 q . k           17 s   per head, exact; 15 bits and log2(head width) more
-``score``       10 s   ``q . k >> score``, sixteenths of an octave                    yes
+``score``       10 s   ``(q . k >> score) - penalty``, sixteenths of an octave        yes
 ``maximum``     10 s   largest score of the head over the positions seen, itself too
 distance        11 u   ``maximum - score``; the numerator is 0 from 128 on
 ``numerator``   8 u    ``EXP2_ENTRIES[distance & 15] >>> (distance >>> 4)``
@@ -37,6 +37,9 @@ The golden model traces all of these by name except ``q . k`` and the distance. 
 bits) and exponent (4 bits) of `tables.sqrt` are ``root_mantissa`` and ``root_exponent``, and
 ``a1``, ``wo``, ``a2`` and ``b`` are the bare products by these matrices.
 
+The penalty is that of ALiBi, :func:`.positions.penalty` of the distance; with learned positions
+there is none.
+
 What is added from the table is added after rounding, which gives the same bits as before it.
 Nothing saturates after ``direct``. The offset is known beside B u, so that one addition and the
 comparison remain behind it. The widths of what depends on weights are those of
@@ -51,7 +54,7 @@ layer before, which has no noise and four times the width as outputs:
 ``scale``       8 u    ``(mantissa << scale) >> exponent``, rsqrt(energy)             yes
 ``inverse``     8 u    ``(mantissa << inverse) >> exponent``, rsqrt(square)           yes
 ``k v``         8 s    ``k' * scale >> k`` and ``v' * scale >> v``; cached            yes
-``score``       10 s   ``(q' . k) * scale >> score``                                  yes
+``score``       10 s   ``((q' . k) * scale >> score) - penalty``                      yes
 ``x``           8 s    ``x' * inverse >> x``, in units of ``residual``                yes
 ``fx``          -      ``F x >> fx``, in units of ``hidden``
 ``lx``          -      ``D x >> lx``, in units of ``direct``
@@ -72,12 +75,13 @@ significant bits (0.2 % of the temperature at most), and the scaled noise to tha
 """
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
 
 from gptloom.model.arithmetic import ACTIVATION_BITS, LOGIT_FRACTION, Integers
+from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.integer import check_temperature, mantissa_and_shift
@@ -211,7 +215,8 @@ class MergedModel:
     widths
         Of everything below.
     table
-        :data:`.algebra.ENTRIES` by name, each [vocabulary, context, elements].
+        :data:`.algebra.ENTRIES` by name, each [vocabulary, places, elements], as
+        :class:`.algebra.Merged` has them.
     layers
         The first to the last.
     logit_unit
@@ -227,6 +232,30 @@ class MergedModel:
     layers: tuple[Layer, ...]
     logit_unit: float
     metadata: dict = field(default_factory=dict)
+
+    def with_cache(self, rows: int, eviction: Eviction, sinks: int = 0) -> "MergedModel":
+        """Return the model with another KV cache; its loss is yet to be measured.
+
+        Parameters
+        ----------
+        rows
+            Of the cache.
+        eviction, sinks
+            See :class:`.ModelConfig`.
+
+        Raises
+        ------
+        UserError
+            If the model's positions or the unrolled core do not allow it.
+        """
+        if eviction is Eviction.ATTENTION:
+            raise UserError(
+                "the unrolled core does not keep what every row of every stream was attended, by "
+                "which eviction by attention goes: choose a window, or --core folded"
+            )
+        metadata = {k: v for k, v in self.metadata.items() if k != "integer_loss"}
+        config = self.config.with_cache(rows, eviction, sinks)
+        return replace(self, config=config, metadata=metadata)
 
     def noise_scale(self, temperature: float) -> NoiseScale:
         """Scale of the noise for a sampling temperature; 0 asks for greedy decoding.

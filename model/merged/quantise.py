@@ -29,7 +29,6 @@ from gptloom.model.merged.grids import (
     table_units,
 )
 from gptloom.model.merged.integer import Layer, MergedModel, Widths
-from gptloom.model.positions import Positions
 
 _SEARCH_DOCUMENTS = 256
 
@@ -54,15 +53,9 @@ def quantise(checkpoint: Checkpoint, widths: Widths | None = None) -> MergedMode
     Raises
     ------
     UserError
-        The positions are not learned, or the weights are so large that something would have to be
-        shifted the other way.
+        The weights are so large that something would have to be shifted the other way.
     """
     config = checkpoint.config
-    if config.positions is not Positions.LEARNED:
-        raise UserError(
-            f"{checkpoint.name} has no learned positions, and the merged form of the unrolled core "
-            "takes them: choose --core folded (the plain form), or another checkpoint."
-        )
     widths = widths or refined_widths(checkpoint)
     weights = {name: weight.astype(np.float64) for name, weight in checkpoint.weights.items()}
     merged = merge(config, weights)

@@ -11,6 +11,7 @@ import numpy as np
 
 from gptloom.model import tables
 from gptloom.model.arithmetic import Integers, round_shift, saturate
+from gptloom.model.cache import Memory
 from gptloom.model.config import ModelConfig
 from gptloom.model.merged.integer import (
     EXP2_ENTRIES,
@@ -20,6 +21,7 @@ from gptloom.model.merged.integer import (
     Layer,
     Widths,
 )
+from gptloom.model.positions import Positions, penalty
 
 Note = Callable[[str, Integers], Integers]
 
@@ -111,10 +113,10 @@ class LayerSteps:
         )
         return Entry(part["q"], k, v, x, fx, lx, scale)
 
-    def mix(self, entry: Entry, keys: Integers, values: Integers, visible) -> Integers:
+    def mix(self, entry: Entry, keys: Integers, values: Integers, memory: Memory) -> Integers:
         """Softmax-weighted values, [batch, time, width].
 
-        `keys` and `values` are [batch, keys, width], `visible` is [batch or 1, time, keys].
+        `keys` and `values` are [batch, keys, width], of which the memory says which ones are seen.
         """
         c, note, shifts = self.config, self.note, self.layer.shifts
         q, keys, values = (
@@ -124,8 +126,11 @@ class LayerSteps:
         scores = np.moveaxis(_exact(q, keys.swapaxes(2, 3)), 1, 3)
         if entry.scale is not None:
             scores = scores * entry.scale[..., None]
-        scores = note("score", saturate(round_shift(scores, shifts["score"]), SCORE_BITS))
-        seen = visible[..., None]
+        scores = round_shift(scores, shifts["score"])
+        if c.positions is Positions.ALIBI:
+            scores = scores - penalty(memory.distance, c.heads)
+        scores = note("score", saturate(scores, SCORE_BITS))
+        seen = memory.visible[..., None]
         lowest = np.iinfo(np.int64).min
         maximum = np.max(np.where(seen, scores, lowest), axis=2, keepdims=True)
         note("maximum", maximum[:, :, 0])

@@ -31,7 +31,6 @@ class Rows:
 
     def admit(self, position):
         config, full = self.config, len(self.held) == self.config.context
-        self.mass = {held: mass - mass // 16 for held, mass in self.mass.items()}
         if not full:
             row = len(self.held)
             self.held.append(position)
@@ -42,6 +41,9 @@ class Rows:
                 row = min(range(len(self.held)), key=lambda row: self.mass[self.held[row]])
             del self.mass[self.held[row]]
             self.held[row] = position
+        # Who goes is decided by what was, before it fades: of two that then are equal it may not
+        # be the first.
+        self.mass = {held: mass - mass // 16 for held, mass in self.mass.items()}
         self.mass[position] = config.heads * 512 * 16
         return row
 
@@ -56,7 +58,7 @@ policies = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(policies, st.integers(4, 9), st.integers(1, 3), st.randoms(use_true_random=False))
 def test_rows_are_those_of_a_list(policy, rows, layers, draw):
     config = replace(ALIBI, context=rows, layers=layers, eviction=policy[0], sinks=policy[1])

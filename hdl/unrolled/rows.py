@@ -1,0 +1,112 @@
+"""Rows of the KV cache of every stream: where a token goes, what it sees, and how far that is."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from gptloom.hdl.arithmetic import less
+from gptloom.model.config import ModelConfig
+from gptloom.model.positions import MAX_DISTANCE
+
+
+def place_of(config: ModelConfig) -> data.StructLayout:
+    """Return what says where a token stands in its stream's cache.
+
+    ``row`` is its own. With eviction there is ``full``: there were tokens in all rows before it.
+    With sinks there is ``age``: tokens before it, as far as that is told apart.
+    """
+    fields = {"row": range(config.context)}
+    if config.endless:
+        fields["full"] = 1
+    if config.sinks:
+        fields["age"] = range(MAX_DISTANCE + config.sinks + 1)
+    return data.StructLayout(fields)
+
+
+def seen(config: ModelConfig, place: data.View, row: Value) -> Value:
+    """Return whether a row holds a token of the stream, its own included."""
+    older = row <= place.row
+    return older | place.full if config.endless else older
+
+
+def farthest(config: ModelConfig) -> int:
+    """Return the largest :func:`distance`; a sink's grows beyond the window."""
+    return MAX_DISTANCE if config.sinks else min(config.context - 1, MAX_DISTANCE)
+
+
+def distance(config: ModelConfig, place: data.View, row: Value) -> Value:
+    """Return how far the token of a row is, as :func:`.positions.penalty` counts.
+
+    It follows from the order of the rows, of which there is a power of two. Of rows that are not
+    seen it is anything.
+    """
+    if not config.sinks:
+        # What is below zero was a lap before.
+        around = (place.row - row)[: (config.context - 1).bit_length()]
+        return _at_most(around, farthest(config))
+    lap = Mux(less(place.row, row), config.context - config.sinks, 0)
+    in_ring = (place.row - row + lap)[: config.context.bit_length()]
+    since = (place.age - row)[: len(place.age)]
+    return _at_most(Mux(row < config.sinks, since, in_ring), farthest(config))
+
+
+def _at_most(value: Value, limit: int) -> Value:
+    return value if len(value) <= limit.bit_length() else Mux(value > limit, limit, value)
+
+
+class Rows(wiring.Component):
+    """Gives every token of every stream a row of its cache, as :meth:`.KVCache.admit` does.
+
+    A window's rows are a ring, behind the sinks.
+
+    Parameters
+    ----------
+    config
+        Of the model, with eviction.
+    streams
+        How many.
+
+    Attributes
+    ----------
+    enter, turn : In(1), In
+        A token of this stream enters.
+    fresh : In(1)
+        It is the first one that its stream's cache holds.
+    o : Out(:func:`place_of`)
+        Where it stands, in the same cycle.
+    """
+
+    def __init__(self, config: ModelConfig, streams: int):
+        self._config, self._streams = config, streams
+        super().__init__(
+            {
+                "enter": In(1),
+                "turn": In(range(streams)),
+                "fresh": In(1),
+                "o": Out(place_of(config)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.places = places = Memory(shape=self.o.shape(), depth=self._streams, init=[])
+        read, write = places.read_port(domain="comb"), places.write_port()
+        before, final = read.data, Signal()
+        m.d.comb += [
+            read.addr.eq(self.turn),
+            write.addr.eq(self.turn),
+            write.en.eq(self.enter),
+            write.data.eq(self.o),
+            final.eq(before.row == config.context - 1),
+        ]
+        with m.If(~self.fresh):
+            m.d.comb += [
+                self.o.row.eq(Mux(final, config.sinks, before.row + 1)),
+                self.o.full.eq(before.full | final),
+            ]
+            if config.sinks:
+                most = MAX_DISTANCE + config.sinks
+                m.d.comb += self.o.age.eq(before.age + (before.age != most))
+        return m
