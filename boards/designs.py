@@ -20,6 +20,7 @@ from gptloom.hdl.multipliers import FabricMultiplier
 from gptloom.hdl.top import BAUD
 from gptloom.hdl.unrolled.shape import Shape
 from gptloom.model.arithmetic import WEIGHT_BITS
+from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel
 from gptloom.model.merged.integer import MergedModel
@@ -94,16 +95,8 @@ def folded_design(
     """Return the folded core of a checkpoint's model."""
     machine = Machine.for_models(lanes, model.config, slots=slots)
     image = build_image(model, machine)
-    kinds, c = multipliers(board, machine), model.config
-    cache, kind = "", ""
-    if c.recurrent:
-        cache, kind = f" --cache {c.eviction}", f"-{c.eviction}"
-    elif c.positions is not Positions.LEARNED:
-        cache = f" --rows {c.context}"
-        kind = f"-rows{c.context}"
-    if c.endless and not c.recurrent:
-        cache += f" --cache {c.eviction} --sinks {c.sinks}"
-        kind += f"-{c.eviction}{c.sinks}"
+    kinds = multipliers(board, machine)
+    cache, kind = _cache_of(model.config)
 
     if slots:
         cache += f" --slots {slots}"
@@ -145,6 +138,20 @@ def folded_design(
     )
 
 
+def _cache_of(config: ModelConfig) -> tuple[str, str]:
+    """Return options that ask for a model's cache, and its part of a folder's name."""
+    options, kind = "", ""
+    if config.recurrent:
+        return f" --cache {config.eviction}", f"-{config.eviction}"
+    if config.positions is not Positions.LEARNED:
+        options = f" --rows {config.context}"
+        kind = f"-rows{config.context}"
+    if config.endless:
+        options += f" --cache {config.eviction} --sinks {config.sinks}"
+        kind += f"-{config.eviction}{config.sinks}"
+    return options, kind
+
+
 def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Shape) -> Design:
     """Return the unrolled core of a checkpoint's model.
 
@@ -165,6 +172,7 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
     cached = {"key_bits": widths.keys, "value_bits": widths.values}
     narrow = {name: bits for name, bits in cached.items() if bits != WEIGHT_BITS}
     options += "".join(f" --{name.replace('_', '-')} {bits}" for name, bits in narrow.items())
+    cache, kind = _cache_of(model.config)
 
     def sources(settings: Settings) -> Sources:
         if settings.framed:
@@ -188,9 +196,11 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
     return Design(
         characters=model.tokenizer.characters,
         name=f"unrolled-w{widths.weights}k{widths.keys}v{widths.values}-"
-        + "x".join(map(str, dimensions.values())),
+        + "x".join(map(str, dimensions.values()))
+        + kind,
         # Without it a build takes what the part holds.
-        options=f" --core unrolled{options} --checkpoint {checkpoint}",
+        options=f" --core unrolled{options}{cache} --checkpoint {checkpoint}"
+        f" --bits {widths.weights}",
         smaller=f"--positions {shape.positions // 2}" if shape.positions > 1 else "",
         figures={
             "core": "unrolled",

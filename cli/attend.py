@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gptloom.cli.cores import CachePolicy, Core, Rows, Sinks, cache_options, load_plain
+from gptloom.cli.cores import CachePolicy, Rows, Sinks, cache_options, load_plain
 from gptloom.cli.generate import check_request
 from gptloom.cli.output import check_folders, say
 from gptloom.model.errors import UserError
@@ -56,7 +56,7 @@ def attend(
 
     if picture:
         check_extra()
-    model = load_plain(checkpoint, cache_options(Core.FOLDED, cache, rows, sinks))
+    model = load_plain(checkpoint, cache_options(cache, rows, sinks))
     request = Request(count, temperature, check_seed(seed), tuple(model.tokenizer.encode(prompt)))
     check_request(model, request)
     if count > 1 and not model.config.endless:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gptloom.cli.cores import (
+    Bits,
     BitsPerCycle,
     CachePolicy,
     Core,
@@ -33,7 +33,6 @@ from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
     from gptloom.boards.board import Board
-    from gptloom.boards.designs import Design
     from gptloom.boards.report import Result, Timing
     from gptloom.boards.tools import Tools
 
@@ -52,6 +51,7 @@ def build(
     rows: Rows = None,
     sinks: Sinks = None,
     slots: Slots = 0,
+    bits: Bits = None,
     key_bits: KeyBits = None,
     value_bits: ValueBits = None,
     checkpoint: Annotated[
@@ -100,11 +100,12 @@ def build(
     from rich.console import Console
 
     from gptloom.boards.build import Build, TimingError, best_of, check_timing
-    from gptloom.boards.designs import Settings, folded_design
+    from gptloom.boards.designs import Settings, folded_design, unrolled_design
     from gptloom.boards.measure import MEASURED_NAMES
     from gptloom.boards.report import Result
     from gptloom.boards.table import find_board
     from gptloom.boards.tools import Tools
+    from gptloom.boards.unrolled import choice_for
 
     console = Console(highlight=False)
     if board == "list":
@@ -113,12 +114,12 @@ def build(
     if seeds < 1 or seed < 1:
         raise UserError("placements are numbered from 1, and at least one is tried")
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
-    policy = cache_options(core, cache, rows, sinks)
+    policy = cache_options(cache, rows, sinks)
     if record and (policy or slots):
         raise UserError("the record is of caches as they are by default: leave --record out")
-    cached = {"--key-bits": key_bits, "--value-bits": value_bits}
+    widths = {"--bits": bits, "--key-bits": key_bits, "--value-bits": value_bits}
     refuse_options(
-        core, {Core.FOLDED: {"--lanes": lanes, "--slots": slots or None}, Core.UNROLLED: cached}
+        core, {Core.FOLDED: {"--lanes": lanes, "--slots": slots or None}, Core.UNROLLED: widths}
     )
     check_folders(json_file)
     entry = find_board(board)
@@ -131,7 +132,10 @@ def build(
             chosen = 16 if lanes is None else lanes
             design = folded_design(entry, checkpoint or "names", model, chosen, slots)
         else:
-            design = make_unrolled(entry, checkpoint, shape, key_bits, value_bits)
+            usual = choice_for(entry)
+            name = checkpoint or usual.checkpoint
+            model = load_merged(name, bits, key_bits, value_bits, policy)
+            design = unrolled_design(entry, name, model, replace(usual.shape, **shape))
     task = Build(
         entry,
         folder / f"{entry.name}-{design.name}",
@@ -182,35 +186,6 @@ def build(
         from gptloom.boards.results import record as add
 
         add(figures)
-
-
-def make_unrolled(
-    entry: Board,
-    checkpoint: str | None,
-    options: Mapping[str, int],
-    key_bits: int | None = None,
-    value_bits: int | None = None,
-) -> Design:
-    """Return the unrolled core of a checkpoint, or of the one that is usual for the part.
-
-    Parameters
-    ----------
-    entry
-        The board.
-    checkpoint
-        Its name, or None.
-    options
-        Attributes of :class:`.Shape` that are not to be the part's usual ones.
-    key_bits, value_bits
-        Of what is cached, if not what the checkpoint was refined for.
-    """
-    from gptloom.boards.designs import unrolled_design
-    from gptloom.boards.unrolled import choice_for
-
-    usual = choice_for(entry)
-    name = checkpoint or usual.checkpoint
-    model = load_merged(name, key_bits, value_bits)
-    return unrolled_design(entry, name, model, replace(usual.shape, **options))
 
 
 def check_characters(characters: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -13,8 +13,12 @@ from gptloom.model.cache import Eviction
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
+    from gptloom.model.checkpoint import Checkpoint
     from gptloom.model.integer import IntegerModel
+    from gptloom.model.loss import Predictor
     from gptloom.model.merged.integer import MergedModel
+
+Model = TypeVar("Model", "IntegerModel", "MergedModel")
 
 
 class Core(StrEnum):
@@ -41,18 +45,18 @@ CachePolicy = Annotated[
     Eviction | None,
     typer.Option(
         "--cache",
-        help="Folded: what makes room in a full KV cache, so that documents have no end: window "
-        "(the oldest row), attention (the least attended), or recurrent (no rows but sums over all "
-        "tokens; of one layer). Takes a checkpoint with ALiBi.",
+        help="What makes room in a full KV cache, so that documents have no end: window (the "
+        "oldest row) or, folded, attention (the least attended), or recurrent (no rows but sums "
+        "over all tokens; of one layer). Takes a checkpoint with ALiBi.",
         show_default="none",
     ),
 ]
 Rows = Annotated[
     int | None,
-    typer.Option(help="Folded: of the KV cache.", show_default="the checkpoint's context"),
+    typer.Option(help="Of the KV cache.", show_default="the checkpoint's context"),
 ]
 Sinks = Annotated[
-    int | None, typer.Option(help="Folded: first rows that a window keeps.", show_default="0")
+    int | None, typer.Option(help="First rows that a window keeps.", show_default="0")
 ]
 
 
@@ -66,19 +70,9 @@ Slots = Annotated[
 ]
 
 
-def cache_options(
-    core: Core, cache: Eviction | None, rows: int | None, sinks: int | None
-) -> dict[str, object]:
-    """Return what was given of the folded core's cache, by :meth:`.IntegerModel.with_cache`.
-
-    Raises
-    ------
-    UserError
-        If something was, but another core is asked for.
-    """
+def cache_options(cache: Eviction | None, rows: int | None, sinks: int | None) -> dict[str, object]:
+    """Return what was given of the cache, by names of :meth:`.ModelConfig.with_cache`."""
     options = {"eviction": cache, "rows": rows, "sinks": sinks}
-    flags = {"--cache": cache, "--rows": rows, "--sinks": sinks}
-    refuse_options(core, {Core.FOLDED: flags})
     if cache is Eviction.RECURRENT and rows is not None:
         raise UserError("--cache recurrent keeps sums and has no rows: leave --rows out")
     return {name: value for name, value in options.items() if value is not None}
@@ -100,28 +94,41 @@ def load_plain(checkpoint: str, cache: Mapping[str, object]) -> IntegerModel:
         If there is no such checkpoint, or it cannot have this cache.
     """
     from gptloom.model.checkpoint import load_checkpoint
-    from gptloom.model.float_model import FloatModel
-    from gptloom.model.loss import golden_loss, measurement_rows
     from gptloom.model.quantise import quantise
     from gptloom.model.recurrent import golden_of
 
     loaded = load_checkpoint(checkpoint)
-    model = quantise(loaded)
-    if cache:
-        usual = {"rows": model.config.context, "eviction": Eviction.NONE}
-        model = model.with_cache(**(usual | cache))
-        losses = {}
-        if not model.config.endless:
-            # Documents end with the rows, and so do those that are measured.
-            loaded = replace(loaded, config=replace(loaded.config, context=model.config.context))
-        rows, _ = measurement_rows(loaded)
-        if not model.config.endless:
-            losses["float_loss"] = FloatModel(loaded.config, loaded.weights).loss(rows)
-        losses["integer_loss"] = golden_loss(golden_of(model), rows)
-        model = replace(model, metadata=model.metadata | losses)
-    return model
+    return _with_cache(loaded, quantise(loaded), golden_of, cache)
 
 
+def _with_cache(
+    loaded: Checkpoint, model: Model, golden: Callable[[Model], Predictor], cache: Mapping
+) -> Model:
+    """Give a checkpoint's model another cache, and measure its loss with it."""
+    from gptloom.model.float_model import FloatModel
+    from gptloom.model.loss import golden_loss, measurement_rows
+
+    if not cache:
+        return model
+    usual = {"rows": model.config.context, "eviction": Eviction.NONE}
+    model = model.with_cache(**(usual | cache))
+    losses = {}
+    if not model.config.endless:
+        # Documents end with the rows, and so do those that are measured.
+        loaded = replace(loaded, config=replace(loaded.config, context=model.config.context))
+    rows, _ = measurement_rows(loaded)
+    if not model.config.endless:
+        losses["float_loss"] = FloatModel(loaded.config, loaded.weights).loss(rows)
+    losses["integer_loss"] = golden_loss(golden(model), rows)
+    return replace(model, metadata=model.metadata | losses)
+
+
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        help="Unrolled: bits of a weight, 2 to 10.", show_default="what it was refined for, or 8"
+    ),
+]
 KeyBits = Annotated[
     int | None, typer.Option(min=4, max=8, help="Unrolled: bits of a cached key's elements.")
 ]
@@ -130,28 +137,38 @@ ValueBits = Annotated[
 ]
 
 
-def load_merged(checkpoint: str, key_bits: int | None, value_bits: int | None) -> MergedModel:
+def load_merged(
+    checkpoint: str,
+    bits: int | None,
+    key_bits: int | None,
+    value_bits: int | None,
+    cache: Mapping[str, object],
+) -> MergedModel:
     """Quantise a checkpoint for the unrolled core.
 
     Parameters
     ----------
     checkpoint
         A shipped one's name, or a file.
-    key_bits, value_bits
-        Of what is cached, if not what it was refined for.
+    bits, key_bits, value_bits
+        Of a weight, and of what is cached, if not what it was refined for.
+    cache
+        See :func:`cache_options`.
 
     Raises
     ------
     UserError
-        If there is no such checkpoint, or none of these widths.
+        If there is no such checkpoint, none of these widths, or it cannot have this cache.
     """
     from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.merged.golden import GoldenModel
     from gptloom.model.merged.quantise import quantise, refined_widths
 
     loaded = load_checkpoint(checkpoint)
     widths = refined_widths(loaded)
-    given = {"keys": key_bits, "values": value_bits}
-    return quantise(loaded, replace(widths, **{k: v for k, v in given.items() if v is not None}))
+    given = {"weights": bits, "keys": key_bits, "values": value_bits}
+    widths = replace(widths, **{k: v for k, v in given.items() if v is not None})
+    return _with_cache(loaded, quantise(loaded, widths), GoldenModel, cache)
 
 
 def refuse_options(core: Core, options: Mapping[Core, Mapping[str, object]]) -> None:

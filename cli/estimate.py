@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gptloom.cli.cores import (
+    Bits,
     BitsPerCycle,
     CachePolicy,
     Core,
@@ -51,6 +52,7 @@ def estimate(
     cache: CachePolicy = None,
     rows: Rows = None,
     sinks: Sinks = None,
+    bits: Bits = None,
     key_bits: KeyBits = None,
     value_bits: ValueBits = None,
     checkpoint: Annotated[
@@ -97,15 +99,15 @@ def estimate(
     if board is None:
         raise UserError(f"name a board, --board NAME: the boards are {', '.join(BOARDS)}")
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
-    policy = cache_options(core, cache, rows, sinks)
-    cached = {"--key-bits": key_bits, "--value-bits": value_bits}
-    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: cached})
+    policy = cache_options(cache, rows, sinks)
+    widths = {"--bits": bits, "--key-bits": key_bits, "--value-bits": value_bits}
+    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: widths})
     check_folders(json_file)
     entry = find_board(board)
     if core is Core.UNROLLED:
         usual = choice_for(entry)
         name = checkpoint or usual.checkpoint
-        model = load_merged(name, key_bits, value_bits)
+        model = load_merged(name, bits, key_bits, value_bits, policy)
         _unrolled(console, entry, name, model, replace(usual.shape, **shape), clock, json_file)
         return
     checkpoint = checkpoint or "names"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gptloom.cli.cores import (
+    Bits,
     BitsPerCycle,
     CachePolicy,
     Core,
@@ -50,6 +51,7 @@ def generate(
     rows: Rows = None,
     sinks: Sinks = None,
     slots: Slots = 0,
+    bits: Bits = None,
     key_bits: KeyBits = None,
     value_bits: ValueBits = None,
     checkpoint: Annotated[
@@ -85,17 +87,17 @@ def generate(
         raise UserError(f"{count} names cannot be generated: ask for 1 or more")
     check_folders(wave, picture, json_file)
     shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
-    cached = {"--key-bits": key_bits, "--value-bits": value_bits}
+    widths = {"--bits": bits, "--key-bits": key_bits, "--value-bits": value_bits}
     folded = {"--lanes": lanes, "--image": image, "--slots": slots or None}
-    refuse_options(core, {Core.FOLDED: folded, Core.UNROLLED: cached})
-    policy = cache_options(core, cache, rows, sinks)
+    refuse_options(core, {Core.FOLDED: folded, Core.UNROLLED: widths})
+    policy = cache_options(cache, rows, sinks)
     if core is Core.UNROLLED:
         from gptloom.cli.streams import generate_streams
         from gptloom.hdl.unrolled.shape import Shape
         from gptloom.model.merged.golden import Stream
 
         first = Stream(check_seed(seed), temperature)
-        model = load_merged(checkpoint, key_bits, value_bits)
+        model = load_merged(checkpoint, bits, key_bits, value_bits, policy)
         outputs = (wave, picture, json_file)
         generate_streams(Shape(**shape), count, first, prompt, checkpoint, model, engine, *outputs)
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gptloom.cli.cores import CachePolicy, Core, Rows, Sinks, Slots, cache_options, load_plain
+from gptloom.cli.cores import CachePolicy, Rows, Sinks, Slots, cache_options, load_plain
 from gptloom.model.errors import UserError
 
 
@@ -31,7 +31,7 @@ def image(
 
     if (out is None) == (check is None):
         raise UserError("say either --out FILE to write an image or --check FILE to check one")
-    policy = cache_options(Core.FOLDED, cache, rows, sinks)
+    policy = cache_options(cache, rows, sinks)
     if check and (policy or slots):
         raise UserError(
             "an image that is there has its cache: leave --cache, --rows, --sinks and --slots out"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gptloom.cli.cores import CachePolicy, Core, Rows, Sinks, Slots, cache_options, load_plain
+from gptloom.cli.cores import CachePolicy, Rows, Sinks, Slots, cache_options, load_plain
 from gptloom.cli.output import check_folders
 from gptloom.model.errors import UserError
 
@@ -60,7 +60,7 @@ def verilog(
         raise UserError(
             f"{name!r} is no name for a Verilog module: use letters, digits and _, and no keyword"
         )
-    model = load_plain(checkpoint, cache_options(Core.FOLDED, cache, rows, sinks))
+    model = load_plain(checkpoint, cache_options(cache, rows, sinks))
     machine = Machine.for_models(lanes, model.config, slots=slots)
     image = build_image(model, machine)
     image_command = f"gptloom image --lanes {lanes}" + (f" --slots {slots}" if slots else "")

@@ -74,7 +74,7 @@ def check(model, streams, positions, heads_per_cycle, count, seed):
                 golden.step(np.array([token]), position, caches[stream], note)
                 row = {name: entries[token, position] for name, entries in model.table.items()}
                 engine.poke("stream", stream)
-                engine.poke("position", position)
+                engine.poke("place", position)
                 for name in ("q", "k", "v"):
                     driver.poke_row(name, row[name], model.widths.of_entry(name))
                 driver.own[driver.cycle + component.own_waits] = own_scores(model, row)

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from gptloom.hdl.unrolled.streams import Streams
+from gptloom.model.golden import MAX_POSITION
 
 BOS, CONTEXT = 6, 5
 DOCUMENTS = 12
@@ -90,3 +91,82 @@ def test_streams(bench, streams, interval, offered, taken):
             own[block.get("turn")] = block.get("tokens")
         block.step()
     assert [own[stream] for stream in range(streams)] == [len(f) for f in found]
+
+
+def entered_tokens(sessions, sampled):
+    """What a stream without end lets in, (token, position, fresh, samples), and emits.
+
+    Each of `sessions` is a prompt, tokens and whether each is the last, and how many tokens were
+    sampled until another one was taken.
+    """
+    entered, emitted, left = [], [], iter(sampled)
+    for prompt, count in sessions:
+        position = -1
+        for place, (token, last) in enumerate(prompt):
+            position = min(place, MAX_POSITION)
+            entered.append((token, position, int(place == 0), int(last)))
+        for number in range(count):
+            token = next(left)
+            emitted.append((token, position, int(token == BOS)))
+            # What ends a document begins the next one.
+            position = 0 if token == BOS else min(position + 1, MAX_POSITION)
+            # After a session's last token another prompt follows, or nothing yet.
+            if number < count - 1:
+                entered.append((token, position, 0, 1))
+    return entered, emitted
+
+
+@pytest.mark.parametrize(
+    ("streams", "interval", "offered", "taken"),
+    [(1, 2, 0.1, 1.0), (3, 1, 1.0, 1.0), (2, 4, 0.3, 0.3)],
+)
+def test_streams_without_end(bench, streams, interval, offered, taken):
+    draw = random.Random(f"{streams} {interval} {offered} {taken}")
+    block = bench(Streams(streams, interval, BOS + 1, CONTEXT, endless=True))
+    known, sessions = [[] for _ in range(streams)], [[] for _ in range(streams)]
+    entered, emitted, sampled = ([[] for _ in range(streams)] for _ in range(3))
+    pipeline, may_end = {}, [True] * streams
+    for cycle in range(2500):
+        turn, begins = cycle // interval % streams, cycle % interval == 0
+        if not known[turn]:
+            known[turn] = [draw.randrange(BOS) for _ in range(draw.randrange(1, 3 * CONTEXT))]
+            known[turn][0] = BOS
+        offer, hold = draw.random() < offered, draw.random() < 0.05
+        block.set(
+            i__valid=offer,
+            i__payload={"token": known[turn][0], "last": len(known[turn]) == 1},
+            hold=hold,
+            sampled=pipeline.get(turn, 0) if begins else draw.randrange(BOS),
+            o__ready=(ready := draw.random() < taken),
+        )
+        if block.get("o__valid") and ready:
+            out = block.get("o__payload")
+            emitted[block.get("o_stream")].append((out.token, out.position, out.last))
+        if begins:
+            # A stream ends only where something waits for that.
+            assert not block.get("idle") or may_end[turn]
+            may_end[turn] = block.get("idle") or offer or hold
+            if block.get("i__ready") and offer:
+                if block.get("fresh"):
+                    sessions[turn].append([[], 0])
+                token = known[turn].pop(0)
+                sessions[turn][-1][0].append((token, not known[turn]))
+        if block.get("enter"):
+            assert begins
+            entered[turn].append(tuple(map(block.get, ("token", "position", "fresh", "samples"))))
+            if entered[turn][-1][3]:
+                # Some documents are long.
+                ends = draw.random() < 0.15 and not 600 < cycle < 1600
+                pipeline[turn] = BOS if ends else draw.randrange(BOS)
+                sampled[turn].append(pipeline[turn])
+                sessions[turn][-1][1] += 1
+        block.step()
+    for stream in range(streams):
+        assert len(sessions[stream]) > 3
+        expected = entered_tokens(sessions[stream], sampled[stream])
+        # The last ones are still on their way.
+        for found, right in zip((entered[stream], emitted[stream]), expected, strict=True):
+            assert found == right[: len(found)]
+            assert len(right) - len(found) <= 2
+    if taken == 1:
+        assert max(position for _, position, _, _ in entered[0]) == MAX_POSITION

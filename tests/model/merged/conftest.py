@@ -34,6 +34,7 @@ SHAPES = [
     ModelConfig(width=8, heads=1, hidden=20, context=5, vocabulary=11),
     ModelConfig(width=12, heads=4, hidden=7, context=40, vocabulary=30),
     ModelConfig(layers=3, width=8, heads=2, hidden=20, context=9, vocabulary=11),
+    ModelConfig(layers=2, width=8, heads=2, hidden=12, context=9, vocabulary=7, positions="alibi"),
 ]
 
 

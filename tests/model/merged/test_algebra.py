@@ -16,6 +16,7 @@ from gptloom.model.merged.algebra import (
     entry_sizes,
     merge,
 )
+from gptloom.model.positions import Positions
 
 
 def random_weights(config, seed):
@@ -29,7 +30,7 @@ def assert_equal_to_the_float_model(config, weights, tokens):
     np.testing.assert_allclose(merged, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", shipped_checkpoints())
+@pytest.mark.parametrize("name", [*shipped_checkpoints(), *shipped_checkpoints("alibi")])
 def test_shipped_checkpoints_stay_the_same(name):
     checkpoint = load_checkpoint(name)
     weights = {key: value.astype(np.float64) for key, value in checkpoint.weights.items()}
@@ -47,6 +48,7 @@ def shapes(draw):
         hidden=draw(st.integers(1, 20)),
         context=draw(st.integers(2, 9)),
         vocabulary=draw(st.integers(2, 12)),
+        positions=draw(st.sampled_from(Positions)),
     )
 
 

@@ -24,6 +24,9 @@ def dot(a, b):
     return sum(x * y for x, y in zip(a, b, strict=True))
 
 
+OCTAVES = {2: (4, 1), 4: (4, 2, 2, 1)}
+"""What ALiBi takes from a score with each position, by heads."""
+
 PER_HEAD = ("maximum", "denominator", "mantissa", "exponent")
 
 
@@ -47,12 +50,15 @@ class ReferenceLayer:
         self.config, self.widths, self.shifts = model.config, model.widths, layer.shifts
         self.matrix = {name: rows.tolist() for name, rows in layer.weights.items()}
         self.keys, self.values = [], []
+        alibi = self.config.positions == "alibi"
+        self.octaves = OCTAVES[self.config.heads] if alibi else [0] * self.config.heads
 
     def by(self, name, values):
         return [dot(row, values) for row in self.matrix[name]]
 
     def look_up(self, table, token, position):
-        return {name: rows[token][position].tolist() for name, rows in table.items()}
+        place = position if self.config.positions == "learned" else 0
+        return {name: rows[token][place].tolist() for name, rows in table.items()}
 
     def enter(self, before, offset):
         """What enters, from all that was found in the layer before, and its shift ``offset``."""
@@ -82,7 +88,12 @@ class ReferenceLayer:
         found |= {name: [[] for _ in self.keys] for name in ("score", "numerator")}
         for start in range(0, c.width, size):
             head = slice(start, start + size)
-            scores = [clip(shift(dot(q[head], k[head]) * scale, s["score"]), 10) for k in self.keys]
+            # Sixteenths of an octave that a score loses with each position.
+            slope = 16 * self.octaves[start // size]
+            scores = [
+                clip(shift(dot(q[head], k[head]) * scale, s["score"]) - slope * distance, 10)
+                for distance, k in zip(range(len(self.keys) - 1, -1, -1), self.keys, strict=True)
+            ]
             top = max(scores)
             powers = [
                 round(255 * 2 ** (-((top - one) % 16) / 16)) // 2 ** ((top - one) // 16)
@@ -179,6 +190,10 @@ def assert_equal_to_the_reference(model):
 
 def test_shipped_models_follow_the_steps(shipped):
     assert_equal_to_the_reference(shipped)
+
+
+def test_the_shipped_model_without_positions_follows_the_steps(quantised):
+    assert_equal_to_the_reference(quantised("names-alibi"))
 
 
 def test_random_models_follow_the_steps(random_model):
