@@ -91,6 +91,11 @@ class StreamSession:
             elif engine.cycles - last > LONGEST_STEP:
                 raise HangError(f"no token in {LONGEST_STEP} cycles")
 
+    def ask(self, stream: int, known: Sequence[int], seed: int | None = None) -> None:
+        """Offer a stream another prompt, the first token of all documents included, and a seed."""
+        self._known[stream], self._place[stream] = [*known], 0
+        self._seeds[stream] = seed
+
     def stall(self, cycles: int) -> None:
         """Take no token for so many cycles."""
         self._engine.poke("o__ready", 0)

@@ -12,6 +12,8 @@ from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.quantise import quantise
 
+UNROLLED = ["--core", "unrolled", "--checkpoint", "names-alibi"]
+
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
@@ -28,8 +30,24 @@ from gptloom.model.quantise import quantise
             ["--slots", "1", "--checkpoint", "names-alibi", "--cache", "window"],
             "one without end: leave one out",
         ),
-        (["--core", "unrolled", "--cache", "window"], "--cache belong to --core folded"),
-        (["--core", "unrolled", "--checkpoint", "names-alibi"], "has no learned positions"),
+        (["--core", "unrolled", "--cache", "window"], "learned positions end after 16 tokens"),
+        (["--core", "unrolled", "--rows", "8"], "learned positions are 16, not 8"),
+        pytest.param(
+            [*UNROLLED, "--cache", "attention"],
+            "choose a window, or --core folded",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            [*UNROLLED, "--cache", "window", "--rows", "12"],
+            "12 rows: only powers of two",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            [*UNROLLED, "--rows", "8", "--prompt", "abcdefgh"],
+            "leaves room for 7",
+            marks=pytest.mark.long,
+        ),
+        (["--bits", "6"], "--bits belong to --core unrolled"),
         (["--checkpoint", "names-alibi", "--cache", "window", "--rows", "10"], "multiple of 4"),
     ],
 )

@@ -80,3 +80,37 @@ def test_what_cannot_be_is_one_sentence(options, message, capsys):
 def test_options_of_the_unrolled_core_need_it(capsys):
     assert main(["generate", "--streams", "2"]) == 2
     assert "belong to --core unrolled" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.long
+def test_streams_of_names_without_end(tmp_path, capsys):
+    file = tmp_path / "result.json"
+    options = ["--core", "unrolled", "--checkpoint", "names-alibi", "--bits", "6", "--cache"]
+    options += ["window", "--rows", "16", "--positions", "2", "--bits-per-cycle", "1"]
+    assert not main(
+        [
+            "generate",
+            *options,
+            "--count",
+            "25",
+            "--streams",
+            "3",
+            "--prompt",
+            "mar",
+            "--json",
+            str(file),
+        ]
+    )
+    result = json.loads(file.read_text())
+    assert "yes, all" in capsys.readouterr().out
+    assert (result["weight_bits"], result["streams"]) == (6, 3)
+    # The loss is of the cache that is simulated; only a stream's first name has the prompt.
+    assert 0 < result["integer_loss"] - result["float_loss"] < 0.01
+    for stream in range(3):
+        names = [
+            name
+            for name, of in zip(result["names"], result["streams_of_names"], strict=True)
+            if of == stream
+        ]
+        assert len(names) > 3
+        assert [name.startswith("mar") for name in names] == [True] + [False] * (len(names) - 1)
