@@ -256,7 +256,6 @@ def torch_logits(
     torch.Tensor
         [batch, positions, vocabulary].
     """
-    import torch
     from torch.nn import functional
 
     batch, positions = tokens.shape
@@ -265,13 +264,9 @@ def torch_logits(
     def rms_norm(x: "torch.Tensor") -> "torch.Tensor":
         return x * (x.square().mean(-1, keepdim=True) + NORM_EPSILON).rsqrt()
 
-    x, bias = weights["wte"][tokens], None
+    x, bias = weights["wte"][tokens], score_bias(config, positions)
     if config.positions is Positions.LEARNED:
         x = x + weights["wpe"][:positions]
-    else:
-        distance = torch.arange(positions)[:, None] - torch.arange(positions)
-        slope = torch.tensor(slopes(config.heads), dtype=weights["wte"].dtype)[:, None, None]
-        bias = (-slope * distance).masked_fill(distance < 0, -math.inf)
     x = rms_norm(x)
     for layer in range(config.layers):
         normed = rms_norm(x)
@@ -287,6 +282,20 @@ def torch_logits(
         u = functional.linear(rms_norm(x), weights[f"layer{layer}.mlp_fc1"]).relu()
         x = x + functional.linear(u, weights[f"layer{layer}.mlp_fc2"])
     return functional.linear(x, weights["lm_head"])
+
+
+def score_bias(config: ModelConfig, positions: int) -> "torch.Tensor | None":
+    """Return what ALiBi adds to scores in nats, [heads, positions, positions]; None without it.
+
+    Keys that come later are masked.
+    """
+    import torch
+
+    if config.positions is Positions.LEARNED:
+        return None
+    distance = torch.arange(positions)[:, None] - torch.arange(positions)
+    slope = torch.tensor(slopes(config.heads), dtype=torch.float32)[:, None, None]
+    return (-slope * distance).masked_fill(distance < 0, -math.inf)
 
 
 def optimise(

@@ -14,6 +14,7 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.merged.algebra import Merged, merge
 from gptloom.model.merged.grids import fit_grids, table_formats, table_units
 from gptloom.model.merged.integer import Widths
+from gptloom.model.training import score_bias
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +72,8 @@ class MergedLogits:
         config, merged = self.config, self.rounded(weights)
         (matrix,) = merged.layers
         batch, positions = tokens.shape
-        where = tokens * config.context + torch.arange(positions)
+        places = merged.table["q"].shape[1]
+        where = tokens * places + torch.arange(positions) % places
         entry = {
             name: functional.embedding(where, rows.flatten(0, 1))
             for name, rows in merged.table.items()
@@ -81,7 +83,10 @@ class MergedLogits:
             for name in ("q", "k", "v")
         )
         # Scores are in octaves already.
-        a = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=np.log(2))
+        bias = score_bias(config, positions)
+        a = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias, is_causal=bias is None, scale=np.log(2)
+        )
         a = a.transpose(1, 2).reshape(batch, positions, config.width)
         u = (entry["fx"] + functional.linear(a, matrix["a1"])).relu()
         residual = entry["x"] + functional.linear(a, matrix["wo"])

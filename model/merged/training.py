@@ -66,8 +66,8 @@ def refine_checkpoint(
             f"{checkpoint.name} has {config.layers} layers, and the merged form is built for one: "
             "give a checkpoint of one layer."
         )
-    rows = tokenizer.rows(corpus.training, config.context)
-    heldout = tokenizer.rows(corpus.heldout, config.context)
+    make_rows = tokenizer.rows_of(config.positions)
+    rows, heldout = (make_rows(part, config.context) for part in (corpus.training, corpus.heldout))
     weights = {
         name: torch.tensor(checkpoint.weights[name], requires_grad=True)
         for name in config.weight_shapes()

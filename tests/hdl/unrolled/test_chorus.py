@@ -10,8 +10,10 @@ from small_core import random_model
 from gptloom.boards.table import find_board
 from gptloom.boards.unrolled import make_top
 from gptloom.firmware.page import TEMPERATURES
+from gptloom.hdl.top import SHOWN
 from gptloom.hdl.unrolled.chorus import THOUSAND
 from gptloom.hdl.unrolled.core import UnrolledCore
+from gptloom.model.cache import Eviction
 from gptloom.model.merged.golden import GoldenModel
 from gptloom.model.tokenizer import Tokenizer
 from gptloom.sim.engines import open_engine
@@ -98,3 +100,25 @@ def test_both_on_a_display():
     assert all(name in golden for name in names)
     speeds = [re.fullmatch(r" *(\d+)k token/s", speed)[1] for _, speed in pictures]
     assert abs(int(speeds[-1]) - CLOCK / core.interval / THOUSAND) <= 1
+
+
+@pytest.mark.long
+def test_streams_without_end():
+    """All streams go on when the first names are told; of long names the beginning is sent."""
+    model = random_model(context=16, vocabulary=9, positions="alibi")
+    model = replace(model, tokenizer=Tokenizer("abcdefgh")).with_cache(8, Eviction.WINDOW)
+    core = UnrolledCore(model)
+    top = make_top(find_board("ulx3s-85f"), model, core, CLOCK, BAUD, "none")
+    with open_engine(top) as engine:
+        engine.record(["tx"])
+        engine.run(2 * CLOCK + CLOCK // 2)
+    label, *lines, _ = received(engine.recording()["tx"].tolist())
+    assert label == f"weights {model.checksum():08X}"
+    names = [line for line in lines if "/s" not in line]
+    golden = (name[: SHOWN - 1] for name in first_names(model))
+    assert len(set(names)) > 20
+    assert all(name in golden for name in names)
+    for line in lines:
+        if "/s" in line:
+            speed = int(line.removesuffix("k token/s"))
+            assert abs(speed - CLOCK / core.interval / THOUSAND) <= 1
