@@ -197,7 +197,6 @@ def _measure(
     from gptloom.hdl.unrolled.shape import Shape
     from gptloom.model.checkpoint import load_checkpoint
     from gptloom.model.merged.quantise import quantise as quantise_merged
-    from gptloom.model.positions import Positions
     from gptloom.model.quantise import quantise
     from gptloom.sim.cache_speedup import folded_speedup, unrolled_speedup
     from gptloom.sim.engines import open_engine
@@ -210,9 +209,6 @@ def _measure(
             simulate = partial(open_engine, kind=engine, progress=status.update)
             return name, run(*arguments, simulate)
 
-    if core is None and loaded.config.positions is not Positions.LEARNED:
-        # The unrolled core has none but learned ones.
-        core = Core.FOLDED
     merged = quantise_merged(loaded) if core is not Core.FOLDED else None
     if core is not Core.UNROLLED:
         model = quantise(loaded)

@@ -139,7 +139,7 @@ def shipped_checkpoints(form: str = "plain") -> tuple[str, ...]:
     ----------
     form
         ``plain``: good for both forms; ``merged``: refined for few bits in the merged form;
-        ``alibi``: for the plain form and documents without end.
+        ``alibi``: for documents without end.
     """
     names = (Path(entry.name) for entry in _folder(form).iterdir())
     return tuple(sorted(name.stem for name in names if name.suffix == ".safetensors"))
