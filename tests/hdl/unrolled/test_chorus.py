@@ -5,19 +5,23 @@ import re
 from dataclasses import replace
 
 import pytest
-from small_core import random_model
+from amaranth.lib import data
+from small_core import make_core, random_model
 
 from gptloom.boards.table import find_board
 from gptloom.boards.unrolled import make_top
 from gptloom.firmware.page import TEMPERATURES
+from gptloom.hdl.core import Counters, Prompt, Token
 from gptloom.hdl.top import SHOWN
-from gptloom.hdl.unrolled.chorus import THOUSAND
+from gptloom.hdl.unrolled.chorus import THOUSAND, Chorus
 from gptloom.hdl.unrolled.core import UnrolledCore
+from gptloom.hdl.unrolled.target import SIMULATED
 from gptloom.model.cache import Eviction
 from gptloom.model.merged.golden import GoldenModel
 from gptloom.model.tokenizer import Tokenizer
 from gptloom.sim.engines import open_engine
 from gptloom.sim.panels import HD44780Model, watch
+from gptloom.sim.session import encode
 from gptloom.sim.shown_chip import PREFIX
 
 CLOCK, BAUD = 40_000, 4_000
@@ -100,6 +104,30 @@ def test_both_on_a_display():
     assert all(name in golden for name in names)
     speeds = [re.fullmatch(r" *(\d+)k token/s", speed)[1] for _, speed in pictures]
     assert abs(int(speeds[-1]) - CLOCK / core.interval / THOUSAND) <= 1
+
+
+def test_every_stream_begins_once():
+    """Whoever offers documents to streams that are not busy starts all of them, and ends none."""
+    model = random_model(positions="alibi").with_cache(4, Eviction.WINDOW)
+    core, bos = make_core(model, 2, 2, None, SIMULATED), model.tokenizer.bos
+    chorus, scale = Chorus(core), core.encode_scale(model.noise_scale(1.0))
+    golden, found = GoldenModel(model).generate(1, 1.0), []
+    with open_engine(chorus, "pysim") as engine:
+        engine.poke("i__payload", encode(Prompt, token=bos, last=1))
+        engine.poke("temperature", scale)
+        engine.poke("o__ready", 1)
+        for _ in range(12 * core.streams * core.interval):
+            engine.poke("i__valid", int(not engine.peek("busy")))
+            if engine.peek("o__valid"):
+                found.append(data.Layout.cast(Token).from_bits(engine.peek("o__payload")))
+            engine.step()
+        counters = data.Layout.cast(Counters).from_bits(engine.peek("counters"))
+    assert [(t.token, t.position) for t in found] == [
+        (right.token, right.position) for right in itertools.islice(golden, len(found))
+    ]
+    assert len(found) >= 10
+    # A token in every turn, but for the first lap.
+    assert counters.tokens >= 10 * core.streams
 
 
 @pytest.mark.long
