@@ -97,7 +97,6 @@ def folded_design(
     image = build_image(model, machine)
     kinds = multipliers(board, machine)
     cache, kind = _cache_of(model.config)
-
     if slots:
         cache += f" --slots {slots}"
         kind += f"-slots{slots}"
