@@ -45,9 +45,9 @@ CachePolicy = Annotated[
     Eviction | None,
     typer.Option(
         "--cache",
-        help="What makes room in a full KV cache, so that documents have no end: window "
-        "(the oldest row) or, folded, attention (the least attended) or recurrent (no rows but "
-        "sums over all tokens; of one layer). Takes a checkpoint with ALiBi.",
+        help="What makes room in a full KV cache, so that documents have no end: window (the "
+        "oldest row) or, folded, attention (the least attended), or recurrent (no rows but sums "
+        "over all tokens; of one layer). Takes a checkpoint with ALiBi.",
         show_default="none",
     ),
 ]

@@ -248,15 +248,10 @@ class MergedModel:
         UserError
             If the model's positions or the unrolled core do not allow it.
         """
-        if eviction is Eviction.ATTENTION:
+        if eviction not in (Eviction.NONE, Eviction.WINDOW):
             raise UserError(
-                "the unrolled core does not keep what every row of every stream was attended, by "
-                "which eviction by attention goes: choose a window, or --core folded"
-            )
-        if eviction is Eviction.RECURRENT:
-            raise UserError(
-                "the unrolled core has no time to change the sums of all tokens within a turn: "
-                "choose a window, or --core folded"
+                "the unrolled core keeps rows in the order in which they come, and nothing that "
+                f"--cache {eviction} would need: choose a window, or --core folded"
             )
         metadata = {k: v for k, v in self.metadata.items() if k != "integer_loss"}
         config = self.config.with_cache(rows, eviction, sinks)

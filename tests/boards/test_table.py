@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gptloom.boards.design import elaborate, multipliers
+from gptloom.boards.design import elaborate, make_top, multipliers
 from gptloom.boards.table import BOARDS, find_board
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine

@@ -123,8 +123,9 @@ def test_without_eviction_a_document_ends_with_its_rows(small):
 
 
 def test_what_cannot_be_is_refused(small, quantised):
-    with pytest.raises(UserError, match="choose a window, or --core folded"):
-        small[0].with_cache(8, Eviction.ATTENTION)
+    for eviction in (Eviction.ATTENTION, Eviction.RECURRENT):
+        with pytest.raises(UserError, match=f"--cache {eviction} would need: choose a window, or"):
+            small[0].with_cache(8, eviction)
     with pytest.raises(UserError, match="learned positions end"):
         window(quantised("names"), 16)
     with pytest.raises(UserError, match="learned positions are 16, not 8"):
