@@ -19,15 +19,11 @@ from gptloom.cli.output import check_folders, say, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
-    from gptloom.boards.explore.evaluate import Outcome
-    from gptloom.boards.explore.space import Point, Space
+    from gptloom.boards.explore.point import Outcome, Point
+    from gptloom.boards.explore.space import Space
     from gptloom.boards.explore.workers import Workers
 
 BOARDS = "icebreaker,ice40-hx8k,ulx3s-25f,ulx3s-85f"
-
-
-_WIDTH = 140
-"""Characters that the table takes at most."""
 
 
 class Speed(StrEnum):
@@ -156,8 +152,15 @@ def explore(
     workers, begun = _workers(jobs, scheduler), time.monotonic()
     with Store(out) as store:
         known = sum(point in store for point in points)
-        with _Bar(len(points), known) as bar:
-            failures = sweep(points, store, workers, evaluate, models, bar.advance)
+        try:
+            with _Bar(len(points), known) as bar:
+                failures = sweep(points, store, workers, evaluate, models, bar.advance)
+        except KeyboardInterrupt:
+            finished = sum(point in store for point in points)
+            say(
+                "stopped", f"{finished} of {len(points)} points are in {out}: run it again for more"
+            )
+            raise
         outcomes = [store[point] for point in points if point in store]
         others = len(store) - len(outcomes)
     seconds = time.monotonic() - begun
@@ -285,7 +288,7 @@ def _show(usable: Sequence[Outcome], best: Sequence[Outcome], speed: Speed) -> N
     table = Table(box=None, pad_edge=False)
     for title in ("", "board", "core", "checkpoint"):
         table.add_column(title, no_wrap=True)
-    numbers = ("cycles/token", "tokens/s", "of all streams", "LUT", "FF", "DSP", "BRAM", "loss")
+    numbers = ("cycles/token", "tokens/s", "all streams", "LUT", "FF", "DSP", "BRAM", "loss")
     for title in (*numbers, *(("Fmax MHz",) if routed else ())):
         table.add_column(title, justify="right", no_wrap=True)
     for o in sorted(usable, key=speed.of, reverse=True):
@@ -305,7 +308,8 @@ def _show(usable: Sequence[Outcome], best: Sequence[Outcome], speed: Speed) -> N
         )
     console = Console(highlight=False)
     # Rather lines that a narrow terminal breaks than figures that are cut.
-    console.width = max(console.width, _WIDTH)
+    whole = console.measure(table, options=console.options.update(width=1000)).maximum
+    console.width = max(console.width, whole)
     console.print(table)
     console.print(f"\n◆ Pareto front of {speed.title}, LUT and loss: {len(best)} points\n")
 

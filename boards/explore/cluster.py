@@ -8,8 +8,7 @@ from itertools import islice
 from typing import Any
 from uuid import uuid4
 
-from gptloom.boards.explore.evaluate import Outcome
-from gptloom.boards.explore.space import Point
+from gptloom.boards.explore.point import Outcome, Point
 from gptloom.boards.explore.workers import DIED, Call, Evaluate, WorkerError
 from gptloom.model.errors import UserError
 
@@ -84,12 +83,11 @@ class DaskWorkers:
 
         try:
             begun = [submit(call) for call in islice(waiting, AHEAD * self._threads())]
-            done = as_completed(begun, with_results=True, raise_errors=False)
+            done = as_completed(
+                begun, loop=self._client.loop, with_results=True, raise_errors=False
+            )
             for future, result in done:
-                point = points.pop(future)
-                if future.status != "finished":
-                    result = self._error(future, result)
-                yield point, result
+                yield points.pop(future), self._judge(result)
                 for call in islice(waiting, max(0, AHEAD * self._threads() - len(points))):
                     done.add(submit(call))
         finally:
@@ -97,16 +95,20 @@ class DaskWorkers:
                 self._client.cancel(list(points))
             self._client.close()
 
-    def _error(self, future, result) -> Exception:
-        """Return what became of a future without a result."""
+    def _judge(self, result) -> Outcome | Exception:
+        """Return what became of a point.
+
+        The state of its future does not tell: that is lost again when the worker that has computed
+        it dies afterwards.
+        """
         from distributed import KilledWorker
 
-        error = future.exception() if future.status == "error" else CancelledError()
-        if isinstance(error, CancelledError):
+        if isinstance(result, CancelledError):
             raise UserError(
                 f"the scheduler at {self._address} went away: what is done is kept, run the same "
                 "command again for the rest"
             )
-        if isinstance(error, KilledWorker):
-            return WorkerError(DIED)
-        return error
+        if isinstance(result, tuple):
+            _, error, _ = result
+            return WorkerError(DIED) if isinstance(error, KilledWorker) else error
+        return result

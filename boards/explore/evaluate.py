@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,55 +14,13 @@ from gptloom.boards.calibration import load_calibration
 from gptloom.boards.designs import Settings, folded_design, unrolled_design
 from gptloom.boards.estimate import RESOURCES, Estimator, Needs
 from gptloom.boards.explore.models import Model
-from gptloom.boards.explore.space import FOLDED, Point
+from gptloom.boards.explore.point import FOLDED, Outcome, Point
 from gptloom.boards.routed import place_and_route
 from gptloom.boards.table import find_board
 from gptloom.boards.tools import ToolError, Tools
 from gptloom.boards.unrolled_estimate import estimate_unrolled
+from gptloom.hdl.unrolled.shape import Shape
 from gptloom.model.errors import UserError
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished point.
-
-    Attributes
-    ----------
-    point
-        Which one.
-    figures
-        As ``gptloom estimate`` or ``gptloom build`` report them; of a core that cannot be made
-        nothing.
-    reason
-        Why it is of no use; None where it is.
-    seconds
-        That it took.
-    """
-
-    point: Point
-    figures: Mapping[str, Any] = field(default_factory=dict)
-    reason: str | None = None
-    seconds: float = 0.0
-
-    @property
-    def tokens_per_second(self) -> int:
-        """Of a single stream."""
-        return self.figures["tokens_per_second"]
-
-    @property
-    def all_tokens_per_second(self) -> int:
-        """Of all streams together; the folded core has one."""
-        return self.figures.get("aggregate_tokens_per_second") or self.tokens_per_second
-
-    @property
-    def lut(self) -> int:
-        """Lookup tables of the whole top."""
-        return self.figures["lut"]
-
-    @property
-    def loss(self) -> float:
-        """Held-out loss of the integer model, nats per token."""
-        return self.figures["integer_loss"]
 
 
 def estimate_point(point: Point, model: Model) -> Outcome:
@@ -85,11 +41,15 @@ _estimators: dict[tuple[str, str], Estimator] = {}
 def _needs(point: Point, model: Model) -> Needs:
     board = find_board(point.board)
     if point.core != FOLDED:
-        return estimate_unrolled(board, model, point.shape)
+        return estimate_unrolled(board, model, _shape(point))
     name = point.checkpoint, point.digest
     if name not in _estimators:
         _estimators[name] = Estimator(model, load_calibration().sizes)
     return _estimators[name].estimate(board, point.lanes)
+
+
+def _shape(point: Point) -> Shape:
+    return Shape(point.bits_per_cycle, point.positions, point.heads_per_cycle)
 
 
 def _lacking(needs: Needs) -> str | None:
@@ -144,7 +104,7 @@ def _placed(task: Build, point: Point, model: Model) -> tuple[dict[str, Any], st
     if point.core == FOLDED:
         design = folded_design(task.board, point.checkpoint, model, point.lanes)
     else:
-        design = unrolled_design(task.board, point.checkpoint, model, point.shape)
+        design = unrolled_design(task.board, point.checkpoint, model, _shape(point))
     result = place_and_route(task, design, Settings(), [point.seed])
     timing = result.timing
     missed = f"timing not met: {timing.fmax_mhz:.1f} MHz of {timing.constraint_mhz:.1f}"

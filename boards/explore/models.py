@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 from hashlib import sha256
 
+from gptloom.boards.explore.point import FOLDED, Point
 from gptloom.model import quantise as plain
 from gptloom.model.checkpoint import Checkpoint, load_checkpoint, shipped_checkpoints
 from gptloom.model.integer import IntegerModel
@@ -28,19 +29,17 @@ class Models:
         self._plain = cache(lambda name: plain.quantise(self.checkpoint(name)))
         self._merged = cache(self._quantise_merged)
 
-    def folded(self, name: str) -> IntegerModel:
-        """Return a checkpoint's model for the folded core."""
-        return self._plain(name)
-
-    def unrolled(self, name: str, bits: int) -> MergedModel:
-        """Return a checkpoint's model for the unrolled core, with weights of so many bits.
+    def of(self, point: Point) -> Model:
+        """Return the model of a point.
 
         Raises
         ------
         UserError
-            If there is none.
+            If its core cannot have one.
         """
-        return self._merged(name, bits)
+        if point.core == FOLDED:
+            return self._plain(point.checkpoint)
+        return self._merged(point.checkpoint, point.bits)
 
     def _quantise_merged(self, name: str, bits: int) -> MergedModel:
         return merged.quantise(self.checkpoint(name), replace(self.widths(name), weights=bits))

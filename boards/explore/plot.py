@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gptloom.boards.explore.evaluate import Outcome
-from gptloom.boards.explore.space import FOLDED, UNROLLED
+from gptloom.boards.explore.point import FOLDED, UNROLLED, Outcome
 from gptloom.boards.explore.sweep import front
 from gptloom.sim.cache_plot import to_png
 

@@ -4,77 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
-from zlib import crc32
 
 from gptloom.boards.board import Board
 from gptloom.boards.explore.models import Models
+from gptloom.boards.explore.point import FOLDED, UNROLLED, Point
 from gptloom.boards.table import find_board
 from gptloom.boards.unrolled import choice_for
-from gptloom.hdl.unrolled.shape import Shape
 from gptloom.model.arithmetic import WEIGHT_BITS
 from gptloom.model.errors import UserError
-
-FOLDED, UNROLLED = "folded", "unrolled"
-"""The cores."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One core of one model on one board; equal points have equal results.
-
-    Attributes
-    ----------
-    board
-        Its name in the table.
-    core
-        ``folded`` or ``unrolled``.
-    checkpoint, digest
-        The model: what it is called, and a checksum of what it is.
-    bits
-        Of a weight.
-    lanes
-        Folded: multipliers of the engine.
-    bits_per_cycle, positions, heads_per_cycle
-        Unrolled: see :class:`.Shape`.
-    seed
-        Of the placement; None for an estimate.
-    """
-
-    board: str
-    core: str
-    checkpoint: str
-    digest: str
-    bits: int
-    lanes: int | None = None
-    bits_per_cycle: int | None = None
-    positions: int | None = None
-    heads_per_cycle: int | None = None
-    seed: int | None = None
-
-    @property
-    def key(self) -> str:
-        """A name that no other point has: of its core and board, and a checksum of all of it."""
-        checksum = crc32(repr(sorted(asdict(self).items())).encode())
-        return f"{self.board}-{self.core}-{checksum:08x}"
-
-    @property
-    def shape(self) -> Shape:
-        """Unrolled: of the core."""
-        return Shape(self.bits_per_cycle, self.positions, self.heads_per_cycle)
-
-    def describe(self) -> str:
-        """Return the core in a few words."""
-        if self.core == FOLDED:
-            made = f"{self.lanes} lanes"
-        else:
-            made = (
-                f"{self.bits}-bit weights, {self.bits_per_cycle} bit, {self.positions} positions, "
-                f"{self.heads_per_cycle} heads/cycle"
-            )
-        placed = "" if self.seed is None else f", seed {self.seed}"
-        return f"{self.core}, {made}{placed}"
 
 
 @dataclass(frozen=True)

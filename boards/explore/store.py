@@ -9,14 +9,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from zlib import crc32
 
 from gptloom.boards.calibration import CALIBRATION
-from gptloom.boards.explore.evaluate import Outcome
-from gptloom.boards.explore.space import Point
+from gptloom.boards.explore.point import Outcome, Point
 from gptloom.model.errors import UserError
 
 FORMAT, VERSION = "gptloom-sweep", 1
@@ -104,8 +103,10 @@ class Store:
     def __getitem__(self, point: Point) -> Outcome:
         return self._outcomes[point]
 
-    def __iter__(self) -> Iterator[Point]:
-        return iter(self._outcomes)
+    @property
+    def outcomes(self) -> Collection[Outcome]:
+        """All of them, in the order in which they were kept."""
+        return self._outcomes.values()
 
     def __len__(self) -> int:
         return len(self._outcomes)

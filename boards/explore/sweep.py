@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from gptloom.boards.explore.evaluate import Outcome
-from gptloom.boards.explore.models import Model, Models
-from gptloom.boards.explore.space import FOLDED, Point
+from gptloom.boards.explore.models import Models
+from gptloom.boards.explore.point import Outcome, Point
 from gptloom.boards.explore.store import Store
 from gptloom.boards.explore.workers import Call, Evaluate, Workers
 from gptloom.model.errors import UserError
@@ -48,7 +47,7 @@ def sweep(
     for point in points:
         if point not in store:
             try:
-                calls.append((point, model_of(point, models)))
+                calls.append((point, models.of(point)))
             except UserError as error:
                 store.add(Outcome(point, reason=str(error)))
                 done(store[point])
@@ -62,19 +61,6 @@ def sweep(
                 store.add(result)
                 done(result)
     return failures
-
-
-def model_of(point: Point, models: Models) -> Model:
-    """Return the model of a point.
-
-    Raises
-    ------
-    UserError
-        If its core cannot have one.
-    """
-    if point.core == FOLDED:
-        return models.folded(point.checkpoint)
-    return models.unrolled(point.checkpoint, point.bits)
 
 
 def front(outcomes: Sequence[Outcome], cost: Callable[[Outcome], tuple]) -> list[Outcome]:

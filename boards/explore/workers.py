@@ -13,8 +13,7 @@ from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any, Protocol
 
-from gptloom.boards.explore.evaluate import Outcome
-from gptloom.boards.explore.space import Point
+from gptloom.boards.explore.point import Outcome, Point
 
 Call = tuple[Point, Any]
 """The arguments of a function that computes a point: which one, and its model."""
