@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -123,6 +124,8 @@ def _live_while(alive: Connection) -> None:
     Control-C in a terminal does not reach it there: its parent decides what happens.
     """
     os.setpgrp()
+    # A core that is refused has been made in part, which Amaranth would tell of.
+    warnings.filterwarnings("ignore", message=".* created but never used")
     Thread(target=_end_after, args=(alive,), daemon=True).start()
 
 
