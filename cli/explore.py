@@ -298,7 +298,7 @@ def _show(usable: Sequence[Outcome], best: Sequence[Outcome], speed: Speed) -> N
             "◆" if o in best else "",
             o.point.board,
             o.point.describe(),
-            o.point.checkpoint,
+            Path(o.point.checkpoint).stem,
             f"{f['cycles_per_token']:.1f}",
             f"{o.tokens_per_second:,}",
             f"{together:,}" if together else "",

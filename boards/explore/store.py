@@ -73,7 +73,8 @@ class Store:
         if len(whole) < len(content):
             os.ftruncate(self._file.fileno(), len(whole))
         if not lines:
-            self._append(_header())
+            self._file.write(_header())
+            self._flush()
 
     def _check_header(self, line: bytes) -> None:
         try:
@@ -121,11 +122,12 @@ class Store:
         """
         if outcome.point in self:
             raise ValueError(f"{outcome.point.key} is finished already")
-        self._append(json.dumps(asdict(outcome)).encode() + b"\n")
+        self._file.write(json.dumps(asdict(outcome)).encode() + b"\n")
+        # Before it is on the disk, which takes a while in which one may be interrupted.
         self._outcomes[outcome.point] = outcome
+        self._flush()
 
-    def _append(self, line: bytes) -> None:
-        self._file.write(line)
+    def _flush(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
 

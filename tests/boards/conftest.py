@@ -92,7 +92,7 @@ def build(tmp_path, pretend, section, model, monkeypatch):
     memories = tmp_path / "memories"
     memories.write_text(section(placeholder(build_image(model, machine), machine), machine))
 
-    def run(mhz, *options, pack=PACK, bram=BRAM):
+    def tools(mhz, pack=PACK, bram=BRAM):
         report = str(DATA / "ice40.json")
         given = f"REPORT, MHZ, MEMORIES = {report!r}, {mhz}, {str(memories)!r}"
         pretend("yosys", NETLISTS)
@@ -100,11 +100,15 @@ def build(tmp_path, pretend, section, model, monkeypatch):
         pretend("icebram", bram)
         pretend("icepack", pack)
         pretend("iceunpack", PACK)
+
+    def run(mhz, *options, **packing):
+        tools(mhz, **packing)
         return main(
             ["build", "--board", "ice40-hx8k", "--lanes", "8", "--native", "--folder",
              str(tmp_path / "build"), *options]
         )  # fmt: skip
 
+    run.tools = tools
     run.folder = tmp_path / "build" / "ice40-hx8k-folded-8"
     run.bitstream = run.folder / "ice40-hx8k-folded-8.bin"
     return run
