@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,6 @@ from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
     from gptloom.boards.explore.point import Outcome, Point
-    from gptloom.boards.explore.space import Space
     from gptloom.boards.explore.workers import Workers
 
 BOARDS = "icebreaker,ice40-hx8k,ulx3s-25f,ulx3s-85f"
@@ -146,9 +145,9 @@ def explore(
     points, left_out = space.points(models)
     if not points:
         raise UserError(f"there is nothing to explore: {'; '.join(left_out)}")
-    evaluate = partial(build_point, folder=folder, native=native) if build else estimate_point
     if build and not scheduler:
-        _check_tools(space, folder, native)
+        _check_tools({point.board for point in points}, folder, native)
+    evaluate = partial(build_point, folder=folder, native=native) if build else estimate_point
     workers, begun = _workers(jobs, scheduler), time.monotonic()
     with Store(out) as store:
         known = sum(point in store for point in points)
@@ -156,15 +155,12 @@ def explore(
             with _Bar(len(points), known) as bar:
                 failures = sweep(points, store, workers, evaluate, models, bar.advance)
         except KeyboardInterrupt:
-            finished = sum(point in store for point in points)
-            say(
-                "stopped", f"{finished} of {len(points)} points are in {out}: run it again for more"
-            )
+            done = sum(point in store for point in points)
+            say("stopped", f"{done} of {len(points)} points are in {out}: run it again for more")
             raise
         outcomes = [store[point] for point in points if point in store]
         others = len(store) - len(outcomes)
-    seconds = time.monotonic() - begun
-    ran = len(outcomes) - known
+    seconds, ran = time.monotonic() - begun, len(outcomes) - known
     usable = [outcome for outcome in outcomes if not outcome.reason]
     best = front(usable, lambda o: (o.lut, -speed.of(o), o.loss))
     summary = {
@@ -175,19 +171,15 @@ def explore(
         "usable": len(usable),
         "seconds": round(seconds, 1),
         "points_per_hour": round(ran / seconds * 3600),
+        "speed": speed.value,
+        "left_out": dict(left_out),
     }
-    _show(usable, best, speed)
-    _tell(summary, out, left_out, Counter(o.reason for o in outcomes if o.reason), others)
+    if usable:
+        _show(usable, best, speed)
+    _tell(summary, out, Counter(o.reason for o in outcomes if o.reason), others)
     if json_file:
-        write_json(
-            json_file,
-            {
-                **summary,
-                "speed": speed.value,
-                "left_out": dict(left_out),
-                "outcomes": [asdict(o) | {"front": o in best} for o in outcomes],
-            },
-        )
+        figures = [asdict(outcome) | {"front": outcome in best} for outcome in outcomes]
+        write_json(json_file, {**summary, "outcomes": figures})
     if plot and usable:
         from gptloom.boards.explore.plot import draw_front
 
@@ -216,13 +208,13 @@ def _cores(text: str) -> list[str]:
     return names
 
 
-def _check_tools(space: Space, folder: Path, native: bool) -> None:
+def _check_tools(boards: Iterable[str], folder: Path, native: bool) -> None:
     """Refuse to begin without a tool that is needed in the end."""
     from gptloom.boards.build import Build
     from gptloom.boards.table import find_board
     from gptloom.boards.tools import Tools
 
-    for name in space.boards:
+    for name in boards:
         Build(find_board(name), folder, Tools(native=native), nullcontext).find_tools()
 
 
@@ -282,8 +274,6 @@ def _show(usable: Sequence[Outcome], best: Sequence[Outcome], speed: Speed) -> N
     from rich.console import Console
     from rich.table import Table
 
-    if not usable:
-        return
     routed = any("fmax_mhz" in outcome.figures for outcome in usable)
     table = Table(box=None, pad_edge=False)
     for title in ("", "board", "core", "checkpoint"):
@@ -315,9 +305,8 @@ def _show(usable: Sequence[Outcome], best: Sequence[Outcome], speed: Speed) -> N
 
 
 def _tell(
-    summary: Mapping[str, int],
+    summary: Mapping[str, Any],
     out: Path,
-    left_out: Mapping[str, int],
     reasons: Mapping[str, int],
     others: int,
 ) -> None:
@@ -335,7 +324,7 @@ def _tell(
     }
     if others:
         rows["kept in"] += f", with {others} points of other sweeps, which are not shown"
-    for title, why in (("of no use", reasons), ("left out", left_out)):
+    for title, why in (("of no use", reasons), ("left out", summary["left_out"])):
         if why:
             rows[title] = "\n".join(f"{count}: {reason}" for reason, count in why.items())
     show_figures(console, rows)

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 from io import BytesIO
 
 import pytest
@@ -94,7 +95,14 @@ def test_an_interrupted_sweep_goes_on(explore, tmp_path):
     file = tmp_path / "sweep.jsonl"
     file.unlink()
     command = [sys.executable, "-m", "gptloom.cli", "explore", *explore.fixed, *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs tests in the background may ignore it, which children inherit.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
     until(lambda: file.exists() and file.read_bytes().count(b"\n") > 1)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=20)
