@@ -1,6 +1,7 @@
 """What a point comes to: as ``gptloom estimate`` and ``gptloom build`` say."""
 
 import json
+import pickle
 
 import pytest
 
@@ -96,8 +97,11 @@ def test_a_tool_that_fails_is_a_reason_and_one_that_is_killed_is_not(build, pret
     assert outcome.reason.startswith("nextpnr-ice40 failed with code 3 (no route)")
     assert str(left) in outcome.reason
     pretend("nextpnr-ice40", "import os; os.kill(os.getpid(), 9)")
-    with pytest.raises(ToolError, match="ended by signal 9"):
+    with pytest.raises(ToolError, match="ended by signal 9") as caught:
         build_point(point, model, folder, native=True)
+    # It comes whole from another process.
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert (str(error), error.output, error.code) == (str(caught.value), "", -9)
 
 
 def test_a_missing_tool_is_no_result(path, tmp_path):
