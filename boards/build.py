@@ -176,7 +176,7 @@ class Build:
                 self.tools.stop()
                 raise
         if not timings:
-            raise UserError(self._explain(errors[0]))
+            raise self._explain(errors[0])
         return timings
 
     def _place(self, seed: int, clock_mhz: float) -> Timing:
@@ -201,7 +201,7 @@ class Build:
         report = json.loads((self.folder / f"seed{seed}.json").read_text())
         return parse_timing(report, seed, clock_mhz)
 
-    def _explain(self, error: ToolError) -> str:
+    def _explain(self, error: ToolError) -> UserError:
         """Say what does not fit, where that is why nextpnr failed."""
         logs = "".join(log.read_text() for log in self.folder.glob("seed*.log"))
         over = {
@@ -210,9 +210,9 @@ class Build:
             if int(used) > int(available)
         }
         if not over:
-            return str(error)
+            return error
         needs = ", ".join(f"{used:,} {kind} of {have:,}" for kind, (used, have) in over.items())
-        return (
+        return UserError(
             f"the design does not fit the {self.board.device} of {self.board.name}, it needs "
             f"{needs}: choose a smaller core or a larger board"
         )

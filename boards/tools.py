@@ -44,11 +44,17 @@ class ToolError(UserError):
     ----------
     output
         All that it printed.
+    code
+        That it ended with; below 0 the signal that ended it.
     """
 
-    def __init__(self, message: str, output: str):
+    def __init__(self, message: str, output: str, code: int):
         super().__init__(message)
-        self.output = output
+        self.output, self.code = output, code
+
+    def __reduce__(self):
+        # Between processes.
+        return type(self), (str(self), self.output, self.code)
 
 
 class Tools:
@@ -154,7 +160,8 @@ class Tools:
                 self._running.discard(process)
         output = (said or "") + (complained or "")
         if process.returncode:
-            raise ToolError(self._explain(name, process.returncode, output, folder), output)
+            code = process.returncode
+            raise ToolError(self._explain(name, code, output, folder), output, code)
         return output
 
     def stop(self) -> None:

@@ -32,9 +32,7 @@ from gptloom.cli.output import Progress, check_folders, say, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
-    from gptloom.boards.board import Board
-    from gptloom.boards.report import Result, Timing
-    from gptloom.boards.tools import Tools
+    from gptloom.boards.report import Result
 
 
 def build(
@@ -106,10 +104,9 @@ def build(
     """
     from rich.console import Console
 
-    from gptloom.boards.build import Build, TimingError, best_of, check_timing
+    from gptloom.boards.build import Build, TimingError, check_timing
     from gptloom.boards.designs import Settings, folded_design, unrolled_design
-    from gptloom.boards.measure import MEASURED_NAMES
-    from gptloom.boards.report import Result
+    from gptloom.boards.routed import place_and_route
     from gptloom.boards.table import find_board
     from gptloom.boards.tools import Tools
     from gptloom.boards.unrolled import choice_for
@@ -153,33 +150,18 @@ def build(
         progress,
         frees_carries=design.frees_carries,
     )
-    task.find_tools()
-    check_characters(design.characters)
-    with progress("elaboration"):
-        sources = design.sources(Settings(clock, baud, framed, instruments, display))
-    task.begin()
-    flip_flops = task.synthesise(sources, design.required)
-    with progress(f"simulating {MEASURED_NAMES} names"):
-        measured = design.measure(sources.pll.hz)
-    timings = task.place(range(seed, seed + seeds), sources.pll.hz / 1e6)
-    best = best_of(timings)
-    if not best.met:
-        measured |= {name: None for name in measured if "per_second" in name}
+    settings = Settings(clock, baud, framed, instruments, display)
+    result = place_and_route(task, design, settings, range(seed, seed + seeds))
+    best = result.timing
     command = f"gptloom build --board {entry.name}{design.options} --seed {best.seed}"
     command += f" --clock {clock:g}" if clock else ""
     if framed is not None:
         command += " --framed" if framed else " --text"
     command += " --instruments" if instruments else ""
     command += f" --display {display}" if display else ""
-    figures = {
-        **describe(entry, best, tools, task.required_tools()),
-        **design.figures,
-        **measured,
-        "ff": flip_flops,
-        "command": command,
-        "wall_seconds": round(time.monotonic() - started),
-    }
-    result = Result(best, {t.seed: t.fmax_mhz for t in timings}, entry.family, figures)
+    wall = round(time.monotonic() - started)
+    figures = {**result.figures, "command": command, "wall_seconds": wall}
+    result = replace(result, figures=figures)
     try:
         check_timing(best, design.smaller)
         bitstream = design.pack(task, best)
@@ -197,40 +179,6 @@ def build(
         from gptloom.boards.results import record as add
 
         add(figures)
-
-
-def check_characters(characters: str) -> None:
-    """Refuse what the serial line would show as question marks.
-
-    Raises
-    ------
-    UserError
-        Naming a character that is not ASCII.
-    """
-    for character in characters:
-        if not character.isascii():
-            raise UserError(
-                f"the character {character!r} cannot be sent as one byte on the serial line: use a "
-                "checkpoint whose characters are ASCII"
-            )
-
-
-def describe(entry: Board, timing: Timing, tools: Tools, names: tuple[str, ...]) -> dict:
-    """Return what place-and-route says, under the names of the record."""
-    family = entry.family
-    versions = dict.fromkeys(tools.version(name) for name in names)
-    return {
-        "board": entry.name,
-        "device": entry.part,
-        "fmax_mhz": round(timing.fmax_mhz, 2),
-        "constraint_mhz": round(timing.constraint_mhz, 3),
-        "met": timing.met,
-        "lut": timing.count(family.logic),
-        "dsp": timing.count(family.multipliers),
-        "bram": timing.count(family.memories),
-        "seed": timing.seed,
-        "tools": ", ".join(versions),
-    }
 
 
 def write_report(folder: Path, result: Result, json_file: Path | None) -> None:

@@ -22,6 +22,7 @@ SUBCOMMANDS = (
     "gptloom.cli.build:build",
     "gptloom.cli.doctor:doctor",
     "gptloom.cli.estimate:estimate",
+    "gptloom.cli.explore:explore",
     "gptloom.cli.flash:flash",
     "gptloom.cli.sim:sim",
     "gptloom.cli.swap:swap",

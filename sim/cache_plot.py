@@ -39,7 +39,7 @@ def draw_speedup(measured: Mapping[str, Sequence[PositionCycles]]) -> bytes:
         axes.set(title=f"{name}: {mean_speedup(rows):.1f} times", xlabel="position", ylim=(0, None))
     columns[0].set_ylabel("cycles per token")
     columns[0].legend()
-    return _png(figure)
+    return to_png(figure)
 
 
 def draw_policies(measured: Sequence[PolicyFigures]) -> bytes:
@@ -56,10 +56,11 @@ def draw_policies(measured: Sequence[PolicyFigures]) -> bytes:
         axes.plot(places, means, lw=1, ls=("-", "--", ":")[number % 3], label=label)
     axes.set(xlabel="position in the stream", ylabel=f"nats per token, mean of {_MEAN_OF}")
     figure.legend(loc="outside right upper", fontsize="small")
-    return _png(figure)
+    return to_png(figure)
 
 
-def _png(figure) -> bytes:
+def to_png(figure) -> bytes:
+    """Return a figure as the content of a PNG file."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=100)
     return content.getvalue()

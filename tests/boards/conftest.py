@@ -4,14 +4,17 @@ import stat
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gptloom.boards.contents import columns, hex_lines, placeholder
 from gptloom.cli.main import main
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
-from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from gptloom.model.config import ModelConfig
 from gptloom.model.quantise import quantise
+from gptloom.model.tokenizer import Tokenizer
 
 DATA = Path(__file__).parent / "data"
 ICE40_COLUMN = 256
@@ -89,7 +92,7 @@ def build(tmp_path, pretend, section, model, monkeypatch):
     memories = tmp_path / "memories"
     memories.write_text(section(placeholder(build_image(model, machine), machine), machine))
 
-    def run(mhz, *options, pack=PACK, bram=BRAM):
+    def tools(mhz, pack=PACK, bram=BRAM):
         report = str(DATA / "ice40.json")
         given = f"REPORT, MHZ, MEMORIES = {report!r}, {mhz}, {str(memories)!r}"
         pretend("yosys", NETLISTS)
@@ -97,11 +100,15 @@ def build(tmp_path, pretend, section, model, monkeypatch):
         pretend("icebram", bram)
         pretend("icepack", pack)
         pretend("iceunpack", PACK)
+
+    def run(mhz, *options, **packing):
+        tools(mhz, **packing)
         return main(
             ["build", "--board", "ice40-hx8k", "--lanes", "8", "--native", "--folder",
              str(tmp_path / "build"), *options]
         )  # fmt: skip
 
+    run.tools = tools
     run.folder = tmp_path / "build" / "ice40-hx8k-folded-8"
     run.bitstream = run.folder / "ice40-hx8k-folded-8.bin"
     return run
@@ -122,3 +129,19 @@ def differences():
         }
 
     return compare
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A checkpoint file of random weights, of few dimensions."""
+    config = ModelConfig(width=8, heads=2, hidden=8, context=4, vocabulary=5)
+    random = np.random.default_rng(1)
+    weights = {
+        name: random.normal(0, 0.4, shape).astype(np.float32)
+        for name, shape in config.weight_shapes().items()
+    }
+    rows = random.integers(0, 4, (32, 5)).astype(np.int16)
+    rows[:, 0] = 4
+    file = tmp_path / "small.safetensors"
+    save_checkpoint(file, Checkpoint(config, Tokenizer("abcd"), weights, rows, name="small"))
+    return file

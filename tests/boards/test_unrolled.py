@@ -3,7 +3,6 @@
 import json
 import re
 
-import numpy as np
 import pytest
 
 from gptloom.boards.results import load_results
@@ -12,10 +11,8 @@ from gptloom.boards.unrolled import choice_for
 from gptloom.boards.unrolled_estimate import estimate_unrolled
 from gptloom.cli.main import main
 from gptloom.hdl.unrolled.shape import Shape
-from gptloom.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from gptloom.model.config import ModelConfig
+from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.merged.quantise import quantise
-from gptloom.model.tokenizer import Tokenizer
 
 RECORDED = [entry for entry in load_results() if entry["core"] == "unrolled"]
 
@@ -81,22 +78,6 @@ def test_commands_need_something_to_command(option, says, capsys):
     options = ["--board", "ulx3s-25f", "--core", "unrolled", option]
     assert main(["build", *options]) == 2
     assert says in " ".join(capsys.readouterr().err.split())
-
-
-@pytest.fixture
-def small(tmp_path):
-    """A checkpoint file of random weights, of few dimensions."""
-    config = ModelConfig(width=8, heads=2, hidden=8, context=4, vocabulary=5)
-    random = np.random.default_rng(1)
-    weights = {
-        name: random.normal(0, 0.4, shape).astype(np.float32)
-        for name, shape in config.weight_shapes().items()
-    }
-    rows = random.integers(0, 4, (32, 5)).astype(np.int16)
-    rows[:, 0] = 4
-    file = tmp_path / "small.safetensors"
-    save_checkpoint(file, Checkpoint(config, Tokenizer("abcd"), weights, rows, name="small"))
-    return file
 
 
 @pytest.mark.long

@@ -1,0 +1,1 @@
+"""Sweeps over what can be built: which points there are, who computes them, what is kept."""
