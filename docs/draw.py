@@ -7,6 +7,7 @@ map is the layout, widths are the constants. A test holds the files equal to wha
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 
 # Connections have no public form in Amaranth: they are read from what a module keeps of them.
@@ -161,30 +162,26 @@ def _sources(target: int, drivers: Mapping, owner: Mapping) -> set[int]:
 def draw_connections() -> Picture:
     """Draw who drives whom, components on the diagonal."""
     found = connections()
-    names = list(dict.fromkeys(name for pair in found for name in pair))
-    order = ["ports", *FoldedCore(machine()).elaborate(None)._named_submodules]
-    names = [name for name in order if name in names]
-    side, left, top = 34, 100, 30
-    size = side * len(names)
-    picture = Picture(
-        left + size + 20, top + size + 20, "Which component of the folded core drives which"
-    )
+    names = ["ports", *FoldedCore(machine()).elaborate(None)._named_submodules]
+    wide, high, left, top = 66, 28, 90, 30
+    right, bottom = left + wide * len(names), top + high * len(names)
+    picture = Picture(right + 20, bottom + 20, "Which component of the folded core drives which")
     picture.text(left, 18, "a row drives the columns that are marked in it", fill=SOFT)
     for row, driver in enumerate(names):
-        y = top + row * side
-        picture.line(left, y, left + size, y)
-        picture.line(left + row * side, top, left + row * side, top + size)
-        picture.text(left - 8, y + side / 2 + 4, driver, anchor="end")
+        y = top + row * high
+        picture.line(left, y, right, y)
+        picture.line(left + row * wide, top, left + row * wide, bottom)
+        picture.text(left - 8, y + 18, driver, anchor="end")
         for column, driven in enumerate(names):
-            x = left + column * side
+            x = left + column * wide
             ports = found.get((driver, driven))
             if row == column:
-                picture.box(x, y, side, side, PALE)
-                picture.text(x + side / 2, y + side / 2 + 4, driver[:4], "middle", size=11)
+                picture.box(x, y, wide, high, PALE)
+                picture.text(x + wide / 2, y + 18, driver, "middle", size=11)
             elif ports:
                 fill = BLUE if column > row else AMBER
                 hint = f"{driver} to {driven}: {', '.join(sorted(ports))}"
-                picture.box(x + 9, y + 9, side - 18, side - 18, fill, hint=hint)
+                picture.box(x + wide / 2 - 8, y + 6, 16, 16, fill, hint=hint)
     return picture
 
 
@@ -201,15 +198,17 @@ def draw_timeline(lanes: int) -> Picture:
     # A phase that the engine only waits in lasts until the next one.
     waits = {
         phase.site: (phase.start, after.start)
-        for phase, after in zip(phases, phases[1:], strict=False)
+        for phase, after in pairwise(phases)
         if phase.site in ("embed", "softmax", "sample")
     }
     rows = [("embed", *waits["embed"], SOFT)]
     busy = 0
     for span in spans(slots, made, position):
-        rows.append((span.slot.step.site, span.start, span.last_issue + 1, BLUE))
-        busy += span.passes * span.quads
-        if span.slot.instruction.kind is Kind.SCORES:
+        kind, bar = span.slot.instruction.kind, (span.start, span.last_issue + 1)
+        rows.append((span.slot.step.site, *bar, SOFT if kind is Kind.START else BLUE))
+        if kind is not Kind.START:  # its operands pass the engine by
+            busy += span.passes * span.quads
+        if kind is Kind.SCORES:
             rows.append(("softmax", *waits["softmax"], SOFT))
     rows.append(("sample", *waits["sample"], SOFT))
     left, scale, high = 80, 760 / length, 20
@@ -245,9 +244,7 @@ def draw_operands() -> Picture:
     """Draw what is where in the operand memory: weights, then rows of the KV cache."""
     made = machine()
     layout = Layout(made, shipped_model().config)
-    places = [
-        (name, m.base, m.passes * m.quads, PALE) for (_, name), m in layout.matrices.items()
-    ]
+    places = [(name, m.base, m.passes * m.quads, PALE) for (_, name), m in layout.matrices.items()]
     keys, values, end = layout.key_base(0), layout.value_base(0), layout.operand_words
     places += [("keys", keys, values - keys, AMBER), ("values", values, end - values, GREEN)]
     places.append(("free", end, made.operand_words - end, "#ffffff"))
