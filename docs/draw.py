@@ -106,27 +106,26 @@ def connections() -> dict[tuple[str, str], set[str]]:
     owner |= _owned("ports", core)
     drivers = {}
     for target, source in _drivers(module):
-        drivers.setdefault(target, set()).add(source)
+        if owner.get(target, ("", ""))[0] != "loading":
+            drivers.setdefault(target, set()).add(source)
     found = {}
     for target, (name, port) in owner.items():
-        for driver, _ in {owner[source] for source in _sources(target, drivers, owner)}:
-            if driver != name:
+        for driver in {owner[source][0] for source in _sources(target, drivers) & owner.keys()}:
+            if driver != name and "loading" not in (driver, name):
                 found.setdefault((driver, name), set()).add(port)
     return found
 
 
-_BESIDE = {"load", "read", "read_data"}
-"""Members of the core that only load and read memories."""
-
-
 def _owned(name: str, component: wiring.Component) -> dict[int, tuple[str, str]]:
-    """Return whose each signal is, and in which port."""
+    """Return whose each signal is, and in which port; ``loading``'s are the core's for memories."""
     return {
-        id(signal): (name, str(path[0]))
+        id(signal): ("loading" if (name, path[0]) in _LOADING else name, str(path[0]))
         for path, _, port in component.signature.flatten(component)
-        if not (name == "ports" and path[0] in _BESIDE)
         for signal in Value.cast(port)._rhs_signals()
     }
+
+
+_LOADING = {("ports", "load"), ("ports", "read"), ("ports", "read_data")}
 
 
 def _drivers(module: Module) -> Iterator[tuple[int, int]]:
@@ -146,12 +145,12 @@ def _pairs(statements: Iterable) -> Iterator[tuple[int, int]]:
                 yield from _pairs(case[1])
 
 
-def _sources(target: int, drivers: Mapping, owner: Mapping) -> set[int]:
-    """Return the owned signals that a signal is made of, through any that nobody owns."""
+def _sources(target: int, drivers: Mapping) -> set[int]:
+    """Return what a signal is made of in the end: signals that the core itself does not drive."""
     found, seen, waiting = set(), set(), [target]
     while waiting:
         for source in drivers.get(waiting.pop(), ()):
-            if source in owner:
+            if source not in drivers:
                 found.add(source)
             elif source not in seen:
                 seen.add(source)
