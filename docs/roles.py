@@ -30,12 +30,22 @@ def _objects(parent: griffe.Object) -> Iterator[griffe.Object]:
 
 
 def _link(name: str, place: str, objects: list[griffe.Object]) -> str:
-    found = [target for target in objects if f".{target.path}".endswith(f".{name}")]
+    owner, _, last = name.rpartition(".")
+    # What is set when an object is made is told of in its class's docstring.
+    found = _named(name, objects) or [
+        target
+        for target in _named(owner, objects)
+        if target.docstring and last in target.docstring.value
+    ]
     if not found:
         return f"[`{name}`][{name}]"  # which the build complains of
     nearest = max(found, key=lambda target: _common(target.path, place))
     has_anchor = nearest.is_module or (nearest.has_docstring and not nearest.is_private)
     return f"[`{name}`][{nearest.path}]" if has_anchor else f"`{name}`"
+
+
+def _named(name: str, objects: list[griffe.Object]) -> list[griffe.Object]:
+    return [target for target in objects if name and f".{target.path}".endswith(f".{name}")]
 
 
 def _common(path: str, other: str) -> int:
