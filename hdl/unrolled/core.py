@@ -48,6 +48,9 @@ class UnrolledCore(wiring.Component):
     choose  :class:`.Choose`: the token is there for the stream's next turn
     ======  ==================================================================================
 
+    After a reset within a run nothing may be offered for `interval` cycles: what was under way
+    ends then.
+
     Parameters
     ----------
     model
@@ -65,9 +68,6 @@ class UnrolledCore(wiring.Component):
         See :class:`.Mix`; by default all.
     target
         What it is made of.
-
-    After a reset within a run nothing may be offered for `interval` cycles: what was under way
-    ends then.
 
     Attributes
     ----------

@@ -138,6 +138,12 @@ def test_tests_run_in_the_checkout_on_all_cores(checkout, tmp_path):
     assert out == f"in {checkout.root}: {arguments}\n"
 
 
+def test_documents_are_built_in_the_checkout(checkout, tmp_path):
+    code, out, _ = checkout.run("docs", "--site-dir", "a b", cwd=tmp_path)
+    assert code == 0
+    assert out == f"in {checkout.root}: [-m] [mkdocs] [build] [--strict] [--site-dir] [a b]\n"
+
+
 def test_exit_code_is_the_commands(checkout):
     checkout.run()
     script(checkout.venv / "bin" / "python", "#!/bin/sh\nexit 7\n")

@@ -1,0 +1,56 @@
+"""The wheel, installed where nothing else is: all that the command needs is in it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("wheel")]
+
+
+@pytest.fixture(scope="module")
+def gptloom(tmp_path_factory):
+    """Run the command of a wheel built from this checkout, in an empty folder."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT]
+    subprocess.run(build, check=True, cwd=folder, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    python = folder / "venv" / "bin" / "python"
+    # With what it says it depends on, and no more.
+    subprocess.run([python, "-m", "pip", "install", "-q", wheel], check=True)
+    empty = folder / "empty"
+    empty.mkdir()
+    command = folder / "venv" / "bin" / "gptloom"
+
+    def run(*arguments):
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+        return subprocess.run(
+            [command, *arguments], cwd=empty, env=environment, capture_output=True, text=True
+        )
+
+    return run
+
+
+def test_the_installed_command_generates_names(gptloom):
+    done = gptloom("generate", "--count", "3", "--lanes", "8")
+    assert done.returncode == 0, done.stderr
+    # The golden model's names at the default seed; each has been compared token by token.
+    assert done.stdout.splitlines()[1:4] == ["tenisha", "braniel", "mylantha"]
+    assert "equal to the golden model  yes" in done.stdout
+
+
+@pytest.mark.parametrize("checkpoint", ["names-24", "names-2l", "names-alibi"])
+def test_shipped_checkpoints_are_in_it(gptloom, checkpoint):
+    done = gptloom("image", "--checkpoint", checkpoint, "--out", f"{checkpoint}.img")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_missing_extra_is_named(gptloom):
+    done = gptloom("estimate", "--board", "ulx3s-25f")
+    assert done.returncode == 2
+    assert "pip install 'gptloom[boards]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,33 @@
+"""The drawings are those of the code."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+DRAW = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "draw.py"))
+
+
+def test_the_files_are_what_the_code_draws():
+    drawn = {path.name: path.read_text() for path in DRAW["FOLDER"].iterdir()}
+    assert drawn == DRAW["pictures"](), "run .venv/bin/python docs/draw.py"
+
+
+@pytest.mark.parametrize(
+    ("driver", "driven", "port"),
+    [
+        ("operands", "engine", "words"),
+        ("engine", "drain", "sums"),
+        ("ports", "writeback", "temperature"),  # through a register
+        ("writeback", "norm", "result"),
+        ("softmax", "activations", "write_data"),  # chosen in an If
+    ],
+)
+def test_connections_are_found(driver, driven, port):
+    assert port in DRAW["connections"]()[driver, driven]
+
+
+def test_what_is_not_connected_is_not_drawn():
+    found = DRAW["connections"]()
+    assert ("norm", "softmax") not in found
+    assert all(driver != driven for driver, driven in found)
