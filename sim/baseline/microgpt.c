@@ -217,7 +217,7 @@ static inline int largest(Deep numbers) {
     return best & (LOGITS - 1);
 }
 
-unsigned long model_bytes(void) { return sizeof(Model); }
+unsigned long microgpt_bytes(void) { return sizeof(Model); }
 
 /* Logits [count][LOGITS] after each token of a document of at most CONTEXT ones. */
 void microgpt_logits(const Model *model, const int32_t *tokens, int count, float *logits) {
