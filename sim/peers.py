@@ -33,8 +33,8 @@ class Peer:
     kind: Kind
     on: str
     figure: Figure
-    source: str
     parameters: int
+    source: str = ""
     tokens_per_second: int | None = None
     together: int | None = None
     mhz: float | None = None
