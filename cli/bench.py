@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from gptloom.sim.cache_speedup import PositionCycles
 
 _LANES = (16, 64)
-_NAMES = 200
 
 
 def bench(
@@ -84,11 +83,10 @@ def bench(
             "the comparison is of the checkpoint names, which builds were made of: leave "
             "--checkpoint out"
         )
-    if (core and not (kv or whole)) or (lanes and policies):
-        raise UserError(
-            "--core belongs to --kv and to the comparison, and --policies has lanes of its own: "
-            "leave it out"
-        )
+    if core and not (kv or whole):
+        raise UserError("--core belongs to --kv and to the comparison: leave it out")
+    if lanes and policies:
+        raise UserError("--policies has lanes of its own: leave --lanes out")
     if reuse and plot:
         raise UserError("there is no plot of --reuse: leave it out")
     refuse_options(core or Core.FOLDED, {Core.FOLDED: {"--lanes": lanes}})
@@ -109,8 +107,7 @@ def bench(
     console = Console(highlight=False)
     try:
         if whole:
-            given = names or _NAMES
-            return compare(core, lanes, given, engine, json_file, markdown, plot)
+            return compare(core, lanes, names, engine, json_file, markdown, plot)
         if kv:
             result, draw = _kv(console, checkpoint or "names", core, lanes or _LANES, engine)
         elif reuse:
