@@ -166,8 +166,9 @@ def software_table(figures: Figures) -> Table:
         else (s["name"], f"not measured: {s['missing']}", "", "")
         for s in figures["software"]
     ]
-    columns = ("program", "made with", "tokens/s", "held-out loss")
-    return Table(f"One core of {figures['machine']['cpu']}", columns, rows, texts=2)
+    speed = f"tokens/s, one core of {figures['machine']['cpu']}"
+    columns = ("program", "made with", speed, "held-out loss")
+    return Table("The same model on a CPU", columns, rows, texts=2)
 
 
 def peers_table(figures: Figures) -> Table:

@@ -93,11 +93,10 @@ def markdown(figures: Mapping[str, Any], picture: str = "bench.png") -> str:
             "those at its real clock, the PLL's, for which timing was met. All are in boards.md."
         ),
         "software": (
-            f"Measured on {machine['cpu']} in one thread, one document after the other, with a KV "
-            f"cache, sampling included: the best of {machine['repetitions']} repetitions, by the "
-            "time that the CPU worked. The C code is sim/baseline/microgpt.c. It looks up what "
-            "depends on a token and its position only, and merges matrices; its logits equal the "
-            "float model's."
+            "One thread, one document after the other, with a KV cache, sampling included: the "
+            f"best of {machine['repetitions']} repetitions, by the time that the CPU worked. The C "
+            "code is sim/baseline/microgpt.c: it looks up what depends on a token and its position "
+            "only, and merges matrices; its logits equal the float model's."
         ),
         "peers": (
             "Lines say whether a figure was published or measured by us; sim/peers.toml says more "

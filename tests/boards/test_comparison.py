@@ -178,6 +178,15 @@ def test_what_cannot_be_made_leaves_all_as_it_was(tmp_path):
     assert not (tmp_path / PAGE).exists()
 
 
+def test_a_position_takes_the_same_cycles_in_few_names():
+    (measured,) = measure_folded_cores([16], 2, open_engine)
+    (recorded,) = (core for core in RECORDED["cores"] if core.get("lanes") == 16)
+    cycles = measured["cycles_by_position"]
+    assert len(cycles) > 2
+    assert cycles == recorded["cycles_by_position"][: len(cycles)]
+    assert min(cycles) <= measured["cycles_per_token"] <= max(cycles)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("lanes", [16, 64])
 def test_folded_cores_still_take_the_recorded_cycles(lanes):
