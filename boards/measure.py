@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import mean
 
 from gptloom.boards.estimate import SEED, TEMPERATURE
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
+from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.unrolled.core import UnrolledCore
 from gptloom.model.integer import IntegerModel
 from gptloom.model.merged.golden import Stream
 from gptloom.model.merged.integer import MergedModel
-from gptloom.sim.engines import open_engine
-from gptloom.sim.generation import Generator, Request
-from gptloom.sim.streams import generate_streams
+from gptloom.sim.engines import Engine, open_engine
+from gptloom.sim.generation import Generation, Generator, Request
+from gptloom.sim.streams import StreamGeneration, generate_streams
 
 MEASURED_NAMES = 200
 
+Open = Callable[[FoldedCore | UnrolledCore], Engine]
 
-def measure_folded(model: IntegerModel, machine: Machine) -> float:
-    """Return the mean cycles of a token, counted in simulation of whole documents.
+
+def run_folded(
+    model: IntegerModel, machine: Machine, names: int = MEASURED_NAMES, simulate: Open = open_engine
+) -> Generation:
+    """Generate whole documents in simulation.
 
     The same documents as ``gptloom generate --count 200`` has: every token equals the golden
     model's.
     """
-    generator = Generator(model, machine, open_engine, build_image(model, machine))
+    generator = Generator(model, machine, simulate, build_image(model, machine))
     with generator.engine:
-        generation = generator.run(Request(MEASURED_NAMES, TEMPERATURE, SEED))
-    return generation.cycles_per_token
+        return generator.run(Request(names, TEMPERATURE, SEED))
+
+
+def run_unrolled(
+    model: MergedModel,
+    core: UnrolledCore,
+    names: int = MEASURED_NAMES,
+    simulate: Open = open_engine,
+) -> tuple[StreamGeneration, StreamGeneration]:
+    """Generate documents in simulation, of one stream alone and of all of them together."""
+    streams = [Stream(SEED + n, TEMPERATURE) for n in range(core.streams)]
+    with simulate(core) as engine:
+        alone = generate_streams(core, engine, model, streams[:1], max(1, names // core.streams))
+        together = generate_streams(core, engine, model, streams, max(names, core.streams))
+    return alone, together
+
+
+def measure_folded(model: IntegerModel, machine: Machine) -> float:
+    """Return the mean cycles of a token, counted in simulation of whole documents."""
+    return run_folded(model, machine).cycles_per_token
 
 
 def measure_unrolled(model: MergedModel, core: UnrolledCore) -> tuple[float, float]:
@@ -36,10 +60,5 @@ def measure_unrolled(model: MergedModel, core: UnrolledCore) -> tuple[float, flo
     The beginning is left out, for the board generates without end: of one stream its very first
     token, whose prompt takes a cycle, of all of them what passes until each has a token.
     """
-    streams = [Stream(SEED + n, TEMPERATURE) for n in range(core.streams)]
-    with open_engine(core) as engine:
-        alone = generate_streams(
-            core, engine, model, streams[:1], max(1, MEASURED_NAMES // core.streams)
-        )
-        together = generate_streams(core, engine, model, streams, MEASURED_NAMES)
+    alone, together = run_unrolled(model, core)
     return mean(alone.intervals[1:]), together.steady_cycles_per_token

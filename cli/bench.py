@@ -1,4 +1,4 @@
-"""``gptloom bench``: measurements in simulation, to compare."""
+"""``gptloom bench``: measurements to compare, of simulated hardware and of programs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gptloom.cli.compare import compare
 from gptloom.cli.cores import Core, refuse_options
 from gptloom.cli.output import check_folders, say
 from gptloom.model.errors import UserError
@@ -30,34 +31,66 @@ def bench(
     reuse: Annotated[
         bool, typer.Option("--reuse", help="Cycles saved by keeping a prompt's keys and values.")
     ] = False,
+    pages: Annotated[
+        bool,
+        typer.Option(
+            "--pages", help="Measure nothing: make README's tables and docs from docs/bench.json."
+        ),
+    ] = False,
     checkpoint: Annotated[
         str | None,
         typer.Option(
-            help="A shipped checkpoint, or a file.", show_default="names; --policies: names-alibi"
+            help="--kv, --policies, --reuse: a shipped checkpoint, or a file.",
+            show_default="names; --policies: names-alibi",
         ),
     ] = None,
-    core: Annotated[Core | None, typer.Option(help="--kv: which core; both.")] = None,
+    core: Annotated[Core | None, typer.Option(help="Which core.", show_default="both")] = None,
     lanes: Annotated[
-        list[int] | None, typer.Option(help="Folded: widths to measure; 16 and 64.")
+        list[int] | None,
+        typer.Option(
+            help="Folded: widths to measure.", show_default="all; --kv, --reuse: 16 and 64"
+        ),
+    ] = None,
+    names: Annotated[
+        int | None,
+        typer.Option(min=1, help="Comparison: names that each core generates.", show_default="200"),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file.")
     ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Comparison: write it to this file, too.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them into this PNG file.")] = None,
 ) -> None:
-    """Measure simulated hardware. What to measure is an option: --kv, --policies or --reuse."""
-    if kv + policies + reuse != 1:
+    """Measure and compare all cores, programs on this machine, and what is published of peers.
+
+    With --kv, --policies or --reuse, something else is measured of simulated hardware.
+    """
+    whole = not (kv or policies or reuse or pages)
+    if kv + policies + reuse + pages > 1:
         raise UserError(
-            "say what to measure: --kv (what the KV cache is worth), --policies (what caches that "
-            "evict cost) or --reuse (what a kept prefix saves)"
+            "choose one of --kv (what the KV cache is worth), --policies (what caches that evict "
+            "cost), --reuse (what a kept prefix saves) and --pages"
         )
-    if (core and not kv) or (lanes and policies):
-        raise UserError("--core belongs to --kv, and --policies has lanes of its own: leave it out")
+    if pages and any((checkpoint, core, lanes, names, json_file, markdown, plot)):
+        raise UserError("--pages makes what is in the repository: leave the other options out")
+    if not whole and (names or markdown):
+        raise UserError("--names and --markdown belong to the comparison: leave them out")
+    if whole and checkpoint:
+        raise UserError(
+            "the comparison is of the checkpoint names, which builds were made of: leave "
+            "--checkpoint out"
+        )
+    if core and not (kv or whole):
+        raise UserError("--core belongs to --kv and to the comparison: leave it out")
+    if lanes and policies:
+        raise UserError("--policies has lanes of its own: leave --lanes out")
     if reuse and plot:
         raise UserError("there is no plot of --reuse: leave it out")
     refuse_options(core or Core.FOLDED, {Core.FOLDED: {"--lanes": lanes}})
-    check_folders(json_file, plot)
+    check_folders(json_file, markdown, plot)
 
     from rich.console import Console
 
@@ -65,10 +98,16 @@ def bench(
     from gptloom.sim.cache_plot import check_extra
     from gptloom.sim.generation import MismatchError
 
-    if plot:
+    if plot or pages:
         check_extra()
+    if pages:
+        from gptloom.boards.pages import write_pages
+
+        return write_pages()
     console = Console(highlight=False)
     try:
+        if whole:
+            return compare(core, lanes, names, engine, json_file, markdown, plot)
         if kv:
             result, draw = _kv(console, checkpoint or "names", core, lanes or _LANES, engine)
         elif reuse:

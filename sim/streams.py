@@ -156,8 +156,8 @@ class StreamGeneration:
     filling, filling_tokens
         Of these, until every stream had its first token: seeds are taken one after the other. And
         the tokens until then.
-    intervals
-        Cycles from token to token of a stream.
+    intervals, positions
+        Cycles from token to token of a stream; and the tokens' positions.
     """
 
     documents: list[tuple[int, list[int]]] = field(default_factory=list)
@@ -167,6 +167,7 @@ class StreamGeneration:
     filling: int = 0
     filling_tokens: int = 0
     intervals: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
 
     @property
     def cycles_per_token(self) -> float:
@@ -227,6 +228,7 @@ def generate_streams(
         if generation.tokens_of[seen.stream] == 1:
             generation.filling, generation.filling_tokens = generation.cycles, generation.tokens
         generation.intervals.append(seen.cycles)
+        generation.positions.append(seen.position)
         document = documents[seen.stream]
         if seen.token != model.tokenizer.bos:
             document.append(seen.token)

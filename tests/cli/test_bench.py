@@ -6,15 +6,24 @@ import pytest
 from PIL import Image
 
 from gptloom.cli.main import main
+from gptloom.sim.baseline.measure import SoftwareSpeed
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "say what to measure"),
-        (["--kv", "--policies"], "say what to measure"),
+        (["--kv", "--policies"], "choose one of --kv"),
+        (["--pages", "--reuse"], "choose one of --kv"),
+        (["--pages", "--json", "x.json"], "leave the other options out"),
+        (["--kv", "--names", "5"], "--names and --markdown belong to the comparison"),
+        (["--reuse", "--markdown", "x.md"], "--names and --markdown belong to the comparison"),
+        (["--checkpoint", "names-24"], "the comparison is of the checkpoint names"),
+        (["--lanes", "5"], "5 lanes cannot be built"),
+        (["--core", "unrolled", "--lanes", "16"], "--lanes belong to --core folded"),
+        (["--engine", "none"], "there is no simulation engine 'none'"),
+        (["--markdown", "nowhere/x.md"], "there is no folder nowhere"),
         (["--policies", "--lanes", "16"], "lanes of its own"),
-        (["--reuse", "--core", "unrolled"], "--core belongs to --kv"),
+        (["--reuse", "--core", "unrolled"], "--core belongs to --kv and to the comparison"),
         (["--reuse", "--plot", "x.png"], "no plot of --reuse"),
         (["--policies", "--checkpoint", "names"], "learned positions end with the context"),
         (["--kv", "--core", "unrolled", "--lanes", "16"], "--lanes belong to --core folded"),
@@ -26,6 +35,56 @@ from gptloom.cli.main import main
 def test_what_cannot_be_measured_is_refused(arguments, says, capsys):
     assert main(["bench", *arguments]) == 2
     assert says in capsys.readouterr().err
+
+
+CORE = {
+    "core": "folded", "lanes": 16, "bits": 8, "streams": 1, "checkpoint": "names", "tokens": 9,
+    "cycles_per_token": 320.0, "cycles_by_position": [310.0, 330.0], "integer_loss": 2.1,
+}  # fmt: skip
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """What is measured, in no time: a folded core and a program; returns what was asked of it."""
+    asked = []
+
+    def folded(lanes, names, simulate):
+        asked.append((list(lanes), names, simulate.keywords["kind"]))
+        return iter([CORE])
+
+    program = SoftwareSpeed("a program", "a compiler", 1_234_567, 1_000_000, 2.1)
+    monkeypatch.setattr("gptloom.boards.lineup.measure_folded_cores", folded)
+    monkeypatch.setattr(
+        "gptloom.sim.baseline.measure.measure_software", lambda checkpoint: iter([program])
+    )
+    return asked
+
+
+def test_the_comparison_is_printed_and_written(measured, tmp_path, capsys):
+    json_file, page, plot = tmp_path / "b.json", tmp_path / "b.md", tmp_path / "b.png"
+    arguments = ["--core", "folded", "--lanes", "16", "--names", "7", "--engine", "pysim"]
+    files = ["--json", str(json_file), "--markdown", str(page), "--plot", str(plot)]
+    assert main(["bench", *arguments, *files]) == 0
+    assert measured == [([16], 7, "pysim")]
+    printed = capsys.readouterr().out
+    figures = json.loads(json_file.read_text())
+    assert figures["cores"] == [CORE]
+    assert figures["machine"]["names"] == 7
+    assert figures["software"][0]["tokens_per_second"] == 1_234_567
+    assert figures["builds"]
+    assert figures["peers"]
+    for text in (printed, page.read_text()):
+        for figure in ("250,000", "1,234,567", "8,500,000"):
+            assert figure in text
+    assert "](b.png)" in page.read_text()
+    with Image.open(plot) as image:
+        assert image.format == "PNG"
+
+
+def test_all_widths_and_200_names_unless_asked_otherwise(measured, capsys):
+    assert main(["bench", "--core", "folded"]) == 0
+    assert measured == [([8, 16, 32, 64], 200, "auto")]
+    assert "a program" in capsys.readouterr().out
 
 
 @pytest.mark.long

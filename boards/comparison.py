@@ -1,0 +1,197 @@
+"""The comparison of ``gptloom bench``: one object of figures, and the tables made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gptloom.boards.lineup import FOLDED
+from gptloom.boards.report import describe_core
+from gptloom.boards.results import load_results
+from gptloom.boards.table import BOARDS
+from gptloom.model.checkpoint import load_checkpoint
+from gptloom.sim.baseline.measure import SoftwareSpeed
+from gptloom.sim.generation import CLOCK_MHZ
+from gptloom.sim.peers import load_peers
+
+Figures = Mapping[str, Any]
+
+_OF_A_BUILD = ("board", "device", "core", "lanes", "bits", "bits_per_cycle", "positions",
+               "heads_per_cycle", "streams", "key_bits", "value_bits", "fmax_mhz",
+               "constraint_mhz", "cycles_per_token", "tokens_per_second",
+               "aggregate_tokens_per_second", "integer_loss")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text, for the terminal and for Markdown.
+
+    Attributes
+    ----------
+    title
+        What it shows.
+    columns
+        Their headings.
+    rows
+        As many cells each as there are columns.
+    texts
+        So many columns from the left are text, and the others numbers.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    texts: int = 1
+
+    def markdown(self) -> str:
+        """Return it without its title and without a line's end."""
+        lines = ["---" if i < self.texts else "---:" for i in range(len(self.columns))]
+        return "\n".join(f"| {' | '.join(row)} |" for row in (self.columns, lines, *self.rows))
+
+
+def compare(
+    cores: Sequence[Figures], software: Sequence[SoftwareSpeed], machine: Figures
+) -> dict[str, Any]:
+    """Return all figures as one object for JSON.
+
+    Parameters
+    ----------
+    cores
+        Measured by :mod:`.lineup`.
+    software
+        Measured on this machine.
+    machine
+        What the machine and the measurement were.
+    """
+    return with_records(
+        {
+            "machine": dict(machine),
+            "clock_mhz": CLOCK_MHZ,
+            "float_loss": load_checkpoint(FOLDED).metadata["heldout"]["float_phase_loss"],
+            "cores": [dict(core) for core in cores],
+            "software": [asdict(speed) for speed in software],
+        }
+    )
+
+
+def with_records(figures: Figures) -> dict[str, Any]:
+    """Return the same measurement with what is recorded now of builds and of peers."""
+    builds = [
+        {name: build[name] for name in _OF_A_BUILD if name in build}
+        for build in load_results()
+        if build["met"]
+    ]
+    return {**figures, "builds": builds, "peers": [asdict(peer) for peer in load_peers()]}
+
+
+def tables(figures: Figures) -> dict[str, Table]:
+    """Return the tables of a comparison by their names."""
+    return {
+        "cores": cores_table(figures),
+        "positions": positions_table(figures),
+        "builds": builds_table(figures),
+        "software": software_table(figures),
+        "peers": peers_table(figures),
+    }
+
+
+def cores_table(figures: Figures) -> Table:
+    """Return what cores take in simulation."""
+    mhz = figures["clock_mhz"]
+
+    def speed(core: Figures) -> str:
+        alone = f"{mhz * 1e6 / core['cycles_per_token']:,.0f}"
+        if core["streams"] == 1:
+            return alone
+        return f"{alone}; of all streams {mhz * 1e6 / core['cycles_per_token_of_all']:,.0f}"
+
+    loss = f"held-out loss (float {figures['float_loss']:.4f})"
+    return Table(
+        "Cores, simulated cycle by cycle",
+        ("core, simulated cycle by cycle", "cycles/token", f"tokens/s at {mhz:g} MHz", loss),
+        [
+            (name(c), f"{c['cycles_per_token']:.1f}", speed(c), f"{c['integer_loss']:.4f}")
+            for c in figures["cores"]
+        ],
+    )
+
+
+def name(core: Figures) -> str:
+    """Return what a core is, in few words."""
+    if core["core"] == "folded":
+        return f"folded, {core['lanes']} lanes"
+    return f"unrolled, {core['bits']}-bit weights, {core['streams']} streams"
+
+
+def positions_table(figures: Figures) -> Table:
+    """Return cycles of a token by its position."""
+    columns = [core["cycles_by_position"] for core in figures["cores"]]
+    rows = [
+        (str(p), *(f"{column[p]:.0f}" if p < len(column) else "" for column in columns))
+        for p in range(max(map(len, columns), default=0))
+    ]
+    names = (name(core) for core in figures["cores"])
+    return Table("Cycles of a token, by its position", ("position", *names), rows)
+
+
+def builds_table(figures: Figures) -> Table:
+    """Return the fastest build of every core: that with the highest frequency after routing."""
+    best: dict[str, Figures] = {}
+    for build in figures["builds"]:
+        core = describe_core(build)
+        if core not in best or build["fmax_mhz"] > best[core]["fmax_mhz"]:
+            best[core] = build
+    rows = []
+    for build in sorted(best.values(), key=lambda build: -build["tokens_per_second"]):
+        together = build.get("aggregate_tokens_per_second")
+        rows.append(
+            (
+                f"{BOARDS[build['board']].title} ({build['device']})",
+                name(build),
+                f"{build['constraint_mhz']:g} (reaches {build['fmax_mhz']:.1f})",
+                f"{build['tokens_per_second']:,}",
+                f"{together:,}" if together else "",
+            )
+        )
+    columns = ("board", "core", "clock MHz, met", "tokens/s", "of all streams")
+    return Table("On boards, after place-and-route", columns, rows, texts=2)
+
+
+def software_table(figures: Figures) -> Table:
+    """Return what programs do on this machine."""
+    rows = [
+        (s["name"], s["made_with"], _number(s["tokens_per_second"]), _loss(s["loss"]))
+        if not s["missing"]
+        else (s["name"], f"not measured: {s['missing']}", "", "")
+        for s in figures["software"]
+    ]
+    speed = f"tokens/s, one core of {figures['machine']['cpu']}"
+    columns = ("program", "made with", speed, "held-out loss")
+    return Table("The same model on a CPU", columns, rows, texts=2)
+
+
+def peers_table(figures: Figures) -> Table:
+    """Return others' figures."""
+    rows = [
+        (
+            f"{peer['name']}, {peer['on']}",
+            peer["figure"],
+            f"{peer['parameters']:,}",
+            _number(peer["cycles_per_token"]),
+            _number(peer["tokens_per_second"]),
+            _number(peer["together"]),
+            "" if peer["loss"] is None else f"{peer['loss']:.3f}",
+        )
+        for peer in figures["peers"]
+    ]
+    columns = ("peer", "figure", "parameters", "cycles/token", "tokens/s", "batched", "loss")
+    return Table("Peers", columns, rows, texts=2)
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _loss(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

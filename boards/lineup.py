@@ -1,0 +1,92 @@
+"""The cores that are compared, and what they take in simulation."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from statistics import mean
+from typing import Any
+
+from gptloom.boards.measure import Open, run_folded, run_unrolled
+from gptloom.firmware.machine import Machine
+from gptloom.hdl.unrolled.shape import Shape
+from gptloom.model.arithmetic import WEIGHT_BITS
+from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.merged.quantise import quantise as quantise_merged
+from gptloom.model.merged.quantise import refined_widths
+from gptloom.model.quantise import quantise
+
+FOLDED = "names"
+LANES = (8, 16, 32, 64)
+UNROLLED = {
+    "names-w6": Shape(bits_per_cycle=1, positions=1, heads_per_cycle=1),
+    "names": Shape(),
+    "names-w5": Shape(bits_per_cycle=4, positions=8),
+}
+"""Shapes by the checkpoint that is in the logic, as ``boards/results.json`` has builds of them."""
+
+
+def measure_folded_cores(lanes: Sequence[int], names: int, simulate: Open) -> Iterator[dict]:
+    """Yield the figures of folded cores: cycles of a single stream by position and as their mean.
+
+    Parameters
+    ----------
+    lanes
+        Of each.
+    names
+        How many are generated.
+    simulate
+        Opens a simulation.
+
+    Raises
+    ------
+    UserError
+        If there is no core of so many lanes.
+    MismatchError
+        If a core's token is not the golden model's.
+    """
+    model = quantise(load_checkpoint(FOLDED))
+    machines = [Machine.for_models(width, model.config) for width in lanes]
+    for machine in machines:
+        generation = run_folded(model, machine, names, simulate)
+        yield {
+            "core": "folded",
+            "lanes": machine.lanes,
+            "bits": WEIGHT_BITS,
+            "streams": 1,
+            "checkpoint": FOLDED,
+            "tokens": generation.tokens,
+            "cycles_per_token": round(generation.cycles_per_token, 2),
+            "cycles_by_position": [round(c, 2) for c in generation.mean_by_position().values()],
+            "integer_loss": model.metadata["integer_loss"],
+        }
+
+
+def measure_unrolled_cores(names: int, simulate: Open) -> Iterator[dict[str, Any]]:
+    """Yield the figures of unrolled cores, those of all streams together among them.
+
+    As on a board, the pipeline is full: a stream's very first token does not count. Parameters and
+    errors are those of :func:`measure_folded_cores`.
+    """
+    for checkpoint, shape in UNROLLED.items():
+        loaded = load_checkpoint(checkpoint)
+        model = quantise_merged(loaded, refined_widths(loaded))
+        core = shape.make(model)
+        alone, together = run_unrolled(model, core, names, simulate)
+        by_position: dict[int, list[int]] = defaultdict(list)
+        for position, cycles in zip(alone.positions[1:], alone.intervals[1:], strict=True):
+            by_position[position].append(cycles)
+        yield {
+            "core": "unrolled",
+            "bits": model.widths.weights,
+            "bits_per_cycle": shape.bits_per_cycle,
+            "positions": shape.positions,
+            "heads_per_cycle": shape.heads_per_cycle or model.config.heads,
+            "streams": core.streams,
+            "checkpoint": checkpoint,
+            "tokens": alone.tokens + together.tokens,
+            "cycles_per_token": round(mean(alone.intervals[1:]), 2),
+            "cycles_per_token_of_all": round(together.steady_cycles_per_token, 2),
+            "cycles_by_position": [round(mean(c), 2) for _, c in sorted(by_position.items())],
+            "integer_loss": model.metadata["integer_loss"],
+        }

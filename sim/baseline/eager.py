@@ -1,0 +1,76 @@
+"""microGPT in PyTorch, a token at a time, as one writes it: no graphs, no compilation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gptloom.model.checkpoint import Checkpoint
+from gptloom.model.float_model import NORM_EPSILON
+from gptloom.model.positions import Positions
+
+if TYPE_CHECKING:
+    import torch
+
+
+class EagerModel:
+    """A checkpoint in PyTorch, float32, with a KV cache.
+
+    PyTorch is imported when one is made, and from then on computes in one thread.
+
+    Parameters
+    ----------
+    checkpoint
+        With learned positions.
+    """
+
+    def __init__(self, checkpoint: Checkpoint):
+        import torch
+
+        if checkpoint.config.positions is not Positions.LEARNED:
+            raise ValueError("the positions have to be learned")
+        torch.set_num_threads(1)
+        self._torch = torch
+        self.config = checkpoint.config
+        self._end = checkpoint.tokenizer.bos
+        self._weights = {k: torch.from_numpy(v.copy()) for k, v in checkpoint.weights.items()}
+
+    def new_cache(self) -> list[list[torch.Tensor]]:
+        """Return empty lists of keys and values for every layer."""
+        return [[] for _ in range(2 * self.config.layers)]
+
+    def step(self, token: int, position: int, cache: list[list[torch.Tensor]]) -> torch.Tensor:
+        """Return the logits [vocabulary] after one more token, whose keys and values are kept."""
+        torch, weights, config = self._torch, self._weights, self.config
+        heads = (-1, config.heads, config.head_width)
+        x = self._norm(weights["wte"][token] + weights["wpe"][position])
+        for layer in range(config.layers):
+            name = f"layer{layer}."
+            normed = self._norm(x)
+            q = (weights[name + "attn_wq"] @ normed).view(heads)
+            cache[2 * layer].append(weights[name + "attn_wk"] @ normed)
+            cache[2 * layer + 1].append(weights[name + "attn_wv"] @ normed)
+            keys, values = (torch.stack(rows).view(heads) for rows in cache[2 * layer :][:2])
+            scores = (q * keys).sum(dim=-1) / config.head_width**0.5
+            mixed = (torch.softmax(scores, dim=0)[..., None] * values).sum(dim=0).flatten()
+            x = x + weights[name + "attn_wo"] @ mixed
+            hidden = torch.relu(weights[name + "mlp_fc1"] @ self._norm(x))
+            x = x + weights[name + "mlp_fc2"] @ hidden
+        return weights["lm_head"] @ x
+
+    def generate(self, seed: int, temperature: float, least: int) -> list[int]:
+        """Return at least so many sampled tokens of whole documents, end tokens among them."""
+        torch, tokens = self._torch, []
+        torch.manual_seed(seed)
+        with torch.inference_mode():
+            while len(tokens) < least:
+                token, cache = self._end, self.new_cache()
+                for position in range(self.config.context):
+                    logits = self.step(token, position, cache) / temperature
+                    token = int(torch.multinomial(torch.softmax(logits, dim=-1), 1))
+                    tokens.append(token)
+                    if token == self._end:
+                        break
+        return tokens
+
+    def _norm(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (x.square().mean() + NORM_EPSILON).rsqrt()
