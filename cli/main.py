@@ -34,6 +34,7 @@ SUBCOMMANDS = (
     "gptloom.cli.talk:talk",
     "gptloom.cli.train:train",
     "gptloom.cli.verilog:verilog",
+    "gptloom.cli.web:web",
 )
 
 app = typer.Typer(

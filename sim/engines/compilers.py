@@ -57,7 +57,8 @@ def _probe(command: list[str]) -> Compiler | None:
     return Compiler(tuple(command), label, answer.stdout)
 
 
-def _ziglang() -> Compiler | None:
+def find_zig() -> Compiler | None:
+    """Look for the compiler of the ziglang wheel."""
     if util.find_spec("ziglang") is None:
         return None
     command = (sys.executable, "-m", "ziglang", "c++")
@@ -87,4 +88,4 @@ def find_compiler() -> Compiler | None:
     for name in ("g++", "clang++", "c++"):
         if compiler := _probe([name]):
             return compiler
-    return _ziglang()
+    return find_zig()

@@ -50,14 +50,57 @@ struct probe_t {
 	size_t column;
 };
 
+// What is written of chosen signals in a cycle: each signal's words of 64 bits, lowest first.
+struct recorder {
+	std::vector<probe_t> probes;
+	std::set<cxxrtl_outline> outlines;  // recomputed per sample: recorded, but optimised out
+	size_t columns = 0;
+
+	void add(const std::vector<part_t> &parts) {
+		for (const auto &part : parts) {
+			probe(part, columns);
+			if (part.outline)
+				outlines.insert(part.outline);
+		}
+		size_t width = parts.back().lsb_at + parts.back().width;
+		columns += std::max<size_t>((width + 63) / 64, 1);
+	}
+
+	void sample(uint64_t *row) {
+		for (auto outline : outlines)
+			outline->eval();
+		std::fill(row, row + columns, 0);
+		for (const auto &probe : probes) {
+			uint64_t bits = probe.curr[0];
+			if (probe.wide)
+				bits |= uint64_t(probe.curr[1]) << 32;
+			row[probe.column] |= bits >> probe.dropped << probe.shift;
+		}
+	}
+
+private:
+	void probe(const part_t &part, size_t column) {
+		for (size_t bit = 0; bit < part.width; bit += 64) {
+			size_t at = part.lsb_at + bit;
+			unsigned size = unsigned(std::min<size_t>(part.width - bit, 64)), shift = at % 64;
+			probe_t probe{part.curr + bit / 32, shift, 0, size > 32, column + at / 64};
+			probes.push_back(probe);
+			if (shift + size > 64) {
+				probe.column++;
+				probe.shift = 0;
+				probe.dropped = 64 - shift;
+				probes.push_back(probe);
+			}
+		}
+	}
+};
+
 struct simulation {
 	design_t top;
 	cxxrtl::debug_items items;
 	std::vector<const std::vector<part_t> *> handles;
 	std::vector<const char *> names;
-	std::vector<probe_t> probes;
-	std::set<cxxrtl_outline> outlines;  // recomputed per sample: recorded, but optimised out
-	size_t columns = 0;
+	recorder recorded;
 	bool settled = false;
 
 	simulation() {
@@ -75,33 +118,6 @@ struct simulation {
 		disarm_edge(top, 0);
 		while (!top.eval() && top.commit()) {}
 		settled = true;
-	}
-
-	void sample(uint64_t *row) {
-		for (auto outline : outlines)
-			outline->eval();
-		std::fill(row, row + columns, 0);
-		for (const auto &probe : probes) {
-			uint64_t bits = probe.curr[0];
-			if (probe.wide)
-				bits |= uint64_t(probe.curr[1]) << 32;
-			row[probe.column] |= bits >> probe.dropped << probe.shift;
-		}
-	}
-
-	void probe(const part_t &part, size_t column) {
-		for (size_t bit = 0; bit < part.width; bit += 64) {
-			size_t at = part.lsb_at + bit;
-			unsigned size = unsigned(std::min<size_t>(part.width - bit, 64)), shift = at % 64;
-			probe_t probe{part.curr + bit / 32, shift, 0, size > 32, column + at / 64};
-			probes.push_back(probe);
-			if (shift + size > 64) {
-				probe.column++;
-				probe.shift = 0;
-				probe.dropped = 64 - shift;
-				probes.push_back(probe);
-			}
-		}
 	}
 
 	bool is_high(const std::vector<part_t> &parts) {
@@ -129,8 +145,8 @@ struct simulation {
 				return cycle;
 			}
 			if (rows) {
-				sample(rows);
-				rows += columns;
+				recorded.sample(rows);
+				rows += recorded.columns;
 			}
 			top.commit(apply);
 			settled = false;
@@ -192,21 +208,11 @@ GPTLOOM_API const char *gptloom_name(simulation *sim, size_t number) {
 	return number < sim->names.size() ? sim->names[number] : nullptr;
 }
 
-// Chooses what gptloom_run()'s rows hold: each signal's words of 64 bits, lowest first.
+// Chooses what gptloom_run()'s rows hold.
 GPTLOOM_API void gptloom_record(simulation *sim, const int *handles, size_t count) {
-	sim->probes.clear();
-	sim->outlines.clear();
-	sim->columns = 0;
-	for (size_t number = 0; number < count; number++) {
-		const auto &parts = *sim->handles[handles[number]];
-		for (const auto &part : parts) {
-			sim->probe(part, sim->columns);
-			if (part.outline)
-				sim->outlines.insert(part.outline);
-		}
-		size_t width = parts.back().lsb_at + parts.back().width;
-		sim->columns += std::max<size_t>((width + 63) / 64, 1);
-	}
+	sim->recorded = recorder();
+	for (size_t number = 0; number < count; number++)
+		sim->recorded.add(*sim->handles[handles[number]]);
 }
 
 // Makes clock edges until `until` (a handle, or -1) is high, at most max_cycles; returns how many.

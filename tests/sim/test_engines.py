@@ -325,7 +325,7 @@ def _entries(cache):
 def test_failed_compile_shows_the_compilers_words(cache, monkeypatch, tmp_path):
     broken = tmp_path / "driver.cc"
     broken.write_text("#error a telling line\n")
-    monkeypatch.setattr(build, "_DRIVER", broken)
+    monkeypatch.setattr(build, "DRIVER", broken)
     with pytest.raises(UserError, match="a telling line"):
         open_engine(Adder(), "cxxrtl")
     assert _entries(cache) == []

@@ -1,0 +1,1 @@
+"""The chip in a browser: the hardware as WebAssembly, and one page around it."""

@@ -1,0 +1,156 @@
+"""The page: one file of HTML with the chip, its worker, and all that draws it."""
+
+import base64
+import gzip
+import json
+from importlib import resources
+from pathlib import Path
+
+from amaranth.lib import data
+
+from gptloom.firmware.image import build_image
+from gptloom.firmware.layout import Layout
+from gptloom.firmware.machine import Machine
+from gptloom.firmware.page import encode_scale
+from gptloom.firmware.program import compile_program
+from gptloom.hdl.display.font import GLYPHS
+from gptloom.hdl.display.hd44780 import SLOTS, WAITING_ROUNDS
+from gptloom.model.arithmetic import ACCUMULATOR_BITS, ACTIVATION_BITS
+from gptloom.model.integer import IntegerModel
+from gptloom.sim.engines.base import Progress
+from gptloom.sim.web.chip import SEEN, WebChip, written_layout
+from gptloom.sim.web.wasm import compile_wasm
+
+TEMPERATURE = 0.7
+TEMPERATURES = (0, *(tenth / 10 for tenth in range(1, 21)))
+"""Those of the slider; 0 is greedy."""
+
+SIGNALS = (
+    ("core control start", "token begins", 1, "number", True),
+    ("core control position", "position", 8, "number", True),
+    ("core sequencer operation", "instruction", 6, "operation", True),
+    ("core sequencer running", "operands leave", 1, "number", True),
+    ("core engine total_0", "accumulator 0", ACCUMULATOR_BITS, "signed", True),
+    ("core drain active", "results drain", 1, "number", True),
+    ("core softmax busy", "softmax", 1, "number", True),
+    ("core sampler done", "sampler done", 1, "number", True),
+    ("sampled", "token leaves", 1, "number", True),
+    ("core control sampled", "sampled token", 8, "token", True),
+    ("tx", "serial TX", 1, "number", False),
+    ("display__rs", "display RS", 1, "number", False),
+    ("display__e", "display E", 1, "number", False),
+    ("display__d", "display DB4-7", 4, "number", False),
+)
+"""Of the waveform: name, title, bits, format, and whether it is shown at first."""
+
+_WORKER = ("panel.js", "chip.js", "story.js", "worker.js")
+_PAGE = ("panel.js", "drawing.js", "page.js")
+
+
+def make_page(
+    model: IntegerModel,
+    checkpoint: str,
+    lanes: int,
+    clock_hz: float,
+    cache: Path,
+    progress: Progress,
+) -> str:
+    """Return the page of a model's chip.
+
+    Parameters
+    ----------
+    model
+        What it holds.
+    checkpoint
+        The model's name.
+    lanes
+        Multipliers.
+    clock_hz
+        Of the chip.
+    cache
+        Folder of compiled simulations.
+    progress
+        Told what takes time.
+
+    Raises
+    ------
+    UserError
+        If the hardware cannot be built so, or the compiler is missing.
+    """
+    machine = Machine.for_models(lanes, model.config)
+    chip = WebChip(build_image(model, machine), machine, clock_hz)
+    wasm = compile_wasm(chip, cache, progress)
+    return assemble(describe(model, checkpoint, chip), wasm)
+
+
+def describe(model: IntegerModel, checkpoint: str, chip: WebChip) -> dict[str, object]:
+    """Return what the page has to know of a chip, as JSON has it."""
+    config, machine = model.config, chip.machine
+    layout = Layout(machine, config)
+    slots = compile_program(model, layout)
+    slot_bits = chip.panel.slot_bits
+    return {
+        "checkpoint": checkpoint,
+        "lanes": machine.lanes,
+        "clock": chip.clock_hz,
+        "layers": config.layers,
+        "heads": config.heads,
+        "context": config.context,
+        "width": config.width,
+        "bos": model.tokenizer.bos,
+        "characters": model.tokenizer.characters,
+        "temperature": TEMPERATURE,
+        "temperatures": [[t, encode_scale(model.logit_scale(t))] for t in TEMPERATURES],
+        "operations": [{"layer": slot.step.layer, "site": slot.step.site} for slot in slots],
+        "order": {"k": layout.query_order.tolist(), "v": layout.value_order.tolist()},
+        "scoreBits": ACTIVATION_BITS,
+        "layout": {"seen": _fields(SEEN), "written": _fields(written_layout(machine))},
+        "glyphs": {character: list(glyph) for character, glyph in GLYPHS.items()},
+        # It waits, is initialised, and is written once.
+        "panelBegins": (WAITING_ROUNDS + 2) * SLOTS << slot_bits,
+        "characterCycles": 2 << slot_bits,
+        "signals": [
+            {"name": name, "title": title, "bits": bits, "format": form, "on": on}
+            for name, title, bits, form, on in SIGNALS
+        ],
+        "about": (
+            f"A transformer of {config.layers} layer{'s' * (config.layers > 1)}, "
+            f"{config.heads} heads and {config.width} channels, with {machine.lanes} multipliers, "
+            f"its KV cache, sampler and a driver for an HD44780 display. It holds the model "
+            f"“{checkpoint}”."
+        ),
+    }
+
+
+def _fields(layout: data.StructLayout) -> dict[str, list[int]]:
+    """Return each field's first bit and width."""
+    return {name: [place.offset, place.width] for name, place in layout}
+
+
+def assemble(config: dict[str, object], wasm: bytes) -> str:
+    """Return the page with everything in it.
+
+    Parameters
+    ----------
+    config
+        See :func:`describe`.
+    wasm
+        The chip.
+    """
+    parts = {
+        "style": _read("style.css"),
+        # A tag within the JSON would end it.
+        "config": json.dumps(config, separators=(",", ":")).replace("<", "\\u003c"),
+        # The time within is left out: the same chip is the same page.
+        "chip": base64.b64encode(gzip.compress(wasm, 9, mtime=0)).decode(),
+        "worker": "\n".join(map(_read, _WORKER)),
+        "page": "\n".join(map(_read, _PAGE)),
+    }
+    page = _read("page.html")
+    for name, part in parts.items():
+        page = page.replace(f"{{{{{name}}}}}", part)
+    return page
+
+
+def _read(name: str) -> str:
+    return (resources.files(__package__) / "static" / name).read_text(encoding="utf-8").strip()

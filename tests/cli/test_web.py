@@ -1,0 +1,37 @@
+"""`gptloom web`: what it refuses, and what it serves."""
+
+from threading import Thread
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from gptloom.cli.main import main
+from gptloom.cli.web import open_server
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--clock", "0"], "a clock of 0 MHz is none"),
+        (["--build", "/there/is/none"], "there is no folder /there/is"),
+        (["--checkpoint", "nobody"], "nobody"),
+        (["--lanes", "7"], "7 lanes cannot be built"),
+        (["--clock", "0.001"], "115200 baud cannot be made"),
+    ],
+)
+def test_what_cannot_be_is_said(options, says, capsys):
+    assert main(["web", *options]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_one_page_is_served():
+    with open_server(b"<title>chip</title>", 0) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = "http://{}:{}".format(*server.server_address)
+        with urlopen(address) as answer:
+            assert answer.read() == b"<title>chip</title>"
+            assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"{address}/else")
+        server.shutdown()
