@@ -34,10 +34,10 @@ from gptloom.hdl.folded.rows import Rows
 from gptloom.hdl.folded.sampler import Sampler
 from gptloom.hdl.folded.sequencer import Sequencer
 from gptloom.hdl.folded.softmax import Softmax
-from gptloom.hdl.folded.tally import Tally
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.preload import Preload
+from gptloom.hdl.tally import Tally
 from gptloom.model.positions import Positions
 
 
@@ -357,12 +357,13 @@ class FoldedCore(wiring.Component):
 
     def _count(self, m: Module, turn, softmax, prefix, rows, last) -> None:
         """Count what happens in the cache."""
-        m.submodules.tally = tally = Tally(self.machine)
+        m.submodules.tally = tally = Tally(self.machine.context, 1)
+        # Numerators come in words of four rows.
+        attended = softmax.tap_valid & softmax.tap_numerators & (softmax.tap_position <= last)
         m.d.comb += [
             tally.start.eq(turn.start),
-            tally.last.eq(last),
-            tally.attended.eq(softmax.tap_valid & softmax.tap_numerators),
-            tally.place.eq(softmax.tap_position),
+            tally.occupied.eq(last + 1),
+            tally.attended.eq(attended),
             self.cache.eq(tally.counters),
         ]
         if rows:

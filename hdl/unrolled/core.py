@@ -10,14 +10,14 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.hdl.attributes import LOADED
-from gptloom.hdl.core import COUNTER_BITS, Counters, Prompt, Token
+from gptloom.hdl.core import COUNTER_BITS, CacheCounters, Counters, Prompt, Token
 from gptloom.hdl.delay import delayed, late
 from gptloom.hdl.unrolled.attention import Attention
 from gptloom.hdl.unrolled.choose import Choose
 from gptloom.hdl.unrolled.enter import Enter
 from gptloom.hdl.unrolled.finish import Finish
 from gptloom.hdl.unrolled.noise import Noise
-from gptloom.hdl.unrolled.rows import Rows, place_of
+from gptloom.hdl.unrolled.rows import Rows, place_of, tallied
 from gptloom.hdl.unrolled.schedule import Schedule
 from gptloom.hdl.unrolled.slices import Format
 from gptloom.hdl.unrolled.streams import Streams
@@ -101,7 +101,7 @@ class UnrolledCore(wiring.Component):
         From power-on and after a reset it is the stream's number and 1.
     o, o_stream : Out(stream of Token), Out
         Sampled tokens, and whose they are.
-    busy, idle, counters, tokens
+    busy, idle, counters, cache, tokens
         See :class:`.Streams`; `idle` and `tokens` are of the stream whose turn it is.
     """
 
@@ -211,6 +211,7 @@ class UnrolledCore(wiring.Component):
                 "busy": Out(1),
                 "idle": Out(1),
                 "counters": Out(Counters),
+                "cache": Out(CacheCounters),
                 "tokens": Out(COUNTER_BITS),
             }
         )
@@ -290,7 +291,7 @@ class UnrolledCore(wiring.Component):
 
     def _compute(self, m: Module, turns: Streams) -> None:
         """Let a token through all layers, each of which has to know whose it is."""
-        place = self._place(m, turns)
+        config, place = self._model.config, self._place(m, turns)
         whose = data.StructLayout({"enter": 1, "turn": turns.turn.shape(), "place": place.shape()})
         token, since = Signal(whose), ENTERING
         m.d.comb += [
@@ -298,6 +299,8 @@ class UnrolledCore(wiring.Component):
             token.turn.eq(late(m, turns.turn, ENTERING)),
             token.place.eq(place),
         ]
+        m.submodules.tally = tally = tallied(m, config, token.enter, place)
+        m.d.comb += self.cache.eq(tally.counters)
         for layer, at in enumerate(self.schedules):
             m.submodules[f"attention_{layer}"] = attention = self._attentions[layer]
             m.submodules[f"finish_{layer}"] = finish = self.finishes[layer]

@@ -1,11 +1,13 @@
 """Rows of the KV cache of every stream: where a token goes, what it sees, and how far that is."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.hdl.arithmetic import less
+from gptloom.hdl.delay import late
+from gptloom.hdl.tally import Tally
 from gptloom.model.config import ModelConfig
 from gptloom.model.positions import MAX_DISTANCE
 
@@ -53,6 +55,21 @@ def distance(config: ModelConfig, place: data.View, row: Value) -> Value:
 
 def _at_most(value: Value, limit: int) -> Value:
     return value if len(value) <= limit.bit_length() else Mux(value > limit, limit, value)
+
+
+def tallied(m: Module, config: ModelConfig, enter: Value, place: data.View) -> Tally:
+    """Return what counts the rows of all streams; every token attends all those of its own."""
+    rows = config.context
+    tally, occupied = Tally(rows, rows * config.layers), Signal(range(rows + 1))
+    full = place.full if config.endless else Const(0)
+    m.d.comb += [
+        occupied.eq(Mux(full, rows, place.row + 1)),
+        tally.start.eq(enter),
+        tally.evicts.eq(enter & full),
+        tally.occupied.eq(late(m, occupied)),
+        tally.attended.eq(Mux(enter, occupied * config.layers, 0)),
+    ]
+    return tally
 
 
 class Rows(wiring.Component):

@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amaranth.hdl import Fragment
+from amaranth.lib import data
 from checkpoints import make_random_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_core import SMALL, make_core, some_streams
 
+from gptloom.hdl.core import CacheCounters
 from gptloom.hdl.unrolled.shape import Shape
 from gptloom.hdl.unrolled.target import SIMULATED
 from gptloom.model import sampling
@@ -90,6 +92,22 @@ def check_rows(core, model, streams, recorded):
             assert recorded[f"attention_0.scores.seen__{lane}"][begin + beat + 1] == is_held
 
 
+def check_counters(model, streams, recorded, counted):
+    """Every token writes a row and attends those that are held; a full ring loses one with each."""
+    held, before = [held_rows(model, stream) for stream in streams], [0] * len(streams)
+    entered = recorded["turns.turn"][recorded["turns.enter"] != 0].tolist()
+    # The last ones are on their way.
+    assert 0 <= len(entered) - counted.writes <= 2
+    reads = evictions = rows = 0
+    for stream in entered[: counted.writes]:
+        rows = sum(next(held[stream]))
+        reads += rows * model.config.layers
+        evictions += model.config.endless and before[stream] == model.config.context
+        before[stream] = rows
+    assert (counted.reads, counted.evictions) == (reads, evictions)
+    assert (counted.occupancy, counted.hits, counted.reused) == (rows, 0, 0)
+
+
 def check_use(made, seed):
     """Use a core, reset it, and use it again: every value is golden, and every row its own."""
     model, shape, more = made
@@ -114,10 +132,12 @@ def check_use(made, seed):
         read = ["attention_0.keys.stream", "attention_0.keys.beat"]
         engine.record([*scoreboard.signals, *seen, *read])
         play(core, engine, model, streams, draw, model.config.context + 4)
+        counted = data.Layout.cast(CacheCounters).from_bits(engine.peek("cache"))
         recorded = engine.recording()
         widths = {name: engine.width(name) for name in recorded}
     assert scoreboard.check(recorded, widths) > 100 * used * model.config.context
     check_rows(core, model, streams, recorded)
+    check_counters(model, streams, recorded, counted)
 
 
 @settings(max_examples=4, deadline=None, derandomize=True, database=None)

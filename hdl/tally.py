@@ -1,10 +1,9 @@
-"""What happens in the KV cache, counted."""
+"""What happens in a KV cache, counted."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.machine import Machine
 from gptloom.hdl.core import CacheCounters
 from gptloom.hdl.delay import delayed
 
@@ -12,31 +11,36 @@ from gptloom.hdl.delay import delayed
 class Tally(wiring.Component):
     """Counts rows of the cache as they are written, attended, evicted and used again.
 
+    Parameters
+    ----------
+    rows
+        Of the cache of one document.
+    most
+        Rows that are attended in one cycle, at most.
+
     Attributes
     ----------
     start, evicts : In(1)
         A token begins, which writes a row; it takes that of another one.
-    last : In
-        The last row in use, from the cycle after `start` on.
-    attended, place : In
-        A row's numerators are written, of which one.
+    occupied : In
+        Rows in use, in the cycle after `start`.
+    attended : In
+        Rows that are attended in this cycle.
     placed, keep : In
         A document begins behind so many rows that are there.
     counters : Out(CacheCounters)
         Sums, a cycle later; `occupancy` two.
     """
 
-    def __init__(self, machine: Machine):
-        row = range(machine.context)
+    def __init__(self, rows: int, most: int):
         super().__init__(
             {
                 "start": In(1),
                 "evicts": In(1),
-                "last": In(row),
-                "attended": In(1),
-                "place": In(8),
+                "occupied": In(range(rows + 1)),
+                "attended": In(range(most + 1)),
                 "placed": In(1),
-                "keep": In(row),
+                "keep": In(range(rows)),
                 "counters": Out(CacheCounters),
             }
         )
@@ -47,14 +51,10 @@ class Tally(wiring.Component):
         m.d.sync += [
             counters.writes.eq(counters.writes + self.start),
             counters.evictions.eq(counters.evictions + self.evicts),
-            # Numerators come in words of four rows.
-            counters.reads.eq(counters.reads + (self.attended & (self.place <= self.last))),
+            counters.reads.eq(counters.reads + self.attended),
+            counters.hits.eq(counters.hits + (self.placed & (self.keep != 0))),
+            counters.reused.eq(counters.reused + Mux(self.placed, self.keep, 0)),
         ]
         with m.If(delayed(m, self.start)):
-            m.d.sync += counters.occupancy.eq(self.last + 1)
-        with m.If(self.placed):
-            m.d.sync += [
-                counters.hits.eq(counters.hits + (self.keep != 0)),
-                counters.reused.eq(counters.reused + self.keep),
-            ]
+            m.d.sync += counters.occupancy.eq(self.occupied)
         return m
