@@ -98,23 +98,29 @@ def tables(figures: Figures) -> dict[str, Table]:
 
 def cores_table(figures: Figures) -> Table:
     """Return what cores take in simulation."""
-    mhz = figures["clock_mhz"]
+    hz = figures["clock_mhz"] * 1e6
 
-    def speed(core: Figures) -> str:
-        alone = f"{mhz * 1e6 / core['cycles_per_token']:,.0f}"
-        if core["streams"] == 1:
-            return alone
-        return f"{alone}; of all streams {mhz * 1e6 / core['cycles_per_token_of_all']:,.0f}"
+    def speed(cycles: float | None) -> str:
+        return "" if cycles is None else f"{hz / cycles:,.0f}"
 
-    loss = f"held-out loss (float {figures['float_loss']:.4f})"
-    return Table(
-        "Cores, simulated cycle by cycle",
-        ("core, simulated cycle by cycle", "cycles/token", f"tokens/s at {mhz:g} MHz", loss),
-        [
-            (name(c), f"{c['cycles_per_token']:.1f}", speed(c), f"{c['integer_loss']:.4f}")
-            for c in figures["cores"]
-        ],
+    rows = [
+        (
+            name(core),
+            f"{core['cycles_per_token']:.1f}",
+            speed(core["cycles_per_token"]),
+            speed(core.get("cycles_per_token_of_all")),
+            f"{core['integer_loss']:.4f}",
+        )
+        for core in figures["cores"]
+    ]
+    columns = (
+        "core, simulated cycle by cycle",
+        "cycles/token",
+        f"tokens/s at {figures['clock_mhz']:g} MHz",
+        "of all streams",
+        f"held-out loss (float {figures['float_loss']:.4f})",
     )
+    return Table("Cores, simulated cycle by cycle", columns, rows)
 
 
 def name(core: Figures) -> str:
@@ -126,13 +132,13 @@ def name(core: Figures) -> str:
 
 def positions_table(figures: Figures) -> Table:
     """Return cycles of a token by its position."""
-    columns = [core["cycles_by_position"] for core in figures["cores"]]
+    cycles = [core["cycles_by_position"] for core in figures["cores"]]
     rows = [
-        (str(p), *(f"{column[p]:.0f}" if p < len(column) else "" for column in columns))
-        for p in range(max(map(len, columns), default=0))
+        (str(p), *(f"{of_core[p]:.0f}" if p < len(of_core) else "" for of_core in cycles))
+        for p in range(max(map(len, cycles), default=0))
     ]
-    names = (name(core) for core in figures["cores"])
-    return Table("Cycles of a token, by its position", ("position", *names), rows)
+    columns = ("position", *(name(core) for core in figures["cores"]))
+    return Table("Cycles of a token, by its position", columns, rows, texts=0)
 
 
 def builds_table(figures: Figures) -> Table:
@@ -166,8 +172,8 @@ def software_table(figures: Figures) -> Table:
         else (s["name"], f"not measured: {s['missing']}", "", "")
         for s in figures["software"]
     ]
-    speed = f"tokens/s, one core of {figures['machine']['cpu']}"
-    columns = ("program", "made with", speed, "held-out loss")
+    program = f"program, on one core of {figures['machine']['cpu']}"
+    columns = (program, "made with", "tokens/s", "held-out loss")
     return Table("The same model on a CPU", columns, rows, texts=2)
 
 
@@ -175,8 +181,7 @@ def peers_table(figures: Figures) -> Table:
     """Return others' figures."""
     rows = [
         (
-            f"{peer['name']}, {peer['on']}",
-            peer["figure"],
+            f"{peer['name']}, {peer['on']} ({peer['figure']})",
             f"{peer['parameters']:,}",
             _number(peer["cycles_per_token"]),
             _number(peer["tokens_per_second"]),
@@ -185,8 +190,8 @@ def peers_table(figures: Figures) -> Table:
         )
         for peer in figures["peers"]
     ]
-    columns = ("peer", "figure", "parameters", "cycles/token", "tokens/s", "batched", "loss")
-    return Table("Peers", columns, rows, texts=2)
+    columns = ("peer", "parameters", "cycles/token", "tokens/s", "batched", "loss")
+    return Table("Peers", columns, rows)
 
 
 def _number(value: int | None) -> str:

@@ -56,7 +56,7 @@ def measure_folded_cores(lanes: Sequence[int], names: int, simulate: Open) -> It
             "streams": 1,
             "checkpoint": FOLDED,
             "tokens": generation.tokens,
-            "cycles_per_token": round(generation.cycles_per_token, 2),
+            "cycles_per_token": round(generation.cycles_per_token, 6),
             "cycles_by_position": [round(c, 2) for c in generation.mean_by_position().values()],
             "integer_loss": model.metadata["integer_loss"],
         }
@@ -85,8 +85,8 @@ def measure_unrolled_cores(names: int, simulate: Open) -> Iterator[dict[str, Any
             "streams": core.streams,
             "checkpoint": checkpoint,
             "tokens": alone.tokens + together.tokens,
-            "cycles_per_token": round(mean(alone.intervals[1:]), 2),
-            "cycles_per_token_of_all": round(together.steady_cycles_per_token, 2),
+            "cycles_per_token": round(mean(alone.intervals[1:]), 6),
+            "cycles_per_token_of_all": round(together.steady_cycles_per_token, 6),
             "cycles_by_position": [round(mean(c), 2) for _, c in sorted(by_position.items())],
             "integer_loss": model.metadata["integer_loss"],
         }

@@ -45,14 +45,14 @@ def draw_speeds(figures: Mapping[str, Any]) -> bytes:
     from matplotlib.figure import Figure
 
     shown = sorted(bars(figures), key=lambda bar: bar.tokens_per_second)
-    figure = Figure(figsize=(14, 2 + len(shown) / 4), layout="constrained")
-    speeds, cycles = figure.subplots(1, 2, width_ratios=(2, 1))
+    figure = Figure(figsize=(15, 2 + len(shown) / 4), layout="constrained")
+    speeds, cycles = figure.subplots(1, 2, width_ratios=(3, 2))
     for place, bar in enumerate(shown):
         speeds.barh(place, bar.tokens_per_second, color=_COLOURS[bar.whose])
         speeds.text(bar.tokens_per_second, place, f" {bar.tokens_per_second:,.0f}", va="center")
     speeds.set_yticks(range(len(shown)), [bar.label for bar in shown], fontsize="small")
-    # From a tenth of the slowest, with room for the fastest one's number.
-    limits = shown[0].tokens_per_second / 10, shown[-1].tokens_per_second * 10
+    # From a tenth of the slowest, with room for numbers and legend.
+    limits = shown[0].tokens_per_second / 10, shown[-1].tokens_per_second * 100
     speeds.set(xscale="log", xlim=limits, xlabel="tokens/s, one document after the other")
     speeds.margins(y=0.01)
     for whose, colour in _COLOURS.items():

@@ -105,14 +105,18 @@ def _told(console, found: Iterable[T], title: Callable[[T], str]) -> list[T]:
 
 
 def _print(console, table) -> None:
+    from rich import box
     from rich.table import Table
 
     if not table.rows:
         return
-    shown = Table(title=table.title, title_justify="left")
+    shown = Table(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for place, heading in enumerate(table.columns):
-        is_text = place < table.texts
-        shown.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text)
+        if place < table.texts:
+            shown.add_column(heading, overflow="fold")
+        else:
+            # Numbers stay whole: where the terminal is narrow, words give way.
+            shown.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     for row in table.rows:
         shown.add_row(*row)
     console.print(shown)
