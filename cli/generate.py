@@ -27,7 +27,7 @@ from gptloom.cli.cores import (
     refuse_options,
     shape_options,
 )
-from gptloom.cli.output import check_folders, say, show_figures
+from gptloom.cli.output import check_folders, loss_label, say, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class Report:
 
     def print(self, console) -> None:
         """Print the table that ends a run."""
-        figures = self.as_dict()
+        figures, model = self.as_dict(), self.generator.model
         cache = figures["cache"]
         positions = [f"{p}: {c:g}" for p, c in figures["cycles_by_position"].items()]
         by_position = "\n".join(
@@ -227,7 +227,7 @@ class Report:
             "cycles/token, mean": f"{figures['cycles_per_token']:.1f}",
             "cycles/token by position": by_position,
             f"tokens/s at {figures['mhz']:g} MHz": f"{figures['tokens_per_second']:,}",
-            "held-out loss, integer": (
+            loss_label(model.metadata): (
                 f"{figures['integer_loss']:.4f} (float {figures['float_loss']:.4f})"
             ),
             "equal to the golden model": f"yes, all {figures['tokens']:,} tokens",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gptloom.cli.output import say, show_figures
+from gptloom.cli.output import loss_label, say, show_figures
 
 if TYPE_CHECKING:
     from gptloom.hdl.unrolled.core import UnrolledCore
@@ -162,7 +162,7 @@ class Report:
             ),
             f"tokens/s at {mhz}, one stream": f"{figures['tokens_per_second']:,}",
             f"tokens/s at {mhz}, all streams": f"{figures['aggregate_tokens_per_second']:,}",
-            "held-out loss, integer": (
+            loss_label(self.model.metadata): (
                 f"{figures['integer_loss']:.4f} (float {figures['float_loss']:.4f})"
             ),
             "equal to the golden model": (

@@ -15,6 +15,9 @@ _PART = 128
 
 Real = NDArray[np.float64]
 
+CALIBRATION = "calibration documents of the checkpoint"
+"""What a loss is measured on where there are no held-out documents: some of those trained on."""
+
 
 class Predictor(Protocol):
     """What losses are measured of: the golden model of either form."""
@@ -57,7 +60,7 @@ def measurement_rows(checkpoint: Checkpoint) -> tuple[NDArray[np.integer], str]:
         make_rows = checkpoint.tokenizer.rows_of(config.positions)
         rows = make_rows(heldout_documents(), config.context)
         return rows, checkpoint.metadata["heldout"]["set"]
-    return checkpoint.calibration, "calibration documents of the checkpoint"
+    return checkpoint.calibration, CALIBRATION
 
 
 def measure(checkpoint: Checkpoint, golden: Predictor) -> dict:
