@@ -1,10 +1,10 @@
 """What happens in a KV cache, counted."""
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.hdl.core import CacheCounters
+from gptloom.hdl.core import COUNTER_BITS, CacheCounters
 from gptloom.hdl.delay import delayed
 
 
@@ -17,6 +17,8 @@ class Tally(wiring.Component):
         Of the cache of one document.
     most
         Rows that are attended in one cycle, at most.
+    evicts, keeps
+        Whether rows are ever evicted, and used again.
 
     Attributes
     ----------
@@ -32,7 +34,8 @@ class Tally(wiring.Component):
         Sums, a cycle later; `occupancy` two.
     """
 
-    def __init__(self, rows: int, most: int):
+    def __init__(self, rows: int, most: int, *, evicts: bool, keeps: bool):
+        self._evicts, self._keeps = evicts, keeps
         super().__init__(
             {
                 "start": In(1),
@@ -47,14 +50,22 @@ class Tally(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        counters = self.counters
-        m.d.sync += [
-            counters.writes.eq(counters.writes + self.start),
-            counters.evictions.eq(counters.evictions + self.evicts),
-            counters.reads.eq(counters.reads + self.attended),
-            counters.hits.eq(counters.hits + (self.placed & (self.keep != 0))),
-            counters.reused.eq(counters.reused + Mux(self.placed, self.keep, 0)),
-        ]
+        keeps = self.placed & (self.keep != 0)
+        added = {
+            "writes": self.start,
+            "reads": self.attended,
+            # What never happens has no register.
+            "evictions": self.evicts if self._evicts else None,
+            "hits": keeps if self._keeps else None,
+            "reused": Mux(keeps, self.keep, 0) if self._keeps else None,
+        }
+        for name, count in added.items():
+            if count is not None:
+                total = Signal(COUNTER_BITS, name=name)
+                m.d.sync += total.eq(total + count)
+                m.d.comb += self.counters[name].eq(total)
+        occupancy = Signal.like(self.occupied, name="occupancy")
         with m.If(delayed(m, self.start)):
-            m.d.sync += counters.occupancy.eq(self.occupied)
+            m.d.sync += occupancy.eq(self.occupied)
+        m.d.comb += self.counters.occupancy.eq(occupancy)
         return m

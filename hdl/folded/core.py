@@ -38,6 +38,7 @@ from gptloom.hdl.folded.writeback import Writeback
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.preload import Preload
 from gptloom.hdl.tally import Tally
+from gptloom.model.cache import Eviction
 from gptloom.model.positions import Positions
 
 
@@ -357,7 +358,10 @@ class FoldedCore(wiring.Component):
 
     def _count(self, m: Module, turn, softmax, prefix, rows, last) -> None:
         """Count what happens in the cache."""
-        m.submodules.tally = tally = Tally(self.machine.context, 1)
+        endless = self.machine.eviction is not Eviction.NONE
+        m.submodules.tally = tally = Tally(
+            self.machine.context, 1, evicts=endless, keeps=bool(prefix)
+        )
         # Numerators come in words of four rows.
         attended = softmax.tap_valid & softmax.tap_numerators & (softmax.tap_position <= last)
         m.d.comb += [

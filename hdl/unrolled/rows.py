@@ -60,7 +60,8 @@ def _at_most(value: Value, limit: int) -> Value:
 def tallied(m: Module, config: ModelConfig, enter: Value, place: data.View) -> Tally:
     """Return what counts the rows of all streams; every token attends all those of its own."""
     rows = config.context
-    tally, occupied = Tally(rows, rows * config.layers), Signal(range(rows + 1))
+    tally = Tally(rows, rows * config.layers, evicts=config.endless, keeps=False)
+    occupied = Signal(range(rows + 1))
     full = place.full if config.endless else Const(0)
     m.d.comb += [
         occupied.eq(Mux(full, rows, place.row + 1)),

@@ -17,6 +17,7 @@ from gptloom.boards.calibration import load_calibration
 from gptloom.boards.checks import folded
 from gptloom.boards.contents import placeholder
 from gptloom.boards.design import elaborate
+from gptloom.boards.designs import Settings, folded_design
 from gptloom.boards.estimate import Estimator
 from gptloom.boards.patch import pack, patch
 from gptloom.boards.table import find_board
@@ -25,6 +26,8 @@ from gptloom.cli.main import main
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.attributes import NO_COLLISION
+from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.quantise import quantise
 
 pytestmark = pytest.mark.long
 
@@ -114,6 +117,17 @@ def test_a_model_is_swapped_in_seconds_and_back(built, model, random_model, tmp_
     assert swapped.read_bytes() != before
     swap(built.folder / f"{built.folder.name}.img", tmp_path / "back", swapped)
     assert (tmp_path / "back").read_bytes() == before == built.bitstream.read_bytes()
+
+
+@pytest.mark.parametrize(("slots", "instruments"), [(0, True), (1, False), (2, True)])
+def test_options_lose_no_register(tmp_path, slots, instruments):
+    """What only an option has is there after synthesis, and nothing that never moves."""
+    board, model = find_board("ulx3s-25f"), quantise(load_checkpoint("names"))
+    design = folded_design(board, "names", model, LANES, slots)
+    task = Build(board, tmp_path / "build", Tools(), lambda name: nullcontext())
+    sources = design.sources(Settings(display="none", instruments=instruments))
+    task.begin()
+    assert task.synthesise(sources, design.required) > 2000
 
 
 def test_only_memories_that_say_so_lose_their_promise(tmp_path):
