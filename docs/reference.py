@@ -19,14 +19,18 @@ INTRODUCTION = """\
 """
 
 
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Make the package's folders known by their names, and add the reference to the navigation."""
+def on_startup(**_) -> None:
+    """Make the package's folders known by their names, before anybody looks for them."""
     package = ROOT / "build" / "docs" / "gptloom"
     package.mkdir(parents=True, exist_ok=True)
     for name in packages():
         folder = package / name
         if "." not in name and not folder.exists():
             folder.symlink_to(ROOT / name, target_is_directory=True)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add the reference to the navigation."""
     pages = [{f"gptloom.{name}": f"{FOLDER}/{name}.md"} for name in packages()]
     command = {"The command": f"{FOLDER}/command.md"}
     config.nav.append({"Reference": [f"{FOLDER}/index.md", command, *pages]})

@@ -90,10 +90,19 @@ class DaskWorkers:
                 yield points.pop(future), self._judge(result)
                 for call in islice(waiting, max(0, AHEAD * self._threads() - len(points))):
                     done.add(submit(call))
+        except OSError:
+            # It was asked just then how many threads there are.
+            raise self._gone() from None
         finally:
             if self._client.status == "running":
                 self._client.cancel(list(points))
             self._client.close()
+
+    def _gone(self) -> UserError:
+        return UserError(
+            f"the scheduler at {self._address} went away: what is done is kept, run the same "
+            "command again for the rest"
+        )
 
     def _judge(self, result) -> Outcome | Exception:
         """Return what became of a point.
@@ -104,10 +113,7 @@ class DaskWorkers:
         from distributed import KilledWorker
 
         if isinstance(result, CancelledError):
-            raise UserError(
-                f"the scheduler at {self._address} went away: what is done is kept, run the same "
-                "command again for the rest"
-            )
+            raise self._gone()
         if isinstance(result, tuple):
             _, error, _ = result
             return WorkerError(DIED) if isinstance(error, KilledWorker) else error

@@ -251,7 +251,7 @@ class FoldedCore(wiring.Component):
             softmax.position.eq(last),
             softmax.quads.eq(activations.quads),
         ]
-        if prefix:
+        if machine.slots > 1:
             m.d.comb += [
                 sequencer.places.eq(prefix.places),
                 writeback.slot.eq(prefix.places.tail),

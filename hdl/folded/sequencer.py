@@ -59,7 +59,7 @@ class Sequencer(wiring.Component):
     position : In
         Position of the token.
     places : In
-        Slots of the cache where keys and values of its document are.
+        Slots of the cache where keys and values of its document are, if there are several.
     sample : In(1)
         Whether logits are wanted: if not, the program ends at ``prefill_final``.
     key_stride, value_stride : In
@@ -82,11 +82,12 @@ class Sequencer(wiring.Component):
 
     def __init__(self, machine: Machine):
         self._machine = machine
+        several = {"places": In(places(machine))} if machine.slots > 1 else {}
         super().__init__(
             {
+                **several,
                 "start": In(1),
                 "position": In(range(machine.context)),
-                "places": In(places(machine)),
                 "sample": In(1),
                 "key_stride": In(STRIDE_BITS),
                 "value_stride": In(STRIDE_BITS),
@@ -221,10 +222,11 @@ class Sequencer(wiring.Component):
 
     def _slot(self, m: Module, load, new, now, passed, running) -> Signal:
         """Return the slot of the cache that the present operand is in, 0 for weights."""
-        machine, where = self._machine, self.places
+        machine = self._machine
         slot = Signal(range(max(machine.slots, 1)), **LOADED)
         if machine.slots < 2:
             return slot
+        where = self.places
         cached = new.scores | new.values
         if not machine.joins:
             with m.If(load):

@@ -69,7 +69,7 @@ class Writeback(wiring.Component):
     norm, reciprocals, temperature : In
         Scales of the instructions that ask for them; reciprocals by head.
     position, slot : In
-        Of the token under way, and of its cache: where keys and values go.
+        Of the token under way, and of its cache if there are several: where keys and values go.
     embedding, embedding_enable, embedding_index, embedding_last : In
         Sums of embeddings from the start of a token; they are results of operation 63.
     result : Out
@@ -85,8 +85,10 @@ class Writeback(wiring.Component):
         self.latency = Requantise.latency_of(machine.deep) + machine.deep + 1
         elements = machine.heads * QUAD
         values = data.ArrayLayout(Quad.elem_shape, machine.writers)
+        several = {"slot": In(range(machine.slots))} if machine.slots > 1 else {}
         super().__init__(
             {
+                **several,
                 "valid": In(1),
                 "enable": In(machine.writers),
                 "last": In(1),
@@ -101,7 +103,6 @@ class Writeback(wiring.Component):
                 "reciprocals": In(data.ArrayLayout(Scale, machine.heads)),
                 "temperature": In(Temperature),
                 "position": In(range(machine.context)),
-                "slot": In(range(max(machine.slots, 1))),
                 "embedding": In(values),
                 "embedding_valid": In(1),
                 "embedding_index": In(INDEX_BITS),
@@ -225,7 +226,7 @@ class Writeback(wiring.Component):
         if machine.recurrent:
             m.d.comb += beat.step.eq(remainder(beat.index, row_length) == 0)
             return
-        slot = slot_address(machine, self.slot)
+        slot = slot_address(machine, self.slot) if machine.slots > 1 else 0
         with m.Switch(self.order.destination):
             with m.Case(Destination.VALUE):
                 m.d.comb += beat.address.eq(self.order.target | slot)
