@@ -130,7 +130,7 @@ class WebChip(wiring.Component):
     """
 
     def __init__(self, image: Image, machine: Machine, clock_hz: float):
-        config = image.config
+        config, divider = image.config, baud_divider(clock_hz, BAUD)
         self.machine, self.clock_hz = machine, clock_hz
         self.core = FoldedCore(machine, preload=(preload := Preload.of(image, machine)))
         self.panel = HD44780(clock_hz)
@@ -138,7 +138,7 @@ class WebChip(wiring.Component):
         self._console = Console(preload.page, config.vocabulary - 1, config.context, 1)
         self._prompter = Prompter(config.vocabulary - 1, config.context - 1)
         self._checksum = Checksum(image.checked_sizes(machine))
-        self._transmitter = Transmitter(baud_divider(clock_hz, BAUD))
+        self._transmitter = Transmitter(divider)
         pins = dict(self.panel.signature.members)
         del pins["text"]
         score = ACTIVATION_BITS * machine.heads

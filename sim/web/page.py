@@ -19,7 +19,7 @@ from gptloom.model.arithmetic import ACCUMULATOR_BITS, ACTIVATION_BITS
 from gptloom.model.integer import IntegerModel
 from gptloom.sim.engines.base import Progress
 from gptloom.sim.web.chip import SEEN, WebChip, written_layout
-from gptloom.sim.web.wasm import compile_wasm
+from gptloom.sim.web.wasm import compile_wasm, require_zig
 
 TEMPERATURE = 0.7
 TEMPERATURES = (0, *(tenth / 10 for tenth in range(1, 21)))
@@ -44,7 +44,7 @@ SIGNALS = (
 """Of the waveform: name, title, bits, format, and whether it is shown at first."""
 
 _WORKER = ("panel.js", "chip.js", "story.js", "worker.js")
-_PAGE = ("panel.js", "drawing.js", "page.js")
+_PAGE = ("panel.js", "drawing.js", "page.js", "signals.js", "start.js")
 
 
 def make_page(
@@ -77,9 +77,10 @@ def make_page(
     UserError
         If the hardware cannot be built so, or the compiler is missing.
     """
+    compiler = require_zig()
     machine = Machine.for_models(lanes, model.config)
     chip = WebChip(build_image(model, machine), machine, clock_hz)
-    wasm = compile_wasm(chip, cache, progress)
+    wasm = compile_wasm(chip, compiler, cache, progress)
     return assemble(describe(model, checkpoint, chip), wasm)
 
 

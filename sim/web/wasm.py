@@ -24,13 +24,34 @@ _NAMED = "-g3"
 """Ports and registers keep their names, for the waveform."""
 
 
-def compile_wasm(component: wiring.Component, cache: Path, progress: Progress) -> bytes:
+def require_zig() -> Compiler:
+    """Return the compiler, which has to be of the package ziglang: others make no WebAssembly.
+
+    Raises
+    ------
+    UserError
+        If it is missing.
+    """
+    compiler = find_zig()
+    if compiler is None:
+        raise UserError(
+            "WebAssembly is made by the compiler of the package ziglang, which is missing: "
+            "run `pip install 'gptloom[zig]'`"
+        )
+    return compiler
+
+
+def compile_wasm(
+    component: wiring.Component, compiler: Compiler, cache: Path, progress: Progress
+) -> bytes:
     """Return a design's simulation as a WebAssembly module, built unless the cache holds it.
 
     Parameters
     ----------
     component
         The design, with one clock domain, ``sync``, and the ports that ``driver.cc`` watches.
+    compiler
+        See :func:`require_zig`.
     cache
         Folder of compiled simulations.
     progress
@@ -39,14 +60,8 @@ def compile_wasm(component: wiring.Component, cache: Path, progress: Progress) -
     Raises
     ------
     UserError
-        If the package ziglang is missing, or cannot compile.
+        If the compiler fails.
     """
-    compiler = find_zig()
-    if compiler is None:
-        raise UserError(
-            "WebAssembly is made by the compiler of the package ziglang, which is missing: "
-            "run `pip install 'gptloom[zig]'`"
-        )
     rtlil = design_rtlil(component, component_ports(component), ClockDomain("sync"))
     drivers = build.DRIVER.read_bytes() + _DRIVER.read_bytes()
     about = repr((compiler.command, compiler.version, _FLAGS, _NAMED))
