@@ -21,11 +21,11 @@ function showWave({ wave, cycle }) {
     return { title, isBus, values: wave.values[i], format: (value) => formats[format](value, bits) };
   });
   drawWave($("wave"), signals, cycle, cycles);
-  wave.names.forEach((name, i) => {
-    const output = document.getElementById(`value of ${name}`);
-    const { length } = signals[i].values;
-    if (output) output.textContent = length ? signals[i].format(signals[i].values[length - 1]) : "–";
-  });
+  for (const label of $("signals").querySelectorAll("label")) {
+    const i = wave.names.indexOf(label.firstElementChild.value);
+    const last = i < 0 ? undefined : signals[i].values.at(-1);
+    label.lastElementChild.textContent = last === undefined ? "" : signals[i].format(last);
+  }
 }
 
 function addSignal(name, isOn) {
@@ -44,7 +44,6 @@ function chosen() {
 }
 
 function record() {
-  for (const output of $("signals").querySelectorAll("output")) output.textContent = "";
   forget();
   send("record", chosen());
 }
