@@ -13,7 +13,7 @@ from gptloom.sim.serial_chip import DIVIDER, serial_top
 from gptloom.sim.serial_port import SimulatedPort
 
 CONFIG = ModelConfig(layers=1, width=8, heads=2, hidden=16, context=8, vocabulary=6)
-LANES = 8
+LANES, SLOTS = 8, 2
 
 
 class Chip:
@@ -23,7 +23,7 @@ class Chip:
     """
 
     def __init__(self, model, other, open_engine):
-        self.machine = Machine.for_models(LANES, model.config, slots=2)
+        self.machine = Machine.for_models(LANES, model.config, slots=SLOTS)
         self.model, self.other = model, other
         self.image, self.other_image = (build_image(m, self.machine) for m in (model, other))
         self.engine = open_engine(serial_top(self.image, self.machine))
