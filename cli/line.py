@@ -28,27 +28,28 @@ Baud = Annotated[int, typer.Option(help="Of the serial line, as the bitstream ha
 
 def checkpoint_image(checkpoint: str, lanes: int, slots: int = 0) -> Image:
     """Return the image of a checkpoint for so many lanes and slots."""
+    from gptloom.cli.cores import load_plain
     from gptloom.firmware.image import build_image
     from gptloom.firmware.machine import Machine
-    from gptloom.model.checkpoint import load_checkpoint
-    from gptloom.model.quantise import quantise
 
-    model = quantise(load_checkpoint(checkpoint))
+    model = load_plain(checkpoint, {})
     return build_image(model, Machine.for_models(lanes, model.config, slots=slots))
 
 
 def possible_images(image: Path | None, checkpoint: str) -> Iterator[Image]:
     """Yield what a chip may hold: a file's image, or a checkpoint's for all lanes and slots."""
-    from gptloom.firmware.image import Image
-    from gptloom.firmware.machine import LANES, SLOTS
+    from gptloom.cli.cores import load_plain
+    from gptloom.firmware.image import Image, build_image
+    from gptloom.firmware.machine import LANES, SLOTS, Machine
 
     if image:
         yield Image.read(image)
     else:
-        refused = None
+        model, refused = load_plain(checkpoint, {}), None
         for slots, lanes in product(SLOTS, LANES):
             try:
-                image_of = checkpoint_image(checkpoint, lanes, slots)
+                machine = Machine.for_models(lanes, model.config, slots=slots)
+                image_of = build_image(model, machine)
             except UserError as error:
                 # Too large for a core of this width: the chip has another.
                 refused = error
