@@ -77,9 +77,9 @@ def make_page(
     UserError
         If the hardware cannot be built so, or the compiler is missing.
     """
-    compiler = require_zig()
     machine = Machine.for_models(lanes, model.config)
     chip = WebChip(build_image(model, machine), machine, clock_hz)
+    compiler = require_zig()
     wasm = compile_wasm(chip, compiler, cache, progress)
     return assemble(describe(model, checkpoint, chip), wasm)
 

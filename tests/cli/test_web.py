@@ -20,9 +20,17 @@ from gptloom.cli.web import open_server
         (["--clock", "0.001"], "115200 baud cannot be made"),
     ],
 )
-def test_what_cannot_be_is_said(options, says, capsys):
+def test_what_cannot_be_is_said(options, says, capsys, monkeypatch):
+    # None of them needs the compiler.
+    monkeypatch.setattr("gptloom.sim.web.wasm.find_zig", lambda: None)
     assert main(["web", *options]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_without_its_compiler_there_is_no_page(capsys, monkeypatch):
+    monkeypatch.setattr("gptloom.sim.web.wasm.find_zig", lambda: None)
+    assert main(["web"]) == 2
+    assert "pip install 'gptloom[zig]'" in capsys.readouterr().err
 
 
 def test_one_page_is_served():
