@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gptloom.boards.link import Link, LinkError, Spoken
+from gptloom.boards.answers import LinkError, Spoken
+from gptloom.boards.link import Link
 from gptloom.firmware.image import Image, Region
 from gptloom.firmware.protocol import Item, State
 from gptloom.model.errors import UserError

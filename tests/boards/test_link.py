@@ -2,8 +2,9 @@
 
 import pytest
 
+from gptloom.boards.answers import LinkError, RefusedError
 from gptloom.boards.conversation import Conversation, held_image
-from gptloom.boards.link import ATTEMPTS, Link, LinkError, RefusedError
+from gptloom.boards.link import ATTEMPTS, Link
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.protocol import (

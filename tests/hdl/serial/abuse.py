@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 
-from gptloom.boards.link import Link, LinkError
+from gptloom.boards.answers import LinkError
+from gptloom.boards.link import Link
 from gptloom.firmware.page import encode_scale
 from gptloom.firmware.protocol import (
     ESCAPE,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gptloom.boards.link import LinkError, RefusedError
+from gptloom.boards.answers import LinkError, RefusedError
 from gptloom.firmware.image import build_image
 from gptloom.firmware.protocol import (
     VERSION,
