@@ -27,7 +27,7 @@ from gptloom.cli.cores import (
     refuse_options,
     shape_options,
 )
-from gptloom.cli.output import check_folders, loss_label, say, show_figures
+from gptloom.cli.output import cache_row, check_folders, loss_label, say, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -173,10 +173,6 @@ def _write_wave(path: Path, generator: Generator, console) -> None:
     console.print(write_waveform(path, generator.engine.recording(), model, slots), soft_wrap=True)
 
 
-_ROWS = {"writes": "written", "reads": "attended", "evictions": "evicted", "reused": "used again"}
-"""Counters of the cache, and how people say them."""
-
-
 @dataclass
 class Report:
     """The figures of one run, for the terminal and as JSON."""
@@ -216,7 +212,6 @@ class Report:
     def print(self, console) -> None:
         """Print the table that ends a run."""
         figures, model = self.as_dict(), self.generator.model
-        cache = figures["cache"]
         positions = [f"{p}: {c:g}" for p, c in figures["cycles_by_position"].items()]
         by_position = "\n".join(
             "  ".join(positions[i : i + 5]) for i in range(0, len(positions), 5)
@@ -231,9 +226,6 @@ class Report:
                 f"{figures['integer_loss']:.4f} (float {figures['float_loss']:.4f})"
             ),
             "equal to the golden model": f"yes, all {figures['tokens']:,} tokens",
-        }
-        used = [f"{cache[name]:,} {what}" for name, what in _ROWS.items() if cache[name]]
-        if used:
-            rows["rows of the KV cache"] = ", ".join(used)
+        } | cache_row(figures["cache"])
         console.print()
         show_figures(console, rows)

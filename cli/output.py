@@ -53,6 +53,22 @@ def loss_label(metadata: Mapping[str, object]) -> str:
     return f"{measured_on} loss, integer"
 
 
+_ROWS = {"writes": "written", "reads": "attended", "evictions": "evicted", "reused": "used again"}
+"""Counters of the KV cache, and how people say them."""
+
+
+def cache_row(cache: Mapping[str, int]) -> dict[str, str]:
+    """Return the row of a table of figures that says what happened in the cache, if anything did.
+
+    Parameters
+    ----------
+    cache
+        Counters, by the names of :class:`.CacheCounters`.
+    """
+    used = [f"{cache[name]:,} {what}" for name, what in _ROWS.items() if cache[name]]
+    return {"rows of the KV cache": ", ".join(used)} if used else {}
+
+
 class Progress:
     """Says on the terminal which stages run, and afterwards how long each took."""
 

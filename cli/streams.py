@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gptloom.cli.output import loss_label, say, show_figures
+from gptloom.cli.output import cache_row, loss_label, say, show_figures
 
 if TYPE_CHECKING:
     from gptloom.hdl.unrolled.core import UnrolledCore
@@ -127,6 +127,7 @@ class Report:
             "streams_of_names": [stream for stream, _ in generation.documents],
             "tokens": generation.tokens,
             "tokens_of_streams": generation.tokens_of,
+            "cache": generation.cache,
             "cycles": generation.cycles,
             "cycles_per_token": round(generation.cycles_per_token, 3),
             "cycles_per_token_of_all": round(generation.cycles_per_token_of_all, 3),
@@ -168,6 +169,6 @@ class Report:
             "equal to the golden model": (
                 f"yes, all {figures['tokens']:,} tokens, each stream run alone"
             ),
-        }
+        } | cache_row(figures["cache"])
         console.print()
         show_figures(console, rows)

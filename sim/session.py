@@ -38,6 +38,13 @@ class Emitted(GeneratedToken):
     cycles: int
 
 
+def cache_counters(engine: Engine) -> dict[str, int]:
+    """Return what the :class:`.CacheCounters` of a simulated core say, by name."""
+    layout = data.Layout.cast(CacheCounters)
+    counters = layout.from_bits(engine.peek("cache"))
+    return {name: getattr(counters, name) for name, _ in layout}
+
+
 class CoreSession:
     """Drives a core through its ports.
 
@@ -127,8 +134,7 @@ class CoreSession:
 
     def cache(self) -> dict[str, int]:
         """Return what :class:`.CacheCounters` say, by name."""
-        counters = data.Layout.cast(CacheCounters).from_bits(self.engine.peek("cache"))
-        return {name: getattr(counters, name) for name, _ in data.Layout.cast(CacheCounters)}
+        return cache_counters(self.engine)
 
     def _send(self, port: str, payload: int) -> None:
         """Hand one item to an input stream."""

@@ -17,7 +17,7 @@ from gptloom.model.merged.golden import GoldenModel, Stream
 from gptloom.model.merged.integer import MergedModel
 from gptloom.sim.engines import Engine
 from gptloom.sim.generation import MismatchError
-from gptloom.sim.session import LONGEST_STEP, HangError, encode
+from gptloom.sim.session import LONGEST_STEP, HangError, cache_counters, encode
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,8 @@ class StreamGeneration:
         the tokens until then.
     intervals, positions
         Cycles from token to token of a stream; and the tokens' positions.
+    cache
+        What happened in the KV cache, by the names of :class:`.CacheCounters`.
     """
 
     documents: list[tuple[int, list[int]]] = field(default_factory=list)
@@ -168,6 +170,7 @@ class StreamGeneration:
     filling_tokens: int = 0
     intervals: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
+    cache: dict[str, int] = field(default_factory=dict)
 
     @property
     def cycles_per_token(self) -> float:
@@ -240,4 +243,5 @@ def generate_streams(
             documents[seen.stream] = [*begins]
             if len(generation.documents) == count:
                 break
+    generation.cache = cache_counters(engine)
     return generation

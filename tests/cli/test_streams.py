@@ -40,6 +40,9 @@ def test_all_streams_print_names_and_figures(tmp_path, capsys):
     assert result["equal_to_golden"] is True
     assert len(result["tokens_of_streams"]) == result["streams"]
     assert sum(result["tokens_of_streams"]) == result["tokens"]
+    # Known tokens have rows as well, and there are tokens on their way.
+    assert result["cache"]["writes"] > result["tokens"]
+    assert f"{result['cache']['writes']:,} written" in printed
     assert f"{result['tokens_per_second']:,}" in printed
     assert f"{result['aggregate_tokens_per_second']:,}" in printed
     assert result["aggregate_tokens_per_second"] == round(

@@ -7,13 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amaranth.hdl import Fragment
-from amaranth.lib import data
 from checkpoints import make_random_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_core import SMALL, make_core, some_streams
 
-from gptloom.hdl.core import CacheCounters
 from gptloom.hdl.unrolled.shape import Shape
 from gptloom.hdl.unrolled.target import SIMULATED
 from gptloom.model import sampling
@@ -22,6 +20,7 @@ from gptloom.model.errors import UserError
 from gptloom.model.merged.golden import GoldenModel, Stream
 from gptloom.model.merged.quantise import quantise
 from gptloom.sim.engines import open_engine
+from gptloom.sim.session import cache_counters
 from gptloom.sim.stages import Scoreboard
 from gptloom.sim.streams import StreamSession
 
@@ -92,11 +91,6 @@ def check_rows(core, model, streams, recorded):
             assert recorded[f"attention_0.scores.seen__{lane}"][begin + beat + 1] == is_held
 
 
-def cache_counters(engine):
-    """Return what the core has counted so far."""
-    return data.Layout.cast(CacheCounters).from_bits(engine.peek("cache"))
-
-
 def check_counters(model, streams, recorded, before, counted):
     """Every token writes a row and attends those that are held; a full ring loses one with each.
 
@@ -105,17 +99,17 @@ def check_counters(model, streams, recorded, before, counted):
     held, rows = [held_rows(model, stream) for stream in streams], [0] * len(streams)
     entered = recorded["turns.turn"][recorded["turns.enter"] != 0].tolist()
     # The last ones are on their way.
-    assert 0 <= len(entered) - counted.writes <= 2
+    assert 0 <= len(entered) - counted["writes"] <= 2
     reads = evictions = 0
     occupancy = []
-    for stream in entered[: counted.writes]:
+    for stream in entered[: counted["writes"]]:
         evictions += model.config.endless and rows[stream] == model.config.context
         rows[stream] = sum(next(held[stream]))
         reads += rows[stream] * model.config.layers
         occupancy.append(rows[stream])
-    assert (counted.reads, counted.evictions) == (reads, evictions)
-    assert counted.occupancy == occupancy[before.writes - 1]
-    assert (counted.hits, counted.reused) == (0, 0)
+    assert (counted["reads"], counted["evictions"]) == (reads, evictions)
+    assert counted["occupancy"] == occupancy[before["writes"] - 1]
+    assert (counted["hits"], counted["reused"]) == (0, 0)
 
 
 def check_use(made, seed):
