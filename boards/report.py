@@ -9,6 +9,7 @@ from typing import Any
 
 from gptloom.boards.families import Family
 from gptloom.model.arithmetic import WEIGHT_BITS
+from gptloom.model.loss import loss_label
 
 _CELL_SUFFIX = re.compile(
     r"(_(SB|TRELLIS|LUT4|PFUMX|L6MUX21|CCU2C|MULT18X18D|DP16KD|PDPW16KD|Z|Q|DI)(_|$)|\$nextpnr).*"
@@ -208,7 +209,7 @@ class Result:
         rows["tokens/s"], together = speeds(f)
         if together:
             rows["tokens/s, all streams"] = together
-        rows["held-out loss, integer"] = f"{f['integer_loss']:.4f}"
+        rows[loss_label(f["loss_set"])] = f"{f['integer_loss']:.4f}"
         if "weights_crc" in f:
             rows["weights"] = f["weights_crc"]
         rows["critical path"] = (

@@ -27,7 +27,7 @@ from gptloom.cli.cores import (
     refuse_options,
     shape_options,
 )
-from gptloom.cli.output import cache_row, check_folders, loss_label, say, show_figures
+from gptloom.cli.output import cache_row, check_folders, say, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -211,6 +211,8 @@ class Report:
 
     def print(self, console) -> None:
         """Print the table that ends a run."""
+        from gptloom.model.loss import loss_label
+
         figures, model = self.as_dict(), self.generator.model
         positions = [f"{p}: {c:g}" for p, c in figures["cycles_by_position"].items()]
         by_position = "\n".join(
@@ -222,7 +224,7 @@ class Report:
             "cycles/token, mean": f"{figures['cycles_per_token']:.1f}",
             "cycles/token by position": by_position,
             f"tokens/s at {figures['mhz']:g} MHz": f"{figures['tokens_per_second']:,}",
-            loss_label(model.metadata): (
+            loss_label(model.metadata["loss_set"]): (
                 f"{figures['integer_loss']:.4f} (float {figures['float_loss']:.4f})"
             ),
             "equal to the golden model": f"yes, all {figures['tokens']:,} tokens",

@@ -45,14 +45,6 @@ def show_figures(console, rows: Mapping[str, str]) -> None:
     console.print(table)
 
 
-def loss_label(metadata: Mapping[str, object]) -> str:
-    """Return how a model's integer loss is called, by the documents that it was measured on."""
-    from gptloom.model.loss import CALIBRATION
-
-    measured_on = "calibration" if metadata["loss_set"] == CALIBRATION else "held-out"
-    return f"{measured_on} loss, integer"
-
-
 _ROWS = {"writes": "written", "reads": "attended", "evictions": "evicted", "reused": "used again"}
 """Counters of the KV cache, and how people say them."""
 

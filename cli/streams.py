@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gptloom.cli.output import cache_row, loss_label, say, show_figures
+from gptloom.cli.output import cache_row, say, show_figures
 
 if TYPE_CHECKING:
     from gptloom.hdl.unrolled.core import UnrolledCore
@@ -151,7 +151,9 @@ class Report:
 
     def print(self, console) -> None:
         """Print the table that ends a run."""
-        figures = self.as_dict()
+        from gptloom.model.loss import loss_label
+
+        figures, model = self.as_dict(), self.model
         mhz = f"{figures['mhz']:g} MHz"
         rows = {
             "tokens": f"{figures['tokens']:,}",
@@ -163,7 +165,7 @@ class Report:
             ),
             f"tokens/s at {mhz}, one stream": f"{figures['tokens_per_second']:,}",
             f"tokens/s at {mhz}, all streams": f"{figures['aggregate_tokens_per_second']:,}",
-            loss_label(self.model.metadata): (
+            loss_label(model.metadata["loss_set"]): (
                 f"{figures['integer_loss']:.4f} (float {figures['float_loss']:.4f})"
             ),
             "equal to the golden model": (

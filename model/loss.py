@@ -63,6 +63,12 @@ def measurement_rows(checkpoint: Checkpoint) -> tuple[NDArray[np.integer], str]:
     return checkpoint.calibration, CALIBRATION
 
 
+def loss_label(loss_set: str) -> str:
+    """Return how an integer loss is called, by the documents that it was measured on."""
+    measured_on = "calibration" if loss_set == CALIBRATION else "held-out"
+    return f"{measured_on} loss, integer"
+
+
 def measure(checkpoint: Checkpoint, golden: Predictor) -> dict:
     """Measure a checkpoint's golden model.
 

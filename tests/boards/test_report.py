@@ -10,13 +10,14 @@ from gptloom.boards.families import FAMILIES
 from gptloom.boards.report import Result, bar, design_name, parse_timing
 from gptloom.boards.results import BEGIN, END, FIELDS, FIELDS_OF, load_results, record
 from gptloom.model.errors import UserError
+from gptloom.model.loss import CALIBRATION
 
 DATA = Path(__file__).parent / "data"
 FIGURES = {
     "board": "ice40-hx8k", "device": "iCE40HX8K-CT256", "core": "folded", "lanes": 8, "bits": 8,
     "fmax_mhz": 85.29, "constraint_mhz": 81.0, "met": True, "lut": 5817, "ff": 2000, "dsp": 0,
     "bram": 26, "cycles_per_token": 546.0, "tokens_per_second": 148352, "integer_loss": 2.1068,
-    "seed": 1, "tools": "yosys 0, nextpnr 0", "command": "gptloom build",
+    "loss_set": "3,000 names", "seed": 1, "tools": "yosys 0, nextpnr 0", "command": "gptloom build",
 }  # fmt: skip
 UNROLLED = FIGURES | {
     "core": "unrolled", "bits_per_cycle": 2, "positions": 4, "heads_per_cycle": 4, "streams": 10,
@@ -114,6 +115,13 @@ def test_result_is_shown_and_saved(met):
     assert ("148,352" in text) is met
     assert ("NOT MET" in text) is not met
     assert "76%" in text
+    assert "| held-out loss, integer | 2.1068 |" in text
+
+
+def test_a_loss_on_calibration_documents_is_not_called_held_out():
+    figures = FIGURES | {"loss_set": CALIBRATION}
+    rows = Result(slower("ice40", 90.0), {1: 90.0}, FAMILIES["ice40"], figures).rows()
+    assert rows["calibration loss, integer"] == "2.1068"
 
 
 def test_builds_of_the_unrolled_core_tell_both_speeds(tmp_path):

@@ -7,8 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from gptloom.cli.main import main
-from gptloom.cli.output import loss_label
-from gptloom.model.loss import CALIBRATION
+from gptloom.model.loss import CALIBRATION, loss_label
 
 # Most of them simulate the same core, which one worker compiles once.
 pytestmark = pytest.mark.xdist_group("generate")
@@ -43,7 +42,7 @@ def test_generate_prints_names_and_figures_and_writes_the_same(tmp_path, capsys)
     ("measured_on", "label"), [(CALIBRATION, "calibration"), ("3,000 names", "held-out")]
 )
 def test_a_loss_is_called_by_what_it_was_measured_on(measured_on, label):
-    assert loss_label({"loss_set": measured_on}) == f"{label} loss, integer"
+    assert loss_label(measured_on) == f"{label} loss, integer"
 
 
 def test_generate_is_repeatable_and_follows_the_prompt(tmp_path):
