@@ -153,7 +153,7 @@ def test_a_core_is_the_golden_model_for_ever(made, seed):
 
 
 @pytest.mark.long
-@settings(max_examples=16, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(cores(), st.integers(1001, 2000))
 def test_any_core_is_the_golden_model_for_ever(made, seed):
     check_use(made, seed)
