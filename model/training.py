@@ -4,27 +4,21 @@ PyTorch is imported where it is used: everything else of the package works witho
 """
 
 import importlib.util
-import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gptloom.model import qat
 from gptloom.model.baselines import ngram_losses
-from gptloom.model.checkpoint import (
-    CALIBRATION_DOCUMENTS,
-    Checkpoint,
-    save_checkpoint,
-    write_atomically,
-)
+from gptloom.model.checkpoint import CALIBRATION_DOCUMENTS, Checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import SPLIT_RULE, Corpus
 from gptloom.model.errors import UserError
 from gptloom.model.float_model import NORM_EPSILON, FloatModel
+from gptloom.model.loss_curve import LossCurve
 from gptloom.model.positions import Positions, slopes
 from gptloom.model.tokenizer import PADDING, Tokenizer
 
@@ -88,17 +82,6 @@ class TrainingSettings:
             )
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed is {self.seed}: give a number from 0 to {2**32 - 1}.")
-
-
-@dataclass(frozen=True)
-class LossCurve:
-    """Losses in nats per token: of each step's minibatch, and held out at some steps.
-
-    Quantisation-aware steps see rounded weights; held-out losses are those of the unrounded ones.
-    """
-
-    training: list[float]
-    heldout: dict[int, float]
 
 
 def require_extra() -> None:
@@ -215,26 +198,6 @@ def train_checkpoint(
     }
     trained = {name: weight.detach().numpy() for name, weight in weights.items()}
     return Checkpoint(config, tokenizer, trained, rows[chosen], metadata), curve
-
-
-def write_results(path: Path, checkpoint: Checkpoint, curve: LossCurve) -> Path:
-    """Write the checkpoint, and beside it the picture of its loss curve.
-
-    Returns
-    -------
-    Path
-        The picture: the checkpoint's path with the ending ``.png``.
-
-    Raises
-    ------
-    UserError
-        A file cannot be written.
-    """
-    picture = path.with_suffix(".png")
-    image = _draw(checkpoint, curve)
-    save_checkpoint(path, checkpoint)
-    write_atomically(picture, image)
-    return picture
 
 
 def torch_logits(
@@ -387,22 +350,3 @@ def _schedule(step: int, warm_up: int, steps: int) -> float:
     if step < warm_up:
         return (step + 1) / warm_up
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
-
-
-def _draw(checkpoint: Checkpoint, curve: LossCurve) -> bytes:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(range(1, len(curve.training) + 1), curve.training, lw=0.4, label="minibatch")
-    axes.plot(list(curve.heldout), list(curve.heldout.values()), "k", label="held out")
-    for name, loss in checkpoint.metadata["baselines"].items():
-        axes.axhline(loss, ls=":", color="grey")
-        axes.annotate(name, (1, loss), xycoords=("axes fraction", "data"), ha="right", va="bottom")
-    loss = checkpoint.metadata["heldout"]["loss"]
-    axes.set(xlabel="step", ylabel="nats per token", title=f"held-out loss {loss:.4f}")
-    axes.set_ylim(loss - 0.1, loss + 0.8)
-    axes.legend()
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120)
-    return content.getvalue()

@@ -9,15 +9,10 @@ import numpy as np
 from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.corpus import Corpus
 from gptloom.model.errors import UserError
+from gptloom.model.loss_curve import LossCurve
 from gptloom.model.merged.integer import Widths
 from gptloom.model.merged.qat import MergedLogits
-from gptloom.model.training import (
-    LossCurve,
-    TrainingSettings,
-    heldout_loss,
-    optimise,
-    require_extra,
-)
+from gptloom.model.training import TrainingSettings, heldout_loss, optimise, require_extra
 
 
 def refine_checkpoint(
