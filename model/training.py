@@ -227,7 +227,8 @@ def torch_logits(
     def rms_norm(x: "torch.Tensor") -> "torch.Tensor":
         return x * (x.square().mean(-1, keepdim=True) + NORM_EPSILON).rsqrt()
 
-    x, bias = weights["wte"][tokens], score_bias(config, positions)
+    x = weights["wte"][tokens]
+    bias = score_bias(config, positions, x.dtype)
     if config.positions is Positions.LEARNED:
         x = x + weights["wpe"][:positions]
     x = rms_norm(x)
@@ -247,7 +248,7 @@ def torch_logits(
     return functional.linear(x, weights["lm_head"])
 
 
-def score_bias(config: ModelConfig, positions: int) -> "torch.Tensor | None":
+def score_bias(config: ModelConfig, positions: int, dtype: "torch.dtype") -> "torch.Tensor | None":
     """Return what ALiBi adds to scores in nats, [heads, positions, positions]; None without it.
 
     Keys that come later are masked.
@@ -257,7 +258,7 @@ def score_bias(config: ModelConfig, positions: int) -> "torch.Tensor | None":
     if config.positions is Positions.LEARNED:
         return None
     distance = torch.arange(positions)[:, None] - torch.arange(positions)
-    slope = torch.tensor(slopes(config.heads), dtype=torch.float32)[:, None, None]
+    slope = torch.tensor(slopes(config.heads), dtype=dtype)[:, None, None]
     return (-slope * distance).masked_fill(distance < 0, -math.inf)
 
 

@@ -83,7 +83,7 @@ class MergedLogits:
             for name in ("q", "k", "v")
         )
         # Scores are in octaves already.
-        bias = score_bias(config, positions)
+        bias = score_bias(config, positions, q.dtype)
         a = functional.scaled_dot_product_attention(
             q, k, v, attn_mask=bias, is_causal=bias is None, scale=np.log(2)
         )

@@ -102,5 +102,5 @@ def test_a_few_steps_help_and_the_recorded_command_repeats_them(tmp_path, monkey
 
 def test_more_layers_are_refused(tmp_path):
     with pytest.raises(UserError, match="2 layers"):
-        refine(tmp_path / "out.safetensors", 4, "names-2l", steps=1)
+        refine(tmp_path / "out.safetensors", 4, checkpoint="names-2l", steps=1)
     assert not (tmp_path / "out.safetensors").exists()
