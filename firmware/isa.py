@@ -141,6 +141,9 @@ RESULT_WIDTHS = dict(
 """Fields of the half that is read when results leave the engine."""
 
 WIDTHS = ISSUE_WIDTHS | RESULT_WIDTHS
+STRIDE_BITS = 8
+"""Width of the distances between rows of the cache; loaded as one byte each."""
+
 ISSUE_BYTES = 5
 RESULT_BYTES = INSTRUCTION_BYTES - ISSUE_BYTES
 

@@ -4,6 +4,7 @@ from math import ceil
 
 from gptloom.firmware.isa import (
     MAX_INSTRUCTIONS,
+    STRIDE_BITS,
     WIDTHS,
     Destination,
     Instruction,
@@ -60,6 +61,16 @@ def _check(slots: list[Slot], layout: Layout) -> None:
             f"a context of {c.context} takes {passes} passes over the keys with {lanes} lanes, a "
             f"folded core counts to {1 << WIDTHS['passes']}: use more lanes"
         )
+    for what, needed, bits in (
+        ("words of weights, keys and values", layout.operand_words, WIDTHS["base"]),
+        ("words from one quad of keys to the next", layout.key_stride, STRIDE_BITS),
+        ("words from one pass of values to the next", layout.value_stride, STRIDE_BITS),
+    ):
+        if needed > 1 << bits:
+            raise UserError(
+                f"the model takes {needed} {what} with {lanes} lanes, a folded core counts to "
+                f"{1 << bits}: use more lanes or a smaller model"
+            )
     try:
         for slot in slots:
             slot.instruction.encode()

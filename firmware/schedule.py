@@ -16,6 +16,9 @@ from gptloom.model.positions import Positions
 FIRST = 3
 """From a token's start to its first issue: the instruction is decoded, then taken."""
 
+NOISE = 3
+"""From a token's start until the first value of its noise can be read; one more each cycle."""
+
 WRITE = 1
 """From a write port to the first issue that reads what was written."""
 
@@ -177,6 +180,11 @@ class Scheduler:
         if instruction.scale is Scale.NORM:
             quads = max(instruction.quads, 1)
             bounds.append(self._norm - self._latencies.drain - (quads - 1))
+        if instruction.destination is Destination.LOGITS and self._machine.writers > 1:
+            # Noise is drawn into a memory meanwhile, one value a cycle.
+            rows = range(instruction.rows)
+            written = self._written(instruction, 0, *self._shape(instruction)[1:])
+            bounds.append(max(NOISE + j - cycle for j, cycle in zip(rows, written, strict=True)))
         if instruction.scale is Scale.SUM and self._machine.recurrent:
             # Embeddings are written through the same port.
             ready = max(self._latencies.sums, self._embedded - self._latencies.result)
@@ -185,15 +193,10 @@ class Scheduler:
 
     def _retire(self, instruction: Instruction, start: int, passes: int, length: int) -> None:
         m, latencies = self._machine, self._latencies
-        out = latencies.drain + latencies.result
-        # VALUES may use its whole pass; every other instruction has its own number of quads.
-        quads = length if instruction.kind is Kind.VALUES else max(instruction.quads, 1)
+        quads = self._operands(instruction, length)
         beats = m.score_beats if instruction.kind is Kind.SCORES else m.beats
         self._drain = start + (passes - 1) * length + quads - 1 + beats
-        written = [
-            start + j // m.units * length + quads - 1 + j % m.units // m.writers + out
-            for j in range(instruction.rows)
-        ]
+        written = self._written(instruction, start, length)
         readable = [cycle + WRITE for cycle in written]
         if instruction.destination in (Destination.ACTIVATION, Destination.STREAM):
             whole = readable[QUAD - 1 :: QUAD]
@@ -202,3 +205,18 @@ class Scheduler:
             self._norm = written[-1] + latencies.norm
         if instruction.destination is Destination.KEY:
             self._keys = readable[-1]
+
+    @staticmethod
+    def _operands(instruction: Instruction, length: int) -> int:
+        """Return the cycles of a pass that have an operand, at most."""
+        # VALUES may use its whole pass; every other instruction has its own number of quads.
+        return length if instruction.kind is Kind.VALUES else max(instruction.quads, 1)
+
+    def _written(self, instruction: Instruction, start: int, length: int) -> list[int]:
+        """Return the cycle of each result's write."""
+        m, latencies = self._machine, self._latencies
+        first = start + self._operands(instruction, length) - 1 + latencies.drain + latencies.result
+        return [
+            first + j // m.units * length + j % m.units // m.writers
+            for j in range(instruction.rows)
+        ]

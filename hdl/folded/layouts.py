@@ -23,7 +23,6 @@ INDEX_BITS = WIDTHS["rows"]
 ADDRESS_BITS = WIDTHS["base"]
 EXPONENT_BITS = 5
 OPERATION_BITS = 6
-STRIDE_BITS = 8
 UNIT_BITS = QUAD * WEIGHT_BITS
 """One unit's share of an operand word."""
 

@@ -4,14 +4,13 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.isa import WIDTHS, Kind
+from gptloom.firmware.isa import STRIDE_BITS, WIDTHS, Kind
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.folded.layouts import (
     ADDRESS_BITS,
     OPERATION_BITS,
-    STRIDE_BITS,
     Instruction,
     Issue,
     places,

@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.isa import Destination
+from gptloom.firmware.isa import STRIDE_BITS, Destination
 from gptloom.firmware.isa import Scale as ScaleOf
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import narrowed, quotient, remainder, saturated
@@ -14,7 +14,6 @@ from gptloom.hdl.folded.layouts import (
     ADDRESS_BITS,
     INDEX_BITS,
     OPERATION_BITS,
-    STRIDE_BITS,
     UNIT_BITS,
     Accumulator,
     Order,

@@ -196,6 +196,10 @@ class Replay:
                 # The stream is addressed a cycle ahead.
                 memory.read(("stream", j), cycle - 1)
             written[j] = cycle + self.latencies.result
+            if i.destination == Destination.LOGITS and m.writers > 1:
+                # Addressed a cycle ahead, and drawn one a cycle since the token before was sampled.
+                memory.readable["noise", j] = schedule.NOISE + j
+                memory.read(("noise", j), written[j])
         activation = i.destination in (Destination.ACTIVATION, Destination.STREAM)
         for cycle in set(written.values()):
             self.result(cycle, activation)
@@ -248,6 +252,20 @@ def test_one_cycle_less_of_any_delay_breaks_something(case):
             Replay(layout, hurried, position, whole_keys=True).faults
             for position in positions(layout)
         ), number
+
+
+@pytest.mark.parametrize("lanes", [32, 64])
+def test_logits_wait_for_their_noise(random_model, monkeypatch, lanes):
+    monkeypatch.setattr("gptloom.firmware.machine.MAX_VOCABULARY", 256)
+    config = ModelConfig(width=8, heads=4, hidden=8, context=4, vocabulary=188)
+    layout, program = compiled(random_model, lanes, config)
+    assert not Replay(layout, program, 0).faults
+    # Scheduled as if softmax took no time, so a few cycles more than it needs.
+    few = compiled(random_model, lanes, replace(config, vocabulary=60))[1][-1]
+    early = replace(program[-1], delay=few.delay)
+    faults = Replay(layout, [*program[:-1], early], 0).faults
+    assert faults
+    assert all("noise" in fault for fault in faults)
 
 
 def test_times_are_those_of_the_replay(random_model):
