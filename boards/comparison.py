@@ -11,6 +11,7 @@ from gptloom.boards.report import describe_core
 from gptloom.boards.results import load_results
 from gptloom.boards.table import BOARDS
 from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.loss import float_loss
 from gptloom.sim.baseline.measure import SoftwareSpeed
 from gptloom.sim.generation import CLOCK_MHZ
 from gptloom.sim.peers import load_peers
@@ -68,7 +69,7 @@ def compare(
         {
             "machine": dict(machine),
             "clock_mhz": CLOCK_MHZ,
-            "float_loss": load_checkpoint(FOLDED).metadata["heldout"]["float_phase_loss"],
+            "float_loss": float_loss(load_checkpoint(FOLDED)),
             "cores": [dict(core) for core in cores],
             "software": [asdict(speed) for speed in software],
         }

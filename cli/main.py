@@ -3,14 +3,16 @@
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pkgutil import resolve_name
 from typing import Annotated, NoReturn
 
 import typer
 
 from gptloom.cli.output import say
-from gptloom.model.errors import UserError
+from gptloom.model.errors import UserError, UserNotice
 
 #: One line per subcommand, as ``module:function``; the function's name is the subcommand's.
 #: All of these modules are imported for ``--help``, so each imports what is slow to import
@@ -93,7 +95,8 @@ def main(arguments: Sequence[str]) -> int | str | None:
         130 when interrupted.
     """
     try:
-        app(arguments, prog_name="gptloom")
+        with _said_notices():
+            app(arguments, prog_name="gptloom")
     except SystemExit as end:
         # Typer ends this way always: bad usage is 2, Control-C is 130 and says nothing.
         if end.code == 130:
@@ -114,6 +117,23 @@ def main(arguments: Sequence[str]) -> int | str | None:
             )
         return 1
     return 0
+
+
+@contextmanager
+def _said_notices() -> Iterator[None]:
+    """Have every :class:`.UserNotice` said once, in the manner of errors."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message, category, *place) -> None:
+            if issubclass(category, UserNotice):
+                say("warning", str(message))
+            else:
+                others(message, category, *place)
+
+        warnings.showwarning = show
+        warnings.simplefilter("default", UserNotice)
+        yield
 
 
 def run() -> NoReturn:

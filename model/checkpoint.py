@@ -15,11 +15,15 @@ from safetensors.numpy import save
 
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.fingerprint import fingerprint, same_fingerprint
 from gptloom.model.tokenizer import PADDING, Tokenizer
 
 FORMAT = "gptloom-checkpoint"
 VERSION = 1
 CALIBRATION = "calibration"
+FINGERPRINT = "fingerprint"
+"""Key of the metadata for what the weights compute; files from elsewhere may lack it."""
+
 CALIBRATION_DOCUMENTS = 512
 
 
@@ -67,6 +71,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
         "version": VERSION,
         "config": checkpoint.config.to_dict(),
         "characters": checkpoint.tokenizer.characters,
+        FINGERPRINT: fingerprint(checkpoint.config, checkpoint.weights),
     }
     tensors = {
         name: np.ascontiguousarray(checkpoint.weights[name], dtype=np.float32)
@@ -156,7 +161,8 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
     ------
     UserError
         There is no such file or name; the file is cut short or no checkpoint; a tensor is
-        missing, misshapen or holds NaN or infinity; or vocabulary and characters differ.
+        missing, misshapen or holds NaN or infinity; vocabulary and characters differ; or the
+        weights do not compute what they did when they were saved.
     """
     path = _resolve(path_or_name)
     metadata, tensors = _read(path)
@@ -165,7 +171,9 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
         config = ModelConfig.from_dict(described.pop("config"))
         tokenizer = Tokenizer(described.pop("characters"))
         version = described.pop("version")
-    except (KeyError, ValueError, UserError) as error:
+        saved = [float(value) for value in described.pop(FINGERPRINT, ())]
+        _check_losses(described)
+    except (KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
             f"{path} has unusable metadata ({error}): make the checkpoint anew with gptloom train."
         ) from None
@@ -193,6 +201,11 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
             f"{config.vocabulary}: make the checkpoint anew with gptloom train."
         )
     weights = {name: tensors[name] for name in config.weight_shapes()}
+    if saved and not same_fingerprint(saved, fingerprint(config, weights)):
+        raise UserError(
+            f"{path} does not compute what it did when it was saved: its weights or its metadata "
+            "were damaged or exchanged, so copy it again, or train it anew."
+        )
     return Checkpoint(config, tokenizer, weights, calibration, described, path.stem)
 
 
@@ -222,6 +235,16 @@ def _read(path: Path) -> tuple[Mapping[str, str], dict[str, np.ndarray]]:
             f"{path} is a safetensors file but no GPTLoom checkpoint: make one with gptloom train."
         )
     return metadata, tensors
+
+
+def _check_losses(described: Mapping[str, Any]) -> None:
+    """Raise ValueError where stated losses cannot be compared with measured ones."""
+    corpus, heldout = (described.get(key, {}) for key in ("corpus", "heldout"))
+    if not isinstance(corpus, dict) or not isinstance(heldout, dict):
+        raise ValueError("corpus and heldout must be objects")
+    for key in ("loss", "float_phase_loss"):
+        if not isinstance(heldout.get(key, 0.0), int | float):
+            raise ValueError(f"{key} must be a number")
 
 
 def _check_tensor(

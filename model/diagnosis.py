@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from gptloom.model.config import ModelConfig
 from gptloom.model.golden import Trace
-from gptloom.model.loss import Predictor, Real, log_probabilities, parts
+from gptloom.model.loss import Predictor, Real, log_probabilities
+from gptloom.model.tokenizer import parts
 
 FIRST = 3
 """Characters whose joint distribution is compared."""

@@ -1,4 +1,4 @@
-"""The one exception that reaches people as a sentence instead of a traceback."""
+"""What reaches people as a sentence instead of a traceback."""
 
 
 class UserError(Exception):
@@ -6,4 +6,12 @@ class UserError(Exception):
 
     The message is one sentence that names the fault and the remedy. The command line prints it
     to standard error and exits with code 2; nothing is left half-written.
+    """
+
+
+class UserNotice(UserWarning):
+    """A doubt that the person at the keyboard should know of, with which work goes on.
+
+    Given to `warnings.warn`. The message is one sentence; the command line prints it to standard
+    error.
     """

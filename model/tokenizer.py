@@ -1,14 +1,18 @@
 """Text to token ids and back: one token per character, and one that begins and ends a document."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gptloom.model.errors import UserError
 from gptloom.model.positions import Positions
 
 PADDING = -1
 """What fills the token rows of documents shorter than the longest."""
+
+_PART = 128
+"""Documents computed at once: the scores of thousands would fill the memory."""
 
 
 class Tokenizer:
@@ -151,3 +155,14 @@ class Tokenizer:
                 "give more, or a shorter context."
             )
         return stream[np.array(starts)[:, None] + np.arange(length + 1)]
+
+
+def parts(rows: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Iterate over inputs and targets [documents, positions] of a part of the rows, padded with -1.
+
+    Documents of like length are together, so that little padding is computed.
+    """
+    ordered = rows[np.argsort((rows >= 0).sum(axis=1), kind="stable")].astype(np.int64)
+    for part in np.array_split(ordered, max(1, len(rows) // _PART)):
+        part = part[:, : (part >= 0).sum(axis=1).max()]
+        yield np.maximum(part[:, :-1], 0), part[:, 1:]

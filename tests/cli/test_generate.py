@@ -1,9 +1,11 @@
 """`gptloom generate`, `image` and `budget`: what they print, write and refuse."""
 
 import json
+from importlib import resources
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from gptloom.cli.main import main
@@ -135,21 +137,60 @@ def test_an_image_for_other_hardware_or_another_checkpoint_is_refused(tmp_path, 
     ],
 )
 def test_checkpoints_with_wrong_shapes_or_numbers_are_refused(tmp_path, capsys, damage, message):
-    from importlib import resources
-
-    from safetensors import safe_open
-
-    shipped = resources.files("gptloom.model") / "checkpoints" / "names.safetensors"
-    weights = load_file(shipped)
-    with safe_open(shipped, "numpy") as opened:
-        metadata = opened.metadata()
-    damage(weights)
-    file = tmp_path / "broken.safetensors"
-    save_file(weights, file, metadata)
+    file = damaged(tmp_path / "broken.safetensors", damage)
     assert main(["generate", "--checkpoint", str(file)]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def damaged(file, damage, without=()):
+    """Write the shipped names with other tensors, and without some of the metadata."""
+    shipped = resources.files("gptloom.model") / "checkpoints" / "names.safetensors"
+    weights = load_file(shipped)
+    with safe_open(shipped, "numpy") as opened:
+        metadata = {k: v for k, v in opened.metadata().items() if k not in without}
+    damage(weights)
+    save_file(weights, file, metadata)
+    return file
+
+
+def transpose(weights):
+    weights["layer0.attn_wo"] = np.ascontiguousarray(weights["layer0.attn_wo"].T)
+
+
+def reverse(weights):
+    """Every embedded token is another one."""
+    weights["wte"] = np.ascontiguousarray(weights["wte"][::-1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "without", "message"),
+    [
+        (transpose, (), "does not compute what it did when it was saved"),
+        (reverse, ("fingerprint",), "these are not the weights that were trained"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_metadata_are_refused(
+    tmp_path, capsys, damage, without, message
+):
+    file = damaged(tmp_path / "other.safetensors", damage, without)
+    assert main(["generate", "--count", "1", "--checkpoint", str(file)]) == 2
+    out, error = capsys.readouterr()
+    assert message in error
+    assert error.count("gptloom: error:") == 1
+    assert "2.1062" not in out
+
+
+def test_a_stated_loss_is_not_shown_as_that_of_other_weights(tmp_path, capsys):
+    def change(weights):
+        weights["lm_head"] = weights["lm_head"] * np.float32(0.8)
+
+    file = damaged(tmp_path / "other.safetensors", change, ("fingerprint",))
+    assert not main(["quantize", "--checkpoint", str(file)])
+    out, error = capsys.readouterr()
+    assert error.count("gptloom: warning: the metadata of other state a loss of 2.1067") == 1
+    assert "2.1062" not in out + error
 
 
 def test_budget_prints_prediction_beside_measurement(capsys):

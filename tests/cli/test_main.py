@@ -1,12 +1,13 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 import typer
 
 from gptloom.cli import main as main_module
-from gptloom.model.errors import UserError
+from gptloom.model.errors import UserError, UserNotice
 
 
 @pytest.fixture
@@ -32,6 +33,12 @@ def run(monkeypatch):
     def bug() -> None:
         raise ZeroDivisionError("division by zero")
 
+    @app.command()
+    def doubt() -> None:
+        for _ in range(2):
+            warnings.warn("the loss is " + "x" * 90, UserNotice, stacklevel=1)
+        print("done")
+
     monkeypatch.setattr(main_module, "app", app)
     return lambda *arguments: main_module.main(arguments)
 
@@ -47,6 +54,12 @@ def test_user_error_is_one_line(run, capsys):
     assert out == ""
     sentence = "the prompt has a 'ß', which is not in the vocabulary [a-z]; " + "x" * 90
     assert err == f"gptloom: error: {sentence}\n"
+
+
+def test_a_notice_is_one_line_and_said_once(run, capsys):
+    for _ in range(2):
+        assert run("doubt") == 0
+        assert capsys.readouterr() == ("done\n", f"gptloom: warning: the loss is {'x' * 90}\n")
 
 
 def test_interrupt_is_one_line(run, capsys):

@@ -1,12 +1,15 @@
 import dataclasses
 import json
 import stat
+from importlib.resources import files
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from gptloom.model.checkpoint import (
+    FOLDERS,
     Checkpoint,
     load_checkpoint,
     save_checkpoint,
@@ -16,6 +19,7 @@ from gptloom.model.checkpoint import (
 from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import heldout_documents, is_held_out
 from gptloom.model.errors import UserError
+from gptloom.model.fingerprint import fingerprint, same_fingerprint
 from gptloom.model.float_model import FloatModel
 from gptloom.model.tokenizer import PADDING, Tokenizer
 
@@ -150,6 +154,12 @@ def test_weights_that_are_no_numbers_are_named(path, value):
         ("config", '{"layers": 1}', "unusable metadata"),
         ("version", "2", "version 2"),
         ("heldout", "{", "unusable metadata"),
+        ("heldout", "[2.1]", "unusable metadata"),
+        ("heldout", '{"loss": "2.1"}', "unusable metadata"),
+        ("corpus", '"names"', "unusable metadata"),
+        ("fingerprint", "1", "unusable metadata"),
+        ("fingerprint", '["a"]', "unusable metadata"),
+        ("fingerprint", "[1.0, 2.0]", "does not compute"),
     ],
 )
 def test_bad_metadata_is_refused(path, key, value, fault):
@@ -169,6 +179,52 @@ def test_calibration_must_be_tokens(path, token):
     rewrite(path, spoil)
     with pytest.raises(UserError, match="calibration"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["attn_wq", "attn_wo"])
+def test_a_transposed_matrix_is_refused(path, name):
+    def transpose(tensors, metadata):
+        tensors[f"layer0.{name}"] = np.ascontiguousarray(tensors[f"layer0.{name}"].T)
+
+    rewrite(path, transpose)
+    with pytest.raises(UserError, match=r"small.* does not compute what it did when it was saved"):
+        load_checkpoint(path)
+
+
+def test_other_heads_than_those_that_were_saved_are_refused(path):
+    def change(tensors, metadata):
+        metadata["config"] = json.dumps(json.loads(metadata["config"]) | {"heads": 2})
+
+    rewrite(path, change)
+    with pytest.raises(UserError, match="does not compute what it did"):
+        load_checkpoint(path)
+
+
+def test_files_without_a_fingerprint_are_read(path, checkpoint):
+    """They are older, or somebody else's; see test_loss.py for what is said of their losses."""
+
+    def change(tensors, metadata):
+        del metadata["fingerprint"]
+        tensors["layer0.attn_wq"] = np.ascontiguousarray(tensors["layer0.attn_wq"].T)
+
+    rewrite(path, change)
+    assert load_checkpoint(path).metadata == checkpoint.metadata
+
+
+def test_changed_weights_can_be_saved(path, checkpoint):
+    weights = {name: weight + np.float32(0.5) for name, weight in checkpoint.weights.items()}
+    save_checkpoint(path, dataclasses.replace(load_checkpoint(path), weights=weights))
+    np.testing.assert_array_equal(load_checkpoint(path).weights["wte"], weights["wte"])
+
+
+@pytest.mark.parametrize("name", [name for form in FOLDERS for name in shipped_checkpoints(form)])
+def test_every_shipped_checkpoint_has_its_fingerprint(name):
+    folders = [files("gptloom.model") / folder for folder in FOLDERS.values()]
+    (file,) = (f for folder in folders if (f := folder / f"{name}.safetensors").is_file())
+    with safe_open(file, "numpy") as opened:
+        saved = json.loads(opened.metadata()["fingerprint"])
+    shipped = load_checkpoint(name)
+    assert same_fingerprint(saved, fingerprint(shipped.config, shipped.weights))
 
 
 def test_three_checkpoints_are_shipped():
