@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptloom.boards import checks
+from gptloom.boards.bitstreams import REPORT, SWAPPED
 from gptloom.boards.board import Board
 from gptloom.boards.carries import free_carries
 from gptloom.boards.contents import placeholder
@@ -112,13 +113,14 @@ class Build:
             self.bitstream,
             self.placed,
             self.image,
+            self.folder / SWAPPED,
             *self.folder.glob("seed*"),
             *self._reports(),
         ):
             file.unlink(missing_ok=True)
 
     def _reports(self) -> Iterable[Path]:
-        return (self.folder / "report.json", self.folder / "report.md")
+        return (self.folder / REPORT, self.folder / "report.md")
 
     def synthesise(self, sources: Sources, required: checks.Required) -> int:
         """Run yosys, check what it made (see :mod:`.checks`) and return its flip-flops.

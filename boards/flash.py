@@ -2,63 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from pathlib import Path
 
 from gptloom.boards.board import Board
 from gptloom.model.errors import UserError
-
-
-def find_bitstream(board: Board, folder: Path) -> Path:
-    """Return the latest bitstream that was built for a board.
-
-    Raises
-    ------
-    UserError
-        If there is none.
-    """
-    ending = board.family.bitstream
-    found = [
-        file
-        for file in folder.glob(f"{board.name}-*/*.{ending}")
-        if file.stem == file.parent.name and _board_of(file) in (None, board.name)
-    ]
-    if not found:
-        raise UserError(
-            f"there is no bitstream for {board.name} in {folder}: make one with "
-            f"'gptloom build --board {board.name}', or name the file"
-        )
-    return max(found, key=lambda file: file.stat().st_mtime)
-
-
-def check_bitstream(board: Board, file: Path) -> None:
-    """Refuse what is no bitstream of a board, as far as its name and its report tell.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, empty, of another family, or of another board's build.
-    """
-    if not file.is_file() or not file.stat().st_size:
-        raise UserError(f"{file} is not a bitstream: make one with 'gptloom build'")
-    ending = f".{board.family.bitstream}"
-    if file.suffix != ending:
-        raise UserError(f"{file} is not a bitstream for {board.name}, whose files end in {ending}")
-    other = _board_of(file)
-    if other not in (None, board.name):
-        raise UserError(
-            f"{file} was built for {other}: give --board {other}, or a bitstream of {board.name}"
-        )
-
-
-def _board_of(file: Path) -> str | None:
-    """Return the board that the report beside a bitstream names."""
-    try:
-        return json.loads((file.parent / "report.json").read_text()).get("board")
-    except (OSError, ValueError):
-        return None
 
 
 def flash_command(board: Board, file: Path, memory: str | None) -> list[str]:

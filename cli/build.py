@@ -183,9 +183,10 @@ def build(
 
 def write_report(folder: Path, result: Result, json_file: Path | None) -> None:
     """Write JSON and Markdown into the build's folder, and JSON where it was asked for."""
+    from gptloom.boards.bitstreams import REPORT
     from gptloom.model.checkpoint import write_atomically, write_json
 
-    for file in (folder / "report.json", json_file):
+    for file in (folder / REPORT, json_file):
         if file:
             write_json(file, result.as_dict())
     write_atomically(folder / "report.md", result.markdown().encode())

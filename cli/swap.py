@@ -25,7 +25,7 @@ def swap(
     from rich.console import Console
 
     from gptloom.boards import patch
-    from gptloom.boards.flash import check_bitstream
+    from gptloom.boards.bitstreams import check_bitstream, record_swap
     from gptloom.boards.table import find_board
     from gptloom.boards.tools import Tools
     from gptloom.firmware.image import Image
@@ -38,6 +38,7 @@ def swap(
     begun = time.monotonic()
     patch.swap(entry, Tools(native=native), bitstream, model, target)
     crc = model.checksum(model.machine)
+    record_swap(bitstream.parent, target, image, crc)
     Console(highlight=False).print(
         f"{target} (weights {crc:08X}, {time.monotonic() - begun:.1f} s)", soft_wrap=True
     )

@@ -131,7 +131,7 @@ def float_loss(checkpoint: Checkpoint) -> float:
             UserNotice,
             stacklevel=2,
         )
-    elif checkpoint.name and measured > guessing:
+    elif checkpoint.name and measured > guessing + _SAME:
         warnings.warn(
             f"{name} predicts worse than guessing, {measured:.4f} nats per token instead of "
             f"{guessing:.4f}: train it, or train it longer",

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gptloom.boards.bitstreams import check_bitstream, find_bitstream
 from gptloom.boards.contents import placeholder
-from gptloom.boards.flash import check_bitstream, find_bitstream, flash_command, run_flash
+from gptloom.boards.flash import flash_command, run_flash
 from gptloom.boards.table import BOARDS, find_board
 from gptloom.boards.tools import PACKAGES, ToolError, Tools
 from gptloom.cli.main import main

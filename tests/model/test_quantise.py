@@ -28,7 +28,7 @@ def random_checkpoint(config, size=0.4, seed=0):
     }
     rows = random.integers(0, config.vocabulary, (32, config.context + 1)).astype(np.int16)
     characters = "".join(map(chr, range(97, 96 + config.vocabulary)))
-    return Checkpoint(config, Tokenizer(characters), weights, rows, name="random")
+    return Checkpoint(config, Tokenizer(characters), weights, rows)
 
 
 @pytest.fixture(scope="module", params=shipped_checkpoints())
