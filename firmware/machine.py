@@ -47,7 +47,7 @@ class Machine:
     positions, eviction, sinks
         As the models have them: see :class:`.ModelConfig`.
     slots
-        Caches that keep prefixes for documents to come (:mod:`.model.prefix`); 0 for one cache that
+        Caches that keep prefixes for documents to come (:class:`.Prefix`); 0 for one cache that
         every document fills anew.
     slot_words
         Operand words of each, a power of two.

@@ -12,7 +12,7 @@ from gptloom.hdl.folded.layouts import places
 
 
 class Prefix(wiring.Component):
-    """Places documents in the cache's slots, as :class:`.PrefixStore` does.
+    """Places documents in the cache's slots, as ``PrefixStore`` of ``tests/verification`` does.
 
     It stands before :class:`.Control`, which begins with the first token that is to be computed,
     and it remembers the token of every row. A known token that is passed over takes 3 cycles, a

@@ -9,7 +9,6 @@ from amaranth.back import rtlil
 from amaranth.hdl import Cat, Elaboratable, Module, Signal
 from netlists import UNUSED
 
-from gptloom.boards import products
 from gptloom.boards.design import unambiguous
 from gptloom.boards.tools import Tools
 from gptloom.hdl.unrolled.fabric import Ecp5Fabric, Fabric
@@ -17,6 +16,7 @@ from gptloom.hdl.unrolled.network import Network
 from gptloom.hdl.unrolled.product import Plan
 from gptloom.hdl.unrolled.slices import Format
 from gptloom.model.checkpoint import load_checkpoint
+from verification import products
 
 PROOF = """\
 read_verilog models.v

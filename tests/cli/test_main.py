@@ -1,13 +1,20 @@
+import ast
 import os
 import subprocess
 import sys
+import tomllib
 import warnings
+from importlib.util import resolve_name
+from itertools import accumulate
+from pathlib import Path
 
 import pytest
 import typer
 
 from gptloom.cli import main as main_module
 from gptloom.model.errors import UserError, UserNotice
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -135,3 +142,32 @@ def test_nothing_is_said_when_the_reader_leaves():
     os.close(writing)
     assert done.stderr == ""
     assert done.returncode == 1
+
+
+def imported(module, file):
+    """Names of all modules that a module may import, wherever in it, and of their packages."""
+    package = module if file.stem == "__init__" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            place = resolve_name("." * node.level + (node.module or ""), package)
+            names = [f"{place}.{alias.name}" for alias in node.names]
+        for name in names:
+            yield from accumulate(name.split("."), "{}.{}".format)
+
+
+def test_a_command_reaches_all_that_is_installed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = project["tool"]["setuptools"]["packages"]
+    installed = {}
+    for package in packages:
+        for file in (ROOT / package.removeprefix("gptloom.").replace(".", "/")).glob("*.py"):
+            installed[f"{package}.{file.stem}".removesuffix(".__init__")] = file
+    reached = new = {name for name in installed if name.startswith("gptloom.cli.")}
+    while new:
+        new = {name for module in new for name in imported(module, installed[module])}
+        new = (new & installed.keys()) - reached
+        reached = reached | new
+    assert sorted(installed.keys() - reached) == []

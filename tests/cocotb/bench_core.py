@@ -10,12 +10,12 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 from probe import read_row
 
-from gptloom.sim.scoreboard.expectation import Expectation
-from gptloom.sim.scoreboard.judge import first_mismatch
-from gptloom.sim.scoreboard.player import Habits, Player
-from gptloom.sim.scoreboard.reference import Reference
-from gptloom.sim.scoreboard.signals import STIMULUS
-from gptloom.sim.scoreboard.window import save_recording, save_window
+from verification.scoreboard.expectation import Expectation
+from verification.scoreboard.judge import first_mismatch
+from verification.scoreboard.player import Habits, Player
+from verification.scoreboard.reference import Reference
+from verification.scoreboard.signals import STIMULUS
+from verification.scoreboard.window import save_recording, save_window
 
 BLOCK = 1 << 10
 """Cycles that are compared at a time: a difference ends the run soon."""

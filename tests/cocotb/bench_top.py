@@ -14,10 +14,10 @@ from probe import read_row
 
 from gptloom.firmware.page import TEMPERATURES, encode_scale
 from gptloom.sim.panels import HD44780Model
-from gptloom.sim.scoreboard.expectation import Expectation
-from gptloom.sim.scoreboard.judge import first_mismatch
-from gptloom.sim.scoreboard.reference import Reference
-from gptloom.sim.scoreboard.window import save_recording, save_window
+from verification.scoreboard.expectation import Expectation
+from verification.scoreboard.judge import first_mismatch
+from verification.scoreboard.reference import Reference
+from verification.scoreboard.window import save_recording, save_window
 
 PERIOD = 10
 BLOCK = 1 << 13

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gptloom.firmware.machine import Machine
 from gptloom.model.integer import IntegerModel
-from gptloom.sim.scoreboard.player import Habits
+from verification.scoreboard.player import Habits
 
 
 @dataclass(frozen=True)

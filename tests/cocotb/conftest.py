@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gptloom.sim import cosim
+from verification import cosim
 
 
 @pytest.fixture(params=["verilator", pytest.param("icarus", marks=pytest.mark.icarus)])

@@ -12,8 +12,8 @@ from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.quantise import quantise
-from gptloom.sim.scoreboard.player import Habits
-from gptloom.sim.scoreboard.signals import Signals
+from verification.scoreboard.player import Habits
+from verification.scoreboard.signals import Signals
 
 # One process builds what all of them run.
 pytestmark = pytest.mark.xdist_group("cocotb-core")

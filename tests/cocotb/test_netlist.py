@@ -12,10 +12,10 @@ from uses import SMALL, recorded
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.unrolled.target import Target
-from gptloom.sim import cosim
 from gptloom.sim.engines.base import component_ports
-from gptloom.sim.scoreboard.player import Habits
-from gptloom.sim.scoreboard.signals import STIMULUS
+from verification import cosim
+from verification.scoreboard.player import Habits
+from verification.scoreboard.signals import STIMULUS
 
 pytestmark = [
     pytest.mark.icarus,

@@ -12,7 +12,7 @@ from gptloom.hdl.preload import Preload
 from gptloom.hdl.top import BOUNCE_SECONDS, Top
 from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.quantise import quantise
-from gptloom.sim.scoreboard.signals import Signals
+from verification.scoreboard.signals import Signals
 
 # So slow a clock that bounces take few cycles.
 CLOCK, BAUD = 1_000_000, 50_000

@@ -8,7 +8,7 @@ import pytest
 from case import NetlistCase
 from small_core import INPUTS, make_core, play, random_model
 
-from gptloom.sim.stages import Scoreboard
+from verification.stages import Scoreboard
 
 CYCLES = 600
 

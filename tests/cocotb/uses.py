@@ -3,8 +3,8 @@
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.config import ModelConfig
 from gptloom.sim.engines import open_engine
-from gptloom.sim.scoreboard.player import Habits, Player
-from gptloom.sim.scoreboard.signals import STIMULUS
+from verification.scoreboard.player import Habits, Player
+from verification.scoreboard.signals import STIMULUS
 
 SMALL = ModelConfig(layers=2, width=8, heads=2, hidden=8, context=4, vocabulary=5)
 

@@ -73,7 +73,7 @@ def test_the_reference_has_every_subcommand_and_module(site):
     command = (site / "reference" / "command.html").read_text()
     for name in ("generate", "build", "swap", "talk", "train", "doctor"):
         assert f'id="gptloom-{name}"' in command
-    for module in ("model.golden", "hdl.folded.core", "hdl.unrolled.core", "sim.scoreboard.bench"):
+    for module in ("model.golden", "hdl.folded.core", "hdl.unrolled.core", "sim.engines.base"):
         page = Page(site / "reference" / f"{module.rpartition('.')[0]}.html")
         assert f"gptloom.{module}" in page.anchors
 

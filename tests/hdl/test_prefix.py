@@ -9,8 +9,8 @@ from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.layouts import places
 from gptloom.hdl.folded.prefix import Prefix
 from gptloom.model.config import ModelConfig
-from gptloom.model.prefix import Placement, PrefixStore
 from gptloom.sim.engines import open_engine
+from verification.prefix import Placement, PrefixStore
 
 SMALL = ModelConfig(width=8, heads=2, hidden=8, context=16, vocabulary=4)
 

@@ -9,8 +9,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.model.errors import UserError
-from gptloom.sim import cosim, cosim_tools
-from gptloom.sim.cosim_tools import require_compiler
+from verification import cosim, cosim_tools
+from verification.cosim_tools import require_compiler
 
 
 class Inner(wiring.Component):

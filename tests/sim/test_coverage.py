@@ -7,8 +7,8 @@ from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
-from gptloom.sim.scoreboard.bench import CheckedCore
-from gptloom.sim.scoreboard.player import Habits, Player
+from verification.scoreboard.bench import CheckedCore
+from verification.scoreboard.player import Habits, Player
 
 CONFIG = ModelConfig.MICROGPT
 MACHINE = Machine.for_models(16, CONFIG)

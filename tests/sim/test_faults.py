@@ -23,9 +23,9 @@ from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.preload import Preload
 from gptloom.model.config import ModelConfig
 from gptloom.sim.engines import open_engine
-from gptloom.sim.scoreboard.bench import CheckedCore, DivergenceError
-from gptloom.sim.scoreboard.player import Habits, Player
-from gptloom.sim.scoreboard.reference import Reference
+from verification.scoreboard.bench import CheckedCore, DivergenceError
+from verification.scoreboard.player import Habits, Player
+from verification.scoreboard.reference import Reference
 
 CONFIG = ModelConfig(layers=2, width=8, heads=2, hidden=8, context=4, vocabulary=5)
 MACHINE = Machine.for_models(16, CONFIG)

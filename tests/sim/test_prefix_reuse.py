@@ -12,11 +12,11 @@ from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GoldenModel
-from gptloom.model.prefix import PrefixStore
 from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
 from gptloom.sim.prefix_reuse import TURNS, measure_reuse, measure_turns
 from gptloom.sim.session import CoreSession
+from verification.prefix import PrefixStore
 
 SMALL = ModelConfig(width=8, heads=2, hidden=8, context=12, vocabulary=5)
 TWO_LAYERS = replace(SMALL, layers=2)

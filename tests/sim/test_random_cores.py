@@ -11,8 +11,8 @@ from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.preload import Preload
 from gptloom.model.config import ModelConfig
 from gptloom.sim.engines import open_engine
-from gptloom.sim.scoreboard.bench import CheckedCore
-from gptloom.sim.scoreboard.player import Habits, Player
+from verification.scoreboard.bench import CheckedCore
+from verification.scoreboard.player import Habits, Player
 
 
 def draw_case(seed):

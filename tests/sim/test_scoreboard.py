@@ -14,10 +14,10 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GoldenModel
 from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
-from gptloom.sim.scoreboard.bench import CheckedCore
-from gptloom.sim.scoreboard.judge import first_mismatch
-from gptloom.sim.scoreboard.player import Habits, Player
-from gptloom.sim.scoreboard.signals import Judged
+from verification.scoreboard.bench import CheckedCore
+from verification.scoreboard.judge import first_mismatch
+from verification.scoreboard.player import Habits, Player
+from verification.scoreboard.signals import Judged
 
 # The machines that other tests compile as well, and those of the long runs.
 NAMES = (ModelConfig.MICROGPT,)

@@ -16,8 +16,8 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.merged.golden import Stream
 from gptloom.model.merged.quantise import quantise
 from gptloom.sim.engines import open_engine
-from gptloom.sim.stages import Scoreboard
 from gptloom.sim.streams import StreamSession
+from verification.stages import Scoreboard
 
 SMALL = ModelConfig(width=8, heads=2, hidden=8, context=4, vocabulary=5)
 

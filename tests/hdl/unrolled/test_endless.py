@@ -21,8 +21,8 @@ from gptloom.model.merged.golden import GoldenModel, Stream
 from gptloom.model.merged.quantise import quantise
 from gptloom.sim.engines import open_engine
 from gptloom.sim.session import cache_counters
-from gptloom.sim.stages import Scoreboard
 from gptloom.sim.streams import StreamSession
+from verification.stages import Scoreboard
 
 ALIBI = replace(SMALL, context=16, positions="alibi")
 

@@ -6,7 +6,7 @@ import pytest
 from small_core import make_core, play, random_model
 
 from gptloom.model.merged.integer import Widths
-from gptloom.sim.stages import DivergenceError, Scoreboard
+from verification.stages import DivergenceError, Scoreboard
 
 # One process compiles what all tests of a shape use.
 pytestmark = pytest.mark.xdist_group("stages")

@@ -15,7 +15,7 @@ from gptloom.hdl.core import Prompt, Write
 from gptloom.hdl.folded.layouts import Temperature
 from gptloom.hdl.folded.readback import Readback
 from gptloom.model.integer import LogitScale
-from gptloom.sim.scoreboard.reference import Noise, Reference, Sampled
+from verification.scoreboard.reference import Noise, Reference, Sampled
 
 Stimulus = Mapping[str, NDArray[np.uint64]]
 """The core's inputs by name, one value a cycle."""

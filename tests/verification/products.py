@@ -1,7 +1,7 @@
 """Places and routes one constant product alone: what a matrix costs, and how fast it is.
 
-``python -m gptloom.boards.products A1 --bits-per-cycle 2`` makes the unrolled core's product with
-one of the merged matrices and reports lookup tables, flip-flops, clock and latency.
+``.venv/bin/python tests/verification/products.py A1 --bits-per-cycle 2`` makes the unrolled core's
+product with one of the merged matrices and reports lookup tables, flip-flops, clock and latency.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def measure(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what the command line names and print it as a table's row."""
-    parser = argparse.ArgumentParser(prog="gptloom.boards.products", description=__doc__)
+    parser = argparse.ArgumentParser(prog="products.py", description=__doc__)
     parser.add_argument("matrix", nargs="+", choices=sorted(_FRACTIONS), help="stacked, if several")
     parser.add_argument("--checkpoint", default="names")
     parser.add_argument("--weight-bits", type=int, default=8)
@@ -251,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             router=o.router,
         )
     except (UserError, ValueError) as error:
-        sys.exit(f"gptloom.boards.products: {error}")
+        sys.exit(f"products.py: {error}")
     mhz = " ".join(f"{fmax:.1f}" for fmax in found.fmax_mhz)
     print(
         f"{'+'.join(o.matrix)} {'x'.join(map(str, weights.shape))} | W{o.weight_bits} "

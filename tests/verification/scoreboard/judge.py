@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gptloom.sim.engines.base import WORD_BITS
-from gptloom.sim.scoreboard.block import Block
-from gptloom.sim.scoreboard.cells import Words
-from gptloom.sim.scoreboard.control import Run
-from gptloom.sim.scoreboard.reference import Reference
+from verification.scoreboard.block import Block
+from verification.scoreboard.cells import Words
+from verification.scoreboard.control import Run
+from verification.scoreboard.reference import Reference
 
 
 @dataclass(frozen=True)

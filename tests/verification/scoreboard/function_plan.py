@@ -8,8 +8,8 @@ from gptloom.firmware.timeline import Span, scores_read_back
 from gptloom.hdl.folded.layouts import Accumulator, Scale
 from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS
 from gptloom.model.tables import NOISE_BITS
-from gptloom.sim.scoreboard.sheet import Sheet
-from gptloom.sim.scoreboard.values import ZERO
+from verification.scoreboard.sheet import Sheet
+from verification.scoreboard.values import ZERO
 
 RECIPROCAL = 4
 """From the softmax's `ready` to the reciprocals, and a cycle a head; two more in a deep machine."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.schedule import Latencies
 from gptloom.firmware.timeline import Span
-from gptloom.sim.scoreboard.cells import Label, TableMaker
-from gptloom.sim.scoreboard.signals import Signals
-from gptloom.sim.scoreboard.values import TokenNumbers
+from verification.scoreboard.cells import Label, TableMaker
+from verification.scoreboard.signals import Signals
+from verification.scoreboard.values import TokenNumbers
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from subprocess import CalledProcessError
 from amaranth.back import rtlil, verilog
 from amaranth.lib import wiring
 
-from gptloom.sim.cosim_tools import SIMULATORS
 from gptloom.sim.engines.base import WORD_BITS, component_ports
 from gptloom.sim.engines.build import cache_folder
+from verification.cosim_tools import SIMULATORS
 
 TOP = "bench"
 _MODULE = re.compile(r"^module (\\\S+ |\w+)\s*\(.*?^endmodule", re.S | re.M)

@@ -16,8 +16,8 @@ from gptloom.model.arithmetic import (
 )
 from gptloom.model.config import ModelConfig
 from gptloom.model.tables import NOISE_TABLE
-from gptloom.sim.scoreboard.control import Course, Run, State, Stimulus
-from gptloom.sim.scoreboard.values import TokenNumbers
+from verification.scoreboard.control import Course, Run, State, Stimulus
+from verification.scoreboard.values import TokenNumbers
 
 Bin = tuple[str, str]
 """A group and what happened of it."""

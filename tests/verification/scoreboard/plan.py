@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from gptloom.firmware.isa import Kind
 from gptloom.firmware.schedule import Slot
 from gptloom.firmware.timeline import EMIT, Span, spans, timeline
-from gptloom.sim.scoreboard.cells import Label, Table, TableMaker
-from gptloom.sim.scoreboard.engine_plan import EnginePlan
-from gptloom.sim.scoreboard.function_plan import FunctionPlan
-from gptloom.sim.scoreboard.result_plan import ResultPlan
-from gptloom.sim.scoreboard.sheet import Sheet
-from gptloom.sim.scoreboard.signals import Signals
-from gptloom.sim.scoreboard.values import TokenNumbers
+from verification.scoreboard.cells import Label, Table, TableMaker
+from verification.scoreboard.engine_plan import EnginePlan
+from verification.scoreboard.function_plan import FunctionPlan
+from verification.scoreboard.result_plan import ResultPlan
+from verification.scoreboard.sheet import Sheet
+from verification.scoreboard.signals import Signals
+from verification.scoreboard.values import TokenNumbers
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from gptloom.hdl.folded.layouts import (
     Issue,
 )
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
-from gptloom.sim.scoreboard.sheet import Sheet
-from gptloom.sim.scoreboard.values import ZERO
+from verification.scoreboard.sheet import Sheet
+from verification.scoreboard.values import ZERO
 
 READ = 1
 """From an issue, whose addresses are presented, to what the memories deliver."""

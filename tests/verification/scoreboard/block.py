@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gptloom.sim.scoreboard.cells import Words
-from gptloom.sim.scoreboard.signals import Signals
+from verification.scoreboard.cells import Words
+from verification.scoreboard.signals import Signals
 
 ALL = np.uint64((1 << 64) - 1)
 

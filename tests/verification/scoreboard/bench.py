@@ -12,13 +12,13 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GeneratedToken
 from gptloom.model.integer import IntegerModel
 from gptloom.sim.engines import Engine
-from gptloom.sim.scoreboard.coverage import Coverage
-from gptloom.sim.scoreboard.expectation import Expectation
-from gptloom.sim.scoreboard.judge import Mismatch, first_mismatch
-from gptloom.sim.scoreboard.player import Habits, Player
-from gptloom.sim.scoreboard.reference import Reference
-from gptloom.sim.scoreboard.window import WINDOW, save_recording, save_window
 from gptloom.sim.session import CoreSession, HangError
+from verification.scoreboard.coverage import Coverage
+from verification.scoreboard.expectation import Expectation
+from verification.scoreboard.judge import Mismatch, first_mismatch
+from verification.scoreboard.player import Habits, Player
+from verification.scoreboard.reference import Reference
+from verification.scoreboard.window import WINDOW, save_recording, save_window
 
 BLOCK = 1 << 14
 """Cycles compared at a time, about: as many as memory holds comfortably."""

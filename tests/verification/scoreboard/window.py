@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from gptloom.sim.generation import CLOCK_MHZ
-from gptloom.sim.scoreboard.block import Block
-from gptloom.sim.scoreboard.cells import Words
-from gptloom.sim.scoreboard.judge import Mismatch
-from gptloom.sim.scoreboard.signals import Signal, Signals
 from gptloom.sim.waves import Wave, write_vcd
+from verification.scoreboard.block import Block
+from verification.scoreboard.cells import Words
+from verification.scoreboard.judge import Mismatch
+from verification.scoreboard.signals import Signal, Signals
 
 WINDOW = 100
 """Cycles of waveform before and after the first difference."""

@@ -13,8 +13,8 @@ from gptloom.hdl.folded.layouts import (
     results,
 )
 from gptloom.model.arithmetic import ACTIVATION_BITS, LOGIT_BITS, WEIGHT_BITS
-from gptloom.sim.scoreboard.sheet import Sheet
-from gptloom.sim.scoreboard.values import ZERO
+from verification.scoreboard.sheet import Sheet
+from verification.scoreboard.values import ZERO
 
 EMBEDDING = (1 << OPERATION_BITS) - 1
 """Operation number of the embedding's results."""

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from gptloom.sim.scoreboard.block import ALL, Block
-from gptloom.sim.scoreboard.cells import Words
-from gptloom.sim.scoreboard.control import Control, Course, Run, State
-from gptloom.sim.scoreboard.coverage import Coverage
-from gptloom.sim.scoreboard.interface import Interface
-from gptloom.sim.scoreboard.reference import Reference
-from gptloom.sim.scoreboard.signals import STIMULUS
+from verification.scoreboard.block import ALL, Block
+from verification.scoreboard.cells import Words
+from verification.scoreboard.control import Control, Course, Run, State
+from verification.scoreboard.coverage import Coverage
+from verification.scoreboard.interface import Interface
+from verification.scoreboard.reference import Reference
+from verification.scoreboard.signals import STIMULUS
 
 # As they arrive where they are used.
 _TOKEN = ("embedding.token", "embedding.position", "sequencer.sample")

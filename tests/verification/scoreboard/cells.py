@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gptloom.model.arithmetic import Integers
 from gptloom.sim.engines.base import WORD_BITS
-from gptloom.sim.scoreboard.signals import Words
+from verification.scoreboard.signals import Words
 
 _CONSTANT = -1
 

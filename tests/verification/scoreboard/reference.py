@@ -13,9 +13,9 @@ from gptloom.model.arithmetic import Integers
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel, LogitScale
 from gptloom.model.positions import Positions
-from gptloom.sim.scoreboard.plan import Plan, make_plan
-from gptloom.sim.scoreboard.signals import Signals
-from gptloom.sim.scoreboard.values import TokenNumbers
+from verification.scoreboard.plan import Plan, make_plan
+from verification.scoreboard.signals import Signals
+from verification.scoreboard.values import TokenNumbers
 
 
 class Noise:

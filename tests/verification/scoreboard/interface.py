@@ -10,8 +10,8 @@ from gptloom.firmware.image import Region
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.core import COUNTER_BITS, Address, Write
 from gptloom.model.arithmetic import WEIGHT_BITS
-from gptloom.sim.scoreboard.block import Block
-from gptloom.sim.scoreboard.control import Course, State, Stimulus
+from verification.scoreboard.block import Block
+from verification.scoreboard.control import Course, State, Stimulus
 
 _ADDRESS = data.Layout.cast(Address)
 _WRITE = data.Layout.cast(Write)

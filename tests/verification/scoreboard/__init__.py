@@ -1,0 +1,17 @@
+"""Every watched signal of a simulated core, compared in every cycle with what it has to be."""
+
+from verification.scoreboard.bench import CheckedCore
+from verification.scoreboard.expectation import Expectation
+from verification.scoreboard.judge import Mismatch, first_mismatch
+from verification.scoreboard.player import Habits, Player
+from verification.scoreboard.reference import Reference
+
+__all__ = [
+    "CheckedCore",
+    "Expectation",
+    "Habits",
+    "Mismatch",
+    "Player",
+    "Reference",
+    "first_mismatch",
+]
