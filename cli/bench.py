@@ -25,12 +25,6 @@ def bench(
     kv: Annotated[
         bool, typer.Option("--kv", help="Cycles by position with the KV cache and without.")
     ] = False,
-    policies: Annotated[
-        bool, typer.Option("--policies", help="Loss, state and cycles of caches that evict.")
-    ] = False,
-    reuse: Annotated[
-        bool, typer.Option("--reuse", help="Cycles saved by keeping a prompt's keys and values.")
-    ] = False,
     pages: Annotated[
         bool,
         typer.Option(
@@ -39,17 +33,12 @@ def bench(
     ] = False,
     checkpoint: Annotated[
         str | None,
-        typer.Option(
-            help="--kv, --policies, --reuse: a shipped checkpoint, or a file.",
-            show_default="names; --policies: names-alibi",
-        ),
+        typer.Option(help="--kv: a shipped checkpoint, or a file.", show_default="names"),
     ] = None,
     core: Annotated[Core | None, typer.Option(help="Which core.", show_default="both")] = None,
     lanes: Annotated[
         list[int] | None,
-        typer.Option(
-            help="Folded: widths to measure.", show_default="all; --kv, --reuse: 16 and 64"
-        ),
+        typer.Option(help="Folded: widths to measure.", show_default="all; --kv: 16 and 64"),
     ] = None,
     names: Annotated[
         int | None,
@@ -66,14 +55,11 @@ def bench(
 ) -> None:
     """Measure and compare all cores, programs on this machine, and what is published of peers.
 
-    With --kv, --policies or --reuse, something else is measured of simulated hardware.
+    With --kv it is what the KV cache is worth in simulated hardware.
     """
-    whole = not (kv or policies or reuse or pages)
-    if kv + policies + reuse + pages > 1:
-        raise UserError(
-            "choose one of --kv (what the KV cache is worth), --policies (what caches that evict "
-            "cost), --reuse (what a kept prefix saves) and --pages"
-        )
+    whole = not (kv or pages)
+    if kv and pages:
+        raise UserError("choose one of --kv (what the KV cache is worth) and --pages")
     if pages and any((checkpoint, core, lanes, names, json_file, markdown, plot)):
         raise UserError("--pages makes what is in the repository: leave the other options out")
     if not whole and (names or markdown):
@@ -83,12 +69,6 @@ def bench(
             "the comparison is of the checkpoint names, which builds were made of: leave "
             "--checkpoint out"
         )
-    if core and not (kv or whole):
-        raise UserError("--core belongs to --kv and to the comparison: leave it out")
-    if lanes and policies:
-        raise UserError("--policies has lanes of its own: leave --lanes out")
-    if reuse and plot:
-        raise UserError("there is no plot of --reuse: leave it out")
     refuse_options(core or Core.FOLDED, {Core.FOLDED: {"--lanes": lanes}})
     check_folders(json_file, markdown, plot)
 
@@ -108,12 +88,7 @@ def bench(
     try:
         if whole:
             return compare(core, lanes, names, engine, json_file, markdown, plot)
-        if kv:
-            result, draw = _kv(console, checkpoint or "names", core, lanes or _LANES, engine)
-        elif reuse:
-            result, draw = _reuse(console, checkpoint or "names", lanes or _LANES, engine), None
-        else:
-            result, draw = _policies(console, checkpoint or "names-alibi", engine)
+        result, draw = _kv(console, checkpoint or "names", core, lanes or _LANES, engine)
     except MismatchError as error:
         say("error", str(error))
         raise typer.Exit(1) from None
@@ -139,91 +114,6 @@ def _kv(console, checkpoint: str, core: Core | None, lanes, engine: str):
         for name, rows in measured.items()
     }
     return {"checkpoint": checkpoint, "cores": cores}, partial(draw_speedup, measured)
-
-
-def _reuse(console, checkpoint: str, lanes, engine: str) -> dict:
-    """Measure what a kept prefix saves; return the figures."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from gptloom.firmware.machine import SLOTS, Machine
-    from gptloom.model.checkpoint import load_checkpoint
-    from gptloom.model.quantise import quantise
-    from gptloom.sim.engines import open_engine
-    from gptloom.sim.prefix_reuse import TURNS, measure_reuse, measure_turns
-
-    notices = Console(stderr=True, highlight=False)
-    model, found = quantise(load_checkpoint(checkpoint)), {}
-    for width in lanes:
-        machine, name = Machine.for_models(width, model.config, slots=1), f"folded, {width} lanes"
-        with notices.status(name) as status:
-            simulate = partial(open_engine, kind=engine, progress=status.update)
-            rows = list(measure_reuse(model, machine, simulate))
-        found[name] = [asdict(row) for row in rows]
-        table = Table("known tokens", "computed", "reused", "saved", title=f"cycles, {name}")
-        for row in rows:
-            saved = f"{row.computed - row.reused}"
-            table.add_row(str(row.known), str(row.computed), str(row.reused), saved)
-        for column in table.columns:
-            column.justify = "right"
-        console.print(table)
-    turns = []
-    table = Table("slots", "cycles", "rows used again", title=f"{', '.join(TURNS)} in turn")
-    for slots in SLOTS:
-        machine, name = Machine.for_models(lanes[0], model.config, slots=slots), f"{slots} slots"
-        with notices.status(name) as status:
-            simulate = partial(open_engine, kind=engine, progress=status.update)
-            turn = measure_turns(model, machine, simulate)
-        turns.append(asdict(turn))
-        table.add_row(str(slots), f"{turn.cycles:.1f}", f"{turn.reused} of {turn.known}")
-    for column in table.columns:
-        column.justify = "right"
-    table.caption = f"folded, {lanes[0]} lanes; cycles from a prompt to its first token"
-    console.print(table)
-    return {"checkpoint": checkpoint, "cores": found, "turns": turns}
-
-
-def _policies(console, checkpoint: str, engine: str):
-    """Measure caches that evict; return the figures and what draws them."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from gptloom.model.checkpoint import load_checkpoint
-    from gptloom.model.quantise import quantise
-    from gptloom.sim.cache_plot import draw_policies
-    from gptloom.sim.cache_policies import FULL, LANES, LENGTHS, measure_policies
-    from gptloom.sim.engines import open_engine
-
-    notices = Console(stderr=True, highlight=False)
-    model = quantise(load_checkpoint(checkpoint))
-    found = []
-    with notices.status("") as status:
-        simulate = partial(open_engine, kind=engine)
-        for figures in measure_policies(model, simulate, progress=status.update):
-            found.append(figures)
-    lengths = [f"{length:,}" for length in LENGTHS]
-    table = Table(
-        "cache",
-        *(f"loss, {length}" for length in lengths),
-        "bits of state",
-        "cycles/token",
-        title=f"{checkpoint}: streams of so many tokens, loss of their second half; "
-        f"cycles of {LANES} lanes with a full cache",
-    )
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for f in found:
-        bits = sorted({f.bits[length] for length in LENGTHS})
-        fixed = len(bits) == 1
-        table.add_row(
-            f.policy,
-            *(f"{f.losses[length]:.4f}" for length in LENGTHS),
-            f"{bits[0]:,}" if fixed else f"{bits[0]:,} to {bits[-1]:,}",
-            f"{f.cycles:.1f}" + ("" if fixed else f" at {FULL} rows"),
-        )
-    console.print(table)
-    result = {"checkpoint": checkpoint, "lanes": LANES, "policies": [asdict(f) for f in found]}
-    return result, partial(draw_policies, found)
 
 
 def _measure(

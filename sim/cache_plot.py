@@ -1,16 +1,11 @@
-"""Pictures of what the KV cache is worth, and of what caches that evict cost."""
+"""Pictures of what the KV cache is worth."""
 
 import io
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
-import numpy as np
-
 from gptloom.model.errors import UserError
-from gptloom.sim.cache_policies import PolicyFigures
 from gptloom.sim.cache_speedup import PositionCycles, mean_speedup
-
-_MEAN_OF = 32
 
 
 def check_extra() -> None:
@@ -39,23 +34,6 @@ def draw_speedup(measured: Mapping[str, Sequence[PositionCycles]]) -> bytes:
         axes.set(title=f"{name}: {mean_speedup(rows):.1f} times", xlabel="position", ylim=(0, None))
     columns[0].set_ylabel("cycles per token")
     columns[0].legend()
-    return to_png(figure)
-
-
-def draw_policies(measured: Sequence[PolicyFigures]) -> bytes:
-    """Return a PNG: loss along streams of 512 tokens, for each cache."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for number, figures in enumerate(measured):
-        # Names differ more than caches: means of some positions tell these apart.
-        means = np.convolve(figures.curve, np.full(_MEAN_OF, 1 / _MEAN_OF), "valid")
-        places = np.arange(len(means)) + _MEAN_OF // 2
-        label = f"{figures.policy}: {figures.losses[512]:.4f}"
-        axes.plot(places, means, lw=1, ls=("-", "--", ":")[number % 3], label=label)
-    axes.set(xlabel="position in the stream", ylabel=f"nats per token, mean of {_MEAN_OF}")
-    figure.legend(loc="outside right upper", fontsize="small")
     return to_png(figure)
 
 

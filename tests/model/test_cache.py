@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stream_loss import stream_losses
 
 from gptloom.model import sampling
 from gptloom.model.cache import Eviction, KVCache
@@ -18,7 +19,6 @@ from gptloom.model.golden import MAX_POSITION, GoldenModel
 from gptloom.model.loss import golden_loss
 from gptloom.model.positions import MAX_DISTANCE, Positions, penalty
 from gptloom.model.quantise import quantise
-from gptloom.model.stream_loss import stream_losses
 
 ALIBI = ModelConfig(width=8, heads=2, hidden=8, context=40, vocabulary=5, positions="alibi")
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from stream_loss import losses_of
 
 from gptloom.model.cache import Eviction
 from gptloom.model.checkpoint import load_checkpoint
@@ -13,7 +14,6 @@ from gptloom.model.errors import UserError
 from gptloom.model.golden import GoldenModel
 from gptloom.model.quantise import quantise
 from gptloom.model.recurrent import RecurrentModel, StateWidths, golden_of
-from gptloom.model.stream_loss import losses_of
 
 ALIBI = ModelConfig(width=8, heads=2, hidden=8, context=64, vocabulary=5, positions="alibi")
 

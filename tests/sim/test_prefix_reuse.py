@@ -2,19 +2,15 @@
 
 import random
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.core import FoldedCore
-from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GoldenModel
-from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
-from gptloom.sim.prefix_reuse import TURNS, measure_reuse, measure_turns
 from gptloom.sim.session import CoreSession
 from verification.prefix import PrefixStore
 
@@ -112,28 +108,3 @@ def test_counters_are_what_the_golden_cache_does(random_model):
                 "occupancy": rows, "writes": writes, "reads": reads, "evictions": 0, "hits": 0,
                 "reused": 0,
             }  # fmt: skip
-
-
-def test_savings_grow_with_the_prefix(random_model):
-    model = random_model(SMALL, 3)
-    rows = list(measure_reuse(model, Machine.for_models(16, SMALL, slots=1), open_engine))
-    assert [row.known for row in rows] == list(range(1, 13))
-    saved = [row.computed - row.reused for row in rows]
-    # Every known token but the last is saved, at the same cost each; looking takes some cycles.
-    assert -10 < saved[0] <= 0
-    assert {more - less for less, more in pairwise(saved)} == {saved[1] - saved[0]}
-    assert saved[1] > 30
-
-
-def test_prompts_that_take_turns_need_slots_of_their_own():
-    """Of one slot the beginning is shared; four prompts in four slots are computed once."""
-    model = quantise(load_checkpoint("names"))
-    one, four = (
-        measure_turns(model, Machine.for_models(16, model.config, slots=slots), open_engine)
-        for slots in (1, 4)
-    )
-    # The first token of all is there from the second document on, john's and anna's next one not.
-    assert one.reused >= 19
-    # Of each the last known token is computed, and every one of those that come first.
-    assert four.reused == 4 * sum(map(len, TURNS))
-    assert four.cycles < one.cycles

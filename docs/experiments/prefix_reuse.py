@@ -1,17 +1,32 @@
-"""What it saves to keep a prefix's keys and values from one document to the next."""
+"""What it saves to keep a prefix's keys and values between documents (docs/kv-cache.md).
 
-from collections.abc import Callable, Iterator
+Run it with ``.venv/bin/python docs/experiments/prefix_reuse.py``.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 from statistics import mean
+from typing import Annotated
 
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gptloom.cli.output import check_folders
 from gptloom.firmware.image import build_image
-from gptloom.firmware.machine import Machine
+from gptloom.firmware.machine import SLOTS, Machine
 from gptloom.hdl.folded.core import FoldedCore
+from gptloom.model.checkpoint import load_checkpoint, write_json
+from gptloom.model.errors import UserError
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
-from gptloom.sim.engines import Engine
-from gptloom.sim.generation import compared
+from gptloom.model.quantise import quantise
+from gptloom.sim.engines import Engine, open_engine
+from gptloom.sim.generation import MismatchError, compared
 from gptloom.sim.session import CoreSession
 
 
@@ -97,6 +112,7 @@ class TurnCycles:
 TURNS = ("mari", "john", "anna", "marg")
 """Prompts that take turns; the first and the last begin alike."""
 ROUNDS = 5
+LANES = [16, 64]
 
 
 def measure_turns(
@@ -124,3 +140,58 @@ def measure_turns(
                     break
         known = sum(1 + len(prompt) for prompt in prompts)
         return TurnCycles(machine.slots, mean(cycles), session.cache()["reused"], known)
+
+
+def show(console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Print a table of figures."""
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*map(str, row))
+    for column in table.columns:
+        column.justify = "right"
+    console.print(table)
+
+
+def main(
+    checkpoint: Annotated[str, typer.Option(help="A shipped one, or a file.")] = "names",
+    lanes: Annotated[list[int], typer.Option(help="Widths; turns of the first.")] = LANES,
+    engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
+    json_file: Annotated[Path | None, typer.Option("--json", help="For the figures.")] = None,
+) -> None:
+    """Measure cycles to the first token of a document whose known tokens are kept."""
+    check_folders(json_file)
+    console, notices = Console(highlight=False), Console(stderr=True, highlight=False)
+    model = quantise(load_checkpoint(checkpoint))
+    found, turns = {}, []
+    with notices.status("") as status:
+        simulate = partial(open_engine, kind=engine, progress=status.update)
+        for width in lanes:
+            name = f"folded, {width} lanes"
+            machine = Machine.for_models(width, model.config, slots=1)
+            rows = list(measure_reuse(model, machine, simulate))
+            found[name] = [asdict(row) for row in rows]
+            show(
+                console,
+                f"cycles, {name}",
+                ("known tokens", "computed", "reused", "saved"),
+                [(r.known, r.computed, r.reused, r.computed - r.reused) for r in rows],
+            )
+        for slots in SLOTS:
+            machine = Machine.for_models(lanes[0], model.config, slots=slots)
+            turns.append(measure_turns(model, machine, simulate))
+    show(
+        console,
+        f"{', '.join(TURNS)} in turn, {lanes[0]} lanes: cycles from a prompt to its first token",
+        ("slots", "cycles", "rows used again"),
+        [(t.slots, f"{t.cycles:.1f}", f"{t.reused} of {t.known}") for t in turns],
+    )
+    if json_file:
+        told = [asdict(turn) for turn in turns]
+        write_json(json_file, {"checkpoint": checkpoint, "cores": found, "turns": told})
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except (UserError, MismatchError) as error:
+        sys.exit(f"error: {error}")

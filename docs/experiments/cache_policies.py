@@ -1,28 +1,44 @@
-"""Caches side by side: what they cost in loss, in state and in cycles."""
+"""Caches side by side: what they cost in loss, in state and in cycles (docs/kv-cache.md).
 
+Run it with ``.venv/bin/python docs/experiments/cache_policies.py --plot docs/kv-policies.png``.
+"""
+
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from statistics import mean
+from typing import Annotated
 
 import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+from stream_loss import state_bits, stream_losses
 
+from gptloom.cli.output import check_folders
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.cache import Eviction
+from gptloom.model.checkpoint import load_checkpoint, write_atomically, write_json
 from gptloom.model.corpus import heldout_documents
 from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import Positions
+from gptloom.model.quantise import quantise
 from gptloom.model.recurrent import golden_of
-from gptloom.model.stream_loss import state_bits, stream_losses
-from gptloom.sim.engines import Engine
-from gptloom.sim.generation import compared
+from gptloom.sim.cache_plot import check_extra, to_png
+from gptloom.sim.engines import Engine, open_engine
+from gptloom.sim.generation import MismatchError, compared
 from gptloom.sim.session import CoreSession
 
 LENGTHS = (16, 128, 512, 4096)
 LANES = 16
+MEAN_OF = 32
+"""Positions that a point of the picture is the mean of."""
 FULL = 64
 """Rows of the cache that evicts nothing, where cycles are counted."""
 
@@ -148,3 +164,73 @@ def full_cycles(model: IntegerModel, open_engine: Callable[[FoldedCore], Engine]
 
 def _with(model: IntegerModel, policy: Policy, length: int) -> IntegerModel:
     return model.with_cache(policy.rows or length, policy.eviction, policy.sinks)
+
+
+def draw_policies(measured: Sequence[PolicyFigures]) -> bytes:
+    """Return a PNG: loss along streams of 512 tokens, for each cache."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for number, figures in enumerate(measured):
+        # Names differ more than caches: means of some positions tell these apart.
+        means = np.convolve(figures.curve, np.full(MEAN_OF, 1 / MEAN_OF), "valid")
+        places = np.arange(len(means)) + MEAN_OF // 2
+        label = f"{figures.policy}: {figures.losses[512]:.4f}"
+        axes.plot(places, means, lw=1, ls=("-", "--", ":")[number % 3], label=label)
+    axes.set(xlabel="position in the stream", ylabel=f"nats per token, mean of {MEAN_OF}")
+    figure.legend(loc="outside right upper", fontsize="small")
+    return to_png(figure)
+
+
+def show(console: Console, checkpoint: str, found: Sequence[PolicyFigures]) -> None:
+    """Print the figures as a table."""
+    table = Table(
+        "cache",
+        *(f"loss, {length:,}" for length in LENGTHS),
+        "bits of state",
+        "cycles/token",
+        title=f"{checkpoint}: streams of so many tokens, loss of their second half; "
+        f"cycles of {LANES} lanes with a full cache",
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for f in found:
+        bits = sorted({f.bits[length] for length in LENGTHS})
+        fixed = len(bits) == 1
+        table.add_row(
+            f.policy,
+            *(f"{f.losses[length]:.4f}" for length in LENGTHS),
+            f"{bits[0]:,}" if fixed else f"{bits[0]:,} to {bits[-1]:,}",
+            f"{f.cycles:.1f}" + ("" if fixed else f" at {FULL} rows"),
+        )
+    console.print(table)
+
+
+def main(
+    checkpoint: Annotated[str, typer.Option(help="A shipped one, or a file.")] = "names-alibi",
+    engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
+    json_file: Annotated[Path | None, typer.Option("--json", help="For the figures.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="A PNG file for the losses.")] = None,
+) -> None:
+    """Measure loss, state and cycles of caches that evict."""
+    check_folders(json_file, plot)
+    if plot:
+        check_extra()
+    console, notices = Console(highlight=False), Console(stderr=True, highlight=False)
+    model, simulate = quantise(load_checkpoint(checkpoint)), partial(open_engine, kind=engine)
+    with notices.status("") as status:
+        found = list(measure_policies(model, simulate, progress=status.update))
+    show(console, checkpoint, found)
+    if json_file:
+        figures = [asdict(f) for f in found]
+        write_json(json_file, {"checkpoint": checkpoint, "lanes": LANES, "policies": figures})
+    if plot:
+        write_atomically(plot, draw_policies(found))
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except (UserError, MismatchError) as error:
+        sys.exit(f"error: {error}")

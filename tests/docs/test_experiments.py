@@ -1,18 +1,27 @@
-"""What caches that evict cost."""
+"""Experiments that documents quote: what caches that evict cost, what a kept prefix saves."""
+
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+from cache_policies import Policy, draw_policies, measure_policies
+from prefix_reuse import TURNS, measure_reuse, measure_turns
+from stream_loss import state_bits, stream_losses
 
+from gptloom.firmware.machine import Machine
 from gptloom.model.cache import Eviction
 from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import heldout_documents
 from gptloom.model.golden import GoldenModel
 from gptloom.model.loss import golden_loss
 from gptloom.model.quantise import quantise
-from gptloom.model.stream_loss import state_bits, stream_losses
-from gptloom.sim.cache_plot import draw_policies
-from gptloom.sim.cache_policies import Policy, measure_policies
 from gptloom.sim.engines import open_engine
+
+FOLDER = Path(__file__).parents[2] / "docs" / "experiments"
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +77,45 @@ def test_every_figure_is_there(model):
     assert found[2].losses[512] - found[0].losses[512] < 0.001
     assert np.mean(found[0].curve[256:]) == pytest.approx(found[0].losses[512])
     assert draw_policies(found).startswith(b"\x89PNG")
+
+
+def test_savings_grow_with_the_prefix(random_model):
+    config = ModelConfig(width=8, heads=2, hidden=8, context=12, vocabulary=5)
+    machine = Machine.for_models(16, config, slots=1)
+    rows = list(measure_reuse(random_model(config, 3), machine, open_engine))
+    assert [row.known for row in rows] == list(range(1, 13))
+    saved = [row.computed - row.reused for row in rows]
+    # Every known token but the last is saved, at the same cost each; looking takes some cycles.
+    assert -10 < saved[0] <= 0
+    assert {more - less for less, more in pairwise(saved)} == {saved[1] - saved[0]}
+    assert saved[1] > 30
+
+
+def test_prompts_that_take_turns_need_slots_of_their_own():
+    """Of one slot the beginning is shared; four prompts in four slots are computed once."""
+    model = quantise(load_checkpoint("names"))
+    one, four = (
+        measure_turns(model, Machine.for_models(16, model.config, slots=slots), open_engine)
+        for slots in (1, 4)
+    )
+    # The first token of all is there from the second document on, john's and anna's next one not.
+    assert one.reused >= 19
+    # Of each the last known token is computed, and every one of those that come first.
+    assert four.reused == 4 * sum(map(len, TURNS))
+    assert four.cycles < one.cycles
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "says"),
+    [
+        ("cache_policies", ["--checkpoint", "names"], "learned positions end with the context"),
+        ("cache_policies", ["--plot", "nowhere/x.png"], "there is no folder nowhere"),
+        ("prefix_reuse", ["--lanes", "5"], "5 lanes cannot be built"),
+    ],
+)
+def test_a_script_refuses_what_cannot_be_measured(script, arguments, says):
+    command = [sys.executable, FOLDER / f"{script}.py", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
