@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from statistics import mean
 from typing import Any
 
@@ -73,9 +73,7 @@ def measure_unrolled_cores(names: int, simulate: Open) -> Iterator[dict[str, Any
         model = quantise_merged(loaded, refined_widths(loaded))
         core = shape.make(model)
         alone, together = run_unrolled(model, core, names, simulate)
-        by_position: dict[int, list[int]] = defaultdict(list)
-        for position, cycles in zip(alone.positions[1:], alone.intervals[1:], strict=True):
-            by_position[position].append(cycles)
+        steady = replace(alone, emitted=alone.emitted[1:])
         yield {
             "core": "unrolled",
             "bits": model.widths.weights,
@@ -85,8 +83,8 @@ def measure_unrolled_cores(names: int, simulate: Open) -> Iterator[dict[str, Any
             "streams": core.streams,
             "checkpoint": checkpoint,
             "tokens": alone.tokens + together.tokens,
-            "cycles_per_token": round(mean(alone.intervals[1:]), 6),
+            "cycles_per_token": round(mean(token.cycles for token in steady.emitted), 6),
             "cycles_per_token_of_all": round(together.steady_cycles_per_token, 6),
-            "cycles_by_position": [round(mean(c), 2) for _, c in sorted(by_position.items())],
+            "cycles_by_position": [round(c, 2) for c in steady.mean_by_position().values()],
             "integer_loss": model.metadata["integer_loss"],
         }

@@ -15,7 +15,7 @@ from gptloom.model.merged.golden import Stream
 from gptloom.model.merged.integer import MergedModel
 from gptloom.sim.engines import Engine, open_engine
 from gptloom.sim.generation import Generation, Generator, Request
-from gptloom.sim.streams import StreamGeneration, generate_streams
+from gptloom.sim.streams import generate_streams
 
 MEASURED_NAMES = 200
 
@@ -40,7 +40,7 @@ def run_unrolled(
     core: UnrolledCore,
     names: int = MEASURED_NAMES,
     simulate: Open = open_engine,
-) -> tuple[StreamGeneration, StreamGeneration]:
+) -> tuple[Generation, Generation]:
     """Generate documents in simulation, of one stream alone and of all of them together."""
     streams = [Stream(SEED + n, TEMPERATURE) for n in range(core.streams)]
     with simulate(core) as engine:
@@ -61,4 +61,4 @@ def measure_unrolled(model: MergedModel, core: UnrolledCore) -> tuple[float, flo
     token, whose prompt takes a cycle, of all of them what passes until each has a token.
     """
     alone, together = run_unrolled(model, core)
-    return mean(alone.intervals[1:]), together.steady_cycles_per_token
+    return mean(token.cycles for token in alone.emitted[1:]), together.steady_cycles_per_token

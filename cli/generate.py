@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,11 +28,16 @@ from gptloom.cli.cores import (
     refuse_options,
     shape_options,
 )
-from gptloom.cli.output import cache_row, check_folders, say, show_figures
+from gptloom.cli.output import check_folders
+from gptloom.cli.simulated import Simulated
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
-    from gptloom.sim.generation import Generation, Generator, Request
+    from gptloom.firmware.machine import Machine
+    from gptloom.hdl.folded.core import FoldedCore
+    from gptloom.model.integer import IntegerModel
+    from gptloom.sim.engines import Engine
+    from gptloom.sim.generation import Generation, Request
 
 
 def generate(
@@ -76,12 +82,12 @@ def generate(
     """
     from rich.console import Console
 
-    from gptloom.firmware.image import Image, build_image
+    from gptloom.cli.streams import prepare_streams
     from gptloom.firmware.machine import Machine
-    from gptloom.model.checkpoint import write_atomically, write_json
+    from gptloom.hdl.unrolled.shape import Shape
     from gptloom.model.sampling import check_seed
     from gptloom.sim.engines import open_engine
-    from gptloom.sim.generation import Generator, MismatchError, Request
+    from gptloom.sim.generation import Request
 
     if count < 1:
         raise UserError(f"{count} names cannot be generated: ask for 1 or more")
@@ -91,68 +97,21 @@ def generate(
     folded = {"--lanes": lanes, "--image": image, "--slots": slots or None}
     refuse_options(core, {Core.FOLDED: folded, Core.UNROLLED: widths})
     policy = cache_options(cache, rows, sinks)
-    if core is Core.UNROLLED:
-        from gptloom.cli.streams import generate_streams
-        from gptloom.hdl.unrolled.shape import Shape
-        from gptloom.model.merged.golden import Stream
-
-        first = Stream(check_seed(seed), temperature)
-        model = load_merged(checkpoint, bits, key_bits, value_bits, policy)
-        outputs = (wave, picture, json_file)
-        generate_streams(Shape(**shape), count, first, prompt, checkpoint, model, engine, *outputs)
-        return
-    lanes = 16 if lanes is None else lanes
-    console = Console(highlight=False, record=picture is not None)
-    notices = Console(stderr=True, highlight=False)
-    with notices.status("Quantising the checkpoint"):
-        model = load_plain(checkpoint, policy)
-    tokens = tuple(model.tokenizer.encode(prompt))
-    request = Request(count, temperature, check_seed(seed), tokens)
-    check_request(model, request)
-    machine = Machine.for_models(lanes, model.config, slots=slots)
-    loaded = build_image(model, machine)
-    if image:
-        loaded = Image.read(image)
-        loaded.check_fits(machine)
-        if loaded != build_image(model, machine):
-            raise UserError(
-                f"{image} was not made from the checkpoint {checkpoint}, so its names cannot be "
-                "checked: give that checkpoint, or make the image anew with 'gptloom image'"
-            )
-    with notices.status("Building the simulation") as status:
-        generator = Generator(
-            model,
-            machine,
-            lambda core: open_engine(core, engine, progress=status.update),
-            loaded,
-        )
-    simulation = generator.engine
-    if simulation.name == "pysim":
-        notices.print(f"[yellow]Simulating with {simulation.description}: slow.")
-    if wave:
-        from gptloom.sim.waveform import signals
-
-        simulation.record(signals(machine))
-    console.print(
-        f"[dim]folded core, {lanes} lanes, {model.config.parameters:,} weights, "
-        f"simulated by {simulation.description}[/]"
-    )
-    try:
-        generation = generator.run(
-            request, lambda document: console.print(model.tokenizer.decode(document))
-        )
-    except MismatchError as error:
-        say("error", str(error))
-        raise typer.Exit(1) from None
-    result = Report(generator, request, generation, checkpoint)
-    result.print(console)
-    if picture:
-        title = "gptloom generate"
-        write_atomically(picture, console.export_svg(title=title).encode())
-    if json_file:
-        write_json(json_file, result.as_dict())
-    if wave:
-        _write_wave(wave, generator, console)
+    check_seed(seed)
+    with Console(stderr=True, highlight=False).status("Building the simulation") as status:
+        simulate = partial(open_engine, kind=engine, progress=status.update)
+        if core is Core.UNROLLED:
+            model = load_merged(checkpoint, bits, key_bits, value_bits, policy)
+        else:
+            model = load_plain(checkpoint, policy)
+        request = Request(count, temperature, seed, tuple(model.tokenizer.encode(prompt)))
+        if core is Core.UNROLLED:
+            ready = prepare_streams(Shape(**shape), model, request, checkpoint, simulate)
+        else:
+            check_request(model, request)
+            machine = Machine.for_models(16 if lanes is None else lanes, model.config, slots=slots)
+            ready = prepare(machine, model, request, checkpoint, image, simulate)
+    ready.run(wave, picture, json_file)
 
 
 def check_request(model, request: Request) -> None:
@@ -163,71 +122,63 @@ def check_request(model, request: Request) -> None:
     model.logit_scale(request.temperature)
 
 
-def _write_wave(path: Path, generator: Generator, console) -> None:
+def prepare(
+    machine: Machine,
+    model: IntegerModel,
+    request: Request,
+    checkpoint: str,
+    file: Path | None,
+    simulate: Callable[[FoldedCore], Engine],
+) -> Simulated:
+    """Build a folded core's simulation, with the image in a file if there is one.
+
+    Raises
+    ------
+    UserError
+        If that image is not the checkpoint's.
+    """
+    from gptloom.firmware.image import Image, build_image
     from gptloom.firmware.layout import Layout
     from gptloom.firmware.program import compile_program
-    from gptloom.sim.waveform import write_waveform
+    from gptloom.sim.generation import CLOCK_MHZ, Generator
+    from gptloom.sim.waveform import signals, write_waveform
 
-    model = generator.model
-    slots = compile_program(model, Layout(generator.machine, model.config))
-    console.print(write_waveform(path, generator.engine.recording(), model, slots), soft_wrap=True)
+    image = build_image(model, machine)
+    if file:
+        loaded = Image.read(file)
+        loaded.check_fits(machine)
+        if loaded != image:
+            raise UserError(
+                f"{file} was not made from the checkpoint {checkpoint}, so its names cannot be "
+                "checked: give that checkpoint, or make the image anew with 'gptloom image'"
+            )
+    generator = Generator(model, machine, simulate, image)
+    engine = generator.engine
 
-
-@dataclass
-class Report:
-    """The figures of one run, for the terminal and as JSON."""
-
-    generator: Generator
-    request: Request
-    generation: Generation
-    checkpoint: str
-
-    def as_dict(self) -> dict:
-        """Return the figures under the names of the documented JSON object."""
-        from gptloom.sim.generation import CLOCK_MHZ
-
-        model, generation = self.generator.model, self.generation
+    def describe(generation: Generation) -> tuple[dict, dict[str, str]]:
         cycles = generation.cycles_per_token
-        return {
-            "names": [model.tokenizer.decode(name) for name in generation.names],
-            "tokens": generation.tokens,
-            "cache": generation.cache,
-            "cycles": generation.cycles,
-            "cycles_per_token": round(cycles, 3),
-            "cycles_by_position": {
-                p: round(c, 3) for p, c in generation.mean_by_position().items()
-            },
-            "mhz": CLOCK_MHZ,
-            "tokens_per_second": round(CLOCK_MHZ * 1e6 / cycles),
-            "engine": self.generator.engine.name,
-            "core": "folded",
-            "lanes": self.generator.machine.lanes,
-            "checkpoint": self.checkpoint,
-            "float_loss": model.metadata["float_loss"],
-            "integer_loss": model.metadata["integer_loss"],
-            # A difference would have ended the run.
-            "equal_to_golden": True,
+        by_position = {p: round(c, 3) for p, c in generation.mean_by_position().items()}
+        told = [f"{p}: {c:g}" for p, c in by_position.items()]
+        figures = {"cycles_by_position": by_position, "core": "folded", "lanes": machine.lanes}
+        return figures, {
+            "cycles/token, mean": f"{cycles:.1f}",
+            "cycles/token by position": "\n".join(
+                "  ".join(told[i : i + 5]) for i in range(0, len(told), 5)
+            ),
+            f"tokens/s at {CLOCK_MHZ:g} MHz": f"{CLOCK_MHZ * 1e6 / cycles:,.0f}",
         }
 
-    def print(self, console) -> None:
-        """Print the table that ends a run."""
-        from gptloom.model.loss import loss_label
+    def write_wave(wave: Path) -> str:
+        slots = compile_program(model, Layout(machine, model.config))
+        return write_waveform(wave, engine.recording(), model, slots)
 
-        figures, model = self.as_dict(), self.generator.model
-        positions = [f"{p}: {c:g}" for p, c in figures["cycles_by_position"].items()]
-        by_position = "\n".join(
-            "  ".join(positions[i : i + 5]) for i in range(0, len(positions), 5)
-        )
-        rows = {
-            "tokens": f"{figures['tokens']:,}",
-            "cycles": f"{figures['cycles']:,}",
-            "cycles/token, mean": f"{figures['cycles_per_token']:.1f}",
-            "cycles/token by position": by_position,
-            f"tokens/s at {figures['mhz']:g} MHz": f"{figures['tokens_per_second']:,}",
-            loss_label(model.metadata["loss_set"]): (
-                f"{figures['integer_loss']:.4f} (float {figures['float_loss']:.4f})"
-            ),
-            "equal to the golden model": f"yes, all {figures['tokens']:,} tokens",
-        } | cache_row(figures["cache"])
-        console.print()
-        show_figures(console, rows)
+    return Simulated(
+        title=f"folded core, {machine.lanes} lanes, {model.config.parameters:,} weights",
+        model=model,
+        checkpoint=checkpoint,
+        engine=engine,
+        generate=partial(generator.run, request),
+        describe=describe,
+        signals=signals(machine),
+        write_wave=write_wave,
+    )

@@ -7,18 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptloom.firmware.image import build_image
-from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.program import compile_program
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.arithmetic import Integers
 from gptloom.model.cache import KVCache
-from gptloom.model.golden import GoldenModel, Trace
+from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
-from gptloom.sim.divergence import first_divergence, written_values
+from gptloom.sim.divergence import first_divergence, traced
 from gptloom.sim.engines import Engine
-from gptloom.sim.generation import MismatchError, Request
-from gptloom.sim.session import CoreSession
+from gptloom.sim.generation import Generator, MismatchError, Request
 
 SHADES = " ░▒▓█"
 
@@ -79,31 +76,21 @@ def watch(
     MismatchError
         If a value that the hardware wrote is not the golden model's.
     """
-    core = FoldedCore(machine)
     traces: list[dict] = []
-
-    def receive(_: int, __: int) -> Trace:
-        values: dict = {}
-        traces.append(values)
-        return lambda layer, site, value: values.__setitem__((layer, site), value)
-
-    golden = GoldenModel(model).generate(request.seed, request.temperature, request.prompt, receive)
-    tokens, documents = [model.tokenizer.bos, *request.prompt], 0
-    with open_engine(core) as engine:
-        session = CoreSession(core, engine)
-        session.load(build_image(model, machine))
-        session.temperature(model.logit_scale(request.temperature))
-        session.seed(request.seed)
+    golden = GoldenModel(model).generate(
+        request.seed, request.temperature, request.prompt, lambda *_: traced(traces)
+    )
+    generator = Generator(model, machine, open_engine, build_image(model, machine))
+    with generator.engine as engine:
+        session, hardware = generator.start(request)
         session.taps, first = [], engine.cycles
-        for seen, _ in zip(session.tokens(request.prompt), golden, strict=False):
+        tokens, documents = [model.tokenizer.bos, *request.prompt], 0
+        for seen, _ in zip(hardware, golden, strict=False):
             tokens.append(seen.token)
             documents += seen.last
             if documents == request.count or (seen.last and not model.config.endless):
                 break
-    layout = Layout(machine, model.config)
-    written = list(
-        written_values(core, compile_program(model, layout), layout, session.taps, first)
-    )
+    written = list(generator.written(session.taps, first))
     divergence = first_divergence(written, traces)
     if divergence:
         raise MismatchError(f"hardware and golden model differ: {divergence}")

@@ -18,8 +18,8 @@ from gptloom.model.merged.golden import Stream
 from gptloom.model.merged.integer import MergedModel
 from gptloom.sim.engines import Engine
 from gptloom.sim.generation import compared
-from gptloom.sim.session import CoreSession
-from gptloom.sim.streams import StreamSession, StreamToken
+from gptloom.sim.session import CoreSession, Emitted
+from gptloom.sim.streams import StreamSession
 
 Open = Callable[[FoldedCore | UnrolledCore], Engine]
 
@@ -92,7 +92,7 @@ def unrolled_speedup(
     prompts, rows = list(_prompts(model)), []
     with open_engine(core) as engine:
 
-        def tokens(seed: int, prompt: tuple[int, ...]) -> Iterator[StreamToken]:
+        def tokens(seed: int, prompt: tuple[int, ...]) -> Iterator[Emitted]:
             engine.reset()
             session = StreamSession(core, engine, model, [Stream(seed, 1.0, prompt)])
             golden = MergedGolden(model).generate(seed, 1.0, prompt)

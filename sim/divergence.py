@@ -10,6 +10,7 @@ from gptloom.firmware.schedule import Slot
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.folded.layouts import OPERATION_BITS
 from gptloom.model.arithmetic import Integers
+from gptloom.model.golden import Trace
 
 EMBEDDING = (1 << OPERATION_BITS) - 1
 """Operation number of the embedding's results."""
@@ -51,6 +52,13 @@ class Divergence:
             f"layer {w.layer}, {w.site}, element {w.element}, cycle {w.cycle}: "
             f"expected {self.expected}, seen {w.value}"
         )
+
+
+def traced(traces: list[dict]) -> Trace:
+    """Add a token's values to some traces, and return what receives them from the golden model."""
+    values: dict[tuple[int, str], Integers] = {}
+    traces.append(values)
+    return lambda layer, site, value: values.__setitem__((layer, site), value)
 
 
 def written_values(

@@ -1,26 +1,32 @@
 """Generating names on simulated hardware, measured and compared with the golden model."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
-from typing import TypeVar
 
 from gptloom.firmware.image import Image
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
 from gptloom.hdl.folded.core import FoldedCore
-from gptloom.model.golden import GeneratedToken, Trace
+from gptloom.model.golden import GeneratedToken
 from gptloom.model.integer import IntegerModel
+from gptloom.model.merged.integer import MergedModel
 from gptloom.model.recurrent import golden_of
-from gptloom.sim.divergence import Divergence, first_divergence, written_values
+from gptloom.sim.divergence import (
+    Divergence,
+    Written,
+    first_divergence,
+    traced,
+    written_values,
+)
 from gptloom.sim.engines import Engine
 from gptloom.sim.session import CoreSession, Emitted
 
 CLOCK_MHZ = 80.0
-
-Emission = TypeVar("Emission", bound=GeneratedToken)
 
 
 @dataclass(frozen=True)
@@ -47,64 +53,147 @@ class Request:
 
 @dataclass
 class Generation:
-    """What came out of the hardware.
+    """Documents that came out of the hardware, and every token's cycles.
 
     Attributes
     ----------
+    begun
+        Clock cycle before the first one that counts.
+    emitted
+        Sampled tokens of all streams as they came, end tokens and those of unfinished documents
+        included.
     documents
-        Token ids of each document, prompt and end token left out.
-    names
-        The same with the prompt, where they began with it.
-    cycles_by_position
-        Cycles of every token by the position it was computed at. Reading the prompt counts for
-        the first token after it.
+        Stream and token ids of each document in the order in which they ended: prompt included
+        where the document begins with it, end token left out.
     cache
-        What happened in the KV cache, by the names of :class:`.CacheCounters`.
+        Events in the KV cache, by the names of :class:`.CacheCounters`.
     """
 
-    documents: list[list[int]] = field(default_factory=list)
-    names: list[list[int]] = field(default_factory=list)
-    cycles_by_position: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    begun: int
+    emitted: list[Emitted] = field(default_factory=list)
+    documents: list[tuple[int, list[int]]] = field(default_factory=list)
     cache: dict[str, int] = field(default_factory=dict)
+
+    def collect(
+        self,
+        hardware: Iterator[Emitted],
+        model: IntegerModel | MergedModel,
+        prompts: Sequence[Sequence[int]],
+        count: int,
+        emit: Callable[[list[int]], None],
+    ) -> None:
+        """Take tokens until there are enough documents.
+
+        Parameters
+        ----------
+        hardware
+            Tokens as they come.
+        model
+            The network.
+        prompts
+            Prompt of each stream.
+        count
+            Documents of all streams together.
+        emit
+            Called with each document as the hardware finishes it.
+        """
+        unfinished = [[*prompt] for prompt in prompts]
+        for seen in hardware:
+            self.emitted.append(seen)
+            document = unfinished[seen.stream]
+            if seen.token != model.tokenizer.bos:
+                document.append(seen.token)
+            if seen.last:
+                self.documents.append((seen.stream, document))
+                emit(document)
+                # A stream without end begins with its prompt once.
+                unfinished[seen.stream] = [] if model.config.endless else [*prompts[seen.stream]]
+                if len(self.documents) == count:
+                    return
+
+    @property
+    def names(self) -> list[list[int]]:
+        """Token ids of each document."""
+        return [document for _, document in self.documents]
 
     @property
     def tokens(self) -> int:
-        """Sampled tokens, end tokens included."""
-        return sum(map(len, self.cycles_by_position.values()))
+        """Count of sampled tokens."""
+        return len(self.emitted)
+
+    @property
+    def tokens_of(self) -> Counter[int]:
+        """Count of sampled tokens by stream."""
+        return Counter(token.stream for token in self.emitted)
 
     @property
     def cycles(self) -> int:
-        """Clock cycles from the first request to the last token."""
-        return sum(map(sum, self.cycles_by_position.values()))
+        """Clock cycles from the first one to the last token."""
+        return self.emitted[-1].cycle - self.begun
 
     @property
     def cycles_per_token(self) -> float:
-        """Mean over all tokens of whole documents."""
+        """Mean over all tokens of the cycles since the one before in the same stream."""
+        return sum(token.cycles for token in self.emitted) / self.tokens
+
+    @property
+    def cycles_per_token_of_all(self) -> float:
+        """Mean over all streams together, the pipeline's filling included."""
         return self.cycles / self.tokens
+
+    @property
+    def steady_cycles_per_token(self) -> float:
+        """Mean over all streams together, from when each of them has had a token."""
+        firsts: dict[int, int] = {}
+        for place, token in enumerate(self.emitted):
+            firsts.setdefault(token.stream, place)
+        full = max(firsts.values())
+        passed = self.emitted[-1].cycle - self.emitted[full].cycle
+        return passed / (self.tokens - full - 1)
+
+    @property
+    def cycles_by_position(self) -> dict[int, list[int]]:
+        """Cycles of every token by the position it was computed at.
+
+        Reading the prompt counts for the first token after it.
+        """
+        found = defaultdict(list)
+        for token in self.emitted:
+            found[token.position].append(token.cycles)
+        return dict(sorted(found.items()))
 
     def mean_by_position(self) -> dict[int, float]:
         """Mean cycles of a token, by position."""
-        return {p: mean(values) for p, values in sorted(self.cycles_by_position.items())}
+        return {position: mean(cycles) for position, cycles in self.cycles_by_position.items()}
 
 
 class MismatchError(Exception):
     """Hardware and golden model do not generate the same tokens."""
 
 
-def compared(hardware: Iterator[Emission], golden: Iterator[GeneratedToken]) -> Iterator[Emission]:
+def compared(hardware: Iterator[Emitted], *golden: Iterator[GeneratedToken]) -> Iterator[Emitted]:
     """Yield the hardware's tokens as long as they are the golden model's.
+
+    Parameters
+    ----------
+    hardware
+        Tokens as they come.
+    golden
+        Tokens that the golden model makes of each stream alone.
 
     Raises
     ------
     MismatchError
-        Of the first one that is not.
+        If a token, its position, or whether it ends a document is another.
     """
-    for seen, right in zip(hardware, golden, strict=False):
-        same = seen.token == right.token and seen.position == right.position
-        if not same or seen.last != right.last:
+    for seen in hardware:
+        right = next(golden[seen.stream])
+        if (seen.token, seen.position, seen.last) != (right.token, right.position, right.last):
+            stream = f" in stream {seen.stream}" if len(golden) > 1 else ""
             raise MismatchError(
-                f"hardware and golden model differ after position {seen.position}: token "
-                f"{seen.token} instead of {right.token}"
+                f"hardware and golden model differ{stream} after position {seen.position}, in "
+                f"cycle {seen.cycle}: token {seen.token} instead of {right.token}, position "
+                f"{right.position}"
             )
         yield seen
 
@@ -154,30 +243,20 @@ class Generator:
         MismatchError
             With the first divergence: layer, site, element and cycle.
         """
-        expected = golden_of(self.model).generate(request.seed, request.temperature, request.prompt)
-        generation = Generation()
-        document: list[int] = []
-        session, hardware = self._start(request)
-        for seen, right in zip(hardware, expected, strict=False):
-            if (seen.token, seen.position, seen.last) != (right.token, right.position, right.last):
-                number = len(generation.documents)
-                raise MismatchError(self._explain(request, number, seen, right.token))
-            generation.cycles_by_position[seen.position].append(seen.cycles)
-            if seen.token != self.model.tokenizer.bos:
-                document.append(seen.token)
-            if seen.last:
-                generation.documents.append(document)
-                # Of a stream only the first document begins with the prompt.
-                begins = not (generation.names and self.model.config.endless)
-                generation.names.append([*(request.prompt if begins else ()), *document])
-                emit(generation.names[-1])
-                document = []
-                if len(generation.documents) == request.count:
-                    break
+        golden = golden_of(self.model).generate(request.seed, request.temperature, request.prompt)
+        session, hardware = self.start(request)
+        generation = Generation(self.engine.cycles)
+        seen = compared(hardware, golden)
+        try:
+            generation.collect(seen, self.model, [request.prompt], request.count, emit)
+        except MismatchError as error:
+            number = len(generation.documents)
+            raise MismatchError(f"{error}: {self._explain(request, number)}") from None
         generation.cache = session.cache()
         return generation
 
-    def _start(self, request: Request) -> tuple[CoreSession, Iterator[Emitted]]:
+    def start(self, request: Request) -> tuple[CoreSession, Iterator[Emitted]]:
+        """Reset and load the core; return what drives it, and the tokens that it will emit."""
         self.engine.reset()
         session = CoreSession(self.core, self.engine)
         session.load(self.image)
@@ -185,15 +264,12 @@ class Generator:
         session.seed(request.seed)
         return session, session.tokens(request.prompt)
 
-    def _explain(self, request: Request, number: int, seen: Emitted, right: int) -> str:
+    def _explain(self, request: Request, number: int) -> str:
         divergence = self.find_divergence(request, number)
         where = f"first divergence in {divergence}" if divergence else (
             "every intermediate value is equal, so the sampler differs"
         )  # fmt: skip
-        return (
-            f"hardware and golden model differ in document {number + 1} after position "
-            f"{seen.position} (token {seen.token} instead of {right}): {where}"
-        )
+        return f"in document {number + 1}, {where}"
 
     def find_divergence(self, request: Request, number: int) -> Divergence | None:
         """Run again up to a document, and compare its every intermediate value.
@@ -206,17 +282,13 @@ class Generator:
             The document, counted from 0.
         """
         traces: list[dict] = []
-
-        def receive(document: int, position: int) -> Trace:
-            values: dict = {}
-            if document == number:
-                traces.append(values)
-            return lambda layer, site, value: values.__setitem__((layer, site), value)
-
         golden = golden_of(self.model).generate(
-            request.seed, request.temperature, request.prompt, receive
+            request.seed,
+            request.temperature,
+            request.prompt,
+            lambda document, _: traced(traces if document == number else []),
         )
-        session, hardware = self._start(request)
+        session, hardware = self.start(request)
         for _ in range(number):
             _next_document(golden)
             _next_document(hardware)
@@ -226,10 +298,12 @@ class Generator:
         _next_document(hardware)
         # What is kept of the document before is not computed.
         traces = traces[session.cache()["reused"] - before :]
+        return first_divergence(self.written(session.taps, first), traces)
+
+    def written(self, taps: list[int], first: int) -> Iterator[Written]:
+        """Yield the values that the core wrote, from its tap in the cycles from `first` on."""
         layout = Layout(self.machine, self.model.config)
-        slots = compile_program(self.model, layout)
-        written = written_values(self.core, slots, layout, session.taps, first)
-        return first_divergence(written, traces)
+        return written_values(self.core, compile_program(self.model, layout), layout, taps, first)
 
 
 def _next_document(tokens: Iterator[GeneratedToken]) -> None:

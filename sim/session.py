@@ -31,11 +31,14 @@ class Emitted(GeneratedToken):
     cycle
         Clock cycle in which it was taken.
     cycles
-        Cycles since the token before it, or since its document was asked for.
+        Cycles since the token before it in its stream, or since that one's first was asked for.
+    stream
+        Stream that it belongs to, in a core that has several.
     """
 
     cycle: int
     cycles: int
+    stream: int = 0
 
 
 def cache_counters(engine: Engine) -> dict[str, int]:
@@ -43,6 +46,23 @@ def cache_counters(engine: Engine) -> dict[str, int]:
     layout = data.Layout.cast(CacheCounters)
     counters = layout.from_bits(engine.peek("cache"))
     return {name: getattr(counters, name) for name, _ in layout}
+
+
+def received(engine: Engine, since: int, stream: int = 0) -> Emitted:
+    """Return the token that a simulated core shows, in this cycle.
+
+    Parameters
+    ----------
+    engine
+        The core's simulation.
+    since
+        Cycle from which the token's cycles are counted.
+    stream
+        Stream that it belongs to.
+    """
+    token = data.Layout.cast(Token).from_bits(engine.peek("o__payload"))
+    cycle = engine.cycles
+    return Emitted(token.token, token.position, bool(token.last), cycle, cycle - since, stream)
 
 
 class CoreSession:
@@ -146,10 +166,9 @@ class CoreSession:
 
     def _receive(self) -> Emitted:
         self._wait("o__valid")
-        token = data.Layout.cast(Token).from_bits(self.engine.peek("o__payload"))
-        cycle, previous = self.engine.cycles, self._previous
-        self._previous = cycle
-        return Emitted(token.token, token.position, bool(token.last), cycle, cycle - previous)
+        emitted = received(self.engine, self._previous)
+        self._previous = emitted.cycle
+        return emitted
 
     def _wait(self, port: str) -> None:
         if self.taps is None:

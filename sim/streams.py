@@ -6,38 +6,21 @@ Each stream is compared with the golden model's run of that stream alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
-from amaranth.lib import data
-
-from gptloom.hdl.core import Prompt, Token
+from gptloom.hdl.core import Prompt
 from gptloom.hdl.unrolled.core import UnrolledCore
-from gptloom.model.golden import GeneratedToken
 from gptloom.model.merged.golden import GoldenModel, Stream
 from gptloom.model.merged.integer import MergedModel
 from gptloom.sim.engines import Engine
-from gptloom.sim.generation import MismatchError
-from gptloom.sim.session import LONGEST_STEP, HangError, cache_counters, encode
-
-
-@dataclass(frozen=True)
-class StreamToken(GeneratedToken):
-    """A token on the core's output.
-
-    Attributes
-    ----------
-    stream
-        Whose it is.
-    cycle
-        Clock cycle in which it was taken.
-    cycles
-        Cycles since the stream's token before it; of its first one, since the stream was given its
-        first known token.
-    """
-
-    stream: int
-    cycle: int
-    cycles: int
+from gptloom.sim.generation import Generation, compared
+from gptloom.sim.session import (
+    LONGEST_STEP,
+    Emitted,
+    HangError,
+    cache_counters,
+    encode,
+    received,
+)
 
 
 class StreamSession:
@@ -70,7 +53,7 @@ class StreamSession:
         self._place = [0] * len(streams)
         self._since: list[int | None] = [None] * len(streams)
 
-    def tokens(self) -> Iterator[StreamToken]:
+    def tokens(self) -> Iterator[Emitted]:
         """Tokens of all streams as they come, without end.
 
         Raises
@@ -129,63 +112,11 @@ class StreamSession:
             if self._since[stream] is None:
                 self._since[stream] = engine.cycles
 
-    def _received(self) -> StreamToken:
-        engine = self._engine
-        token = data.Layout.cast(Token).from_bits(engine.peek("o__payload"))
-        stream, cycle = engine.peek("o_stream"), engine.cycles
-        since, self._since[stream] = self._since[stream], cycle
-        return StreamToken(
-            token.token, token.position, bool(token.last), stream, cycle, cycle - since
-        )
-
-
-@dataclass
-class StreamGeneration:
-    """What came out of the hardware.
-
-    Attributes
-    ----------
-    documents
-        Stream and token ids of each document in the order in which they ended, prompt included
-        where the document begins with it, end token left out.
-    tokens, tokens_of
-        Sampled tokens of all streams, end tokens and those of unfinished documents included; and
-        those of each.
-    cycles
-        Clock cycles from the first one to the last token.
-    filling, filling_tokens
-        Of these, until every stream had its first token: seeds are taken one after the other. And
-        the tokens until then.
-    intervals, positions
-        Cycles from token to token of a stream; and the tokens' positions.
-    cache
-        What happened in the KV cache, by the names of :class:`.CacheCounters`.
-    """
-
-    documents: list[tuple[int, list[int]]] = field(default_factory=list)
-    tokens: int = 0
-    tokens_of: list[int] = field(default_factory=list)
-    cycles: int = 0
-    filling: int = 0
-    filling_tokens: int = 0
-    intervals: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    cache: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def cycles_per_token(self) -> float:
-        """Of a single stream, its mean."""
-        return sum(self.intervals) / len(self.intervals)
-
-    @property
-    def cycles_per_token_of_all(self) -> float:
-        """Of all streams together, the pipeline's filling included."""
-        return self.cycles / self.tokens
-
-    @property
-    def steady_cycles_per_token(self) -> float:
-        """Of all streams together, once the pipeline is full."""
-        return (self.cycles - self.filling) / (self.tokens - self.filling_tokens)
+    def _received(self) -> Emitted:
+        stream = self._engine.peek("o_stream")
+        emitted = received(self._engine, self._since[stream], stream)
+        self._since[stream] = emitted.cycle
+        return emitted
 
 
 def generate_streams(
@@ -194,8 +125,8 @@ def generate_streams(
     model: MergedModel,
     streams: Sequence[Stream],
     count: int,
-    emit: Callable[[int, list[int]], None] = lambda stream, document: None,
-) -> StreamGeneration:
+    emit: Callable[[list[int]], None] = lambda document: None,
+) -> Generation:
     """Generate documents and compare every token with the golden model's.
 
     Parameters
@@ -213,35 +144,9 @@ def generate_streams(
         Of the first token that is not the golden model's.
     """
     engine.reset()
-    golden = GoldenModel(model)
-    expected = [golden.generate(s.seed, s.temperature, s.prompt) for s in streams]
-    generation = StreamGeneration(tokens_of=[0] * len(streams))
-    documents: list[list[int]] = [[*stream.prompt] for stream in streams]
-    for seen in StreamSession(core, engine, model, streams).tokens():
-        right = next(expected[seen.stream])
-        if (seen.token, seen.position, seen.last) != (right.token, right.position, right.last):
-            raise MismatchError(
-                f"hardware and golden model differ in stream {seen.stream} after position "
-                f"{seen.position}, in cycle {seen.cycle}: token {seen.token} instead of "
-                f"{right.token}, position {right.position}"
-            )
-        generation.tokens += 1
-        generation.tokens_of[seen.stream] += 1
-        generation.cycles = seen.cycle + 1
-        if generation.tokens_of[seen.stream] == 1:
-            generation.filling, generation.filling_tokens = generation.cycles, generation.tokens
-        generation.intervals.append(seen.cycles)
-        generation.positions.append(seen.position)
-        document = documents[seen.stream]
-        if seen.token != model.tokenizer.bos:
-            document.append(seen.token)
-        if seen.last:
-            generation.documents.append((seen.stream, document))
-            emit(seen.stream, document)
-            # Of a stream without end only the first one begins with the prompt.
-            begins = () if model.config.endless else streams[seen.stream].prompt
-            documents[seen.stream] = [*begins]
-            if len(generation.documents) == count:
-                break
+    generation = Generation(engine.cycles - 1)
+    golden = [GoldenModel(model).generate(s.seed, s.temperature, s.prompt) for s in streams]
+    hardware = compared(StreamSession(core, engine, model, streams).tokens(), *golden)
+    generation.collect(hardware, model, [stream.prompt for stream in streams], count, emit)
     generation.cache = cache_counters(engine)
     return generation

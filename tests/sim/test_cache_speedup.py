@@ -51,7 +51,7 @@ def test_a_wrong_token_is_no_figure(model, monkeypatch):
     monkeypatch.setattr(
         GoldenModel,
         "generate",
-        lambda self, *_: iter([type("Wrong", (), dict(token=-1, position=0))]),
+        lambda self, *_: iter([type("Wrong", (), dict(token=-1, position=0, last=False))]),
     )
     with pytest.raises(MismatchError):
         folded_speedup(model, Machine.for_models(16, model.config), open_engine)

@@ -7,19 +7,19 @@ import pytest
 
 from gptloom.firmware.image import Region, build_image
 from gptloom.firmware.layout import Layout
-from gptloom.model.golden import GoldenModel
-from gptloom.sim.generation import Generator, MismatchError, Request
-from gptloom.sim.session import LONGEST_STEP, CoreSession, HangError
+from gptloom.model.golden import GeneratedToken, GoldenModel
+from gptloom.sim.generation import Generation, Generator, MismatchError, Request, compared
+from gptloom.sim.session import LONGEST_STEP, CoreSession, Emitted, HangError
 
 
 def golden_documents(model, request):
-    documents, document = [], []
+    documents, document = [], [*request.prompt]
     for token in GoldenModel(model).generate(request.seed, request.temperature, request.prompt):
         if token.token != model.tokenizer.bos:
             document.append(token.token)
         if token.last:
             documents.append(document)
-            document = []
+            document = [*request.prompt]
             if len(documents) == request.count:
                 return documents
     return None
@@ -33,8 +33,8 @@ def test_documents_are_the_golden_models(generator, model, temperature, seed, pr
     request = Request(15, temperature, seed, tuple(model.tokenizer.encode(prompt)))
     emitted = []
     generation = generator.run(request, emitted.append)
-    assert generation.documents == golden_documents(model, request)
-    assert emitted == [[*request.prompt, *document] for document in generation.documents]
+    assert generation.names == golden_documents(model, request)
+    assert emitted == generation.names
 
 
 def test_cycles_are_those_of_the_hardwares_own_counters(generator, model):
@@ -132,3 +132,40 @@ def test_an_image_alone_is_enough_to_start(generator, model):
     expected = GoldenModel(model).generate(1, 1.0)
     for seen, right, _ in zip(session.tokens(), expected, range(40), strict=False):
         assert (seen.token, seen.last) == (right.token, right.last)
+
+
+# Of two streams: token, position, whether it is the last one, cycle, cycles, stream.
+SEEN = [
+    Emitted(3, 0, False, 9, 10, 0),
+    Emitted(1, 0, False, 11, 8, 1),
+    Emitted(26, 1, True, 19, 10, 0),
+    Emitted(26, 1, True, 21, 10, 1),
+    Emitted(5, 0, False, 29, 10, 0),
+]
+
+
+def golden_of(stream):
+    return iter([GeneratedToken(t.token, t.position, t.last) for t in SEEN if t.stream == stream])
+
+
+def test_streams_are_gathered_and_counted(model):
+    generation, told = Generation(-1), []
+    hardware = compared(iter(SEEN), golden_of(0), golden_of(1))
+    generation.collect(hardware, model, [[7], []], 2, told.append)
+    assert generation.documents == [(0, [7, 3]), (1, [1])]
+    assert told == generation.names == [[7, 3], [1]]
+    assert (generation.tokens, generation.tokens_of) == (4, {0: 2, 1: 2})
+    assert (generation.cycles, generation.cycles_per_token) == (22, 38 / 4)
+    assert generation.cycles_per_token_of_all == 22 / 4
+    # Both have had a token in cycle 11; two follow in the 10 cycles until 21.
+    assert generation.steady_cycles_per_token == 10 / 2
+    assert generation.cycles_by_position == {0: [10, 8], 1: [10, 10]}
+
+
+@pytest.mark.parametrize("wrong", [{"token": 4}, {"position": 5}, {"last": True}])
+def test_a_stream_is_compared_with_its_own_golden_model(wrong):
+    seen = [SEEN[0], replace(SEEN[1], **wrong), *SEEN[2:]]
+    hardware = compared(iter(seen), golden_of(0), golden_of(1))
+    assert next(hardware) == SEEN[0]
+    with pytest.raises(MismatchError, match=r"in stream 1 after position \d, in cycle 11"):
+        next(hardware)

@@ -35,6 +35,6 @@ def test_tokens_and_instructions_appear_in_order(generator, model, tmp_path):
     program = [f"{slot.step.layer}.{slot.step.site}" for slot in slots]
     assert instructions[: len(program)] == program
     # The core runs one token ahead: its own token shows the name, letter by letter.
-    name = model.tokenizer.decode(generation.documents[0])
+    name = model.tokenizer.decode(generation.names[0])
     letters = "".join(text for text in texts["token_text"] if len(text) == 1)
     assert name[-1] in letters

@@ -1,0 +1,116 @@
+"""A simulated core that generates names: what a run of either core prints and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from gptloom.cli.output import cache_row, say, show_figures
+
+if TYPE_CHECKING:
+    from gptloom.model.integer import IntegerModel
+    from gptloom.model.merged.integer import MergedModel
+    from gptloom.sim.engines import Engine
+    from gptloom.sim.generation import Generation
+
+
+@dataclass
+class Simulated:
+    """A core under simulation, ready to generate.
+
+    Attributes
+    ----------
+    title
+        The hardware in words.
+    model, checkpoint
+        The network, and the name of what it was quantised from.
+    engine
+        The core's simulation.
+    generate
+        Generates names and hands each to its argument; all tokens are the golden model's.
+    describe
+        Makes the JSON object's entries that are this core's alone, and the table's rows about
+        cycles and speed.
+    signals, write_wave
+        Signals of a waveform, and what writes it to a file and says how to open it.
+    comparison
+        Addition to the sentence on the comparison with the golden model.
+    """
+
+    title: str
+    model: IntegerModel | MergedModel
+    checkpoint: str
+    engine: Engine
+    generate: Callable[[Callable[[list[int]], None]], Generation]
+    describe: Callable[[Generation], tuple[dict, dict[str, str]]]
+    signals: Sequence[str]
+    write_wave: Callable[[Path], str]
+    comparison: str = ""
+
+    def run(self, wave: Path | None, picture: Path | None, json_file: Path | None) -> None:
+        """Generate names, print them and the table that ends a run, write what is asked for."""
+        from rich.console import Console
+
+        from gptloom.model.checkpoint import write_atomically, write_json
+        from gptloom.sim.generation import MismatchError
+
+        console = Console(highlight=False, record=picture is not None)
+        engine, decode = self.engine, self.model.tokenizer.decode
+        if engine.name == "pysim":
+            notices = Console(stderr=True, highlight=False)
+            notices.print(f"[yellow]Simulating with {engine.description}: slow.")
+        console.print(f"[dim]{self.title}, simulated by {engine.description}[/]")
+        if wave:
+            engine.record(self.signals)
+        try:
+            generation = self.generate(lambda document: console.print(decode(document)))
+        except MismatchError as error:
+            say("error", str(error))
+            raise typer.Exit(1) from None
+        figures, rows = self._report(generation)
+        console.print()
+        show_figures(console, rows)
+        if picture:
+            write_atomically(picture, console.export_svg(title="gptloom generate").encode())
+        if json_file:
+            write_json(json_file, figures)
+        if wave:
+            console.print(self.write_wave(wave), soft_wrap=True)
+
+    def _report(self, generation: Generation) -> tuple[dict, dict[str, str]]:
+        """Return the documented JSON object, and the rows of the table."""
+        from gptloom.model.loss import loss_label
+        from gptloom.sim.generation import CLOCK_MHZ
+
+        own, speeds = self.describe(generation)
+        cycles, losses = generation.cycles_per_token, self.model.metadata
+        figures = {
+            "names": [self.model.tokenizer.decode(name) for name in generation.names],
+            "tokens": generation.tokens,
+            "cache": generation.cache,
+            "cycles": generation.cycles,
+            "cycles_per_token": round(cycles, 3),
+            "mhz": CLOCK_MHZ,
+            "tokens_per_second": round(CLOCK_MHZ * 1e6 / cycles),
+            "engine": self.engine.name,
+            "checkpoint": self.checkpoint,
+            "float_loss": losses["float_loss"],
+            "integer_loss": losses["integer_loss"],
+            # A difference would have ended the run.
+            "equal_to_golden": True,
+        }
+        rows = {
+            "tokens": f"{generation.tokens:,}",
+            "cycles": f"{generation.cycles:,}",
+            **speeds,
+            loss_label(losses["loss_set"]): (
+                f"{losses['integer_loss']:.4f} (float {losses['float_loss']:.4f})"
+            ),
+            "equal to the golden model": f"yes, all {generation.tokens:,} tokens{self.comparison}",
+            **cache_row(generation.cache),
+        }
+        return figures | own, rows
