@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from math import ceil
 
+from amaranth.lib.crc.catalog import CRC16_X25
+
 from gptloom.firmware.image import Image, Region, kind_numbers
 from gptloom.firmware.machine import Machine
 from gptloom.model.arithmetic import MANTISSA_BITS
@@ -29,12 +31,6 @@ CRC_BYTES = 2
 LEAST_BODY = HEADER.size + CRC_BYTES
 LONGEST_DATA = 64
 LONGEST_BODY = LEAST_BODY + LONGEST_DATA
-
-POLYNOMIAL = 0x8408
-"""CRC-16/X-25, least significant bit first; it begins with all ones and is sent inverted."""
-
-RESIDUE = 0xF0B8
-"""What is left after a whole body, its CRC included."""
 
 MAGIC = int.from_bytes(b"LOM", "big")
 VERSION = 1
@@ -190,20 +186,16 @@ class Frame:
         if len(self.data) > LONGEST_DATA:
             raise ValueError(f"{len(self.data)} bytes of data: a frame has at most {LONGEST_DATA}")
         body = HEADER.pack(self.code, self.sequence, self.argument) + self.data
-        body += (crc16(body) ^ 0xFFFF).to_bytes(CRC_BYTES, "little")
+        body += crc16(body)
         escaped = bytearray([FLAG])
         for byte in body:
             escaped += bytes([ESCAPE, byte ^ FLIP]) if byte in (FLAG, ESCAPE) else bytes([byte])
         return bytes(escaped) + bytes([FLAG])
 
 
-def crc16(data: bytes, remainder: int = 0xFFFF) -> int:
-    """Return the CRC's remainder after some bytes, not inverted."""
-    for byte in data:
-        remainder ^= byte
-        for _ in range(8):
-            remainder = remainder >> 1 ^ (POLYNOMIAL if remainder & 1 else 0)
-    return remainder
+def crc16(data: bytes) -> bytes:
+    """Return the two bytes of CRC-16/X-25 that end a body."""
+    return CRC16_X25().compute(data).to_bytes(CRC_BYTES, "little")
 
 
 @dataclass(frozen=True)
@@ -251,9 +243,10 @@ class Receiver:
 
 def decode_body(body: bytes) -> Frame | Damaged:
     """Return the frame that a body is, if it is whole."""
-    if not LEAST_BODY <= len(body) <= LONGEST_BODY or crc16(body) != RESIDUE:
+    data, crc = body[:-CRC_BYTES], body[-CRC_BYTES:]
+    if not LEAST_BODY <= len(body) <= LONGEST_BODY or crc16(data) != crc:
         return Damaged(body)
-    return Frame(*HEADER.unpack_from(body), body[HEADER.size : -CRC_BYTES])
+    return Frame(*HEADER.unpack_from(body), data[HEADER.size :])
 
 
 def upload_sizes(image: Image, machine: Machine) -> dict[Region, int]:

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import stream, wiring
+from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.image import CHECKED, Region
 from gptloom.hdl.core import Address
-
-POLYNOMIAL = 0xEDB88320
-"""CRC-32 of IEEE 802.3, least significant bit first, as zlib computes it."""
 
 
 class Checksum(wiring.Component):
@@ -57,9 +55,11 @@ class Checksum(wiring.Component):
         at_last, at_end = Signal(), Signal()
         bits = Signal(8)
         left = Signal(range(8))
-        remainder = Signal(32)
+        # Bit by bit it takes 45 lookup tables less than byte by byte, and nobody waits for it.
+        m.submodules.divider = divider = CRC32_ISO_HDLC(1).create()
         m.d.comb += [
-            self.crc.eq(~remainder),
+            divider.data.eq(bits[0]),
+            self.crc.eq(divider.crc),
             last.eq(Array(size - 1 for size in self.sizes)[number]),
             self.read.p.region.eq(Array(sorted(Region)[: len(self.sizes)])[number]),
             self.read.p.address.eq(at),
@@ -71,7 +71,8 @@ class Checksum(wiring.Component):
         m.d.sync += [at_last.eq(at == last), at_end.eq(number == end)]
         with m.FSM():
             with m.State("IDLE"), m.If(self.start):
-                m.d.sync += [number.eq(0), at.eq(0), remainder.eq(-1), self.busy.eq(1)]
+                m.d.comb += divider.start.eq(1)
+                m.d.sync += [number.eq(0), at.eq(0), self.busy.eq(1)]
                 m.next = "READ"
             with m.State("READ"):
                 m.d.comb += self.read.valid.eq(1)
@@ -79,9 +80,8 @@ class Checksum(wiring.Component):
                 with m.If(self.read.ready):
                     m.next = "DIVIDE"
             with m.State("DIVIDE"):
-                odd = remainder[0] ^ bits[0]
+                m.d.comb += divider.valid.eq(1)
                 m.d.sync += [
-                    remainder.eq((remainder >> 1) ^ Mux(odd, POLYNOMIAL, 0)),
                     bits.eq(bits >> 1),
                     left.eq(left - 1),
                 ]

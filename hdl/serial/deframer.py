@@ -2,10 +2,10 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
+from amaranth.lib.crc.catalog import CRC16_X25
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.protocol import ESCAPE, FLAG, FLIP, HEADER, LEAST_BODY, LONGEST_BODY
-from gptloom.hdl.serial.crc import Crc16
 
 
 class Deframer(wiring.Component):
@@ -61,17 +61,17 @@ class Deframer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = Crc16()
-        inside, escaped, lost = Signal(), Signal(), Signal()
+        m.submodules.crc = crc = CRC16_X25().create()
+        inside, escaped, lost, whole = Signal(), Signal(), Signal(), Signal()
         length = self.length
         header = Cat(self.code, self.sequence, self.argument)
         m.d.comb += [
-            crc.byte.eq(Mux(escaped, self.byte ^ FLIP, self.byte)),
+            crc.data.eq(Mux(escaped, self.byte ^ FLIP, self.byte)),
             crc.start.eq(self.begin),
-            self.data.eq(crc.byte),
+            self.data.eq(crc.data),
             self.data_valid.eq(crc.valid & (length >= HEADER.size)),
         ]
-        m.d.sync += self.arrived.eq(0)
+        m.d.sync += [self.arrived.eq(0), whole.eq(crc.match_detected)]
         with m.If(self.set):
             m.d.sync += self.argument.eq(self.value)
         with m.If(self.hold):
@@ -85,7 +85,7 @@ class Deframer(wiring.Component):
                     m.d.sync += [
                         inside.eq(0),
                         self.arrived.eq(1),
-                        self.good.eq(crc.whole & (length >= LEAST_BODY)),
+                        self.good.eq(whole & (length >= LEAST_BODY)),
                     ]
                 with m.Else():
                     m.d.comb += self.begin.eq(1)
@@ -98,7 +98,7 @@ class Deframer(wiring.Component):
                 m.d.comb += crc.valid.eq(1)
                 m.d.sync += [escaped.eq(0), length.eq(length + 1)]
                 with m.If(length < HEADER.size):
-                    m.d.sync += header.eq(Cat(header[8:], crc.byte))
+                    m.d.sync += header.eq(Cat(header[8:], crc.data))
                 with m.If(length == LONGEST_BODY):
                     # No frame: a flag was lost, or never was one.
                     m.d.sync += inside.eq(0)

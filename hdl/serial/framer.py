@@ -2,10 +2,10 @@
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.crc.catalog import CRC16_X25
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.protocol import CRC_BYTES, ESCAPE, FLAG, FLIP, HEADER
-from gptloom.hdl.serial.crc import Crc16
 
 
 class Header(data.Struct):
@@ -32,8 +32,8 @@ class Framer(wiring.Component):
         What to send, from the cycle after `start` on until `done`; with data, until the first
         `step`.
     more, data, step : In(1), In(8), Out(1)
-        A byte of data is left, before the CRC; the byte; it is taken. For the next one there are
-        :attr:`.Crc16.latency` cycles' time.
+        A byte of data is left, before the CRC; the byte; it is taken. The next one is
+        needed 3 cycles later at the soonest.
     busy : Out(1)
         A frame is under way, from the cycle after `start` on.
     done : Out(1)
@@ -59,14 +59,14 @@ class Framer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = Crc16()
+        m.submodules.crc = crc = CRC16_X25().create()
         body = HEADER.size + CRC_BYTES
         at = Signal(range(body))
         byte, special = Signal(8), Signal()
         # The byte is one of the data, which stand before the CRC.
         between = Signal()
-        bits = Cat(self.i, ~crc.remainder)
-        m.d.comb += [crc.start.eq(self.start), crc.byte.eq(byte)]
+        bits = Cat(self.i, crc.crc)
+        m.d.comb += [crc.start.eq(self.start), crc.data.eq(byte)]
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
             with m.State("IDLE"):
@@ -84,8 +84,7 @@ class Framer(wiring.Component):
                     m.d.sync += between.eq(0)
                     with m.If(self.more & (at == HEADER.size)):
                         m.d.sync += [between.eq(1), byte.eq(self.data)]
-                with m.If(~crc.busy):
-                    m.next = "DIVIDE"
+                m.next = "DIVIDE"
             with m.State("DIVIDE"):
                 m.d.comb += [crc.valid.eq((at < HEADER.size) | between), self.step.eq(between)]
                 m.d.sync += special.eq((byte == FLAG) | (byte == ESCAPE))
