@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError
-from itertools import islice
+from concurrent.futures import CancelledError, Future
 from typing import Any
-from uuid import uuid4
 
 from gptloom.boards.explore.point import Outcome, Point
-from gptloom.boards.explore.workers import DIED, Call, Evaluate, WorkerError
+from gptloom.boards.explore.workers import Call, Evaluate, Workers
 from gptloom.model.errors import UserError
 
 TIMEOUT = 5
@@ -20,7 +18,7 @@ AHEAD = 2
 another one is on its way."""
 
 
-class DaskWorkers:
+class DaskWorkers(Workers):
     """Workers of a cluster; they need GPTLoom installed, in the same version.
 
     Parameters
@@ -34,9 +32,12 @@ class DaskWorkers:
         If the extra is missing, nothing answers there, or the cluster has no workers.
     """
 
+    # Dask has tried other workers by then.
+    deaths = 1
+
     def __init__(self, address: str):
         try:
-            from distributed import Client
+            from distributed import Client, KilledWorker
         except ImportError:
             raise UserError(
                 "--scheduler needs dask.distributed: run pip install 'gptloom[dask]'"
@@ -50,15 +51,29 @@ class DaskWorkers:
                 "or leave out --scheduler"
             ) from None
         self._address = address
-        if not self._threads():
+        # Impure: a call is computed anew, whatever another sweep has left on the cluster.
+        self._executor = self._client.get_executor(pure=False)
+        self.death = KilledWorker
+        if not self.room():
             self._client.close()
             raise UserError(
                 f"the scheduler at {address} has no workers: start some with "
                 f"dask worker {address} --nthreads 1"
             )
 
-    def _threads(self) -> int:
-        return sum(self._client.nthreads().values())
+    def room(self) -> int:
+        """See :meth:`.Workers.room`."""
+        return AHEAD * sum(self._client.nthreads().values())
+
+    def submit(self, evaluate: Evaluate, point: Point, model: Any) -> Future:
+        """See :meth:`.Workers.submit`."""
+        return self._executor.submit(evaluate, point, model)
+
+    def end(self) -> None:
+        """See :meth:`.Workers.end`."""
+        if self._client.status == "running":
+            self._executor.shutdown(wait=False)
+        self._client.close()
 
     def run(
         self, evaluate: Evaluate, calls: Sequence[Call]
@@ -70,51 +85,10 @@ class DaskWorkers:
         UserError
             If the scheduler goes away.
         """
-        from distributed import as_completed
-
-        waiting, points = iter(calls), dict[Any, Point]()
-
-        def submit(call: Call):
-            # A name of its own: what another sweep has left on the cluster is not taken.
-            key = f"{call[0].key}-{uuid4().hex}"
-            future = self._client.submit(evaluate, *call, key=key, pure=False)
-            points[future] = call[0]
-            return future
-
         try:
-            begun = [submit(call) for call in islice(waiting, AHEAD * self._threads())]
-            done = as_completed(
-                begun, loop=self._client.loop, with_results=True, raise_errors=False
-            )
-            for future, result in done:
-                yield points.pop(future), self._judge(result)
-                for call in islice(waiting, max(0, AHEAD * self._threads() - len(points))):
-                    done.add(submit(call))
-        except OSError:
-            # It was asked just then how many threads there are.
-            raise self._gone() from None
-        finally:
-            if self._client.status == "running":
-                self._client.cancel(list(points))
-            self._client.close()
-
-    def _gone(self) -> UserError:
-        return UserError(
-            f"the scheduler at {self._address} went away: what is done is kept, run the same "
-            "command again for the rest"
-        )
-
-    def _judge(self, result) -> Outcome | Exception:
-        """Return what became of a point.
-
-        The state of its future does not tell: that is lost again when the worker that has computed
-        it dies afterwards.
-        """
-        from distributed import KilledWorker
-
-        if isinstance(result, CancelledError):
-            raise self._gone()
-        if isinstance(result, tuple):
-            _, error, _ = result
-            return WorkerError(DIED) if isinstance(error, KilledWorker) else error
-        return result
+            yield from super().run(evaluate, calls)
+        except (OSError, CancelledError):
+            raise UserError(
+                f"the scheduler at {self._address} went away: what is done is kept, run the same "
+                "command again for the rest"
+            ) from None

@@ -1,10 +1,11 @@
-"""Who computes the points of a sweep; here processes of this machine."""
+"""Workers that compute the points of a sweep, and those that are processes of this machine."""
 
 from __future__ import annotations
 
 import os
 import signal
 import warnings
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -12,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any
 
 from gptloom.boards.explore.point import Outcome, Point
 
@@ -22,10 +23,6 @@ Call = tuple[Point, Any]
 Evaluate = Callable[[Point, Any], Outcome]
 """Computes a point; known to other processes by its name."""
 
-DEATHS = 3
-"""Of workers, after which a point is given up."""
-
-
 DIED = "every worker that was given it has died, perhaps for lack of memory"
 
 
@@ -33,22 +30,63 @@ class WorkerError(Exception):
     """Workers have died of a point."""
 
 
-class Workers(Protocol):
-    """Where points are computed."""
+class Workers(ABC):
+    """Processes that compute points, here or elsewhere.
+
+    Attributes
+    ----------
+    death
+        The exception of a call whose process has died.
+    deaths
+        How many of a point's processes may die before it is given up.
+    """
+
+    death: type[Exception]
+    deaths: int
+
+    @abstractmethod
+    def room(self) -> int:
+        """Return how many calls may be under way at a time."""
+
+    @abstractmethod
+    def submit(self, evaluate: Evaluate, point: Point, model: Any) -> Future:
+        """Begin a call."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """End whatever still runs."""
 
     def run(
         self, evaluate: Evaluate, calls: Sequence[Call]
     ) -> Iterator[tuple[Point, Outcome | Exception]]:
         """Compute points, many at a time, and yield each once, as they are done.
 
-        What a worker had begun when it died is computed by another one. An exception is yielded
-        in place of the outcome; the others are computed all the same. When the iterator is closed,
-        whatever still runs is ended.
+        A point whose worker has died is computed by another one. An exception is yielded in place
+        of the outcome; the others are computed all the same. When the iterator is closed, whatever
+        still runs is ended.
         """
-        ...
+        waiting, running, deaths = deque(calls), dict[Future, Call](), Counter[Point]()
+        try:
+            while waiting or running:
+                room = self.room() - len(running)
+                while waiting and room > 0:
+                    call, room = waiting.popleft(), room - 1
+                    running[self.submit(evaluate, *call)] = call
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    point, _ = call = running.pop(future)
+                    error = future.exception()
+                    if isinstance(error, self.death):
+                        deaths[point] += 1
+                        if deaths[point] < self.deaths:
+                            waiting.appendleft(call)
+                            continue
+                        error = WorkerError(DIED)
+                    yield point, error or future.result()
+        finally:
+            self.end()
 
 
-class LocalWorkers:
+class LocalWorkers(Workers):
     """Processes of this machine.
 
     Parameters
@@ -57,35 +95,24 @@ class LocalWorkers:
         How many.
     """
 
-    def __init__(self, jobs: int):
-        self._jobs = jobs
+    death, deaths = BrokenProcessPool, 3
 
-    def run(
-        self, evaluate: Evaluate, calls: Sequence[Call]
-    ) -> Iterator[tuple[Point, Outcome | Exception]]:
-        """See :meth:`Workers.run`."""
-        waiting, deaths = deque(calls), Counter[Point]()
-        workers = [_Process() for _ in range(min(self._jobs, len(calls)))]
-        idle, running = list(workers), dict[Future, tuple[_Process, Call]]()
-        try:
-            while waiting or running:
-                while waiting and idle:
-                    worker, call = idle.pop(), waiting.popleft()
-                    running[worker.submit(evaluate, *call)] = worker, call
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    worker, call = running.pop(future)
-                    idle.append(worker)
-                    point, error = call[0], future.exception()
-                    if isinstance(error, BrokenProcessPool):
-                        deaths[point] += 1
-                        if deaths[point] < DEATHS:
-                            waiting.appendleft(call)
-                            continue
-                        error = WorkerError(DIED)
-                    yield point, error or future.result()
-        finally:
-            for worker in workers:
-                worker.end()
+    def __init__(self, jobs: int):
+        self._processes = [_Process() for _ in range(jobs)]
+
+    def room(self) -> int:
+        """See :meth:`Workers.room`."""
+        return len(self._processes)
+
+    def submit(self, evaluate: Evaluate, point: Point, model: Any) -> Future:
+        """See :meth:`Workers.submit`."""
+        idle = next(process for process in self._processes if process.idle)
+        return idle.submit(evaluate, point, model)
+
+    def end(self) -> None:
+        """See :meth:`Workers.end`."""
+        for process in self._processes:
+            process.end()
 
 
 class _Process:
@@ -95,7 +122,13 @@ class _Process:
     """
 
     def __init__(self):
+        self._last: Future | None = None
         self._start()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it runs nothing."""
+        return self._last is None or self._last.done()
 
     def _start(self) -> None:
         # Only this process holds the other end, so its end is noticed as well.
@@ -107,10 +140,11 @@ class _Process:
     def submit(self, function: Callable, *arguments) -> Future:
         """Run a function."""
         try:
-            return self._pool.submit(function, *arguments)
+            self._last = self._pool.submit(function, *arguments)
         except BrokenProcessPool:
             self._start()
-            return self._pool.submit(function, *arguments)
+            self._last = self._pool.submit(function, *arguments)
+        return self._last
 
     def end(self) -> None:
         """End it, and what it has started."""

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from pretended import DIES, FAILS, FINE, WAITS, compute, figures_of, make_points, runs, until
 
-from gptloom.boards.explore.workers import DEATHS, LocalWorkers, WorkerError
+from gptloom.boards.explore.workers import LocalWorkers, WorkerError
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -29,8 +29,9 @@ def test_a_killed_worker_loses_nothing(nothing_is_lost, tmp_path):
 
 
 def test_what_kills_every_worker_is_given_up_and_the_others_are_not(swept, tmp_path):
+    deaths = LocalWorkers.deaths
     points, store, failures = swept(LocalWorkers(2), {1: DIES, 3: FAILS}, count=5)
-    assert len(runs(tmp_path, points[1])) == DEATHS
+    assert len(runs(tmp_path, points[1])) == deaths
     assert set(failures) == {points[1], points[3]}
     assert isinstance(failures[points[1]], WorkerError)
     assert isinstance(failures[points[3]], ZeroDivisionError)
@@ -38,7 +39,7 @@ def test_what_kills_every_worker_is_given_up_and_the_others_are_not(swept, tmp_p
     # Neither is kept: the next sweep tries them once more, and the others no more.
     _, store, failures = swept(LocalWorkers(2), {3: DIES}, count=5)
     assert set(failures) == {points[3]}
-    assert [len(runs(tmp_path, point)) for point in points] == [1, DEATHS + 1, 1, 1 + DEATHS, 1]
+    assert [len(runs(tmp_path, point)) for point in points] == [1, deaths + 1, 1, 1 + deaths, 1]
 
 
 def test_what_runs_is_ended_with_the_sweep(tmp_path):
