@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from gptloom.boards.clocks import Ecp5Pll, Ice40Pll, solve_ecp5, solve_ice40
-from gptloom.boards.families import FAMILIES, Family
+from gptloom.boards.families import family_of
+from gptloom.boards.family import Family, Pll
 from gptloom.boards.loaders import Loader
 from gptloom.model.errors import UserError
 
@@ -193,12 +193,12 @@ class Board:
     @property
     def family(self) -> Family:
         """Tools and cells of its part."""
-        return FAMILIES["ice40" if self.device.startswith("iCE40") else "ecp5"]
+        return family_of(self.device)
 
     @property
     def framed(self) -> bool:
-        """Whether the serial line takes commands and uploads: iCE40 have no room for that."""
-        return self.family.name == "ecp5"
+        """Whether the serial line takes commands and uploads."""
+        return self.family.framed
 
     @property
     def capacity(self) -> dict[str, int]:
@@ -212,7 +212,7 @@ class Board:
             "bram": family.memories_of[device],
         }
 
-    def pll(self, mhz: float | None = None) -> Ecp5Pll | Ice40Pll:
+    def pll(self, mhz: float | None = None) -> Pll:
         """Return the setting nearest to a frequency, or to the entry's own.
 
         Raises
@@ -221,5 +221,4 @@ class Board:
             If the PLL cannot come near.
         """
         reference = self.make_platform().lookup(self.oscillator).clock.frequency
-        solve = solve_ice40 if self.family.name == "ice40" else solve_ecp5
-        return solve(reference, (mhz or self.target_mhz) * 1e6)
+        return self.family.solve(reference, (mhz or self.target_mhz) * 1e6)

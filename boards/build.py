@@ -90,7 +90,7 @@ class Build:
     def required_tools(self) -> tuple[str, ...]:
         """Return the names of the tools in order of use."""
         family = self.board.family
-        return ("yosys", family.place, family.pack[0], _CONTENTS[family.name])
+        return ("yosys", family.place, family.pack[0], family.contents[0])
 
     def find_tools(self) -> None:
         """Refuse to begin without a tool that is needed in the end.
@@ -183,14 +183,11 @@ class Build:
 
     def _place(self, seed: int, clock_mhz: float) -> Timing:
         board, family = self.board, self.board.family
-        platform = board.make_platform()
         arguments = [
-            family.devices[platform.device],
-            "--package", family.packages[platform.package],
-            *(["--speed", platform.speed] if family.name == "ecp5" else []),
+            *family.part(board.make_platform()),
             "--json", f"{NAME}.json",
             f"--{family.constraints}", f"{NAME}.{family.constraints}",
-            f"--{_PLACED_OPTION[family.name]}", f"seed{seed}.{family.placed}",
+            family.place_output, f"seed{seed}.{family.placed}",
             "--report", f"seed{seed}.json",
             "--log", f"seed{seed}.log",
             "--seed", str(seed),
@@ -260,10 +257,6 @@ class Build:
         """Remove placed designs that are not the bitstream's."""
         for file in self.folder.glob(f"seed*.{self.board.family.placed}"):
             file.unlink()
-
-
-_CONTENTS = {"ice40": "icebram", "ecp5": "ecpbram"}
-_PLACED_OPTION = {"ice40": "asc", "ecp5": "textcfg"}
 
 
 def check_timing(timing: Timing, smaller: str = "") -> None:

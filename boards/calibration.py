@@ -227,10 +227,8 @@ def _pack(name: str, lanes: int, shape: Shape, folder: Path, tools: Tools, stage
     (folder / f"{NAME}.ys").write_text(synthesis_script(board))
     with stage(f"{name}, {lanes} lanes, {label}: synthesis"):
         tools.run("yosys", ["-q", "-l", "synthesis.log", f"{NAME}.ys"], folder)
-    platform = board.make_platform()
     arguments = [
-        family.devices[platform.device],
-        "--package", family.packages[platform.package],
+        *family.part(board.make_platform()),
         "--json", f"{NAME}.json",
         f"--{family.constraints}", f"{NAME}.{family.constraints}",
         "--report", "packed.json",

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gptloom.boards.families import Family
+from gptloom.boards.family import Family
 from gptloom.model.errors import UserError
 
 Netlist = Mapping[str, Any]

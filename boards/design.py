@@ -10,17 +10,15 @@ from amaranth.hdl import ClockDomain, Elaboratable, Module
 from amaranth.lib import io
 
 from gptloom.boards.board import Board
-from gptloom.boards.clocks import Ecp5Pll, Ice40Pll
 from gptloom.boards.displays import find_display
 from gptloom.boards.domain import PllDomain
+from gptloom.boards.family import Pll
 from gptloom.firmware.image import Image
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.page import TEMPERATURES
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.multipliers import (
     FabricMultiplier,
-    Mac16Multiplier,
-    Mult18Multiplier,
     Multiplier,
 )
 from gptloom.hdl.preload import Preload
@@ -46,7 +44,7 @@ class BoardTop(Elaboratable):
         What the pins are connected to.
     """
 
-    def __init__(self, board: Board, pll: Ecp5Pll | Ice40Pll, top: Top):
+    def __init__(self, board: Board, pll: Pll, top: Top):
         self._board, self._pll, self._top = board, pll, top
 
     def elaborate(self, platform: Platform) -> Module:
@@ -91,9 +89,8 @@ def multipliers(board: Board, machine: Machine) -> list[type[Multiplier]]:
     Requantiser and norm need none of them: their products are made of lookup tables everywhere.
     """
     family = board.family
-    own = Mac16Multiplier if family.name == "ice40" else Mult18Multiplier
     count = min(machine.lanes, family.multipliers_of[board.device])
-    return [own] * count + [FabricMultiplier] * (machine.lanes - count)
+    return [family.multiplier] * count + [FabricMultiplier] * (machine.lanes - count)
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ class Sources:
 
     rtlil: str
     constraints: str
-    pll: Ecp5Pll | Ice40Pll
+    pll: Pll
 
 
 _NAME = re.compile(r"\\\S*\[\S*")
@@ -175,7 +172,7 @@ def elaborate(
     return connect(board, pll, top, display)
 
 
-def connect(board: Board, pll: Ecp5Pll | Ice40Pll, top: Top, display: str | None = None) -> Sources:
+def connect(board: Board, pll: Pll, top: Top, display: str | None = None) -> Sources:
     """Elaborate a top on a board; see :func:`elaborate`."""
     shown = find_display(board.shows if display is None else display)
     plan = board.make_platform(shown.pins if shown else ()).prepare(BoardTop(board, pll, top), NAME)

@@ -252,7 +252,7 @@ def memories(model: IntegerModel, machine: Machine, board: Board) -> list[Shape]
 
 def placed_memories(model: IntegerModel, machine: Machine, board: Board) -> Placed:
     """Return what the memories of a board's top become in its part."""
-    return place_all(memories(model, machine, board), board.family.name)
+    return place_all(memories(model, machine, board), board.family.rams)
 
 
 def sampled_positions(model: IntegerModel) -> Counter[int]:

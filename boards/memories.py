@@ -167,27 +167,12 @@ class Ram:
         return collisions + memory.readers
 
 
-RAMS = {
-    # share/ice40/brams.txt of yosys: with enables for every bit, or narrow words without.
-    "ice40": (
-        Ram((2, 4, 8, 16), 2048, cost=64, most_write=8),
-        Ram((2, 4, 8, 16), 2048, cost=64, byte=1),
-    ),
-    # share/lattice/lutrams_trellis.txt and brams_16kd.txt.
-    "ecp5": (
-        Ram((4,), 16, cost=4, distributed=True),
-        Ram((1, 2, 4, 9, 18), 1 << 14, cost=128, byte=9, ports=2),
-        Ram((1, 2, 4, 9, 18, 36), 1 << 14, cost=128, byte=9, least_write=36),
-    ),
-}
-"""Kinds of RAM cells by family."""
-
 ROM_BIT, RAM_BIT = 1 / 16, 1
 """Cost of a bit in logic."""
 
 
-def place(memory: Shape, family: str) -> Placed:
-    """Return what one memory becomes in a family's parts."""
+def place(memory: Shape, rams: Iterable[Ram]) -> Placed:
+    """Return what one memory becomes, where there are these kinds of RAM cells."""
     written = bool(memory.enables)
     if written:
         best, placed = memory.bits * RAM_BIT, Placed(register_bits=memory.bits)
@@ -195,7 +180,7 @@ def place(memory: Shape, family: str) -> Placed:
         best, placed = memory.bits * ROM_BIT, Placed(rom_bits=memory.bits)
     if memory.in_blocks:
         best = inf
-    for ram in RAMS[family]:
+    for ram in rams:
         # Constants are never put into lookup tables that can be written.
         if ram.distributed and (memory.in_blocks or not written):
             continue
@@ -205,9 +190,9 @@ def place(memory: Shape, family: str) -> Placed:
     return placed
 
 
-def place_all(memories: Iterable[Shape], family: str) -> Placed:
-    """Return what all memories of a design become in a family's parts."""
-    return sum((place(memory, family) for memory in memories), Placed())
+def place_all(memories: Iterable[Shape], rams: Iterable[Ram]) -> Placed:
+    """Return what all memories of a design become, see :func:`place`."""
+    return sum((place(memory, rams) for memory in memories), Placed())
 
 
 class _Recorder:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gptloom.boards.board import Board
 from gptloom.boards.contents import columns, hex_lines, placeholder
-from gptloom.boards.families import Family
+from gptloom.boards.family import Family
 from gptloom.boards.tools import Tools
 from gptloom.firmware.image import Image, Region
 from gptloom.firmware.machine import Machine
@@ -55,13 +55,12 @@ def patch(
     before, after = (columns(preload, machine, depth) for preload in contents)
     (folder / "from.hex").write_text(hex_lines(before, depth))
     (folder / "to.hex").write_text(hex_lines(after, depth))
-    if family.name == "ice40":
-        tools.run("icebram", ["from.hex", "to.hex"], folder, read=placed, write=patched)
-    else:
-        arguments = ["--input", placed, "--output", patched, "--from", "from.hex", "--to", "to.hex"]
-        tools.run("ecpbram", arguments, folder)
-    # Neither tool says so if a column is missing, or there twice.
-    old, new = (_memories((folder / name).read_text()) for name in names)
+    name, *template = family.contents
+    files = dict(placed=placed, patched=patched, before="from.hex", after="to.hex")
+    pipes = {} if "{placed}" in template else dict(read=placed, write=patched)
+    tools.run(name, [part.format_map(files) for part in template], folder, **pipes)
+    # No tool tool says so if a column is missing, or there twice.
+    old, new = (_memories(family, (folder / name).read_text()) for name in names)
     changed = sum((old[key] ^ new.get(key, 0)).bit_count() for key in old)
     expected = sum((a ^ b).bit_count() for a, b in zip(before, after, strict=True))
     if old.keys() != new.keys() or changed != expected:
@@ -71,12 +70,15 @@ def patch(
         )
 
 
-_SECTION = re.compile(r"^\.(?:ram_data|bram_init) +(.*)\n((?:[0-9a-f ]+\n)+)", re.MULTILINE)
+def _section(family: Family) -> re.Pattern[str]:
+    """Return the pattern of a block RAM's contents in a placed design: its place, and digits."""
+    return re.compile(rf"^\.{family.contents_section} +(.*)\n((?:[0-9a-f ]+\n)+)", re.MULTILINE)
 
 
-def _memories(placed: str) -> dict[str, int]:
+def _memories(family: Family, placed: str) -> dict[str, int]:
     """Return the contents of all block RAMs of a placed design as numbers."""
-    return {place: int("".join(digits.split()), 16) for place, digits in _SECTION.findall(placed)}
+    sections = _section(family).findall(placed)
+    return {place: int("".join(digits.split()), 16) for place, digits in sections}
 
 
 def pack(tools: Tools, family: Family, folder: Path, placed: str, bitstream: str) -> None:
@@ -173,8 +175,9 @@ def _check_same_build(
             raise UserError(
                 f"{bitstream} is not a bitstream of this board: give one that 'gptloom build' made"
             ) from error
+    section = _section(family)
     logic = [
-        _SECTION.sub("", (folder / f"{name}.text").read_text()) for name in ("expected", "given")
+        section.sub("", (folder / f"{name}.text").read_text()) for name in ("expected", "given")
     ]
     if logic[0] != logic[1]:
         raise UserError(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gptloom.boards.families import Family
+from gptloom.boards.family import Family
 from gptloom.model.arithmetic import WEIGHT_BITS
 from gptloom.model.loss import loss_label
 

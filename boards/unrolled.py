@@ -55,7 +55,7 @@ def choice_for(board: Board) -> Choice:
     UserError
         If its part cannot have an unrolled core.
     """
-    if board.family.name != "ecp5":
+    if board.family.unrolled is None:
         raise UserError(
             f"the unrolled core is made of an ECP5's carry cells, which the {board.device} of "
             f"{board.name} does not have: choose another board, or --core folded"
@@ -72,7 +72,7 @@ def target_of(board: Board) -> Target:
         If its part cannot have an unrolled core.
     """
     cells = board.family.multipliers_of[board.device] if choice_for(board).in_cells else 0
-    return Target.ecp5(cells)
+    return board.family.unrolled(cells)
 
 
 def make_core(board: Board, model: MergedModel, shape: Shape) -> UnrolledCore:

@@ -99,7 +99,7 @@ def estimate_unrolled(
         used={
             **_size(core, model, cells),
             "dsp": cells + core.other_cells,
-            "bram": place_all(memories, board.family.name).blocks,
+            "bram": place_all(memories, board.family.rams).blocks,
         },
         available=board.capacity,
         cycles_per_token=core.streams * core.interval,

@@ -9,6 +9,9 @@ from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable, Module, Signal, unsigned
 from amaranth.lib.memory import Memory
 
+from gptloom.boards.ecp5 import ECP5
+from gptloom.boards.families import FAMILIES
+from gptloom.boards.ice40 import ICE40
 from gptloom.boards.memories import Placed, find_memories, place, place_all
 from gptloom.boards.tools import Tools
 
@@ -89,7 +92,7 @@ def test_yosys_places_memories_the_same_way(family, tmp_path):
     )
     assert {"blocks"} <= {kind for _, kind in found}
     for number, shape in enumerate(find_memories(Memories(shapes))):
-        placed = place(shape, family)
+        placed = place(shape, FAMILIES[family].rams)
         expected = found[number, "blocks"], found[number, "distributed"]
         assert (placed.blocks, placed.distributed) == expected, shape
 
@@ -112,10 +115,10 @@ def test_the_design_may_ask_for_blocks():
 
     (shape,) = find_memories(Design())
     assert shape.in_blocks
-    assert place(shape, "ecp5") == Placed(blocks=1)
+    assert place(shape, ECP5.rams) == Placed(blocks=1)
 
 
 def test_what_is_placed_adds_up():
     one = Placed(blocks=1, multiplexers=3)
     assert one + Placed(distributed=2, rom_bits=5, register_bits=7) == Placed(1, 2, 3, 5, 7)
-    assert place_all([], "ice40") == Placed()
+    assert place_all([], ICE40.rams) == Placed()
