@@ -18,7 +18,7 @@ from gptloom.sim.peers import load_peers
 
 Figures = Mapping[str, Any]
 
-_OF_A_BUILD = ("board", "device", "core", "lanes", "bits", "bits_per_cycle", "positions",
+_OF_A_BUILD = ("board", "device", "core", "lanes", "bits", "bits_per_cycle", "positions_per_cycle",
                "heads_per_cycle", "streams", "key_bits", "value_bits", "fmax_mhz",
                "constraint_mhz", "cycles_per_token", "tokens_per_second",
                "aggregate_tokens_per_second", "integer_loss")  # fmt: skip

@@ -164,10 +164,10 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
     UserError
         If there is none of this shape, or for this model.
     """
-    core = unrolled.make_core(board, model, shape)
+    core, seen = unrolled.make_core(board, model, shape), shape.positions_per_cycle
     dimensions = {
         "bits_per_cycle": shape.bits_per_cycle,
-        "positions": shape.positions,
+        "positions_per_cycle": seen,
         "heads_per_cycle": shape.heads_per_cycle or model.config.heads,
         "streams": core.streams,
     }
@@ -207,7 +207,7 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
         # Without it a build takes what the part holds.
         options=f" --core unrolled{options}{cache} --checkpoint {checkpoint}"
         f" --bits {widths.weights}",
-        smaller=f"--positions {shape.positions // 2}" if shape.positions > 1 else "",
+        smaller=f"--positions-per-cycle {seen // 2}" if seen > 1 else "",
         figures={
             "core": "unrolled",
             "bits": widths.weights,

@@ -19,9 +19,9 @@ from gptloom.model.quantise import quantise
 FOLDED = "names"
 LANES = (8, 16, 32, 64)
 UNROLLED = {
-    "names-w6": Shape(bits_per_cycle=1, positions=1, heads_per_cycle=1),
+    "names-w6": Shape(bits_per_cycle=1, positions_per_cycle=1, heads_per_cycle=1),
     "names": Shape(),
-    "names-w5": Shape(bits_per_cycle=4, positions=8),
+    "names-w5": Shape(bits_per_cycle=4, positions_per_cycle=8),
 }
 """Shapes by the checkpoint that is in the logic, as ``boards/results.json`` has builds of them."""
 
@@ -78,7 +78,7 @@ def measure_unrolled_cores(names: int, simulate: Open) -> Iterator[dict[str, Any
             "core": "unrolled",
             "bits": model.widths.weights,
             "bits_per_cycle": shape.bits_per_cycle,
-            "positions": shape.positions,
+            "positions_per_cycle": shape.positions_per_cycle,
             "heads_per_cycle": shape.heads_per_cycle or model.config.heads,
             "streams": core.streams,
             "checkpoint": checkpoint,

@@ -238,7 +238,8 @@ def describe_core(figures: Mapping[str, Any]) -> str:
     else:
         made = (
             f"{figures['streams']} streams, {figures['bits_per_cycle']} bit/cycle, "
-            f"{figures['positions']} positions/cycle, {figures['heads_per_cycle']} heads/cycle"
+            f"{figures['positions_per_cycle']} positions/cycle, "
+            f"{figures['heads_per_cycle']} heads/cycle"
         )
         cached = figures["key_bits"], figures["value_bits"]
         if cached != (WEIGHT_BITS, WEIGHT_BITS):

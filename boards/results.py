@@ -20,8 +20,8 @@ FIELDS = (
 FIELDS_OF = {
     "folded": ("lanes",),
     "unrolled": (
-        "bits_per_cycle", "positions", "heads_per_cycle", "streams", "key_bits", "value_bits",
-        "aggregate_tokens_per_second", "wall_seconds",
+        "bits_per_cycle", "positions_per_cycle", "heads_per_cycle", "streams",
+        "key_bits", "value_bits", "aggregate_tokens_per_second", "wall_seconds",
     ),
 }  # fmt: skip
 """Of one core's builds; ``tokens_per_second`` is a single stream's."""

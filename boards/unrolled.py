@@ -39,10 +39,10 @@ class Choice:
 
 
 CHOICES = {
-    "12F": Choice("names-w6", Shape(bits_per_cycle=1, positions=1, heads_per_cycle=1)),
-    "25F": Choice("names-w6", Shape(bits_per_cycle=1, positions=1, heads_per_cycle=1)),
-    "45F": Choice("names-w6", Shape(bits_per_cycle=1, positions=2)),
-    "85F": Choice("names", Shape(bits_per_cycle=2, positions=4), in_cells=False),
+    "12F": Choice("names-w6", Shape(bits_per_cycle=1, positions_per_cycle=1, heads_per_cycle=1)),
+    "25F": Choice("names-w6", Shape(bits_per_cycle=1, positions_per_cycle=1, heads_per_cycle=1)),
+    "45F": Choice("names-w6", Shape(bits_per_cycle=1, positions_per_cycle=2)),
+    "85F": Choice("names", Shape(bits_per_cycle=2, positions_per_cycle=4), in_cells=False),
 }
 """By the size of an ECP5."""
 

@@ -60,7 +60,7 @@ class UnrolledEstimate(Needs):
             "core": "unrolled",
             "bits": self.bits,
             "bits_per_cycle": self.shape.bits_per_cycle,
-            "positions": self.shape.positions,
+            "positions_per_cycle": self.shape.positions_per_cycle,
             "heads_per_cycle": self.heads_per_cycle,
             "streams": self.streams,
             "key_bits": self.key_bits,

@@ -16,7 +16,7 @@ from gptloom.cli.cores import (
     Core,
     HeadsPerCycle,
     KeyBits,
-    Positions,
+    PositionsPerCycle,
     Rows,
     Sinks,
     Slots,
@@ -42,7 +42,7 @@ def build(
         int | None, typer.Option(help="Folded: multipliers, 8, 16, 32 or 64.", show_default="16")
     ] = None,
     bits_per_cycle: BitsPerCycle = None,
-    positions: Positions = None,
+    positions_per_cycle: PositionsPerCycle = None,
     heads_per_cycle: HeadsPerCycle = None,
     streams: Streams = None,
     cache: CachePolicy = None,
@@ -117,7 +117,7 @@ def build(
         return
     if seeds < 1 or seed < 1:
         raise UserError("placements are numbered from 1, and at least one is tried")
-    shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
+    shape = shape_options(core, bits_per_cycle, positions_per_cycle, heads_per_cycle, streams)
     policy = cache_options(cache, rows, sinks)
     if record and (policy or slots or instruments):
         raise UserError(

@@ -31,7 +31,9 @@ class Core(StrEnum):
 BitsPerCycle = Annotated[
     int | None, typer.Option(help="Unrolled: bits that enter products in a cycle, 1, 2, 4 or 8.")
 ]
-Positions = Annotated[int | None, typer.Option(help="Unrolled: cached positions seen in a cycle.")]
+PositionsPerCycle = Annotated[
+    int | None, typer.Option(help="Unrolled: cached positions seen in a cycle.")
+]
 HeadsPerCycle = Annotated[
     int | None, typer.Option(help="Unrolled: heads whose mix is computed in a cycle.")
 ]
@@ -191,7 +193,7 @@ def refuse_options(core: Core, options: Mapping[Core, Mapping[str, object]]) -> 
 def shape_options(
     core: Core,
     bits_per_cycle: int | None,
-    positions: int | None,
+    positions_per_cycle: int | None,
     heads_per_cycle: int | None,
     streams: int | None,
 ) -> dict[str, int]:
@@ -204,7 +206,7 @@ def shape_options(
     """
     options = {
         "bits_per_cycle": bits_per_cycle,
-        "positions": positions,
+        "positions_per_cycle": positions_per_cycle,
         "heads_per_cycle": heads_per_cycle,
         "streams": streams,
     }

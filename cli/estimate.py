@@ -15,7 +15,7 @@ from gptloom.cli.cores import (
     Core,
     HeadsPerCycle,
     KeyBits,
-    Positions,
+    PositionsPerCycle,
     Rows,
     Sinks,
     Streams,
@@ -46,7 +46,7 @@ def estimate(
         ),
     ] = None,
     bits_per_cycle: BitsPerCycle = None,
-    positions: Positions = None,
+    positions_per_cycle: PositionsPerCycle = None,
     heads_per_cycle: HeadsPerCycle = None,
     streams: Streams = None,
     cache: CachePolicy = None,
@@ -98,7 +98,7 @@ def estimate(
         return
     if board is None:
         raise UserError(f"name a board, --board NAME: the boards are {', '.join(BOARDS)}")
-    shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
+    shape = shape_options(core, bits_per_cycle, positions_per_cycle, heads_per_cycle, streams)
     policy = cache_options(cache, rows, sinks)
     widths = {"--bits": bits, "--key-bits": key_bits, "--value-bits": value_bits}
     refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: widths})
@@ -156,8 +156,8 @@ def _unrolled(
     if not chosen.fits:
         lacking = " and ".join(RESOURCES[name] for name in chosen.lacking)
         raise UserError(
-            f"{entry.name} has too few {lacking}: choose fewer --positions, --bits-per-cycle or "
-            "--heads-per-cycle, a checkpoint of fewer bits, or a larger board"
+            f"{entry.name} has too few {lacking}: choose fewer --positions-per-cycle, "
+            "--bits-per-cycle or --heads-per-cycle, a checkpoint of fewer bits, or a larger board"
         )
 
 

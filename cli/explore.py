@@ -55,7 +55,7 @@ def explore(
     bits_per_cycle: Annotated[
         str, typer.Option(help="Unrolled: bits that enter products in a cycle.")
     ] = "1,2,4,8",
-    positions: Annotated[
+    positions_per_cycle: Annotated[
         str, typer.Option(help="Unrolled: cached positions seen in a cycle.")
     ] = "1,4",
     heads_per_cycle: Annotated[
@@ -134,7 +134,7 @@ def explore(
         lanes=_numbers("--lanes", lanes),
         bits=_numbers("--bits", bits) if bits else (),
         bits_per_cycle=_numbers("--bits-per-cycle", bits_per_cycle),
-        positions=_numbers("--positions", positions),
+        positions=_numbers("--positions-per-cycle", positions_per_cycle),
         heads_per_cycle=_numbers("--heads-per-cycle", heads_per_cycle)
         if heads_per_cycle
         else (None,),

@@ -16,7 +16,7 @@ from gptloom.cli.cores import (
     Core,
     HeadsPerCycle,
     KeyBits,
-    Positions,
+    PositionsPerCycle,
     Rows,
     Sinks,
     Slots,
@@ -50,7 +50,7 @@ def generate(
         int | None, typer.Option(help="Folded: multipliers, 8, 16, 32 or 64.", show_default="16")
     ] = None,
     bits_per_cycle: BitsPerCycle = None,
-    positions: Positions = None,
+    positions_per_cycle: PositionsPerCycle = None,
     heads_per_cycle: HeadsPerCycle = None,
     streams: Streams = None,
     cache: CachePolicy = None,
@@ -92,7 +92,7 @@ def generate(
     if count < 1:
         raise UserError(f"{count} names cannot be generated: ask for 1 or more")
     check_folders(wave, picture, json_file)
-    shape = shape_options(core, bits_per_cycle, positions, heads_per_cycle, streams)
+    shape = shape_options(core, bits_per_cycle, positions_per_cycle, heads_per_cycle, streams)
     widths = {"--bits": bits, "--key-bits": key_bits, "--value-bits": value_bits}
     folded = {"--lanes": lanes, "--image": image, "--slots": slots or None}
     refuse_options(core, {Core.FOLDED: folded, Core.UNROLLED: widths})

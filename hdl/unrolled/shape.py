@@ -16,8 +16,8 @@ class Shape:
     ----------
     bits_per_cycle
         Of activations, as they enter products.
-    positions
-        That attention sees in a cycle.
+    positions_per_cycle
+        Cached positions that attention sees in a cycle.
     heads_per_cycle
         Whose mix is computed in a cycle; None for all.
     streams
@@ -25,7 +25,7 @@ class Shape:
     """
 
     bits_per_cycle: int = 2
-    positions: int = 4
+    positions_per_cycle: int = 4
     heads_per_cycle: int | None = None
     streams: int | None = None
 
@@ -41,7 +41,7 @@ class Shape:
             return UnrolledCore(
                 model,
                 bits_per_cycle=self.bits_per_cycle,
-                positions=self.positions,
+                positions=self.positions_per_cycle,
                 heads_per_cycle=self.heads_per_cycle,
                 streams=self.streams,
                 target=target,

@@ -20,8 +20,8 @@ FIGURES = {
     "loss_set": "3,000 names", "seed": 1, "tools": "yosys 0, nextpnr 0", "command": "gptloom build",
 }  # fmt: skip
 UNROLLED = FIGURES | {
-    "core": "unrolled", "bits_per_cycle": 2, "positions": 4, "heads_per_cycle": 4, "streams": 10,
-    "key_bits": 8, "value_bits": 8,
+    "core": "unrolled", "bits_per_cycle": 2, "positions_per_cycle": 4, "heads_per_cycle": 4,
+    "streams": 10, "key_bits": 8, "value_bits": 8,
     "cycles_per_token": 40.0, "tokens_per_second": 2_000_000,
     "aggregate_tokens_per_second": 20_000_000, "wall_seconds": 900,
 }  # fmt: skip

@@ -28,10 +28,10 @@ def test_boards_without_carry_cells_are_refused(command, capsys):
 def test_options_of_the_other_core_are_refused(command, capsys):
     options = ["--board", "ulx3s-25f"]
     assert main([command, *options, "--core", "unrolled", "--lanes", "8"]) == 2
-    assert main([command, *options, "--positions", "2"]) == 2
+    assert main([command, *options, "--positions-per-cycle", "2"]) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert "--lanes belong to --core folded" in error
-    assert "--positions belong to --core unrolled" in error
+    assert "--positions-per-cycle belong to --core unrolled" in error
 
 
 def test_every_ecp5_has_a_choice():
@@ -45,7 +45,7 @@ def test_every_ecp5_has_a_choice():
 @pytest.mark.parametrize("entry", RECORDED, ids=lambda e: f"{e['board']}-{e['bits']}")
 def test_recorded_builds_are_as_estimated(entry):
     checkpoint = re.search(r"--checkpoint (\S+)", entry["command"])[1]
-    shape = Shape(*(entry[name] for name in ("bits_per_cycle", "positions", "heads_per_cycle")))
+    shape = Shape(*(entry[f"{name}_per_cycle"] for name in ("bits", "positions", "heads")))
     model = quantise(load_checkpoint(checkpoint))
     figures = estimate_unrolled(find_board(entry["board"]), model, shape).as_dict()
     for name in ("dsp", "bram", "streams", "bits", "cycles_per_token", "tokens_per_second"):
@@ -82,7 +82,7 @@ def test_commands_need_something_to_command(option, says, capsys):
 
 @pytest.mark.long
 def test_a_small_bitstream(small, tmp_path):
-    options = ["--core", "unrolled", "--positions", "2", "--heads-per-cycle", "1"]
+    options = ["--core", "unrolled", "--positions-per-cycle", "2", "--heads-per-cycle", "1"]
     options += ["--checkpoint", str(small), "--folder", str(tmp_path)]
     assert not main(["build", "--board", "ulx3s-25f", *options])
     (folder,) = tmp_path.glob("ulx3s-25f-unrolled-w8k8v8-1x2x1x*")
@@ -92,7 +92,7 @@ def test_a_small_bitstream(small, tmp_path):
     # A preamble of ECP5 bitstreams.
     bitstream = folder / f"{folder.name}.bit"
     assert b"\xff\xff\xbd\xb3" in bitstream.read_bytes()[:1000]
-    shape = Shape(bits_per_cycle=1, positions=2, heads_per_cycle=1)
+    shape = Shape(bits_per_cycle=1, positions_per_cycle=2, heads_per_cycle=1)
     model = quantise(load_checkpoint(str(small)))
     figures = estimate_unrolled(find_board("ulx3s-25f"), model, shape).as_dict()
     for name in ("dsp", "bram", "streams", "cycles_per_token", "tokens_per_second"):

@@ -65,7 +65,7 @@ def test_all_streams_print_names_and_figures(tmp_path, capsys):
         (["--lanes", "16"], "--lanes belong to --core folded"),
         (["--bits-per-cycle", "3"], "do not divide activations of 8 bits"),
         (["--bits-per-cycle", "0"], "do not divide activations of 8 bits"),
-        (["--positions", "3"], "3 positions"),
+        (["--positions-per-cycle", "3"], "3 positions"),
         (["--heads-per-cycle", "0"], "0 heads a cycle"),
         (["--heads-per-cycle", "-1"], "-1 heads a cycle"),
         (["--heads-per-cycle", "3"], "3 heads a cycle"),
@@ -89,7 +89,7 @@ def test_options_of_the_unrolled_core_need_it(capsys):
 def test_streams_of_names_without_end(tmp_path, capsys):
     file = tmp_path / "result.json"
     options = ["--core", "unrolled", "--checkpoint", "names-alibi", "--bits", "6", "--cache"]
-    options += ["window", "--rows", "16", "--positions", "2", "--bits-per-cycle", "1"]
+    options += ["window", "--rows", "16", "--positions-per-cycle", "2", "--bits-per-cycle", "1"]
     assert not main(
         [
             "generate",

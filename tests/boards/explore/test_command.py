@@ -36,7 +36,8 @@ def without_times(outcomes):
 
 def test_a_sweep_is_estimated_shown_and_drawn(explore, tmp_path, capsys):
     plot = tmp_path / "pareto.png"
-    options = ["--board", "ulx3s-25f,icebreaker", "--positions", "2", "--bits-per-cycle", "1,8"]
+    options = ["--board", "ulx3s-25f,icebreaker", "--bits-per-cycle", "1,8"]
+    options += ["--positions-per-cycle", "2"]
     summary = explore(*options, "--jobs", "2", "--plot", str(plot))
     counts = [summary[name] for name in ("points", "known", "ran", "lost", "usable")]
     assert counts == [10, 0, 10, 0, sum(not o["reason"] for o in summary["outcomes"])]
@@ -57,7 +58,7 @@ def test_a_sweep_is_estimated_shown_and_drawn(explore, tmp_path, capsys):
 
 
 def test_the_front_is_of_the_speed_that_is_asked_for(explore):
-    options = ["--board", "ulx3s-85f", "--core", "unrolled", "--positions", "1,2"]
+    options = ["--board", "ulx3s-85f", "--core", "unrolled", "--positions-per-cycle", "1,2"]
     options += ["--bits-per-cycle", "1,2"]
     single = explore(*options)["outcomes"]
     every = explore(*options, "--speed", "all")["outcomes"]
@@ -90,7 +91,7 @@ def test_what_is_known_is_not_run_again(explore, tmp_path, monkeypatch, capsys):
 
 def test_an_interrupted_sweep_goes_on(explore, tmp_path):
     options = ["--board", "ulx3s-25f", "--core", "unrolled", "--jobs", "1"]
-    options += ["--positions", "1,2", "--bits-per-cycle", "1,2"]
+    options += ["--positions-per-cycle", "1,2", "--bits-per-cycle", "1,2"]
     whole = explore(*options)
     file = tmp_path / "sweep.jsonl"
     file.unlink()
@@ -132,7 +133,7 @@ def test_a_fault_is_told_and_the_exit_code_says_so(explore, monkeypatch, capsys)
 
 @pytest.mark.long
 def test_builds_are_placed_with_every_seed(explore, tmp_path):
-    options = ["--board", "ulx3s-25f", "--core", "unrolled", "--positions", "2"]
+    options = ["--board", "ulx3s-25f", "--core", "unrolled", "--positions-per-cycle", "2"]
     options += ["--bits-per-cycle", "1", "--folder", str(tmp_path / "build")]
     summary = explore(*options, "--build", "--seeds", "2")
     assert [summary[name] for name in ("points", "ran", "usable", "lost")] == [2, 2, 2, 0]

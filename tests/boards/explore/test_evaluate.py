@@ -30,7 +30,10 @@ def only_point(board, core, checkpoint="names", lanes=8, shape=(1, 2, 1), seed=N
     ("core", "options"),
     [
         (FOLDED, ["--lanes", "8"]),
-        (UNROLLED, ["--bits-per-cycle", "1", "--positions", "2", "--heads-per-cycle", "1"]),
+        (
+            UNROLLED,
+            ["--bits-per-cycle", "1", "--positions-per-cycle", "2", "--heads-per-cycle", "1"],
+        ),
     ],
 )
 def test_estimates_are_those_of_the_command(small, tmp_path, core, options):

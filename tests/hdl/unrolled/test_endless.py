@@ -218,4 +218,4 @@ def test_a_seed_ends_a_stream_where_a_document_ends():
 )
 def test_other_numbers_of_rows_are_refused(rows, message):
     with pytest.raises(UserError, match=message):
-        Shape(positions=2).make(make_model(rows))
+        Shape(positions_per_cycle=2).make(make_model(rows))
