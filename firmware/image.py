@@ -29,7 +29,7 @@ from gptloom.model.positions import Positions
 from gptloom.model.recurrent import RecurrentModel
 
 MAGIC = b"LOOM"
-VERSION = 5
+VERSION = 6
 HEADER = struct.Struct("<4sHH6H4BHIdI")
 """Magic, version, lanes, the six dimensions, numbers of the positions and of the eviction, sinks,
 slots and their words, size after the header, logit unit, CRC-32."""
@@ -57,7 +57,7 @@ class Region(IntEnum):
     PROGRAM = 1
     TOKENS = 2
     POSITIONS = 3
-    """Embeddings; of a recurrent machine, what every token adds to its sums."""
+    """Embeddings; of a recurrent machine, what every token adds to its sums. None with ALiBi."""
     PAGE = 4
     SETTINGS = 5
 
@@ -201,11 +201,11 @@ class Image:
     def checked(self, machine: Machine) -> dict[Region, bytes]:
         """Return the contents that the checksum is taken over."""
         contents = self.contents(machine)
-        return {region: contents[region] for region in CHECKED}
+        return {region: contents[region] for region in CHECKED if region in contents}
 
-    def checked_sizes(self, machine: Machine) -> list[int]:
+    def checked_sizes(self, machine: Machine) -> dict[Region, int]:
         """Return the bytes of each region that the checksum is taken over."""
-        return [len(contents) for contents in self.checked(machine).values()]
+        return {region: len(contents) for region, contents in self.checked(machine).items()}
 
     def check_fits(self, machine: Machine) -> None:
         """Refuse a machine that cannot hold this image.
@@ -280,9 +280,7 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
             Region.OPERANDS: _operands(model, layout),
             Region.PROGRAM: b"".join(word.ljust(INSTRUCTION_STRIDE, b"\0") for word in words),
             Region.TOKENS: _bytes(model.token_embedding),
-            Region.POSITIONS: _table(model, machine)
-            if machine.recurrent
-            else _bytes(model.position_embedding),
+            **_positions(model, machine),
             Region.PAGE: encode_page(model),
             Region.SETTINGS: bytes(
                 [
@@ -321,6 +319,14 @@ def _operands(model: IntegerModel, layout: Layout) -> bytes:
         words = tiles.reshape(-1, m.units, QUAD)
         memory[place.base : place.base + len(words)] = words
     return _bytes(memory)
+
+
+def _positions(model: IntegerModel, machine: Machine) -> dict[Region, bytes]:
+    """Return the region of positions, if the machine has one."""
+    if not machine.position_words:
+        return {}
+    data = _table(model, machine) if machine.recurrent else _bytes(model.position_embedding)
+    return {Region.POSITIONS: data}
 
 
 def _table(model: IntegerModel, machine: Machine) -> bytes:

@@ -168,9 +168,11 @@ class Machine:
 
     @property
     def position_words(self) -> int:
-        """How many such words there are."""
+        """How many such words there are; none with penalties in the place of embeddings."""
         if self.recurrent:
             return self.vocabulary * self.row_words
+        if self.positions is Positions.ALIBI:
+            return 0
         return self.context * self.stream_elements // self.writers
 
     @property

@@ -282,7 +282,7 @@ def config_hash(
     """
     c = config
     shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
-    numbers = (lanes, *shape, *(sizes[region] for region in Region))
+    numbers = (lanes, *shape, *(sizes.get(region, 0) for region in Region))
     if c.positions is not Positions.LEARNED:
         numbers = (*numbers, *kind_numbers(c))
     if slots:

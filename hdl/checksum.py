@@ -1,6 +1,6 @@
 """CRC-32 of a core's memories, as it stands in them now."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -19,11 +19,11 @@ class Checksum(wiring.Component):
     Attributes
     ----------
     sizes
-        Bytes of each region of ``CHECKED``, in its order; or of all regions.
+        Bytes of each region that there is: of ``CHECKED``, or of all.
     start : In(1)
         Begin.
     whole : In(1)
-        Do not end after ``CHECKED``; only where `sizes` has all regions.
+        Do not end after ``CHECKED``; only where `sizes` has others as well.
     busy : Out(1)
         High until `crc` is complete, from the cycle after `start`.
     crc : Out(32)
@@ -32,10 +32,8 @@ class Checksum(wiring.Component):
         See :class:`.CoreSignature`.
     """
 
-    def __init__(self, sizes: Sequence[int]):
-        if len(sizes) not in (len(CHECKED), len(Region)):
-            raise ValueError(f"sizes are {len(sizes)}, not those of {len(CHECKED)} or all regions")
-        self.sizes = sizes
+    def __init__(self, sizes: Mapping[Region, int]):
+        self.sizes = dict(sorted(sizes.items()))
         super().__init__(
             {
                 "start": In(1),
@@ -50,7 +48,7 @@ class Checksum(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         number = Signal(range(len(self.sizes)))
-        at = Signal(range(max(self.sizes)))
+        at = Signal(range(max(self.sizes.values())))
         last = Signal.like(at)
         at_last, at_end = Signal(), Signal()
         bits = Signal(8)
@@ -60,12 +58,12 @@ class Checksum(wiring.Component):
         m.d.comb += [
             divider.data.eq(bits[0]),
             self.crc.eq(divider.crc),
-            last.eq(Array(size - 1 for size in self.sizes)[number]),
-            self.read.p.region.eq(Array(sorted(Region)[: len(self.sizes)])[number]),
+            last.eq(Array(size - 1 for size in self.sizes.values())[number]),
+            self.read.p.region.eq(Array(self.sizes)[number]),
             self.read.p.address.eq(at),
         ]
-        end = len(CHECKED) - 1
-        if len(self.sizes) > len(CHECKED):
+        end = len(self.sizes.keys() & set(CHECKED)) - 1
+        if len(self.sizes) > end + 1:
             end = Mux(self.whole, len(self.sizes) - 1, end)
         # An address stays for many cycles: there is time to compare before it is left.
         m.d.sync += [at_last.eq(at == last), at_end.eq(number == end)]

@@ -61,7 +61,7 @@ class Preload:
             program=[word & ((1 << ISSUE_BITS) - 1) for word in words[Region.PROGRAM]],
             orders=[word >> ISSUE_BITS for word in words[Region.PROGRAM]],
             tokens=words[Region.TOKENS],
-            positions=words[Region.POSITIONS],
+            positions=words.get(Region.POSITIONS, []),
             page=words[Region.PAGE],
             settings=tuple(words[Region.SETTINGS]),
         )

@@ -1,12 +1,13 @@
 """Everything on the chip that does not depend on the board: a core, its serial line, a button."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from gptloom.firmware.image import Region
 from gptloom.firmware.page import TEMPERATURE_TEXTS, TEMPERATURES, THOUSANDS, UNIT
 from gptloom.hdl.checksum import Checksum
 from gptloom.hdl.console import Console
@@ -135,7 +136,7 @@ class Top(wiring.Component):
         core: wiring.Component,
         page: Sequence[int],
         config: ModelConfig,
-        sizes: Sequence[int] | None,
+        sizes: Mapping[Region, int] | None,
         *,
         clock_hz: float,
         baud: int = BAUD,

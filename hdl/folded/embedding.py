@@ -13,6 +13,7 @@ from gptloom.hdl.attributes import BLOCK_RAM, NO_COLLISION
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import INDEX_BITS, Quad
 from gptloom.model.arithmetic import WEIGHT_BITS
+from gptloom.model.positions import Positions
 
 
 class _Table(wiring.Component):
@@ -56,7 +57,7 @@ class _Table(wiring.Component):
 class Embedding(wiring.Component):
     """Sums of a token's and a position's embedding, `writers` elements a cycle.
 
-    A recurrent machine has no positions: the token's embedding is all.
+    With ALiBi no position has an embedding: the token's is all.
 
     Attributes
     ----------
@@ -88,6 +89,7 @@ class Embedding(wiring.Component):
         self._machine = machine
         self.init_tokens, self.init_positions = init_tokens, init_positions
         self.latency = 1 + machine.deep
+        self._adds_positions = machine.positions is Positions.LEARNED
         self._beats = machine.stream_elements // machine.writers
         rows = max(machine.vocabulary, machine.context)
         super().__init__(
@@ -106,7 +108,7 @@ class Embedding(wiring.Component):
                 "write_data": In(8),
                 "reading": In(1),
                 "read_address": In(range(rows * machine.stream_elements)),
-                "words": Out(8 * machine.writers).array(1 if machine.recurrent else 2),
+                "words": Out(8 * machine.writers).array(1 + self._adds_positions),
             }
         )
 
@@ -115,7 +117,7 @@ class Embedding(wiring.Component):
         machine = self._machine
         m.submodules.tokens = tokens = _Table(machine, machine.vocabulary, self.init_tokens)
         tables = [(tokens, self.token, self.write_tokens)]
-        if not machine.recurrent:
+        if self._adds_positions:
             m.submodules.positions = positions = _Table(
                 machine, machine.context, self.init_positions
             )

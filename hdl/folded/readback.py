@@ -83,7 +83,8 @@ class Readback(wiring.Component):
             Region.OPERANDS: operand,
             Region.PROGRAM: instruction,
             Region.TOKENS: byte(self.tokens, machine.writers),
-            Region.POSITIONS: byte(self.positions, machine.position_bytes),
         }
+        if machine.position_words:
+            found[Region.POSITIONS] = byte(self.positions, machine.position_bytes)
         m.d.sync += self.data.eq(Array(found[region] for region in sorted(found))[self.i.p.region])
         return m

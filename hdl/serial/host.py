@@ -1,12 +1,13 @@
 """The chip's side of the protocol: everything between the pin, the core and the text console."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.image import Image
+from gptloom.firmware.image import Image, Region
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.protocol import Feature, config_hash, upload_sizes
 from gptloom.hdl.core import CoreSignature, Token
@@ -33,7 +34,7 @@ class Upload:
         Its :func:`.config_hash`.
     """
 
-    sizes: tuple[int, ...]
+    sizes: Mapping[Region, int]
     config: int
 
     @classmethod
@@ -51,9 +52,7 @@ class Upload:
                 "evicts it has none: build it with --text, or without --cache"
             )
         sizes = upload_sizes(image, machine)
-        return cls(
-            tuple(sizes.values()), config_hash(image.lanes, image.config, sizes, image.slots)
-        )
+        return cls(sizes, config_hash(image.lanes, image.config, sizes, image.slots))
 
 
 class Host(wiring.Component):
@@ -129,7 +128,7 @@ class Host(wiring.Component):
         core = self.core
         m.submodules.deframer = deframer = Deframer()
         m.submodules.framer = framer = Framer(data=self._attention is not None)
-        m.submodules.staging = staging = Staging(sum(self._upload.sizes))
+        m.submodules.staging = staging = Staging(sum(self._upload.sizes.values()))
         m.submodules.loader = loader = Loader(self._upload.sizes)
         features = {Feature.ATTENTION, Feature.CACHE} if self._attention else set()
         m.submodules.commands = commands = Commands(self._upload.config, self._bos, features)

@@ -1,6 +1,6 @@
 """Passes over all bytes of an image: staged, on their way into the core, and in the core."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
@@ -45,7 +45,7 @@ class Loader(wiring.Component):
         The byte taken by `load` belongs to the page.
     """
 
-    def __init__(self, sizes: Sequence[int]):
+    def __init__(self, sizes: Mapping[Region, int]):
         self._sizes = sizes
         super().__init__(
             {

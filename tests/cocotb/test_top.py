@@ -29,7 +29,7 @@ def test_pins(cosimulate, waves, name, lanes):
     image = build_image(model, machine)
     preload = Preload.of(image, machine)
     sizes = image.checked_sizes(machine)
-    checked = CHECK * sum(sizes)
+    checked = CHECK * sum(sizes.values())
     core = FoldedCore(machine, preload=preload)
     top = Top(
         core,

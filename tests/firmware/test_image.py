@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gptloom.firmware.image import (
+    CHECKED,
     HEADER,
     INSTRUCTION_STRIDE,
     MAGIC,
@@ -230,6 +231,16 @@ def test_the_table_of_recurrent_sums_takes_the_place_of_positions(random_model):
     # What reads the chip back finds the same bytes.
     assert image.contents(machine)[Region.POSITIONS] == image.regions[Region.POSITIONS]
     assert {name for _, name in Layout(machine, config).matrices} == {"wo", "fc1", "fc2", "lm_head"}
+
+
+def test_penalties_take_no_table_of_positions(random_model):
+    config = replace(ODD, positions="alibi")
+    model, machine = random_model(config), Machine.for_models(16, config)
+    image = build_image(model, machine)
+    assert set(image.regions) == set(Region) - {Region.POSITIONS}
+    assert Image.decode(image.encode()) == image
+    assert machine.memory_bits["positions"] == 0
+    assert image.checked_sizes(machine).keys() == set(CHECKED) - {Region.POSITIONS}
 
 
 def test_a_table_of_other_rows_is_refused(random_model):

@@ -58,3 +58,21 @@ def test_every_token_at_every_position(embedding):
             if token < 2 or position < 2:
                 sums = start(machine, block, token, position, width)
                 assert sums == (tokens[token] + positions[position]).tolist()
+
+
+@pytest.mark.parametrize("eviction", ["none", "window", "recurrent"])
+def test_with_penalties_the_tokens_embedding_is_all(bench, eviction):
+    config = ModelConfig(vocabulary=11, context=8, positions="alibi", eviction=eviction)
+    machine = Machine.for_models(16, config)
+    block = bench(Embedding(machine, init_tokens=range(11 * 16 // machine.writers)))
+    block.set(last_beat=16 // machine.writers - 1)
+    rows = [start(machine, block, 5, position, 16) for position in range(8)]
+    # What would be loaded of positions goes nowhere.
+    block.set(write_positions=1, write_data=77)
+    for address in range(8 * 16):
+        block.set(write_address=address)
+        block.step()
+    block.set(write_positions=0)
+    rows += [start(machine, block, 5, position, 16) for position in range(8)]
+    assert rows == rows[:1] * 16
+    assert len(block.component.words) == 1

@@ -22,8 +22,8 @@ class Chip:
     `open_engine` opens a simulation of a top.
     """
 
-    def __init__(self, model, other, open_engine):
-        self.machine = Machine.for_models(LANES, model.config, slots=SLOTS)
+    def __init__(self, model, other, open_engine, slots=SLOTS):
+        self.machine = Machine.for_models(LANES, model.config, slots=slots)
         self.model, self.other = model, other
         self.image, self.other_image = (build_image(m, self.machine) for m in (model, other))
         self.engine = open_engine(serial_top(self.image, self.machine))

@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from chip import CONFIG, Chip
 
 from gptloom.boards.answers import LinkError, RefusedError
 from gptloom.firmware.image import build_image
@@ -23,6 +24,7 @@ from gptloom.hdl.serial.commands import Commands
 from gptloom.hdl.serial.loader import Pass
 from gptloom.model.errors import UserError
 from gptloom.model.tokenizer import Tokenizer
+from gptloom.sim.engines import open_engine
 
 # One of the processes builds it, while the others go on without.
 pytestmark = pytest.mark.xdist_group("small chip")
@@ -178,6 +180,18 @@ def test_an_upload_replaces_the_model(chip):
     label = f"weights {chip.other_image.checksum(chip.machine):08X}"
     assert in_order(lines[lines.index(label) + 1 :], chip.names(chip.other))
     chip.check_alive(chip.other)
+
+
+@pytest.mark.long
+def test_an_upload_without_a_table_of_positions_replaces_the_model(random_model):
+    config = replace(CONFIG, positions="alibi")
+    chip = Chip(random_model(config, 1), random_model(config, 2), open_engine, slots=0)
+    try:
+        chip.check_alive()
+        chip.link.upload(chip.other_image, chip.machine)
+        chip.check_alive(chip.other)
+    finally:
+        chip.engine.close()
 
 
 def test_no_line_mixes_two_models(chip):
