@@ -13,7 +13,7 @@ from rich.table import Table
 from gptloom.cli.output import say
 from gptloom.model.checkpoint import load_checkpoint, write_json
 from gptloom.model.errors import UserError
-from gptloom.model.merged.integer import CacheScale
+from gptloom.model.formats import CacheScale
 
 if TYPE_CHECKING:
     from gptloom.model.costs import Costs

@@ -19,7 +19,7 @@ from gptloom.firmware.isa import Kind
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.firmware.program import compile_program
-from gptloom.firmware.timeline import spans, timeline
+from gptloom.firmware.timeline import EMBED, SAMPLE, SOFTMAX, spans, timeline
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model import arithmetic, tables
 from gptloom.model.checkpoint import load_checkpoint
@@ -196,20 +196,20 @@ def draw_timeline(lanes: int) -> Picture:
     length = phases[-1].start
     # A phase that the engine only waits in lasts until the next one.
     waits = {
-        phase.site: (phase.start, after.start)
+        phase.name: (phase.start, after.start)
         for phase, after in pairwise(phases)
-        if phase.site in ("embed", "softmax", "sample")
+        if phase.name in (EMBED, SOFTMAX, SAMPLE)
     }
-    rows = [("embed", *waits["embed"], SOFT)]
+    rows = [(EMBED, *waits[EMBED], SOFT)]
     busy = 0
     for span in spans(slots, made, position):
         kind, bar = span.slot.instruction.kind, (span.start, span.last_issue + 1)
-        rows.append((span.slot.step.site, *bar, SOFT if kind is Kind.START else BLUE))
+        rows.append((span.slot.step.site.name, *bar, SOFT if kind is Kind.START else BLUE))
         if kind is not Kind.START:  # its operands pass the engine by
             busy += span.passes * span.quads
         if kind is Kind.SCORES:
-            rows.append(("softmax", *waits["softmax"], SOFT))
-    rows.append(("sample", *waits["sample"], SOFT))
+            rows.append((SOFTMAX, *waits[SOFTMAX], SOFT))
+    rows.append((SAMPLE, *waits[SAMPLE], SOFT))
     left, scale, high = 80, 760 / length, 20
     picture = Picture(
         left + length * scale + 60,
@@ -243,7 +243,10 @@ def draw_operands() -> Picture:
     """Draw what is where in the operand memory: weights, then rows of the KV cache."""
     made = machine()
     layout = Layout(made, shipped_model().config)
-    places = [(name, m.base, m.passes * m.quads, PALE) for (_, name), m in layout.matrices.items()]
+    places = [
+        (name.rpartition(".")[2], m.base, m.passes * m.quads, PALE)
+        for name, m in layout.matrices.items()
+    ]
     keys, values, end = layout.key_base(0), layout.value_base(0), layout.operand_words
     places += [("keys", keys, values - keys, AMBER), ("values", values, end - values, GREEN)]
     places.append(("free", end, made.operand_words - end, "#ffffff"))

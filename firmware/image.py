@@ -279,7 +279,7 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
         regions={
             Region.OPERANDS: _operands(model, layout),
             Region.PROGRAM: b"".join(word.ljust(INSTRUCTION_STRIDE, b"\0") for word in words),
-            Region.TOKENS: _bytes(model.token_embedding),
+            Region.TOKENS: _bytes(model.weights[layout.network.tokens.name]),
             **_positions(model, machine),
             Region.PAGE: encode_page(model),
             Region.SETTINGS: bytes(
@@ -300,19 +300,13 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
 def _operands(model: IntegerModel, layout: Layout) -> bytes:
     m = layout.machine
     memory = np.zeros((layout.weight_words, m.units, QUAD), np.int64)
-    matrices = {
-        (i, name): w for i, layer in enumerate(model.layers) for name, w in layer.weights.items()
-    }
-    matrices[0, "lm_head"] = model.lm_head
-    for key, place in layout.matrices.items():
-        weights = matrices[key]
-        if key[1] in ("wq", "wk"):
-            order = layout.query_order
-            weights = np.where(order[:, None] >= 0, weights[order], 0)
-        elif key[1] == "wv":
-            weights = weights[layout.value_order]
-        elif key[1] == "wo":
-            weights = weights[:, layout.value_order]
+    for site in layout.network.computed:
+        if not site.matrix:
+            continue
+        place = layout.matrices[site.matrix.name]
+        rows, columns = layout.order(site), layout.order(layout.network[site.source])
+        weights = model.weights[site.matrix.name][:, columns]
+        weights = np.where(rows[:, None] >= 0, weights[rows], 0)
         padded = np.zeros((place.passes * m.units, place.quads * QUAD), np.int64)
         padded[: weights.shape[0], : weights.shape[1]] = weights
         tiles = padded.reshape(place.passes, m.units, place.quads, QUAD).transpose(0, 2, 1, 3)
@@ -323,10 +317,10 @@ def _operands(model: IntegerModel, layout: Layout) -> bytes:
 
 def _positions(model: IntegerModel, machine: Machine) -> dict[Region, bytes]:
     """Return the region of positions, if the machine has one."""
-    if not machine.position_words:
-        return {}
-    data = _table(model, machine) if machine.recurrent else _bytes(model.position_embedding)
-    return {Region.POSITIONS: data}
+    if machine.recurrent:
+        return {Region.POSITIONS: _table(model, machine)}
+    learned = model.network.positions
+    return {Region.POSITIONS: _bytes(model.weights[learned.name])} if learned else {}
 
 
 def _table(model: IntegerModel, machine: Machine) -> bytes:

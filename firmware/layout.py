@@ -11,11 +11,12 @@ from gptloom.firmware.machine import QUAD, Machine
 from gptloom.model.arithmetic import MAX_INPUTS
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.network import network
+from gptloom.model.sites import Becomes, ElementOrder, Kind, Site
 
 MAX_HEADS = 4
-LAYER_MATRICES = ("wq", "wk", "wv", "wo", "fc1", "fc2")
-RECURRENT_MATRICES = LAYER_MATRICES[3:]
-"""What is left where queries, keys and values are in a table."""
+UNPROGRAMMED = (Kind.EMBEDDING, Kind.SOFTMAX)
+"""What happens without an instruction."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Layout:
     def __init__(self, machine: Machine, config: ModelConfig):
         self.machine = machine
         self.config = config
+        self.network = network(config)
         for name in ("width", "hidden", "context"):
             size = getattr(config, name)
             if size > MAX_INPUTS:
@@ -91,26 +93,25 @@ class Layout:
         heads, width = self.config.heads, self.config.head_width
         return j % heads * width + j // heads
 
+    def order(self, site: Site) -> NDArray[np.int64]:
+        """Logical row of each of a site's elements in drain order; -1 is padding."""
+        match site.order:
+            case ElementOrder.HEAD_BY_HEAD:
+                return self.query_order
+            case ElementOrder.INTERLEAVED:
+                return self.value_order
+        return np.arange(site.elements)
+
     @cached_property
-    def matrices(self) -> dict[tuple[int, str], Matrix]:
-        """Every matrix by layer and name; the head is ``(0, "lm_head")``."""
-        c = self.config
-        shapes = dict(
-            wq=(self.key_rows, c.width),
-            wk=(self.key_rows, c.width),
-            wv=(c.width, c.width),
-            wo=(c.width, c.width),
-            fc1=(c.hidden, c.width),
-            fc2=(c.width, c.hidden),
-        )
-        names = RECURRENT_MATRICES if c.recurrent else LAYER_MATRICES
-        wanted = [(i, name, *shapes[name]) for i in range(c.layers) for name in names]
-        wanted.append((0, "lm_head", c.vocabulary, c.width))
+    def matrices(self) -> dict[str, Matrix]:
+        """Every matrix by its name."""
         placed, base = {}, 0
-        for layer, name, rows, inputs in wanted:
-            matrix = Matrix(base, ceil(rows / self.machine.units), inputs // QUAD, rows)
-            placed[layer, name] = matrix
-            base += matrix.passes * matrix.quads
+        for site in self.network.computed:
+            if site.matrix:
+                rows = len(self.order(site))
+                passes, quads = ceil(rows / self.machine.units), site.matrix.columns // QUAD
+                placed[site.matrix.name] = Matrix(base, passes, quads, rows)
+                base += passes * quads
         return placed
 
     @property
@@ -174,42 +175,42 @@ class Layout:
     # Activation regions, as addresses into every bank: element j lies in quad j // 4, which is
     # word j // 4 // heads of bank j // 4 % heads.
 
-    def _bank_words(self, elements: int) -> int:
-        return ceil(elements / (QUAD * self.config.heads))
+    @cached_property
+    def _regions(self) -> dict[str, tuple[int, int]]:
+        """First word and words of every region, by what it holds; layers share them."""
+        found: dict[str, tuple[int, int]] = {}
+        free = 0
+        for site in self.network.computed:
+            words = {
+                Becomes.ACTIVATION: ceil(len(self.order(site)) / (QUAD * self.config.heads)),
+                Becomes.STREAM: ceil(site.elements / (QUAD * self.config.heads)),
+                Becomes.SCORES: self.config.context // QUAD,
+            }.get(site.becomes)
+            if words and self._region(site) not in found:
+                found[self._region(site)] = free, words
+                free += words
+        return found
+
+    @staticmethod
+    def _region(site: Site) -> str:
+        """Return what a site's region holds: the stream and scores are replaced in their places."""
+        return site.name if site.becomes is Becomes.ACTIVATION else site.becomes.name
+
+    def activations(self, site: Site) -> int:
+        """First word of a site's value: the stream, scores head by head, or its own."""
+        return self._regions[self._region(site)][0]
 
     @property
     def stream(self) -> int:
-        """Raw embedding, then the residual stream."""
-        return 0
-
-    @property
-    def query(self) -> int:
-        """Queries: one head a bank."""
-        return self.stream + self._bank_words(self.config.width)
-
-    @property
-    def scores(self) -> int:
-        """Scores, then softmax numerators: one head a bank, four positions a word."""
-        return self.query + self.head_quads
-
-    @property
-    def mixed(self) -> int:
-        """Attention's output, heads interleaved."""
-        if self.config.recurrent:
-            return self.query
-        return self.scores + self.config.context // QUAD
-
-    @property
-    def hidden(self) -> int:
-        """The MLP's hidden layer."""
-        return self.mixed + self._bank_words(self.config.width)
+        """First word of the raw embedding, then of the residual stream."""
+        return self._regions[Becomes.STREAM.name][0]
 
     @property
     def activation_words(self) -> int:
         """Words of every activation bank in use."""
-        return self.hidden + self._bank_words(self.config.hidden)
+        return sum(words for _, words in self._regions.values())
 
     @property
     def program_words(self) -> int:
         """Instructions of one token."""
-        return 9 * self.config.layers + 2
+        return sum(site.kind not in UNPROGRAMMED for site in self.network.computed)

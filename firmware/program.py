@@ -11,11 +11,16 @@ from gptloom.firmware.isa import (
     Kind,
     Scale,
 )
-from gptloom.firmware.layout import Layout
+from gptloom.firmware.layout import UNPROGRAMMED, Layout
 from gptloom.firmware.schedule import Scheduler, Slot, Step
 from gptloom.model.cache import Eviction
+from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.formats import STANDARD
 from gptloom.model.integer import IntegerModel
+from gptloom.model.network import Network
+from gptloom.model.sites import Becomes, Combination, Function, Site
+from gptloom.model.sites import Kind as SiteKind
 
 
 def compile_program(model: IntegerModel, layout: Layout) -> list[Slot]:
@@ -33,18 +38,38 @@ def compile_program(model: IntegerModel, layout: Layout) -> list[Slot]:
     UserError
         If the model needs more than instructions can say.
     """
-    program: list[Step] = []
-    attention = _recurrence if model.config.recurrent else _attention
-    for index in range(model.config.layers):
-        program += attention(model, layout, index)
-        program += _mlp(model, layout, index)
-    head = _matrix(
-        layout, 0, "lm_head", source=layout.stream, rows=model.config.vocabulary,
-        destination=Destination.LOGITS, scale=Scale.TEMPERATURE, final=True,
-    )  # fmt: skip
-    slots = Scheduler(layout).schedule([*program, Step(0, "logits", head)])
+    if model.precision.cache != STANDARD.cache:
+        raise UserError(
+            f"the folded core keeps keys and values of {STANDARD.cache.keys.bits} bits: quantise "
+            "the model with these"
+        )
+    table, program, start = layout.network, [], []
+    last = _last_of_prompt(table, model.config)
+    for site in table.computed:
+        if site.kind in UNPROGRAMMED:
+            continue
+        step = Step(site, _instruction(site, model, layout, prefill_final=site is last))
+        if site.kind is SiteKind.NORM:
+            start = [step]
+            continue
+        program.append(step)
+        if site.kind in (SiteKind.SCORES, SiteKind.SUMS):
+            # Only the embedding is normalised for the residual. It waits for the drain to be idle,
+            # which it is while the softmax works; recurrent sums are there before the norm.
+            program += start
+            start = []
+    slots = Scheduler(layout).schedule(program)
     _check(slots, layout)
     return slots
+
+
+def _last_of_prompt(table: Network, config: ModelConfig) -> Site:
+    """Return the last site that a prompt's token needs: what is cached of it, or attended.
+
+    What is attended decides what is evicted, for a prompt's tokens too.
+    """
+    attends = (SiteKind.MIX,) if config.eviction is Eviction.ATTENTION else (SiteKind.SUMS,)
+    return [site for site in table.computed if site.is_cached or site.kind in attends][-1]
 
 
 def _check(slots: list[Slot], layout: Layout) -> None:
@@ -81,93 +106,56 @@ def _check(slots: list[Slot], layout: Layout) -> None:
         ) from error
 
 
-def _attention(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
-    shift = _shifts(model, index)
-    width, final = model.config.width, index == model.config.layers - 1
-    keys, values = layout.key_base(index), layout.value_base(index)
-    # What is attended decides what is evicted, for a prompt's tokens too.
-    attends = model.config.eviction is Eviction.ATTENTION
-    from_stream = dict(source=layout.stream, scale=Scale.NORM)
-    query = _matrix(
-        layout, index, "wq", **from_stream, shift=shift["q"], rows=layout.key_rows,
-        target=layout.query,
-    )  # fmt: skip
-    key = _matrix(
-        layout, index, "wk", **from_stream, shift=shift["k"], rows=layout.key_rows,
-        destination=Destination.KEY, target=keys,
-    )  # fmt: skip
-    value = _matrix(
-        layout, index, "wv", **from_stream, shift=shift["v"], rows=width,
-        destination=Destination.VALUE, target=values,
-        prefill_final=final and not attends,
-    )  # fmt: skip
-    score = Instruction(
-        Kind.SCORES, base=keys, quads=layout.head_quads,
-        source=layout.query, destination=Destination.SCORES, target=layout.scores,
-    )  # fmt: skip
-    mix = Instruction(
-        Kind.VALUES, base=values, passes=layout.value_passes,
-        source=layout.scores, target=layout.mixed, rows=width, scale=Scale.SUM, shift=shift["mix"],
-        prefill_final=final and attends,
-    )  # fmt: skip
-    steps = dict(q=query, k=key, v=value, score=score)
-    if index == 0:
-        # Only the embedding is normalised for the residual; it waits for the drain to be idle,
-        # which it is while the softmax works.
-        steps["start"] = _start(model, layout)
-    steps |= dict(mix=mix, out=_out(model, layout, index))
-    return [Step(index, site, instruction) for site, instruction in steps.items()]
-
-
-def _recurrence(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
-    """Return what is left of attention where sums are kept; known tokens need nothing but these."""
-    width = model.config.width
-    mix = Instruction(
-        Kind.START, passes=layout.value_passes, quads=1, rows=width, target=layout.mixed,
-        scale=Scale.SUM, shift=_shifts(model, index)["mix"], prefill_final=True,
-    )  # fmt: skip
-    # The mix is there before the norm.
-    steps = dict(mix=mix, start=_start(model, layout), out=_out(model, layout, index))
-    return [Step(index, site, instruction) for site, instruction in steps.items()]
-
-
-def _start(model: IntegerModel, layout: Layout) -> Instruction:
-    width = model.config.width
+def _instruction(site: Site, model: IntegerModel, layout: Layout, **flags: bool) -> Instruction:
+    """Return the instruction that computes a site."""
+    if site.kind is SiteKind.SCORES:
+        # Their scale is a constant, and their number the sequencer's.
+        results = {}
+    else:
+        results = dict(
+            rows=len(layout.order(site)),
+            scale=Scale[site.scale.name],
+            shift=model.shifts[site.key] - 1 if site.shifted else 0,
+            relu=site.function is Function.RELU,
+            residual=site.combination is Combination.ADD,
+        )
     return Instruction(
-        Kind.START, passes=ceil(width / layout.machine.units), quads=1, rows=width,
-        destination=Destination.RESIDUAL, scale=Scale.NORM, shift=model.start_shift - 1,
-    )  # fmt: skip
-
-
-def _out(model: IntegerModel, layout: Layout, index: int) -> Instruction:
-    return _matrix(
-        layout, index, "wo", source=layout.mixed, rows=model.config.width,
-        shift=_shifts(model, index)["out"], destination=Destination.STREAM, target=layout.stream,
-        residual=True,
-    )  # fmt: skip
-
-
-def _shifts(model: IntegerModel, index: int) -> dict[str, int]:
-    """Return a layer's shifts by site, as instructions have them."""
-    return {site: value - 1 for site, value in model.layers[index].shifts.items()}
-
-
-def _mlp(model: IntegerModel, layout: Layout, index: int) -> list[Step]:
-    shift = _shifts(model, index)
-    hidden = _matrix(
-        layout, index, "fc1", source=layout.stream, rows=model.config.hidden,
-        target=layout.hidden, relu=True, shift=shift["hidden"],
-    )  # fmt: skip
-    mlp = _matrix(
-        layout, index, "fc2", source=layout.hidden, rows=model.config.width,
-        destination=Destination.STREAM, target=layout.stream, residual=True,
-        scale=Scale.NORM, shift=shift["mlp"],
-    )  # fmt: skip
-    return [Step(index, "hidden", hidden), Step(index, "mlp", mlp)]
-
-
-def _matrix(layout: Layout, index: int, name: str, **fields) -> Instruction:
-    matrix = layout.matrices[index, name]
-    return Instruction(
-        Kind.MATRIX, base=matrix.base, passes=matrix.passes, quads=matrix.quads, **fields
+        **_operands(site, layout),
+        source=layout.activations(layout.network[site.source]) if site.kind in _READERS else 0,
+        destination=Destination[site.becomes.name],
+        target=_target(site, layout),
+        **results,
+        final=site is layout.network.head,
+        **flags,
     )
+
+
+_READERS = (SiteKind.PRODUCT, SiteKind.SCORES, SiteKind.MIX)
+"""What reads the activation memory."""
+
+
+def _operands(site: Site, layout: Layout) -> dict[str, int]:
+    """Return what the engine multiplies, in how many passes of how many quads."""
+    match site.kind:
+        case SiteKind.PRODUCT:
+            place = layout.matrices[site.matrix.name]
+            return dict(kind=Kind.MATRIX, base=place.base, passes=place.passes, quads=place.quads)
+        case SiteKind.SCORES:
+            base = layout.key_base(site.layer)
+            return dict(kind=Kind.SCORES, base=base, quads=layout.head_quads)
+        case SiteKind.MIX:
+            base = layout.value_base(site.layer)
+            return dict(kind=Kind.VALUES, base=base, passes=layout.value_passes)
+    return dict(kind=Kind.START, passes=ceil(site.elements / layout.machine.units), quads=1)
+
+
+def _target(site: Site, layout: Layout) -> int:
+    """Return the first word that results are written to."""
+    match site.becomes:
+        case Becomes.KEY:
+            return layout.key_base(site.layer)
+        case Becomes.VALUE:
+            return layout.value_base(site.layer)
+        case Becomes.RESIDUAL | Becomes.LOGITS:
+            return 0
+    return layout.activations(site)

@@ -12,6 +12,7 @@ from gptloom.firmware.isa import Destination, Instruction, Kind, Scale
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.model.positions import Positions
+from gptloom.model.sites import Site
 
 FIRST = 3
 """From a token's start to its first issue: the instruction is decoded, then taken."""
@@ -93,10 +94,9 @@ _DEEP = Latencies(drain=9, result=11, norm=11, embed=3, score=2, numerator=5, sa
 
 @dataclass(frozen=True)
 class Step:
-    """An instruction and what it computes: a site of :mod:`.model.integer` in a layer."""
+    """An instruction, and the site of the network that it computes."""
 
-    layer: int
-    site: str
+    site: Site
     instruction: Instruction
 
 

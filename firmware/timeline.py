@@ -10,6 +10,9 @@ from gptloom.firmware.schedule import FIRST, Latencies, Slot, update_cycles
 EMIT = 2
 """From the sampled token to the next token's start."""
 
+EMBED, SOFTMAX, SAMPLE, END = "embed", "softmax", "sample", "end"
+"""Phases in which the engine waits."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -17,14 +20,13 @@ class Phase:
 
     Attributes
     ----------
-    site
-        What the engine begins to multiply; ``embed``, ``softmax``, ``sample`` and ``end`` are what
-        it waits for.
+    name
+        What the engine begins to multiply (a site's phase), or waits for.
     start
         Cycles after the token's start.
     """
 
-    site: str
+    name: str
     start: int
 
 
@@ -99,7 +101,7 @@ def scores_read_back(span: Span, machine: Machine, position: int) -> int:
 
 
 def timeline(slots: Sequence[Slot], machine: Machine, position: int) -> list[Phase]:
-    """Return a token's phases in order; the last one, ``end``, is where the next token starts.
+    """Return a token's phases in order; the last one, ``END``, is where the next token starts.
 
     Parameters
     ----------
@@ -107,21 +109,21 @@ def timeline(slots: Sequence[Slot], machine: Machine, position: int) -> list[Pha
         As for :func:`spans`.
     """
     latencies = Latencies.of(machine)
-    phases = [Phase("embed", 0)]
+    phases = [Phase(EMBED, 0)]
     for span in spans(slots, machine, position):
         instruction = span.slot.instruction
         # The start of the residual stream hides in the softmax's time.
         if instruction.destination is not Destination.RESIDUAL:
-            phases.append(Phase(span.slot.step.site, span.start))
+            phases.append(Phase(span.slot.step.site.phase, span.start))
         if instruction.kind is Kind.SCORES:
-            phases.append(Phase("softmax", span.last_issue + 1))
+            phases.append(Phase(SOFTMAX, span.last_issue + 1))
     beat = (instruction.rows - 1) % machine.units // machine.writers
     written = span.last_issue + latencies.drain + beat + latencies.result
-    phases.append(Phase("sample", span.end))
+    phases.append(Phase(SAMPLE, span.end))
     sampled = written + latencies.sample
     if machine.recurrent:
         sampled = max(sampled, update_cycles(machine))
-    phases.append(Phase("end", sampled + EMIT))
+    phases.append(Phase(END, sampled + EMIT))
     return phases
 
 

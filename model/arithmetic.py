@@ -8,7 +8,7 @@ Widths shared by every model and core (bits, two's complement unless said otherw
 ========================  =====  ==========================================================
 name                      bits   what it bounds
 ========================  =====  ==========================================================
-``WEIGHT_BITS``               8  weights, and K and V rows of the cache (the second operand)
+``WEIGHT_BITS``               8  weights; K and V have a format of their own, :mod:`.formats`
 ``ACTIVATION_BITS``          10  everything the engine multiplies weights with
 ``ACCUMULATOR_BITS``         24  a dot product; holds 128 products of 127 x 512 exactly
 ``SCALED_BITS``              18  an accumulator as it enters the scale multiplier

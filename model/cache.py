@@ -22,6 +22,7 @@ import numpy as np
 
 from gptloom.model.arithmetic import MANTISSA_BITS, Integers
 from gptloom.model.errors import UserError
+from gptloom.model.sites import Becomes
 
 if TYPE_CHECKING:
     from gptloom.model.config import ModelConfig
@@ -60,8 +61,8 @@ class KVCache:
 
     Attributes
     ----------
-    keys, values
-        [layers, batch, rows, width], 8-bit.
+    rows
+        Keys and values, [layers, batch, rows, width] each.
     born
         Position of every row's token, [batch, rows]; -1 where there is none.
     mass
@@ -72,8 +73,7 @@ class KVCache:
 
     def __init__(self, config: "ModelConfig", batch: int):
         shape = (config.layers, batch, config.context, config.width)
-        self.keys = np.zeros(shape, np.int64)
-        self.values = np.zeros(shape, np.int64)
+        self.rows = {becomes: np.zeros(shape, np.int64) for becomes in (Becomes.KEY, Becomes.VALUE)}
         self.born = np.full((batch, config.context), -1, np.int64)
         self.mass = np.zeros((batch, config.context), np.int64)
         self.evicted = 0
@@ -151,8 +151,8 @@ class Memory(Protocol):
     visible: np.ndarray
     distance: Integers
 
-    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
-        """Add those of the present tokens, [batch, time, width], and return all."""
+    def append(self, layer: int, becomes: Becomes, rows: Integers) -> Integers:
+        """Add keys or values of the present tokens, [batch, time, width], and return all."""
         ...
 
     def attend(self, numerators: Integers) -> None:
@@ -168,9 +168,9 @@ class Whole:
         self.visible = seen_at_once(config, time)[None]
         self.distance = np.maximum(place[:, None] - place, 0)[None]
 
-    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
+    def append(self, layer: int, becomes: Becomes, rows: Integers) -> Integers:
         """Return them: they are all."""
-        return keys, values
+        return rows
 
     def attend(self, numerators: Integers) -> None:
         """Nothing depends on it."""
@@ -185,13 +185,11 @@ class Cached:
         born = cache.born[:, None, self._used]
         self.visible, self.distance = born >= 0, np.reshape(position, (-1, 1, 1)) - born
 
-    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
+    def append(self, layer: int, becomes: Becomes, rows: Integers) -> Integers:
         """Write rows, and return those that are in use."""
-        found = []
-        for kept, new in ((self._cache.keys, keys), (self._cache.values, values)):
-            kept[layer, self._every, self._rows] = new[:, 0]
-            found.append(kept[layer, :, self._used])
-        return found[0], found[1]
+        kept = self._cache.rows[becomes][layer]
+        kept[self._every, self._rows] = rows[:, 0]
+        return kept[:, self._used]
 
     def attend(self, numerators: Integers) -> None:
         """Let the cache know, for some eviction depends on it."""

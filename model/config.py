@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from gptloom.model.cache import Eviction
 from gptloom.model.errors import UserError
+from gptloom.model.network import network
 from gptloom.model.positions import Positions
 
 _CHOICES = {"positions": Positions, "eviction": Eviction}
@@ -151,16 +152,7 @@ class ModelConfig:
 
         The embeddings are tables: one row per token and, of learned positions, per position.
         """
-        shapes = {"wte": (self.vocabulary, self.width)}
-        if self.positions is Positions.LEARNED:
-            shapes["wpe"] = (self.context, self.width)
-        for layer in range(self.layers):
-            for name in ("attn_wq", "attn_wk", "attn_wv", "attn_wo"):
-                shapes[f"layer{layer}.{name}"] = (self.width, self.width)
-            shapes[f"layer{layer}.mlp_fc1"] = (self.hidden, self.width)
-            shapes[f"layer{layer}.mlp_fc2"] = (self.width, self.hidden)
-        shapes["lm_head"] = (self.vocabulary, self.width)
-        return shapes
+        return {weights.name: weights.shape for weights in network(self).weights}
 
     def dimensions(self) -> dict[str, int]:
         """Return all dimensions by name."""

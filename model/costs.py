@@ -12,20 +12,21 @@ from numpy.typing import NDArray
 
 from gptloom.model import arithmetic, positions, tables
 from gptloom.model.arithmetic import (
-    ACTIVATION_BITS,
-    LOGIT_BITS,
     MANTISSA_BITS,
     PRE_SHIFT,
     SCORE_FRACTION,
     SCORE_SHIFT,
-    WEIGHT_BITS,
 )
 from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.golden import GoldenModel, Operations
-from gptloom.model.integer import LAYER_SITES, LAYER_WEIGHTS, IntegerModel, Layer
+from gptloom.model.integer import IntegerModel
 from gptloom.model.loss import golden_loss
-from gptloom.model.quantise import CHECKPOINT_NAMES, on_grid
+from gptloom.model.quantise import on_grid
 from gptloom.model.scales import weight_scales
+from gptloom.model.sites import Kind
+
+EMBEDDINGS = "embeddings"
+"""Tokens and positions together, which are rounded to one grid."""
 
 TABLES = ("rsqrt", "exp2", "reciprocal")
 
@@ -44,8 +45,8 @@ class Cost:
     kind
         ``weights``, ``activations`` or ``tables``.
     site
-        The matrix, the site (as in :mod:`.integer`) or the table; those of a layer begin with
-        its number, ``0.wq``.
+        The matrix as the checkpoint calls it, the site (those of a layer begin with its number) or
+        the table.
     bits
         Width of the numbers.
     shift
@@ -83,24 +84,17 @@ class Costs:
 
 def approximations(model: IntegerModel) -> list[Cost]:
     """Return every approximation of a model, in the order of the computation, as yet at no cost."""
-    found = [Cost("weights", "embeddings", WEIGHT_BITS, None, 0.0)]
-    found += [
-        Cost("weights", f"{index}.{name}", WEIGHT_BITS, None, 0.0)
-        for index in range(len(model.layers))
-        for name in LAYER_WEIGHTS
-    ]
-    found.append(Cost("weights", "lm_head", WEIGHT_BITS, None, 0.0))
-    found.append(Cost("activations", "start", ACTIVATION_BITS, model.start_shift, 0.0))
-    for index, layer in enumerate(model.layers):
-        for site in LAYER_SITES:
-            if site == "mix":
-                found.append(
-                    Cost("activations", f"{index}.score", ACTIVATION_BITS, SCORE_SHIFT, 0.0)
-                )
-            # The second operand of a product is as wide as a weight: rows of the KV cache.
-            bits = WEIGHT_BITS if site in ("k", "v") else ACTIVATION_BITS
-            found.append(Cost("activations", f"{index}.{site}", bits, layer.shifts[site], 0.0))
-    found.append(Cost("activations", "logits", LOGIT_BITS, None, 0.0))
+    table, bits = model.network, model.precision.weights
+    matrices = [site.matrix.name for site in table.sites if site.matrix]
+    found = [Cost("weights", name, bits, None, 0.0) for name in (EMBEDDINGS, *matrices)]
+    for site in table.sites:
+        if site.kind is Kind.SCORES:
+            shift = SCORE_SHIFT
+        elif site.scale:
+            shift = model.shifts.get(site.key)
+        else:
+            continue
+        found.append(Cost("activations", site.label, site.bits, shift, 0.0))
     found += [Cost("tables", name, MANTISSA_BITS, None, 0.0) for name in TABLES]
     return found
 
@@ -131,7 +125,8 @@ def approximation_costs(
         Costs can be negative, after quantisation-aware training especially, and their sum is not
         quite the cost of all.
     """
-    grid = on_grid(checkpoint, weight_scales(checkpoint.config, checkpoint.weights))
+    scales = weight_scales(checkpoint.config, checkpoint.weights, model.precision.weights)
+    grid = on_grid(checkpoint, scales)
     losses: dict[frozenset[str], float] = {}
 
     def loss_with(names: Collection[str]) -> float:
@@ -140,7 +135,7 @@ def approximation_costs(
             losses[key] = golden_loss(_partly_exact(model, grid, key), rows)
         return losses[key]
 
-    scores = {f"{index}.score" for index in range(len(model.layers))}
+    scores = {site.label for site in model.network.sites if site.kind is Kind.SCORES}
 
     def cost_of(names: set[str]) -> float:
         beside = scores - names if "exp2" in names else set()
@@ -163,22 +158,12 @@ def _partly_exact(
     model: IntegerModel, grid: dict[str, Real], approximate: Collection[str]
 ) -> GoldenModel:
     """Return the golden model with real numbers everywhere but at the sites named."""
-    layers = []
-    for index, layer in enumerate(model.layers):
-        weights = {
-            name: layer.weights[name]
-            if f"{index}.{name}" in approximate
-            else grid[f"layer{index}.{CHECKPOINT_NAMES[name]}"]
-            for name in LAYER_WEIGHTS
-        }
-        layers.append(Layer(weights, layer.shifts))
-    changed = {"layers": tuple(layers)}
-    if "embeddings" not in approximate:
-        changed["token_embedding"] = grid["wte"]
-        changed["position_embedding"] = grid.get("wpe", model.position_embedding)
-    if "lm_head" not in approximate:
-        changed["lm_head"] = grid["lm_head"]
-    return GoldenModel(replace(model, **changed), _PartlyExact(approximate))
+    embeddings = {tensor.name: EMBEDDINGS for tensor in model.network.embeddings}
+    weights = {
+        name: rounded if embeddings.get(name, name) in approximate else grid[name]
+        for name, rounded in model.weights.items()
+    }
+    return GoldenModel(replace(model, weights=weights), _PartlyExact(approximate))
 
 
 class _PartlyExact(Operations):
@@ -208,28 +193,25 @@ class _PartlyExact(Operations):
             return tables.exp2_negative(distance)
         return tables.EXP2_TABLE[0] * 2.0 ** (-distance / (1 << SCORE_FRACTION))
 
-    def quantise_score(self, layer, accumulators):
-        if f"{layer}.score" in self._approximate:
+    def quantise_score(self, site, accumulators):
+        if site.label in self._approximate:
             return arithmetic.quantise_score(np.floor(accumulators))
         return accumulators / (1 << SCORE_SHIFT)
 
-    def penalty(self, layer, distance, heads):
-        if f"{layer}.score" in self._approximate:
+    def penalty(self, site, distance, heads):
+        if site.label in self._approximate:
             return positions.penalty(distance, heads)
         return (distance[..., None] << SCORE_FRACTION) * 2.0 ** positions.slope_shifts(heads)
 
-    def requantise(self, layer, site, accumulators, scale, shift, bits):
+    def requantise(self, site, accumulators, scale, shift):
         mantissa, exponent = scale
-        if self._rounds(layer, site):
+        if site.label in self._approximate:
             mantissa = np.rint(mantissa * 2.0**_FINER).astype(np.int64)
             shift = shift + exponent + _FINER
-            return arithmetic.requantise(np.floor(accumulators), mantissa, shift, bits)
+            return arithmetic.requantise(np.floor(accumulators), mantissa, shift, site.bits)
         return accumulators * mantissa * 2.0 ** -(shift + exponent + PRE_SHIFT)
 
-    def saturate(self, layer, site, value, bits):
-        if self._rounds(layer, site):
-            return arithmetic.saturate(np.rint(value), bits)
+    def saturate(self, site, value):
+        if site.label in self._approximate:
+            return arithmetic.saturate(np.rint(value), site.bits)
         return value
-
-    def _rounds(self, layer: int, site: str) -> bool:
-        return (site if site in ("start", "logits") else f"{layer}.{site}") in self._approximate

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from gptloom.model.config import ModelConfig
 from gptloom.model.golden import Trace
 from gptloom.model.loss import Predictor, Real, log_probabilities
+from gptloom.model.network import network
+from gptloom.model.sites import Kind
 from gptloom.model.tokenizer import parts
 
 FIRST = 3
@@ -225,7 +227,7 @@ class _HeadSums:
     """Sums of what attention weights and mixed values of both models have in common."""
 
     def __init__(self, config: ModelConfig):
-        self._config = config
+        self._config, self._network = config, network(config)
         self._variation = np.zeros((config.layers, config.heads))
         # Squares of the reference's mix, of the candidate's, and products of both.
         self._mixes = np.zeros((3, config.layers, config.width))
@@ -234,13 +236,14 @@ class _HeadSums:
     def add(self, one: dict, two: dict, predicted: NDArray) -> None:
         self._count += int(predicted.sum())
         for layer in range(self._config.layers):
+            softmax, mix = (self._network.of_kind(kind, layer) for kind in (Kind.SOFTMAX, Kind.MIX))
             weights = []
             for trace in (one, two):
-                numerators = trace[layer, "numerator"][predicted].astype(float)
+                numerators = trace[softmax.key][predicted].astype(float)
                 weights.append(numerators / numerators.sum(axis=1, keepdims=True))
             self._variation[layer] += np.abs(weights[0] - weights[1]).sum(axis=(0, 1)) / 2
             shape = (*predicted.shape, self._config.width)
-            a, b = (t[layer, "mix"].reshape(shape)[predicted].astype(float) for t in (one, two))
+            a, b = (t[mix.key].reshape(shape)[predicted].astype(float) for t in (one, two))
             for sums, term in zip(self._mixes, (a * a, b * b, a * b), strict=True):
                 sums[layer] += term.sum(axis=0)
 

@@ -1,24 +1,32 @@
 """The float reference: microGPT's forward pass in NumPy, in double precision."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.network import network
 from gptloom.model.positions import Positions, slopes
+from gptloom.model.sites import Becomes, Combination, Function, Key, Kind, Site
 from gptloom.model.tokenizer import parts
 
 NORM_EPSILON = 1e-5
 """Added to the mean square in every RMSNorm, as in microGPT."""
 
 
+Append = Callable[[Site, np.ndarray], np.ndarray]
+"""Adds rows of the present tokens to a cache, [batch, time, width], and returns all it has."""
+
+
 class Cache:
     """Keys and values of the positions seen so far, float64 [layers, context, width]."""
 
     def __init__(self, config: ModelConfig):
-        self.keys = np.zeros((config.layers, config.context, config.width))
-        self.values = np.zeros_like(self.keys)
+        shape = (config.layers, config.context, config.width)
+        self.rows = {becomes: np.zeros(shape) for becomes in (Becomes.KEY, Becomes.VALUE)}
 
 
 class FloatModel:
@@ -52,6 +60,8 @@ class FloatModel:
                     "give weights and configuration of the same model."
                 )
         self.config = config
+        # Everything that was is seen, whatever a cache would make room for.
+        self.network = network(replace(config, eviction=Eviction.NONE, sinks=0))
         self.weights = {name: weights[name].astype(np.float64) for name in config.weight_shapes()}
 
     def logits(self, tokens: np.ndarray) -> np.ndarray:
@@ -72,31 +82,14 @@ class FloatModel:
         UserError
             There are more learned positions than the context has.
         """
-        config, weights = self.config, self.weights
         tokens = np.asarray(tokens)
-        batch, positions = tokens.shape
-        if positions > config.context and config.positions is Positions.LEARNED:
+        positions = np.arange(tokens.shape[1])
+        if len(positions) > self.config.context and self.config.positions is Positions.LEARNED:
             raise UserError(
-                f"{positions} tokens do not fit the context of {config.context}: give fewer."
+                f"{len(positions)} tokens do not fit the context of {self.config.context}: "
+                "give fewer."
             )
-        future = np.triu(np.ones((positions, positions), dtype=bool), k=1)
-        split = (batch, positions, config.heads, config.head_width)
-
-        x = _rms_norm(self._embedding(tokens, np.arange(positions)))
-        bias = self._bias(np.arange(positions)[:, None] - np.arange(positions))
-        for layer in range(config.layers):
-            matrix = self._layer(layer)
-            normed = _rms_norm(x)
-            q, k, v = (
-                (normed @ matrix[name].T).reshape(split).transpose(0, 2, 1, 3)
-                for name in ("attn_wq", "attn_wk", "attn_wv")
-            )
-            scores = q @ k.transpose(0, 1, 3, 2) / np.sqrt(config.head_width) + bias
-            scores[..., future] = -np.inf
-            attended = (_softmax(scores) @ v).transpose(0, 2, 1, 3).reshape(x.shape)
-            x = x + attended @ matrix["attn_wo"].T
-            x = x + _mlp(_rms_norm(x), matrix)
-        return x @ weights["lm_head"].T
+        return self._run(tokens, positions, lambda _, rows: rows)
 
     def step(self, token: int, position: int, cache: Cache) -> np.ndarray:
         """Return the logits after one more token, float64 [vocabulary].
@@ -115,28 +108,17 @@ class FloatModel:
         UserError
             The position is outside the context.
         """
-        config, weights = self.config, self.weights
-        if not 0 <= position < config.context:
+        if not 0 <= position < self.config.context:
             raise UserError(
-                f"Position {position} is outside the context: use 0 to {config.context - 1}."
+                f"Position {position} is outside the context: use 0 to {self.config.context - 1}."
             )
-        split = (position + 1, config.heads, config.head_width)
 
-        x = _rms_norm(self._embedding(np.array(token), position))
-        bias = self._bias(position - np.arange(position + 1))
-        for layer in range(config.layers):
-            matrix = self._layer(layer)
-            normed = _rms_norm(x)
-            cache.keys[layer, position] = matrix["attn_wk"] @ normed
-            cache.values[layer, position] = matrix["attn_wv"] @ normed
-            q = (matrix["attn_wq"] @ normed).reshape(split[1:])
-            k = cache.keys[layer, : position + 1].reshape(split)
-            v = cache.values[layer, : position + 1].reshape(split)
-            scores = np.einsum("hd,thd->ht", q, k) / np.sqrt(config.head_width) + bias
-            attended = np.einsum("ht,thd->hd", _softmax(scores), v).reshape(-1)
-            x = x + matrix["attn_wo"] @ attended
-            x = x + _mlp(_rms_norm(x), matrix)
-        return weights["lm_head"] @ x
+        def append(site: Site, rows: np.ndarray) -> np.ndarray:
+            kept = cache.rows[site.becomes][site.layer]
+            kept[position] = rows[0, 0]
+            return kept[None, : position + 1]
+
+        return self._run(np.array([[token]]), np.array([position]), append)[0, 0]
 
     def loss(self, rows: np.ndarray) -> float:
         """Return the mean cross-entropy in nats per predicted token.
@@ -160,25 +142,55 @@ class FloatModel:
             count += int(predicted.sum())
         return total / count
 
-    def _embedding(self, tokens: np.ndarray, positions: np.ndarray | int) -> np.ndarray:
-        embedding = self.weights["wte"][tokens]
-        if self.config.positions is Positions.LEARNED:
-            embedding = embedding + self.weights["wpe"][positions]
-        return embedding
+    def _run(self, tokens: np.ndarray, positions: np.ndarray, append: Append) -> np.ndarray:
+        """Execute the table of sites in real numbers.
 
-    def _bias(self, distance: np.ndarray) -> np.ndarray | float:
-        """Return what is added to the scores, [heads, *distance]."""
-        if self.config.positions is Positions.LEARNED:
-            return 0.0
-        return np.multiply.outer(-slopes(self.config.heads), distance)
+        Norms stand where they are published, before what reads the stream: no site defers one.
+        """
+        config, weights = self.config, self.weights
+        found: dict[Key, np.ndarray] = {}
+        rows: dict[Key, np.ndarray] = {}
+        stream = normed = None
+        for site in self.network.sites:
+            source = normed if site.normed else found.get(site.source)
+            match site.kind:
+                case Kind.EMBEDDING:
+                    tables = zip(self.network.embeddings, (tokens, positions), strict=False)
+                    value = sum(weights[table.name][index] for table, index in tables)
+                case Kind.NORM:
+                    value = source
+                case Kind.PRODUCT:
+                    value = source @ weights[site.matrix.name].T
+                case Kind.SCORES:
+                    value = self._by_head(source) @ self._by_head(rows[site.rows]).swapaxes(2, 3)
+                    value = self._penalised(value / np.sqrt(config.head_width), positions)
+                case Kind.SOFTMAX:
+                    value = _softmax(source)
+                case Kind.MIX:
+                    value = source @ self._by_head(rows[site.rows])
+                    value = value.swapaxes(1, 2).reshape(*tokens.shape, site.elements)
+            if site.function is Function.RELU:
+                value = np.maximum(value, 0)
+            if site.combination is Combination.ADD:
+                value = stream + value
+            if site.is_cached:
+                rows[site.key] = append(site, value)
+            if site.is_stream:
+                stream, normed = value, _rms_norm(value)
+            found[site.key] = value
+        return value
 
-    def _layer(self, layer: int) -> dict[str, np.ndarray]:
-        prefix = f"layer{layer}."
-        return {
-            name.removeprefix(prefix): value
-            for name, value in self.weights.items()
-            if name.startswith(prefix)
-        }
+    def _by_head(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows [batch, time, width] as [batch, heads, time, head width]."""
+        split = (*rows.shape[:2], self.config.heads, self.config.head_width)
+        return rows.reshape(split).swapaxes(1, 2)
+
+    def _penalised(self, scores: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Return scores less ALiBi's penalty, and minus infinity where a key is yet to come."""
+        distance = positions[:, None] - np.arange(scores.shape[-1])
+        if self.config.positions is Positions.ALIBI:
+            scores = scores + np.multiply.outer(-slopes(self.config.heads), distance)
+        return np.where(distance < 0, -np.inf, scores)
 
 
 def _rms_norm(x: np.ndarray) -> np.ndarray:
@@ -188,7 +200,3 @@ def _rms_norm(x: np.ndarray) -> np.ndarray:
 def _softmax(x: np.ndarray) -> np.ndarray:
     powers = np.exp(x - x.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def _mlp(x: np.ndarray, matrix: Mapping[str, np.ndarray]) -> np.ndarray:
-    return np.maximum(x @ matrix["mlp_fc1"].T, 0) @ matrix["mlp_fc2"].T

@@ -10,10 +10,7 @@ import numpy as np
 
 from gptloom.model import arithmetic, positions, sampling, tables
 from gptloom.model.arithmetic import (
-    ACTIVATION_BITS,
-    LOGIT_BITS,
     UNIT_MANTISSA,
-    WEIGHT_BITS,
     Integers,
 )
 from gptloom.model.cache import Cached, Eviction, KVCache, Memory, Whole
@@ -21,6 +18,7 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel, LogitScale
 from gptloom.model.positions import Positions
+from gptloom.model.sites import Becomes, Combination, Function, Key, Kind, Scaling, Site
 
 Trace = Callable[[int, str, Integers], None]
 """Called with layer, site and value [batch, time, ...] of every intermediate, in order."""
@@ -57,7 +55,7 @@ def check_prompt(config: ModelConfig, prompt: Sequence[int]) -> Sequence[int]:
 
 
 class Operations:
-    """What the machine does between its products: the integer operations, by layer and site.
+    """What the machine does between its products: the integer operations, by site.
 
     :mod:`.costs` puts real-valued ones in the place of some, to see what each rounding costs.
     """
@@ -74,24 +72,22 @@ class Operations:
         """Numerator of a softmax from a score's distance to the largest."""
         return tables.exp2_negative(distance)
 
-    def quantise_score(self, layer: int, accumulators: Integers) -> Integers:
+    def quantise_score(self, site: Site, accumulators: Integers) -> Integers:
         """Score from a q.k dot product."""
         return arithmetic.quantise_score(accumulators)
 
-    def penalty(self, layer: int, distance: Integers, heads: int) -> Integers:
+    def penalty(self, site: Site, distance: Integers, heads: int) -> Integers:
         """Part of a score that ALiBi takes from it at a distance."""
         return positions.penalty(distance, heads)
 
-    def requantise(
-        self, layer: int, site: str, accumulators: Integers, scale: Scale, shift: int, bits: int
-    ) -> Integers:
+    def requantise(self, site: Site, accumulators: Integers, scale: Scale, shift: int) -> Integers:
         """Value of a site from its dot product, its scale and its constant shift."""
         mantissa, exponent = scale
-        return arithmetic.requantise(accumulators, mantissa, shift + exponent, bits)
+        return arithmetic.requantise(accumulators, mantissa, shift + exponent, site.bits)
 
-    def saturate(self, layer: int, site: str, value: Integers, bits: int) -> Integers:
-        """Sum of a site's value and the residual stream."""
-        return arithmetic.saturate(value, bits)
+    def saturate(self, site: Site, value: Integers) -> Integers:
+        """Sum of a site's value and what it is combined with."""
+        return arithmetic.saturate(value, site.bits)
 
 
 class GoldenModel:
@@ -108,6 +104,7 @@ class GoldenModel:
     def __init__(self, model: IntegerModel, operations: Operations | None = None):
         self.model = model
         self.config = model.config
+        self.network = model.network
         self.operations = operations or Operations()
 
     def new_cache(self, batch: int = 1) -> KVCache:
@@ -168,14 +165,8 @@ class GoldenModel:
 
     def scaled_logits(self, accumulators: Integers, scale: LogitScale) -> Integers:
         """Logits over the temperature, Q8.7."""
-        return self.operations.requantise(
-            0,
-            "logits",
-            accumulators,
-            (np.int64(scale.mantissa), np.int64(0)),
-            scale.shift,
-            LOGIT_BITS,
-        )
+        mantissa = np.int64(scale.mantissa), np.int64(0)
+        return self.operations.requantise(self.network.head, accumulators, mantissa, scale.shift)
 
     def nats(self, tokens: Integers, trace: Trace | None = None) -> np.ndarray:
         """Return the sampler's logits at temperature 1, in nats: float64, shaped as `logits`."""
@@ -221,7 +212,7 @@ class GoldenModel:
                 else:
                     logits = self.scaled_logits(accumulators[0], scale)
                     if receive:
-                        receive(0, "logits", logits[None, None])
+                        receive(*self.network.head.key, logits[None, None])
                     values = np.array([next(noise) for _ in range(self.config.vocabulary)])
                     token = sampling.draw(logits, 0 if scale.greedy else values)
                     last = token == bos
@@ -239,67 +230,73 @@ class GoldenModel:
         return check_prompt(self.config, prompt)
 
     def _run(self, tokens, positions, memory: Memory, trace: Trace | None) -> Integers:
-        """All layers."""
+        """Execute the table of sites, and return the accumulators of the logits."""
         m, do = self.model, self.operations
-
-        def note(layer: int, site: str, value: Integers) -> Integers:
+        found: dict[Key, Integers] = {}
+        rows: dict[Key, Integers] = {}
+        scales: dict[Scaling, Scale] = {Scaling.ONE: _ONE}
+        stream = None
+        *sites, head = self.network.sites
+        for site in sites:
+            source = found.get(site.source)
+            match site.kind:
+                case Kind.EMBEDDING:
+                    value = self._embedding(tokens, positions)
+                case Kind.NORM:
+                    value = source * (1 << arithmetic.EMBEDDING_SHIFT)
+                case Kind.PRODUCT:
+                    value = source @ m.weights[site.matrix.name].T
+                case Kind.SCORES:
+                    value = self._scores(site, source, rows[site.rows], memory)
+                case Kind.SOFTMAX:
+                    value = self._numerators(source, memory)
+                    scales[Scaling.SUM] = do.reciprocal(np.sum(value, axis=2)[..., None])
+                case Kind.MIX:
+                    value = np.einsum("btsh,bshd->bthd", source, self._by_head(rows[site.rows]))
+                case Kind.SUMS:
+                    value, total = memory.mix()
+                    scales[Scaling.SUM] = do.reciprocal(total)
+            if site.shifted:
+                value = do.requantise(site, value, scales[site.scale], m.shifts[site.key])
+                value = value.reshape(*tokens.shape, site.elements)
+            if site.function is Function.RELU:
+                value = np.maximum(value, 0)
+            if site.combination is Combination.ADD:
+                value = do.saturate(site, value + stream)
+            if site.is_cached:
+                rows[site.key] = memory.append(site.layer, site.becomes, value)
+            if site.is_stream:
+                stream = value
+            if site.becomes is Becomes.STREAM:
+                scales[Scaling.NORM] = do.rsqrt(np.sum(value**2, axis=-1, keepdims=True))
             if trace:
-                trace(layer, site, value)
-            return value
+                trace(*site.key, value)
+            found[site.key] = value
+        return found[head.source] @ m.weights[head.matrix.name].T
 
-        embedding = m.token_embedding[tokens]
-        if self.config.positions is Positions.LEARNED:
-            embedding = embedding + m.position_embedding[positions]
-        note(0, "embedding", embedding)
-        norm = do.rsqrt(np.sum(embedding**2, axis=-1, keepdims=True))
-        start = embedding * (1 << arithmetic.EMBEDDING_SHIFT)
-        x = do.requantise(0, "start", start, norm, m.start_shift, ACTIVATION_BITS)
-        note(0, "start", x)
-        source = embedding
-        for index, layer in enumerate(m.layers):
-            w = layer.weights
+    def _embedding(self, tokens, positions) -> Integers:
+        rows = self.model.weights[self.network.tokens.name][tokens]
+        if self.network.positions:
+            rows = rows + self.model.weights[self.network.positions.name][positions]
+        return rows
 
-            def scaled(site, accumulators, scale, bits=ACTIVATION_BITS, index=index, layer=layer):
-                return do.requantise(index, site, accumulators, scale, layer.shifts[site], bits)
+    def _by_head(self, rows: Integers) -> Integers:
+        return rows.reshape(*rows.shape[:2], self.config.heads, self.config.head_width)
 
-            q = note(index, "q", scaled("q", source @ w["wq"].T, norm))
-            k = note(index, "k", scaled("k", source @ w["wk"].T, norm, WEIGHT_BITS))
-            v = note(index, "v", scaled("v", source @ w["wv"].T, norm, WEIGHT_BITS))
-            keys, values = memory.append(index, k, v)
-            mixed, scale = self._attention(index, q, keys, values, memory, note)
-            mixed = scaled("mix", mixed, scale).reshape(x.shape)
-            note(index, "mix", mixed)
-            out = scaled("out", mixed @ w["wo"].T, _ONE)
-            x = note(index, "out", do.saturate(index, "out", out + x, ACTIVATION_BITS))
-            norm = do.rsqrt(np.sum(x**2, axis=-1, keepdims=True))
-            hidden = scaled("hidden", x @ w["fc1"].T, _ONE)
-            hidden = note(index, "hidden", np.maximum(hidden, 0))
-            mlp = scaled("mlp", hidden @ w["fc2"].T, norm)
-            x = note(index, "mlp", do.saturate(index, "mlp", mlp + x, ACTIVATION_BITS))
-            norm = do.rsqrt(np.sum(x**2, axis=-1, keepdims=True))
-            source = x
-        return source @ m.lm_head.T
+    def _scores(self, site: Site, q: Integers, keys: Integers, memory: Memory) -> Integers:
+        """Scores of the keys, [batch, time, keys, heads]."""
+        heads, do = self.config.heads, self.operations
+        products = np.einsum("bthd,bshd->btsh", self._by_head(q), self._by_head(keys))
+        scores = do.quantise_score(site, products)
+        if self.config.positions is Positions.ALIBI:
+            scores = do.saturate(site, scores - do.penalty(site, memory.distance, heads))
+        return scores
 
-    def _attention(self, index, q, keys, values, memory: Memory, note) -> tuple[Integers, Scale]:
-        """Weighted sums of the values, [batch, time, heads, head width], and what scales them.
-
-        `q`, `keys` and `values` are [batch, time, width].
-        """
-        c, do = self.config, self.operations
-        q = q.reshape(*q.shape[:2], c.heads, c.head_width)
-        keys = keys.reshape(*keys.shape[:2], c.heads, c.head_width)
-        values = values.reshape(*values.shape[:2], c.heads, c.head_width)
-        scores = do.quantise_score(index, np.einsum("bthd,bshd->btsh", q, keys))
-        if c.positions is Positions.ALIBI:
-            scores = scores - do.penalty(index, memory.distance, c.heads)
-            scores = do.saturate(index, "score", scores, ACTIVATION_BITS)
-        note(index, "score", scores)
+    def _numerators(self, scores: Integers, memory: Memory) -> Integers:
+        """Numerators of the softmax, shaped as the scores; of keys that are not seen, zeros."""
         seen = memory.visible[..., None]
-        lowest = np.iinfo(np.int64).min
-        maximum = np.max(np.where(seen, scores, lowest), axis=2, keepdims=True)
+        maximum = np.max(np.where(seen, scores, np.iinfo(np.int64).min), axis=2, keepdims=True)
         distance = np.where(seen, maximum - scores, 0)
-        numerators = note(index, "numerator", np.where(seen, do.exp2_negative(distance), 0))
+        numerators = np.where(seen, self.operations.exp2_negative(distance), 0)
         memory.attend(numerators)
-        mantissa, exponent = do.reciprocal(np.sum(numerators, axis=2))
-        weighted = np.einsum("btsh,bshd->bthd", numerators, values)
-        return weighted, (mantissa[..., None], exponent[..., None])
+        return numerators

@@ -1,26 +1,7 @@
 """The plain integer model: integer tensors and the shift of every site.
 
-A site is a place where a dot product becomes an activation again. Its scale is
-``mantissa * 2**-shift`` (:func:`.arithmetic.requantise`): the mantissa comes from a table (norm,
-softmax sum), from the temperature, or is one; the shift is a constant of the model, chosen by
-:mod:`.quantise`.
-
-===========  =============================  ===========  ==========================  ======
-site         computes                       mantissa     added to the shift          bits
-===========  =============================  ===========  ==========================  ======
-``start``    the normalised embedding       norm         norm exponent               10
-``q``        queries, in score units        norm         norm exponent               10
-``k``        keys (cached)                  norm         norm exponent               8
-``v``        values (cached)                norm         norm exponent               8
-``mix``      softmax-weighted values        1/sum        exponent of the sum         10
-``out``      attention output + residual    one          -                           10
-``hidden``   ReLU of the first MLP product  one          -                           10
-``mlp``      MLP output + residual          norm         norm exponent               10
-===========  =============================  ===========  ==========================  ======
-
-The scalar of each RMSNorm is deferred past the matrix that follows it (for the MLP past ReLU and
-the second matrix: ReLU commutes with a positive factor), so products start before the norm is
-known. Layer 0 skips its own norm, which would normalise what the embedding's norm already did.
+Weights are integers on the grids of :mod:`.scales`; :mod:`.network` says what is computed of them,
+and which sites have a shift, chosen by :mod:`.quantise`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -31,32 +12,16 @@ from gptloom.model.arithmetic import LOGIT_FRACTION, MANTISSA_BITS, PRE_SHIFT, I
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.formats import STANDARD, Precision
+from gptloom.model.network import Network, network
+from gptloom.model.sites import Key
 from gptloom.model.tokenizer import Tokenizer
-
-LAYER_SITES = ("q", "k", "v", "mix", "out", "hidden", "mlp")
-LAYER_WEIGHTS = ("wq", "wk", "wv", "wo", "fc1", "fc2")
 
 MAX_SHIFT = 32
 """Largest shift that the hardware's five bits hold, exponent included."""
 
 MIN_TEMPERATURE = 0.1
 MAX_TEMPERATURE = 2.0
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One transformer layer.
-
-    Attributes
-    ----------
-    weights
-        ``LAYER_WEIGHTS`` by name, 8-bit values, row = output.
-    shifts
-        ``LAYER_SITES`` by name, each 1 to 31 before its exponent is added.
-    """
-
-    weights: dict[str, Integers]
-    shifts: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -79,30 +44,31 @@ class IntegerModel:
     ----------
     config, tokenizer
         As the float checkpoint has them.
-    token_embedding, position_embedding
-        [vocabulary, width] and [context, width], 8-bit, of one common scale.
-    lm_head
-        [vocabulary, width], 8-bit.
-    layers
-        One :class:`Layer` each.
-    start_shift
-        Shift of the site ``start``.
+    weights
+        By the names of the float checkpoint's.
+    shifts
+        By layer and name of the site, each 1 to 31 before its exponent is added.
     logit_unit
         What one unit of a logit's accumulator is worth, in nats.
     metadata
         ``checkpoint`` (its name), ``float_loss`` (the lower of what training measured before and
         after quantisation-aware steps), ``integer_loss`` and ``loss_set``.
+    precision
+        Bits of the weights and of what is cached.
     """
 
     config: ModelConfig
     tokenizer: Tokenizer
-    token_embedding: Integers
-    position_embedding: Integers
-    lm_head: Integers
-    layers: tuple[Layer, ...]
-    start_shift: int
+    weights: dict[str, Integers]
+    shifts: dict[Key, int]
     logit_unit: float
     metadata: dict = field(default_factory=dict)
+    precision: Precision = STANDARD
+
+    @property
+    def network(self) -> Network:
+        """The table of sites."""
+        return network(self.config, self.precision)
 
     def with_cache(self, rows: int, eviction: Eviction, sinks: int = 0) -> "IntegerModel":
         """Return the model with another KV cache; its loss is yet to be measured.
@@ -120,9 +86,8 @@ class IntegerModel:
             If the model's positions do not allow it.
         """
         config = self.config.with_cache(rows, eviction, sinks)
-        embedding = np.resize(self.position_embedding, (rows, config.width))
         metadata = {k: v for k, v in self.metadata.items() if k != "integer_loss"}
-        return replace(self, config=config, position_embedding=embedding, metadata=metadata)
+        return replace(self, config=config, metadata=metadata)
 
     def logit_scale(self, temperature: float) -> LogitScale:
         """Scale of the logits for a sampling temperature; see :func:`logit_scale`."""

@@ -4,8 +4,9 @@ Weights are rounded to the grids of :mod:`.scales`. What remains, the shift of e
 chosen on the checkpoint's calibration rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,30 +14,30 @@ from numpy.typing import NDArray
 from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.errors import UserError
 from gptloom.model.float_model import FloatModel
+from gptloom.model.formats import STANDARD, Precision
 from gptloom.model.golden import GoldenModel
-from gptloom.model.integer import LAYER_WEIGHTS, IntegerModel, Layer
+from gptloom.model.integer import IntegerModel
 from gptloom.model.loss import Expected, golden_loss, measure
-from gptloom.model.scales import UNIT_SHIFT, WEIGHT_LIMIT, Array, WeightScales, weight_scales
+from gptloom.model.network import Network, network
+from gptloom.model.scales import UNIT_SHIFT, Array, WeightScales, weight_limit, weight_scales
+from gptloom.model.sites import Becomes, Key, Kind, Scaling
 
 MAX_SHIFT = 16
 """Largest shift of a site: with its exponent (up to 15) it stays within `requantise`'s 31."""
-
-CHECKPOINT_NAMES = dict(
-    wq="attn_wq", wk="attn_wk", wv="attn_wv", wo="attn_wo", fc1="mlp_fc1", fc2="mlp_fc2"
-)
-"""What a checkpoint calls each of `LAYER_WEIGHTS`."""
 
 _SEARCH_DOCUMENTS = 256
 """Calibration documents for the search: more were found to choose the same, more slowly."""
 
 
-def quantise(checkpoint: Checkpoint) -> IntegerModel:
+def quantise(checkpoint: Checkpoint, precision: Precision = STANDARD) -> IntegerModel:
     """Quantise a float checkpoint; deterministic, about a second for one layer.
 
     Parameters
     ----------
     checkpoint
         Its calibration rows choose the shifts; the held-out documents are only measured.
+    precision
+        Bits of the weights and of what is cached.
 
     Returns
     -------
@@ -48,15 +49,16 @@ def quantise(checkpoint: Checkpoint) -> IntegerModel:
     UserError
         Weights are so large that a site would have to shift left.
     """
-    scales = weight_scales(checkpoint.config, checkpoint.weights)
+    scales = weight_scales(checkpoint.config, checkpoint.weights, precision.weights)
+    limit = weight_limit(precision.weights)
     rounded = {
-        name: np.clip(np.floor(values + 0.5), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int64)
+        name: np.clip(np.floor(values + 0.5), -limit, limit).astype(np.int64)
         for name, values in on_grid(checkpoint, scales).items()
     }
     exact = FloatModel(
         checkpoint.config, {name: value / scales.factors[name] for name, value in rounded.items()}
     )
-    model = _first_guess(checkpoint, scales, rounded)
+    model = _first_guess(checkpoint, precision, scales, rounded)
     model = _choose_shifts(model, Expected(exact, checkpoint.calibration[:_SEARCH_DOCUMENTS]))
     return replace(model, metadata=measure(checkpoint, GoldenModel(model)))
 
@@ -83,40 +85,35 @@ def integer_loss(model: IntegerModel, rows: NDArray[np.integer]) -> float:
 
 
 def _first_guess(
-    checkpoint: Checkpoint, scales: WeightScales, rounded: dict[str, NDArray[np.int64]]
+    checkpoint: Checkpoint,
+    precision: Precision,
+    scales: WeightScales,
+    rounded: dict[str, NDArray[np.int64]],
 ) -> IntegerModel:
     """Join integer weights to a model, with shifts that fit their scales."""
-    config, layers = checkpoint.config, []
-    for index, exponents in enumerate(scales.exponents):
+    table = network(checkpoint.config, precision)
+    shifts = {site.key: scales.start_shift for site in table.sites if site.kind is Kind.NORM}
+    for (layer, path), sites in table.paths.items():
         # The scales along a path are fixed, so its shifts add up to a fixed sum. How the sum is
         # divided here is typical of trained networks, and where the search starts.
-        shifts = _divide(exponents["score"] + 2 * UNIT_SHIFT, q=-1, k=1)
-        shifts |= _divide(exponents["mlp"] + 2 * UNIT_SHIFT - 1, hidden=3, mlp=-3)
-        shifts |= _divide(exponents["value"] + 3 * UNIT_SHIFT - 1, v=-2, mix=-3, out=5)
-        if min(shifts.values()) < 1:
+        total = scales.exponents[layer, path] + len(sites) * UNIT_SHIFT - sites[-1].is_stream
+        shares = [(total + i) // len(sites) for i in range(len(sites))]
+        leaning = [share + site.lean for share, site in zip(shares, sites, strict=True)]
+        chosen = shares if min(leaning) < 1 else leaning
+        if min(chosen) < 1:
             raise UserError(
-                f"The weights of layer {index} are too large for its activations' integers: "
+                f"The weights of layer {layer} are too large for its activations' integers: "
                 "train the checkpoint with quantisation-aware steps, or with a lower learning rate."
             )
-        weights = {w: rounded[f"layer{index}.{CHECKPOINT_NAMES[w]}"] for w in LAYER_WEIGHTS}
-        layers.append(Layer(weights, shifts))
+        shifts |= {site.key: shift for site, shift in zip(sites, chosen, strict=True)}
     return IntegerModel(
-        config=config,
+        config=checkpoint.config,
         tokenizer=checkpoint.tokenizer,
-        token_embedding=rounded["wte"],
-        position_embedding=rounded.get("wpe", np.zeros((config.context, config.width), np.int64)),
-        lm_head=rounded["lm_head"],
-        layers=tuple(layers),
-        start_shift=scales.start_shift,
-        logit_unit=1 / (scales.stream * float(scales.factors["lm_head"])),
+        weights=rounded,
+        shifts=shifts,
+        logit_unit=1 / (scales.stream * float(scales.factors[table.head.matrix.name])),
+        precision=precision,
     )
-
-
-def _divide(total: int, **offsets: int) -> dict[str, int]:
-    """Share `total` out: equally, but for offsets that add up to 0 where there is room for them."""
-    shares = [(total + i) // len(offsets) for i in range(len(offsets))]
-    moved = [share + offset for share, offset in zip(shares, offsets.values(), strict=True)]
-    return dict(zip(offsets, shares if min(moved) < 1 else moved, strict=True))
 
 
 def _choose_shifts(model: IntegerModel, expected: Expected) -> IntegerModel:
@@ -125,7 +122,7 @@ def _choose_shifts(model: IntegerModel, expected: Expected) -> IntegerModel:
 
     def distance(candidate: IntegerModel) -> float:
         # Moves lead back to where others have been.
-        key = (candidate.start_shift, *(tuple(c.shifts.items()) for c in candidate.layers))
+        key = tuple(candidate.shifts.items())
         if key not in measured:
             measured[key] = expected.cross_entropy(GoldenModel(candidate))
         return measured[key]
@@ -133,48 +130,52 @@ def _choose_shifts(model: IntegerModel, expected: Expected) -> IntegerModel:
     improved = True
     while improved:
         improved = False
-        for move in _moves(model):
-            while (candidate := move(model)) is not None:
+        for change, octaves in _moves(model.network):
+            while (candidate := _shifted(model, change, octaves)) is not None:
                 if distance(candidate) >= distance(model):
                     break
                 model, improved = candidate, True
     return model
 
 
-_PATHS = (("q", "k"), ("v", "mix"), ("v", "out"), ("mix", "out"), ("hidden", "mlp"))
-"""Pairs of sites between which a factor of two may move."""
+Change = dict[Key, int]
+"""By how much shifts change."""
 
 
-def _moves(model: IntegerModel) -> Iterator[Callable[[IntegerModel], IntegerModel | None]]:
-    """Every step of the search: a factor of two from one site to another of its path."""
-    for index in range(model.config.layers):
-        for a, b in _PATHS:
-            for first, second in ((a, b), (b, a)):
-                yield lambda m, i=index, f=first, s=second: _shifted(m, i, {f: 1, s: -1})
-    for direction in (1, -1):
-        yield lambda m, d=direction: _rescaled_stream(m, d)
+def _moves(table: Network) -> Iterator[tuple[Change, int]]:
+    """Every step of the search: changed shifts, and by how many octaves the stream is coarser."""
+    for sites in table.paths.values():
+        for one, other in combinations(sites, 2):
+            yield {one.key: 1, other.key: -1}, 0
+            yield {one.key: -1, other.key: 1}, 0
+    coarser = _coarser_stream(table)
+    yield coarser, 1
+    yield {key: -change for key, change in coarser.items()}, -1
 
 
-def _shifted(model: IntegerModel, index: int, change: dict[str, int]) -> IntegerModel | None:
-    layer = model.layers[index]
-    shifts = {site: shift + change.get(site, 0) for site, shift in layer.shifts.items()}
+def _coarser_stream(table: Network) -> Change:
+    """Return what halves the integers of the residual stream and leaves all others as they are.
+
+    The embedding's own are those of its weights.
+    """
+    change: Change = {}
+    halved, norm_halved = set(), False
+    for site in table.sites:
+        if site.shifted:
+            change[site.key] = (
+                site.is_stream
+                - (site.source in halved)
+                + (site.scale is Scaling.NORM and norm_halved)
+            )
+        if site.is_stream and site.shifted:
+            halved.add(site.key)
+            norm_halved |= site.becomes is Becomes.STREAM
+    return change
+
+
+def _shifted(model: IntegerModel, change: Change, octaves: int) -> IntegerModel | None:
+    """Return the model with other shifts; None where one is out of range."""
+    shifts = {key: shift + change.get(key, 0) for key, shift in model.shifts.items()}
     if not all(1 <= shift <= MAX_SHIFT for shift in shifts.values()):
         return None
-    layers = list(model.layers)
-    layers[index] = replace(layer, shifts=shifts)
-    return replace(model, layers=tuple(layers))
-
-
-def _rescaled_stream(model: IntegerModel, direction: int) -> IntegerModel | None:
-    """Halve (direction 1) or double the scale of the residual stream."""
-    moved: IntegerModel | None = replace(
-        model,
-        start_shift=model.start_shift + direction,
-        logit_unit=model.logit_unit * 2.0**direction,
-    )
-    for index in range(model.config.layers):
-        if moved is not None:
-            moved = _shifted(
-                moved, index, {"out": direction, "hidden": -direction, "mlp": 2 * direction}
-            )
-    return moved
+    return replace(model, shifts=shifts, logit_unit=model.logit_unit * 2.0**octaves)

@@ -22,11 +22,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gptloom.model.arithmetic import SCORE_FRACTION, WEIGHT_BITS, Integers
+from gptloom.model.arithmetic import SCORE_FRACTION, Integers
+from gptloom.model.cache import Eviction
 from gptloom.model.errors import UserError
+from gptloom.model.formats import STANDARD
 from gptloom.model.golden import GoldenModel, Trace
 from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import Positions, slope_shifts
+from gptloom.model.sites import Becomes, Kind
 
 MOST_TABLE_BITS = 14
 
@@ -67,7 +70,7 @@ class StateWidths:
     @property
     def value_bits(self) -> int:
         """Of a sum of weighted values, signed."""
-        return self.weight_bits + WEIGHT_BITS - 1
+        return self.weight_bits + STANDARD.cache.values.bits - 1
 
     def sum_bits(self, head_width: int) -> int:
         """Bits of one head's sums for one query."""
@@ -103,7 +106,9 @@ class RecurrentModel(GoldenModel):
     table
         [heads, queries, tokens]: weights of the scores, ``1 << widths.table`` at most.
     values
-        [heads, tokens, head width], 8-bit.
+        [heads, tokens, head width].
+    slopes
+        Bits by which sums fade with a token: [heads, 1, 1].
 
     Raises
     ------
@@ -118,7 +123,7 @@ class RecurrentModel(GoldenModel):
                 "the recurrent form needs one layer and ALiBi, so that keys depend on their token "
                 "alone: give names-alibi for example"
             )
-        super().__init__(model)
+        super().__init__(model.with_cache(config.context, Eviction.RECURRENT))
         self.widths = widths or StateWidths()
         scores, self.values = self._of_tokens()
         distance = scores.max(axis=-1, keepdims=True) - scores
@@ -127,7 +132,7 @@ class RecurrentModel(GoldenModel):
         own = np.arange(config.vocabulary)
         weights[:, own, own] = np.maximum(weights[:, own, own], 1)
         self.table: Integers = weights.astype(np.int64)
-        self._slopes = (1 << slope_shifts(config.heads))[:, None, None]
+        self.slopes = (1 << slope_shifts(config.heads))[:, None, None]
 
     @property
     def state_bits(self) -> int:
@@ -137,14 +142,16 @@ class RecurrentModel(GoldenModel):
 
     def _of_tokens(self) -> tuple[Integers, Integers]:
         """Scores [heads, queries, tokens] and values [heads, tokens, head width]."""
-        c, found = self.config, {}
+        c, values = self.config, {}
+        alone = GoldenModel(self.model.with_cache(c.context, Eviction.NONE))
         tokens = np.arange(c.vocabulary)[:, None]
-        GoldenModel(self.model).logits(tokens, lambda _, site, value: found.setdefault(site, value))
+        alone.logits(tokens, lambda *named: values.setdefault(named[:2], named[2]))
+        scores, mix = (alone.network.of_kind(kind, 0) for kind in (Kind.SCORES, Kind.MIX))
         q, k, v = (
-            found[site].reshape(c.vocabulary, c.heads, c.head_width).swapaxes(0, 1)
-            for site in ("q", "k", "v")
+            values[key].reshape(c.vocabulary, c.heads, c.head_width).swapaxes(0, 1)
+            for key in (scores.source, scores.rows, mix.rows)
         )
-        return self.operations.quantise_score(0, q @ k.swapaxes(1, 2)), v
+        return self.operations.quantise_score(scores, q @ k.swapaxes(1, 2)), v
 
     def new_cache(self, batch: int = 1) -> State:
         """Return the state before any token of `batch` streams."""
@@ -155,7 +162,7 @@ class RecurrentModel(GoldenModel):
     ) -> Integers:
         """Advance a batch of streams by one token each; the position does not count."""
         tokens = np.asarray(tokens)
-        memory = _Sums(tokens, cache)
+        memory = _Sums(self, tokens, cache)
         return self._run(tokens[:, None], np.array([position]), memory, trace)[:, 0]
 
     def logits(self, tokens: Integers, trace: Trace | None = None) -> Integers:
@@ -166,25 +173,26 @@ class RecurrentModel(GoldenModel):
         ]
         return np.stack(steps, axis=1)
 
-    def _attention(self, index, q, keys, values, memory, note):
-        """Weighted sums of the values, and what scales them."""
-        tokens, sums = memory.tokens, memory.state.sums
-        faded = (sums + (1 << self._slopes >> 1)) >> self._slopes
-        weights = self.table[:, :, tokens].transpose(2, 0, 1)[..., None] << self.widths.fraction
-        ones = np.ones((len(tokens), self.config.heads, 1), np.int64)
-        added = np.concatenate([ones, self.values[:, tokens].swapaxes(0, 1)], axis=-1)
-        sums[:] = faded + weights * added[:, :, None]
-        seen = sums[np.arange(len(tokens)), :, tokens] >> self.widths.fraction
-        mantissa, exponent = self.operations.reciprocal(np.maximum(seen[..., 0], 1))
-        return seen[:, None, :, 1:], (mantissa[:, None, :, None], exponent[:, None, :, None])
-
 
 @dataclass(frozen=True)
 class _Sums:
     """Stands for a cache: attention takes what it needs from the state."""
 
+    golden: RecurrentModel
     tokens: Integers
     state: State
 
-    def append(self, layer: int, keys: Integers, values: Integers) -> tuple[Integers, Integers]:
-        return keys, values
+    def append(self, layer: int, becomes: Becomes, rows: Integers) -> Integers:
+        return rows
+
+    def mix(self) -> tuple[Integers, Integers]:
+        """Add the tokens, and return each one's weighted sum of values and sum of weights."""
+        golden, tokens, sums = self.golden, self.tokens, self.state.sums
+        fraction, slopes = golden.widths.fraction, golden.slopes
+        faded = (sums + (1 << slopes >> 1)) >> slopes
+        weights = golden.table[:, :, tokens].transpose(2, 0, 1)[..., None] << fraction
+        ones = np.ones((len(tokens), golden.config.heads, 1), np.int64)
+        added = np.concatenate([ones, golden.values[:, tokens].swapaxes(0, 1)], axis=-1)
+        sums[:] = faded + weights * added[:, :, None]
+        seen = sums[np.arange(len(tokens)), None, :, tokens] >> fraction
+        return seen[..., 1:], np.maximum(seen[..., :1], 1)

@@ -1,6 +1,6 @@
 """Which integer grid every float weight is rounded to.
 
-A weight becomes an 8-bit integer in units of its grid, and each tensor or channel has a grid of
+A weight becomes an integer in units of its grid, and each tensor or channel has a grid of
 its own. Most of these scales cost nothing, because the network does not change when a factor moves
 from one matrix to the next: from query to key, from value to output projection, through ReLU from
 the first MLP matrix to the second, from the embeddings into the norm that follows, from the logits
@@ -25,11 +25,18 @@ from gptloom.model.arithmetic import (
     WEIGHT_BITS,
 )
 from gptloom.model.config import ModelConfig
+from gptloom.model.network import network
+from gptloom.model.sites import Path
 
 Array = NDArray[np.float64]
 
-WEIGHT_LIMIT = (1 << (WEIGHT_BITS - 1)) - 1
-"""Largest magnitude of an integer weight."""
+
+def weight_limit(bits: int) -> int:
+    """Return the largest magnitude of an integer weight of so many bits."""
+    return (1 << bits - 1) - 1
+
+
+WEIGHT_LIMIT = weight_limit(WEIGHT_BITS)
 
 UNIT_SHIFT = MANTISSA_BITS - PRE_SHIFT
 """``requantise`` multiplies by ``2**(UNIT_SHIFT - shift)`` times what the mantissa stands for."""
@@ -49,23 +56,25 @@ class WeightScales:
     ----------
     factors
         By the name of the weight, an array that broadcasts to its shape: ``weight * factor`` is
-        the weight in units of its grid, within +-``WEIGHT_LIMIT``.
+        the weight in units of its grid, within +-`weight_limit`.
     start_shift
         Shift of the site ``start`` that fits `stream`.
     stream
         What one is worth in the integer residual stream.
     exponents
-        For each layer by path (``score``, ``value``, ``mlp``) the exponent of the product of
-        the path's two factors; the shifts of the path's sites make up for it.
+        By layer and path the exponent of the product of the path's two factors; the shifts of the
+        path's sites make up for it.
     """
 
     factors: dict[str, Array]
     start_shift: int
     stream: float
-    exponents: tuple[dict[str, int], ...]
+    exponents: dict[tuple[int, Path], int]
 
 
-def weight_scales(config: ModelConfig, weights: Mapping[str, NDArray]) -> WeightScales:
+def weight_scales(
+    config: ModelConfig, weights: Mapping[str, NDArray], bits: int = WEIGHT_BITS
+) -> WeightScales:
     """Fit the grids to the peaks of the weights.
 
     Parameters
@@ -74,10 +83,13 @@ def weight_scales(config: ModelConfig, weights: Mapping[str, NDArray]) -> Weight
         The shape.
     weights
         Arrays by name, shaped as `ModelConfig.weight_shapes` says.
+    bits
+        Width of an integer weight.
     """
+    table, limit = network(config), weight_limit(bits)
     peaks = {
-        name: np.maximum(np.abs(weights[name].astype(np.float64)), _SMALLEST_PEAK)
-        for name in config.weight_shapes()
+        tensor.name: np.maximum(np.abs(weights[tensor.name].astype(np.float64)), _SMALLEST_PEAK)
+        for tensor in table.weights
     }
     root = np.sqrt(config.width)
     # A normalised embedding has an rms of one; its largest possible element is `root`.
@@ -85,30 +97,20 @@ def weight_scales(config: ModelConfig, weights: Mapping[str, NDArray]) -> Weight
     stream = 2.0 ** (UNIT_SHIFT + EMBEDDING_SHIFT - start_shift) / root
     octaves = np.log2(np.e) / np.sqrt(config.head_width) * 2.0 ** (SCORE_FRACTION + SCORE_SHIFT)
     # Token and position are added before the norm: they need a common unit.
-    embeddings = [name for name in ("wte", "wpe") if name in peaks]
-    embedding = np.array(WEIGHT_LIMIT / max(peaks[name].max() for name in embeddings))
-    factors = dict.fromkeys(embeddings, embedding)
-    exponents = []
-    for index in range(config.layers):
-        layer = f"layer{index}"
-        exponents.append({})
-        for path, first, second, unit in (
-            ("score", "attn_wq", "attn_wk", octaves * config.width),
-            ("value", "attn_wv", "attn_wo", stream * root),
-            ("mlp", "mlp_fc1", "mlp_fc2", stream * root),
-        ):
-            # Keys are rows like the queries; the other second matrices read the first's rows.
-            axis = 1 if path == "score" else 0
-            one, two, exponent = share(
-                peaks[f"{layer}.{first}"].max(axis=1),
-                peaks[f"{layer}.{second}"].max(axis=axis),
-                unit,
-            )
-            factors[f"{layer}.{first}"] = one[:, None]
-            factors[f"{layer}.{second}"] = two[:, None] if axis else two[None, :]
-            exponents[index][path] = exponent
-    factors["lm_head"] = np.array(WEIGHT_LIMIT / peaks["lm_head"].max())
-    return WeightScales(factors, start_shift, stream, tuple(exponents))
+    embeddings = [tensor.name for tensor in table.embeddings]
+    factors = dict.fromkeys(embeddings, np.array(limit / max(peaks[e].max() for e in embeddings)))
+    exponents = {}
+    for key, (first, *_, last) in table.paths.items():
+        # Keys are rows like the queries; the other second matrices read the first's rows.
+        axis, unit = (1, octaves * config.width) if last.is_cached else (0, stream * root)
+        one, two = first.matrix.name, last.matrix.name
+        outer, inner, exponents[key] = share(
+            peaks[one].max(axis=1), peaks[two].max(axis=axis), unit, limit
+        )
+        factors[one], factors[two] = outer[:, None], np.expand_dims(inner, axis)
+    head = table.head.matrix.name
+    factors[head] = np.array(limit / peaks[head].max())
+    return WeightScales(factors, start_shift, stream, exponents)
 
 
 def share(

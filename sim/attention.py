@@ -13,6 +13,7 @@ from gptloom.model.arithmetic import Integers
 from gptloom.model.cache import KVCache
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
+from gptloom.model.sites import Kind
 from gptloom.sim.divergence import first_divergence, traced
 from gptloom.sim.engines import Engine
 from gptloom.sim.generation import Generator, MismatchError, Request
@@ -110,15 +111,15 @@ def _attended(model: IntegerModel, written) -> list[Attended]:
             found.append(Attended.of(len(found), seen, numerators))
 
     for item in written:
-        if item.site == "embedding" and item.element == 0:
+        if item.site.kind is Kind.EMBEDDING and item.element == 0:
             close()
             cache.admit(len(found))
             numerators = np.zeros((config.layers, cache.occupied, config.heads), np.int64)
-        elif item.site == "numerator":
+        elif item.site.kind is Kind.SOFTMAX:
             row, head = divmod(item.element, config.heads)
             # Whole words are written; the last one's end may be beyond the rows in use.
             if row < cache.occupied:
-                numerators[item.layer, row, head] = item.value
+                numerators[item.site.layer, row, head] = item.value
     close()
     return found
 

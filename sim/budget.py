@@ -1,5 +1,6 @@
 """The cycle budget of a token, measured in simulation beside its prediction."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +14,7 @@ from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
 from gptloom.firmware.schedule import Slot
-from gptloom.firmware.timeline import Phase, timeline
+from gptloom.firmware.timeline import EMBED, END, SAMPLE, SOFTMAX, Phase, timeline
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.folded.layouts import OPERATION_BITS, Issue
 from gptloom.model.integer import IntegerModel
@@ -21,22 +22,6 @@ from gptloom.sim.engines import Engine
 from gptloom.sim.session import CoreSession
 
 SIGNALS = ("control.start", "sequencer.issue", "o__valid")
-
-PHASES = {
-    "embed": "embed",
-    "q": "qkv",
-    "k": "qkv",
-    "v": "qkv",
-    "score": "scores",
-    "softmax": "softmax",
-    "mix": "values",
-    "out": "Wo",
-    "hidden": "fc1",
-    "mlp": "fc2",
-    "logits": "lm_head",
-    "sample": "sample",
-}
-"""Phase of the budget by site. A norm is computed beside the products it scales: no time."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +33,7 @@ class Budget:
     position
         Of the token.
     predicted, measured
-        Cycles by the names of ``PHASES``; a phase lasts until the next one's first multiplication.
+        Cycles by phase; it lasts until the next one's first multiplication.
     """
 
     position: int
@@ -91,20 +76,20 @@ def _measured(recording: dict[str, NDArray[np.uint64]], slots: Sequence[Slot]) -
     operation = Issue["job"].offset + Issue["job"].shape["operation"].offset
     numbers = issue >> np.uint64(operation) & np.uint64((1 << OPERATION_BITS) - 1)
     valid = (issue & np.uint64(1)) == 1
-    phases = [Phase("embed", 0)]
+    phases = [Phase(EMBED, 0)]
     for i, slot in enumerate(slots):
         cycles = np.flatnonzero(valid & (numbers == i))
         if slot.instruction.kind is not Kind.START:
-            phases.append(Phase(slot.step.site, int(cycles[0])))
+            phases.append(Phase(slot.step.site.phase, int(cycles[0])))
         if slot.instruction.kind is Kind.SCORES:
-            phases.append(Phase("softmax", int(cycles[-1]) + 1))
-    phases.append(Phase("sample", int(cycles[-1]) + 1))
-    phases.append(Phase("end", end - begun))
+            phases.append(Phase(SOFTMAX, int(cycles[-1]) + 1))
+    phases.append(Phase(SAMPLE, int(cycles[-1]) + 1))
+    phases.append(Phase(END, end - begun))
     return phases
 
 
 def _by_phase(phases: Sequence[Phase]) -> dict[str, int]:
-    durations = dict.fromkeys(PHASES.values(), 0)
+    durations: Counter[str] = Counter()
     for phase, following in pairwise(phases):
-        durations[PHASES[phase.site]] += following.start - phase.start
-    return durations
+        durations[phase.name] += following.start - phase.start
+    return dict(durations)

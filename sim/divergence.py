@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.schedule import Slot
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.folded.layouts import OPERATION_BITS
 from gptloom.model.arithmetic import Integers
 from gptloom.model.golden import Trace
+from gptloom.model.sites import Becomes, Kind, Site
 
 EMBEDDING = (1 << OPERATION_BITS) - 1
 """Operation number of the embedding's results."""
@@ -24,8 +23,8 @@ class Written:
     ----------
     cycle
         Clock cycle of the write.
-    layer, site
-        What it is, as the golden model's trace names it.
+    site
+        What it is.
     element
         Index into the site's flattened value; for scores ``position * heads + head``.
     value
@@ -33,8 +32,7 @@ class Written:
     """
 
     cycle: int
-    layer: int
-    site: str
+    site: Site
     element: int
     value: int
 
@@ -49,7 +47,7 @@ class Divergence:
     def __str__(self) -> str:
         w = self.written
         return (
-            f"layer {w.layer}, {w.site}, element {w.element}, cycle {w.cycle}: "
+            f"layer {w.site.layer or 0}, {w.site.name}, element {w.element}, cycle {w.cycle}: "
             f"expected {self.expected}, seen {w.value}"
         )
 
@@ -78,32 +76,29 @@ def written_values(
         Cycle of the first one.
     """
     shape = core.tap.shape()
-    heads = layout.config.heads
+    heads, table = layout.config.heads, layout.network
     # Scores do not name their layer: they belong to the values that were written last.
     attending = 0
     for cycle, bits in enumerate(tap, first_cycle):
         value = shape.from_bits(bits)
         result = value.result
         if result.enable:
-            layer, site = 0, "embedding"
-            if result.operation != EMBEDDING:
-                step = slots[result.operation].step
-                layer, site = step.layer, step.site
-                if site == "v":
-                    attending = layer
-            order = _order(layout, site)
+            number = result.operation
+            site = table.embedding if number == EMBEDDING else slots[number].step.site
+            if site.becomes is Becomes.VALUE:
+                attending = site.layer
+            order = layout.order(site)
             for i in range(core.machine.writers):
                 if result.enable >> i & 1:
-                    j = result.index + i
-                    element = int(order[j]) if order is not None else j
+                    element = int(order[result.index + i])
                     if element >= 0:
-                        yield Written(cycle, layer, site, element, result["values"][i])
+                        yield Written(cycle, site, element, result["values"][i])
         if value.score_valid:
-            site = "numerator" if value.numerators else "score"
+            site = table.of_kind(Kind.SOFTMAX if value.numerators else Kind.SCORES, attending)
             for head in range(heads):
                 if value.heads >> head & 1:
                     element = value.position * heads + head
-                    yield Written(cycle, attending, site, element, value.scores[head])
+                    yield Written(cycle, site, element, value.scores[head])
 
 
 def first_divergence(
@@ -121,21 +116,13 @@ def first_divergence(
     remaining = iter(traces)
     expected: Mapping[tuple[int, str], Integers] | None = None
     for item in written:
-        if item.site == "embedding" and item.element == 0:
+        if item.site.kind is Kind.EMBEDDING and item.element == 0:
             expected = next(remaining, None)
         if expected is None:
             return None
-        values = expected[item.layer, item.site].reshape(-1)
+        values = expected[item.site.key].reshape(-1)
         # Numerators are written for whole words: positions to come are zero.
         right = int(values[item.element]) if item.element < len(values) else 0
         if right != item.value:
             return Divergence(item, right)
-    return None
-
-
-def _order(layout: Layout, site: str) -> np.ndarray | None:
-    if site in ("q", "k"):
-        return layout.query_order
-    if site in ("v", "mix"):
-        return layout.value_order
     return None

@@ -51,7 +51,7 @@ def write_waveform(
     characters = {i: repr(c)[1:-1] for i, c in enumerate(model.tokenizer.characters)}
     characters[model.tokenizer.bos] = "<end>"
     issue = Issue["job"].offset + Issue["job"].shape["operation"].offset
-    operations = {i: f"{s.step.layer}.{s.step.site}" for i, s in enumerate(slots)}
+    operations = {i: "{}.{}".format(*s.step.site.key) for i, s in enumerate(slots)}
     recording = dict(recording)
     fields = {
         "prompt.token": field_of(recording["i__payload"], Prompt, "token"),

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptloom.model.integer import IntegerModel, Layer
+from gptloom.model.integer import IntegerModel
+from gptloom.model.network import network
 from gptloom.model.positions import Positions
 from gptloom.model.tokenizer import Tokenizer
 
@@ -95,24 +96,23 @@ def make_random_model(config, seed=1, finer=0):
     def weights(rows, columns):
         return draw.integers(-128, 128, (rows, columns))
 
-    shapes = dict.fromkeys(("wq", "wk", "wv", "wo"), (config.width, config.width))
-    shapes |= dict(fc1=(config.hidden, config.width), fc2=(config.width, config.hidden))
-    layers = tuple(
-        Layer(
-            {name: weights(*shape) for name, shape in shapes.items()},
-            {site: shift + finer + int(draw.integers(-1, 2)) for site, shift in SHIFTS.items()},
-        )
-        for _ in range(config.layers)
-    )
+    table, drawn, shifts = network(config), {}, {(0, "start"): 4 + finer}
+    for layer in range(config.layers):
+        drawn |= {tensor.name: weights(*tensor.shape) for tensor in table.layer_weights(layer)}
+        shifts |= {
+            (layer, site): shift + finer + int(draw.integers(-1, 2))
+            for site, shift in SHIFTS.items()
+        }
+    drawn["wte"] = weights(config.vocabulary, config.width)
+    positions = weights(config.context, config.width)
+    if config.positions is Positions.LEARNED:
+        drawn["wpe"] = positions
+    drawn["lm_head"] = weights(config.vocabulary, config.width)
     return IntegerModel(
         config=config,
         tokenizer=Tokenizer("".join(chr(ord("A") + i) for i in range(config.vocabulary - 1))),
-        token_embedding=weights(config.vocabulary, config.width),
-        position_embedding=weights(config.context, config.width)
-        * (config.positions is Positions.LEARNED),
-        lm_head=weights(config.vocabulary, config.width),
-        layers=layers,
-        start_shift=4 + finer,
+        weights=drawn,
+        shifts=shifts,
         logit_unit=4e-5 * 2**finer,
     )
 

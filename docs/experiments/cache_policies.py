@@ -131,7 +131,7 @@ def measure_policies(
             cached = _with(model, policy, length)
             found = stream_losses(cached, rows)
             losses[length] = float(found[length // 2 :].mean())
-            bits[length] = state_bits(cached.config)
+            bits[length] = state_bits(cached)
             curve = found if length == 512 else curve
         progress(f"{policy}, cycles")
         cycles = full_cycles(_with(model, policy, FULL), open_engine)

@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gptloom.model.arithmetic import LOGIT_FRACTION, WEIGHT_BITS
+from gptloom.model.arithmetic import LOGIT_FRACTION
 from gptloom.model.cache import MASS_BITS, Eviction
-from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
 from gptloom.model.loss import log_softmax
@@ -37,14 +36,16 @@ def losses_of(golden: GoldenModel, rows: NDArray[np.integer]) -> NDArray[np.floa
     return np.array(losses)
 
 
-def state_bits(config: ModelConfig) -> int:
+def state_bits(model: IntegerModel) -> int:
     """Return the bits that a cache keeps from token to token: rows, and what is known of them.
 
     Where sums are kept it is these.
     """
+    config = model.config
     if config.recurrent:
         return config.vocabulary * config.heads * StateWidths().sum_bits(config.head_width)
     known = 0
     if config.eviction is Eviction.ATTENTION:
         known = MASS_BITS + MAX_DISTANCE.bit_length()
-    return config.context * (2 * config.layers * config.width * WEIGHT_BITS + known)
+    row = config.layers * model.precision.cache.row_bits(config.width)
+    return config.context * (row + known)

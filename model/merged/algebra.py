@@ -34,6 +34,7 @@ import numpy as np
 
 from gptloom.model.config import ModelConfig
 from gptloom.model.float_model import NORM_EPSILON
+from gptloom.model.network import network
 from gptloom.model.positions import Positions, slope_shifts
 
 ENTRIES = ("q", "k", "v", "x", "fx", "lx")
@@ -105,29 +106,26 @@ def merge(
     identity
         Makes the identity matrix: ``torch.eye`` for tensors.
     """
-    rows = weights["lm_head"]
+    table = network(config)
+    rows = weights[table.head.matrix.name]
     layers, asked = [], []
     for index in reversed(range(config.layers)):
-        matrix = {
-            name: weights[f"layer{index}.{name}"]
-            for name in ("attn_wq", "attn_wk", "attn_wv", "attn_wo", "mlp_fc1", "mlp_fc2")
-        }
-        wo, fc1 = matrix["attn_wo"], matrix["mlp_fc1"]
+        wq, wk, wv, wo, fc1, fc2 = (weights[w.name] for w in table.layer_weights(index))
         asked.append(rows)
-        layers.append({"a1": fc1 @ wo, "a2": rows @ wo, "wo": wo, "b": rows @ matrix["mlp_fc2"]})
-        query = matrix["attn_wq"] * float(np.log2(np.e) / np.sqrt(config.head_width))
-        blocks = [query, matrix["attn_wk"], matrix["attn_wv"]]
+        layers.append({"a1": fc1 @ wo, "a2": rows @ wo, "wo": wo, "b": rows @ fc2})
+        query = wq * float(np.log2(np.e) / np.sqrt(config.head_width))
+        blocks = [query, wk, wv]
         if index:
             layers[-1] |= {"f": fc1, "d": rows}
             rows = stack([*blocks, identity(config.width)])
-    x = weights["wte"][:, None, :]
-    if config.positions is Positions.LEARNED:
-        x = x + weights["wpe"][None, :, :]
+    x = weights[table.tokens.name][:, None, :]
+    if table.positions:
+        x = x + weights[table.positions.name][None, :, :]
     x = x * _norm(x)
     normed = x * _norm(x)
     q, k, v = (normed @ block.T for block in blocks)
-    table = {"q": q, "k": k, "v": v, "x": x, "fx": x @ fc1.T, "lx": x @ rows.T}
-    return Merged(config, table, tuple(reversed(layers)), tuple(reversed(asked)))
+    entries = {"q": q, "k": k, "v": v, "x": x, "fx": x @ fc1.T, "lx": x @ rows.T}
+    return Merged(config, entries, tuple(reversed(layers)), tuple(reversed(asked)))
 
 
 def _norm(x: Array) -> Array:

@@ -15,6 +15,7 @@ from gptloom.model.golden import MAX_POSITION, GeneratedToken, Trace, check_prom
 from gptloom.model.merged.algebra import table_places
 from gptloom.model.merged.integer import MergedModel, NoiseScale
 from gptloom.model.merged.steps import LayerSteps, Outputs, offset_of
+from gptloom.model.sites import Becomes
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,8 @@ class GoldenModel:
                 entry = steps.look_up({name: rows[where] for name, rows in m.table.items()})
             else:
                 entry = steps.enter(outputs, m.layers[index - 1].shifts["offset"])
-            keys, values = memory.append(index, entry.k, entry.v)
+            keys = memory.append(index, Becomes.KEY, entry.k)
+            values = memory.append(index, Becomes.VALUE, entry.v)
             outputs = steps.finish(entry, steps.mix(entry, keys, values, memory))
         if trace:
             trace(len(m.layers) - 1, "logits", self.noisy(outputs))

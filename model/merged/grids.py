@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from gptloom.model.arithmetic import MANTISSA_BITS, SCORE_FRACTION
 from gptloom.model.config import ModelConfig
+from gptloom.model.formats import CacheScale
 from gptloom.model.merged.algebra import Merged
-from gptloom.model.merged.integer import LEAST_EXPONENT, CacheScale, Widths
+from gptloom.model.merged.integer import LEAST_EXPONENT, Widths
 from gptloom.model.positions import Positions
 from gptloom.model.scales import share
 

@@ -76,7 +76,6 @@ significant bits (0.2 % of the temperature at most), and the scaled noise to tha
 
 import zlib
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 import numpy as np
 
@@ -84,6 +83,7 @@ from gptloom.model.arithmetic import ACTIVATION_BITS, LOGIT_FRACTION, Integers
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.formats import CacheScale
 from gptloom.model.integer import check_temperature, mantissa_and_shift
 from gptloom.model.tables import NOISE_TABLE, exp2_entries
 from gptloom.model.tokenizer import Tokenizer
@@ -112,17 +112,6 @@ STREAM_ENTRIES = ("q", "k", "v", "x")
 WEIGHT_WIDTHS = range(2, 11)
 ACTIVATION_WIDTHS = range(4, 13)
 CACHE_WIDTHS = range(4, 17)
-
-
-class CacheScale(StrEnum):
-    """What has a scale of its own among the keys and values of the first layer.
-
-    Hardware is the same for all: queries and matrices absorb the scales.
-    """
-
-    ELEMENT = "element"
-    HEAD = "head"
-    TENSOR = "tensor"
 
 
 @dataclass(frozen=True)

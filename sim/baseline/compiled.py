@@ -14,6 +14,7 @@ from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.float_model import NORM_EPSILON
+from gptloom.model.network import network
 from gptloom.sim.engines.compilers import Compiler
 
 _SOURCE = Path(__file__).with_name("microgpt.c")
@@ -123,15 +124,13 @@ def _pack(checkpoint: Checkpoint) -> NDArray[np.float32]:
     """Return the numbers of the C code's ``Model``, in its order."""
     config = checkpoint.config
     weights = {name: value.astype(np.float64) for name, value in checkpoint.weights.items()}
-    query, key, value, out, up, down = (
-        weights[f"layer0.{name}"]
-        for name in ("attn_wq", "attn_wk", "attn_wv", "attn_wo", "mlp_fc1", "mlp_fc2")
-    )
+    table = network(config)
+    query, key, value, out, up, down = (weights[w.name] for w in table.layer_weights(0))
     head = np.zeros((_LANES, config.width))
-    head[: config.vocabulary] = weights["lm_head"]
+    head[: config.vocabulary] = weights[table.head.matrix.name]
     lowest = np.where(np.arange(_LANES) < config.vocabulary, 0, _NEVER)
 
-    x = _norm(weights["wte"][:, None] + weights["wpe"])
+    x = _norm(weights[table.tokens.name][:, None] + weights[table.positions.name])
     normed = _norm(x)
     # Numerators are powers of 2.
     queries = normed @ query.T * (np.log2(np.e) / np.sqrt(config.head_width))

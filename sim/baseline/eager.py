@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.float_model import NORM_EPSILON
+from gptloom.model.network import network
 from gptloom.model.positions import Positions
 
 if TYPE_CHECKING:
@@ -41,21 +42,22 @@ class EagerModel:
     def step(self, token: int, position: int, cache: list[list[torch.Tensor]]) -> torch.Tensor:
         """Return the logits [vocabulary] after one more token, whose keys and values are kept."""
         torch, weights, config = self._torch, self._weights, self.config
+        table = network(config)
         heads = (-1, config.heads, config.head_width)
-        x = self._norm(weights["wte"][token] + weights["wpe"][position])
+        x = self._norm(weights[table.tokens.name][token] + weights[table.positions.name][position])
         for layer in range(config.layers):
-            name = f"layer{layer}."
+            query, key, value, out, up, down = (weights[w.name] for w in table.layer_weights(layer))
             normed = self._norm(x)
-            q = (weights[name + "attn_wq"] @ normed).view(heads)
-            cache[2 * layer].append(weights[name + "attn_wk"] @ normed)
-            cache[2 * layer + 1].append(weights[name + "attn_wv"] @ normed)
+            q = (query @ normed).view(heads)
+            cache[2 * layer].append(key @ normed)
+            cache[2 * layer + 1].append(value @ normed)
             keys, values = (torch.stack(rows).view(heads) for rows in cache[2 * layer :][:2])
             scores = (q * keys).sum(dim=-1) / config.head_width**0.5
             mixed = (torch.softmax(scores, dim=0)[..., None] * values).sum(dim=0).flatten()
-            x = x + weights[name + "attn_wo"] @ mixed
-            hidden = torch.relu(weights[name + "mlp_fc1"] @ self._norm(x))
-            x = x + weights[name + "mlp_fc2"] @ hidden
-        return weights["lm_head"] @ x
+            x = x + out @ mixed
+            hidden = torch.relu(up @ self._norm(x))
+            x = x + down @ hidden
+        return weights[table.head.matrix.name] @ x
 
     def generate(self, seed: int, temperature: float, least: int) -> list[int]:
         """Return at least so many sampled tokens of whole documents, end tokens among them."""

@@ -102,7 +102,9 @@ def describe(model: IntegerModel, checkpoint: str, chip: WebChip) -> dict[str, o
         "characters": model.tokenizer.characters,
         "temperature": TEMPERATURE,
         "temperatures": [[t, encode_scale(model.logit_scale(t))] for t in TEMPERATURES],
-        "operations": [{"layer": slot.step.layer, "site": slot.step.site} for slot in slots],
+        "operations": [
+            {"layer": slot.step.site.layer or 0, "site": slot.step.site.name} for slot in slots
+        ],
         "order": {"k": layout.query_order.tolist(), "v": layout.value_order.tolist()},
         "scoreBits": ACTIVATION_BITS,
         "layout": {"seen": _fields(SEEN), "written": _fields(written_layout(machine))},

@@ -22,7 +22,7 @@ def test_it_reports_losses_and_costs_alike_on_screen_and_in_the_file(tmp_path, c
         assert set(cost) == {"kind", "site", "bits", "shift", "nats"}
     shifts = {cost["site"]: cost["shift"] for cost in report["sites"]}
     assert shifts["0.q"] >= 1
-    assert shifts["0.wq"] is None
+    assert shifts["layer0.attn_wq"] is None
 
 
 def test_it_reports_the_merged_form_alike_on_screen_and_in_the_file(tmp_path, capsys):

@@ -48,10 +48,12 @@ def test_a_small_core(cosimulate, make_case, random_model, simulator):
 
 def test_a_bench_fails_where_the_core_differs(cosimulate, make_case, random_model, tmp_path):
     machine, model = Machine.for_models(16, SMALL), random_model(SMALL, 7, 1)
-    head = model.lm_head.copy()
+    head = model.weights["lm_head"].copy()
     head[3, 5] ^= 1
     case = make_case(machine, model, Habits(), 1, 500, 1)
-    case = replace(case, expected=replace(model, lm_head=head), waves=tmp_path)
+    case = replace(
+        case, expected=replace(model, weights=model.weights | {"lm_head": head}), waves=tmp_path
+    )
     with pytest.raises(AssertionError, match=r"operands.words__3: layer 0, step logits"):
         cosimulate(FoldedCore(machine), "bench_core", case, Signals(machine).paths)
     assert list(tmp_path.glob("divergence-*.vcd"))

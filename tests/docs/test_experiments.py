@@ -56,8 +56,8 @@ def test_a_window_of_sixteen_forgets_nothing_that_names_need(model):
 
 
 def test_state_is_rows_and_what_is_known_of_them(model):
-    assert state_bits(model.with_cache(16, Eviction.WINDOW).config) == 16 * 2 * 16 * 8
-    assert state_bits(model.with_cache(16, Eviction.ATTENTION).config) == 16 * (2 * 16 * 8 + 23)
+    assert state_bits(model.with_cache(16, Eviction.WINDOW)) == 16 * 2 * 16 * 8
+    assert state_bits(model.with_cache(16, Eviction.ATTENTION)) == 16 * (2 * 16 * 8 + 23)
 
 
 @pytest.mark.long

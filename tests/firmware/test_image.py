@@ -168,8 +168,8 @@ def test_every_weight_is_where_the_layout_says_and_the_rest_is_zero(random_model
     memory = memory.reshape(-1, machine.units, QUAD).astype(np.int64)
     left = memory.copy()
     heads, head_width = ODD.heads, ODD.head_width
-    for (layer, name), place in layout.matrices.items():
-        weights = model.lm_head if name == "lm_head" else model.layers[layer].weights[name]
+    for name, place in layout.matrices.items():
+        weights, name = model.weights[name], name.rpartition("_")[2]
         for row, column in np.ndindex(weights.shape):
             output, value = row, column
             head, inner = divmod(row, head_width)
@@ -201,8 +201,8 @@ def test_the_other_regions(random_model):
         word = words[i * INSTRUCTION_STRIDE : (i + 1) * INSTRUCTION_STRIDE]
         assert int.from_bytes(word, "little") == instruction.encode()
     for region, table in (
-        (Region.TOKENS, model.token_embedding),
-        (Region.POSITIONS, model.position_embedding),
+        (Region.TOKENS, model.weights["wte"]),
+        (Region.POSITIONS, model.weights["wpe"]),
     ):
         assert np.frombuffer(regions[region], np.int8).tolist() == table.reshape(-1).tolist()
     last_beat = ODD.width // machine.writers - 1
@@ -230,7 +230,9 @@ def test_the_table_of_recurrent_sums_takes_the_place_of_positions(random_model):
     assert not values[:, :, 6:].any()
     # What reads the chip back finds the same bytes.
     assert image.contents(machine)[Region.POSITIONS] == image.regions[Region.POSITIONS]
-    assert {name for _, name in Layout(machine, config).matrices} == {"wo", "fc1", "fc2", "lm_head"}
+    assert [*Layout(machine, config).matrices] == [
+        "layer0.attn_wo", "layer0.mlp_fc1", "layer0.mlp_fc2", "lm_head",
+    ]  # fmt: skip
 
 
 def test_penalties_take_no_table_of_positions(random_model):

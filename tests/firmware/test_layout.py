@@ -36,9 +36,9 @@ SETTINGS = settings(deadline=None, derandomize=True)
 def test_weights_keys_and_values_share_the_operand_memory_without_overlap(layout):
     config = layout.config
     regions = []
-    for (_, name), place in layout.matrices.items():
+    for name, place in layout.matrices.items():
         regions.append((place.base, place.base + place.passes * place.quads))
-        inputs = config.hidden if name == "fc2" else config.width
+        inputs = config.hidden if name.endswith("fc2") else config.width
         assert place.quads * QUAD == inputs
         assert place.passes * layout.machine.units >= place.rows
         assert (place.passes - 1) * layout.machine.units < place.rows
@@ -69,14 +69,15 @@ def test_the_cache_has_a_byte_for_every_element_of_every_position(layout):
 def test_activations_share_the_banks_without_overlap(layout):
     c = layout.config
     regions = {
-        "stream": (layout.stream, c.width),
-        "query": (layout.query, layout.key_rows),
-        "scores": (layout.scores, c.context * c.heads),
-        "mixed": (layout.mixed, c.width),
-        "hidden": (layout.hidden, c.hidden),
+        "embedding": c.width,
+        "q": layout.key_rows,
+        "score": c.context * c.heads,
+        "mix": c.width,
+        "hidden": c.hidden,
     }
     used = set()
-    for base, elements in regions.values():
+    for name, elements in regions.items():
+        base = layout.activations(layout.network[0, name])
         # Quads go to the banks in turn.
         words = {base + quad // c.heads for quad in range(-(-elements // QUAD))}
         assert not used & words

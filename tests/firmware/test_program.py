@@ -13,6 +13,7 @@ from gptloom.firmware.machine import LANES, Machine
 from gptloom.firmware.program import compile_program
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.formats import CacheFormat, Precision, RowFormat
 
 FIRST = ["q", "k", "v", "score", "start", "mix", "out", "hidden", "mlp"]
 LATER = [site for site in FIRST if site != "start"]
@@ -33,7 +34,7 @@ def test_sites_come_in_the_golden_models_order(case):
     for layer in range(1, model.config.layers):
         expected += [(layer, site) for site in LATER]
     expected.append((0, "logits"))
-    assert [(slot.step.layer, slot.step.site) for slot in slots] == expected
+    assert [slot.step.site.key for slot in slots] == expected
     assert len(slots) <= layout.program_words
 
 
@@ -42,33 +43,36 @@ def test_shifts_scales_and_what_follows_are_the_models(case):
     norm = {"q", "k", "v", "start", "mlp"}
     scales = dict.fromkeys(norm, Scale.NORM) | {"mix": Scale.SUM, "logits": Scale.TEMPERATURE}
     for slot in slots:
-        i, site = slot.instruction, slot.step.site
+        i, site = slot.instruction, slot.step.site.name
         if site != "score":
             assert i.scale == scales.get(site, Scale.ONE), site
         assert i.relu == (site == "hidden")
         assert i.residual == (site in ("out", "mlp"))
-        shifts = model.layers[slot.step.layer].shifts | {"start": model.start_shift}
         if site not in ("score", "logits"):
-            assert i.shift == shifts[site] - 1
+            assert i.shift == model.shifts[slot.step.site.key] - 1
 
 
 def test_operands_and_targets(case):
     model, layout, slots = case
     c = model.config
-    sources = dict(q="stream", k="stream", v="stream", score="query", mix="scores", out="mixed",
-                   hidden="stream", mlp="hidden", logits="stream")  # fmt: skip
-    targets = dict(q="query", score="scores", mix="mixed", out="stream", hidden="hidden",
-                   mlp="stream")  # fmt: skip
-    weights = dict(q="wq", k="wk", v="wv", out="wo", hidden="fc1", mlp="fc2", logits="lm_head")
+    sources = dict(q="embedding", k="embedding", v="embedding", score="q", mix="score", out="mix",
+                   hidden="embedding", mlp="hidden", logits="embedding")  # fmt: skip
+    targets = dict(q="q", score="score", mix="mix", out="embedding", hidden="hidden",
+                   mlp="embedding")  # fmt: skip
+    weights = dict(q="attn_wq", k="attn_wk", v="attn_wv", out="attn_wo", hidden="mlp_fc1",
+                   mlp="mlp_fc2")  # fmt: skip
+    names = {*sources.values(), *targets.values()}
+    regions = {name: layout.activations(layout.network[0, name]) for name in names}
     rows = dict(q=layout.key_rows, k=layout.key_rows, hidden=c.hidden, logits=c.vocabulary)
     for slot in slots:
-        i, site, layer = slot.instruction, slot.step.site, slot.step.layer
+        i, (layer, site) = slot.instruction, slot.step.site.key
         if site in sources:
-            assert i.source == getattr(layout, sources[site])
+            assert i.source == regions[sources[site]]
         if site in targets:
-            assert i.target == getattr(layout, targets[site])
-        if site in weights:
-            place = layout.matrices[layer, weights[site]]
+            assert i.target == regions[targets[site]]
+        if site in weights or site == "logits":
+            name = f"layer{layer}.{weights[site]}" if site in weights else "lm_head"
+            place = layout.matrices[name]
             assert (i.kind, i.base, i.passes, i.quads) == (
                 Kind.MATRIX, place.base, place.passes, place.quads,
             )  # fmt: skip
@@ -82,17 +86,24 @@ def test_operands_and_targets(case):
                         start=Destination.RESIDUAL, out=Destination.STREAM, mlp=Destination.STREAM,
                         logits=Destination.LOGITS)  # fmt: skip
     for slot in slots:
-        expected = destinations.get(slot.step.site, Destination.ACTIVATION)
+        expected = destinations.get(slot.step.site.name, Destination.ACTIVATION)
         assert slot.instruction.destination == expected
 
 
 def test_a_prompts_token_ends_with_its_last_value(case):
     model, _, slots = case
     last = model.config.layers - 1
-    assert [(s.step.layer, s.step.site) for s in slots if s.instruction.prefill_final] == [
-        (last, "v")
-    ]
-    assert [s.step.site for s in slots if s.instruction.final] == ["logits"]
+    assert [s.step.site.key for s in slots if s.instruction.prefill_final] == [(last, "v")]
+    assert [s.step.site.name for s in slots if s.instruction.final] == ["logits"]
+
+
+def test_rows_of_other_widths_are_refused(random_model):
+    """The hardware would saturate them elsewhere."""
+    narrow = Precision(cache=CacheFormat(values=RowFormat(6)))
+    model = replace(random_model(ModelConfig()), precision=narrow)
+    layout = Layout(Machine.for_models(16, model.config), model.config)
+    with pytest.raises(UserError, match="keeps keys and values of 8 bits"):
+        compile_program(model, layout)
 
 
 TOO_LARGE = [

@@ -224,9 +224,9 @@ def check_values(core, model, seed, temperature, count, prompt=()):
     # And nothing was left out: every site of every token has all of its elements.
     tokens = []
     for item in written:
-        if (item.site, item.element) == ("embedding", 0):
+        if (item.site.name, item.element) == ("embedding", 0):
             tokens.append({})
-        elements = tokens[-1].setdefault((item.layer, item.site), [])
+        elements = tokens[-1].setdefault(item.site.key, [])
         elements.append(item.element)
     assert len(tokens) == len(traces)
     last_layer = model.config.layers - 1
@@ -294,7 +294,13 @@ def test_random_models_generate_the_golden_models_tokens(hardware, random_model,
 @pytest.mark.xdist_group("64 lanes")
 @pytest.mark.parametrize(
     ("layer", "matrix", "site"),
-    [(1, "wq", "q"), (0, "wk", "k"), (1, "wo", "out"), (1, "fc2", "mlp"), (0, "lm_head", "logits")],
+    [
+        (1, "layer1.attn_wq", "q"),
+        (0, "layer0.attn_wk", "k"),
+        (1, "layer1.attn_wo", "out"),
+        (1, "layer1.mlp_fc2", "mlp"),
+        (0, "lm_head", "logits"),
+    ],
 )
 def test_a_wrong_weight_is_found_where_it_is(hardware, random_model, layer, matrix, site):
     core, model = hardware(64, *DEEP), random_model(ModelConfig.TWO_LAYER, 2)
@@ -302,11 +308,11 @@ def test_a_wrong_weight_is_found_where_it_is(hardware, random_model, layer, matr
     weights = bytearray(image.regions[Region.OPERANDS])
     # The first weight of unit 1: it belongs to the second output in drain order.
     layout = Layout(core.machine, model.config)
-    weights[layout.matrices[layer, matrix].base * core.machine.lanes + QUAD] ^= 0x80
+    weights[layout.matrices[matrix].base * core.machine.lanes + QUAD] ^= 0x80
     image = replace(image, regions=image.regions | {Region.OPERANDS: bytes(weights)})
     traces, written, _ = values(core, model, 1, 1.0, image=image)
     found = first_divergence(written, traces)
-    assert (found.written.layer, found.written.site, found.written.element) == (layer, site, 1)
+    assert (found.written.site.key, found.written.element) == ((layer, site), 1)
     assert str(found) == (
         f"layer {layer}, {site}, element 1, cycle {found.written.cycle}: "
         f"expected {found.expected}, seen {found.written.value}"

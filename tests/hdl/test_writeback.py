@@ -47,6 +47,7 @@ class Writing:
         self.config = SHAPES[shape]
         self.machine = Machine.for_models(lanes, self.config)
         self.layout = Layout(self.machine, self.config)
+        self.hidden = self.layout.activations(self.layout.network[0, "hidden"])
         self.block = bench(Writeback(self.machine))
         self.draw = np.random.default_rng(lanes)
         scales = self.draw.integers([UNIT_MANTISSA, 0], [512, 12], (self.machine.heads + 2, 2))
@@ -150,7 +151,7 @@ def test_values_of_every_scale_go_to_the_activation_memory(writing, source):
     for shift, relu in ((1, False), (9, True), (12, False), (19, True)):
         order = {
             "destination": Destination.ACTIVATION,
-            "target": writing.layout.hidden,
+            "target": writing.hidden,
             "rows": rows,
             "relu": relu,
             "scale": source,
@@ -169,7 +170,7 @@ def test_values_of_every_scale_go_to_the_activation_memory(writing, source):
         expected = np.maximum(expected, 0) if relu else expected
         memories = writing.write(order, sums, writing.random_stream(rows))
         assert memories.results == expected.tolist()
-        assert memories.rows == in_rows(writing.config, writing.layout.hidden, expected)
+        assert memories.rows == in_rows(writing.config, writing.hidden, expected)
         assert not memories.words
 
 

@@ -158,9 +158,14 @@ def test_a_stream_goes_on_after_documents(random_model):
 def test_alibi_is_in_the_scores(random_model):
     model = random_model(ALIBI, 6)
     traces = []
-    for config in (ALIBI, replace(ALIBI, positions=Positions.LEARNED)):
+    learned = replace(
+        model,
+        config=replace(ALIBI, positions=Positions.LEARNED),
+        weights=model.weights | {"wpe": np.zeros((ALIBI.context, ALIBI.width), np.int64)},
+    )
+    for compared in (model, learned):
         trace = {}
-        GoldenModel(replace(model, config=config)).logits(
+        GoldenModel(compared).logits(
             np.full((1, 40), 2), lambda _, site, value, trace=trace: trace.setdefault(site, value)
         )
         traces.append(trace)

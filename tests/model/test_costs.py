@@ -7,7 +7,6 @@ import pytest
 from gptloom.model.checkpoint import load_checkpoint, shipped_checkpoints
 from gptloom.model.costs import approximation_costs, approximations
 from gptloom.model.float_model import FloatModel
-from gptloom.model.integer import LAYER_SITES, LAYER_WEIGHTS
 from gptloom.model.quantise import integer_loss, quantise
 
 
@@ -46,18 +45,21 @@ def test_every_approximation_is_named_and_measured_once(checkpoint, model, costs
     names = [cost.site for cost in costs.sites]
     assert len(set(names)) == len(names)
     assert names == [cost.site for cost in approximations(model)]
-    for index in range(checkpoint.config.layers):
-        assert {f"{index}.{name}" for name in (*LAYER_WEIGHTS, *LAYER_SITES, "score")} <= {*names}
+    assert {*checkpoint.weights} - {"wte", "wpe"} <= {*names}
+    sites = ("q", "k", "v", "score", "mix", "out", "hidden", "mlp")
+    layers = range(checkpoint.config.layers)
+    assert {f"{index}.{name}" for index in layers for name in sites} <= {*names}
+    assert {"embeddings", "start", "logits", "rsqrt", "exp2", "reciprocal"} <= {*names}
     assert all(cost.nats != 0 for cost in costs.sites)
 
 
 def test_a_site_that_saturates_stands_out():
     checkpoint = load_checkpoint("names")
     model, rows = quantise(checkpoint), checkpoint.calibration[:50]
-    layer = model.layers[0]
     # Values three bits finer, and as much coarser where they are used.
-    shifts = {**layer.shifts, "v": layer.shifts["v"] - 3, "mix": layer.shifts["mix"] + 3}
-    changed = replace(model, layers=(replace(layer, shifts=shifts),))
+    moved = {(0, "v"): -3, (0, "mix"): 3}
+    shifts = {key: shift + moved.get(key, 0) for key, shift in model.shifts.items()}
+    changed = replace(model, shifts=shifts)
     told = []
     costs = approximation_costs(checkpoint, changed, rows, lambda *done: told.append(done))
     assert told == [(done, len(costs.sites)) for done in range(1, len(costs.sites) + 1)]

@@ -12,9 +12,11 @@ from gptloom.model.arithmetic import ACCUMULATOR_BITS, MANTISSA_BITS, UNIT_MANTI
 from gptloom.model.checkpoint import load_checkpoint, shipped_checkpoints
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.formats import CacheFormat, Precision, RowFormat
 from gptloom.model.golden import GoldenModel, Operations
-from gptloom.model.integer import LAYER_SITES, LAYER_WEIGHTS, IntegerModel, Layer
-from gptloom.model.quantise import CHECKPOINT_NAMES, quantise
+from gptloom.model.integer import IntegerModel
+from gptloom.model.network import network
+from gptloom.model.quantise import quantise
 from gptloom.model.tokenizer import Tokenizer
 
 SHAPES = [
@@ -24,29 +26,25 @@ SHAPES = [
     ModelConfig(layers=3, width=8, heads=1, hidden=20, context=5, vocabulary=11),
     ModelConfig(width=32, heads=8, hidden=128, context=40, vocabulary=53),
 ]
+LAYER_SITES = ("q", "k", "v", "mix", "out", "hidden", "mlp")
 CHARACTERS = "".join(map(chr, range(0x100, 0x200)))
 
 
 def random_model(config, seed, weights=None):
     """Return a model whose sites range from mostly zero to mostly saturated."""
     random = np.random.default_rng(seed)
-    shapes = config.weight_shapes()
     draw = weights or (lambda shape: random.integers(-127, 128, shape))
-    layers = tuple(
-        Layer(
-            {name: draw(shapes[f"layer0.{CHECKPOINT_NAMES[name]}"]) for name in LAYER_WEIGHTS},
-            {site: int(random.integers(2, 14)) for site in LAYER_SITES},
-        )
-        for _ in range(config.layers)
-    )
+    table, drawn, shifts = network(config), {}, {}
+    for layer in range(config.layers):
+        drawn |= {tensor.name: draw(tensor.shape) for tensor in table.layer_weights(layer)}
+        shifts |= {(layer, site): int(random.integers(2, 14)) for site in LAYER_SITES}
+    for tensor in (*table.embeddings, table.head.matrix):
+        drawn[tensor.name] = draw(tensor.shape)
     return IntegerModel(
         config=config,
         tokenizer=Tokenizer(CHARACTERS[: config.vocabulary - 1]),
-        token_embedding=draw(shapes["wte"]),
-        position_embedding=draw(shapes["wpe"]),
-        lm_head=draw(shapes["lm_head"]),
-        layers=layers,
-        start_shift=int(random.integers(3, 8)),
+        weights=drawn,
+        shifts=shifts | {(0, "start"): int(random.integers(3, 8))},
         logit_unit=1 / 5000,
     )
 
@@ -105,8 +103,8 @@ def test_the_integers_are_those_that_hardware_was_built_for():
         ).reshape(shape),
     )
     fixed = dict(zip(LAYER_SITES, (4, 6, 7, 4, 9, 10, 6), strict=True))
-    layers = tuple(Layer(layer.weights, fixed) for layer in model.layers)
-    golden = GoldenModel(replace(model, layers=layers, start_shift=5))
+    shifts = {(layer, site): shift for layer in range(2) for site, shift in fixed.items()}
+    golden = GoldenModel(replace(model, shifts=shifts | {(0, "start"): 5}))
     checksum = 0
 
     def add(layer, site, value):
@@ -120,6 +118,28 @@ def test_the_integers_are_those_that_hardware_was_built_for():
     assert checksum == 3230745893
     drawn = [item.token for item in itertools.islice(golden.generate(99, 1.5), 10)]
     assert drawn == [4, 4, 23, 7, 26, 4, 4, 23, 7, 18]
+
+
+@pytest.mark.parametrize(("keys", "values"), [(6, 8), (8, 6), (5, 7)])
+def test_keys_and_values_saturate_in_widths_of_their_own(keys, values):
+    """All else is computed from what the narrower rows hold, in integers written out here."""
+    config = ModelConfig(width=8, heads=2, hidden=12, context=6, vocabulary=9)
+    wide = random_model(config, 4)
+    formats = CacheFormat(RowFormat(keys), RowFormat(values))
+    narrow = replace(wide, precision=Precision(cache=formats))
+    tokens = np.arange(12).reshape(2, 6) % 9
+    one, two = {}, {}
+    for model, found in ((wide, one), (narrow, two)):
+        GoldenModel(model).logits(tokens, lambda _, site, value, f=found: f.update({site: value}))
+    assert_cache_changes_nothing(narrow, seed=2)
+    for site, bits in (("k", keys), ("v", values)):
+        limit = 1 << bits - 1
+        np.testing.assert_array_equal(two[site], np.clip(one[site], -limit, limit - 1))
+        assert two[site].min() == -limit
+        assert two[site].max() == limit - 1
+    heads = [two[site].reshape(2, 6, 2, 4) for site in ("q", "k")]
+    scores = np.floor(np.einsum("bthd,bshd->btsh", *heads) / 128 + 0.5)
+    np.testing.assert_array_equal(two["score"], np.clip(scores, -512, 511))
 
 
 def test_later_tokens_do_not_reach_earlier_positions(shipped):
@@ -236,13 +256,13 @@ class Widest(Operations):
         self.lowest = min(self.lowest, int(accumulators.min()))
         self.highest = max(self.highest, int(accumulators.max()))
 
-    def quantise_score(self, layer, accumulators):
+    def quantise_score(self, site, accumulators):
         self.note(accumulators)
-        return super().quantise_score(layer, accumulators)
+        return super().quantise_score(site, accumulators)
 
-    def requantise(self, layer, site, accumulators, scale, shift, bits):
+    def requantise(self, site, accumulators, scale, shift):
         self.note(accumulators)
-        return super().requantise(layer, site, accumulators, scale, shift, bits)
+        return super().requantise(site, accumulators, scale, shift)
 
 
 @pytest.mark.parametrize("sign", ["one", "random", "rows"])

@@ -11,7 +11,8 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import heldout_documents
 from gptloom.model.errors import UserError
 from gptloom.model.float_model import FloatModel
-from gptloom.model.integer import LAYER_WEIGHTS
+from gptloom.model.formats import CacheFormat, Precision, RowFormat
+from gptloom.model.golden import GoldenModel
 from gptloom.model.quantise import MAX_SHIFT, integer_loss, on_grid, quantise
 from gptloom.model.scales import WEIGHT_LIMIT, weight_scales
 from gptloom.model.tokenizer import Tokenizer
@@ -59,22 +60,46 @@ def test_quantising_is_deterministic(shipped):
     checkpoint, model = shipped
     again = quantise(checkpoint)
     assert again.metadata == model.metadata
-    assert [layer.shifts for layer in again.layers] == [layer.shifts for layer in model.layers]
-    assert (again.lm_head == model.lm_head).all()
+    assert again.shifts == model.shifts
+    for name, weights in model.weights.items():
+        assert (again.weights[name] == weights).all()
 
 
 def test_numbers_fit_the_formats(shipped):
-    _, model = shipped
-    tables = [model.token_embedding, model.position_embedding, model.lm_head]
-    for layer in model.layers:
-        tables += [layer.weights[name] for name in LAYER_WEIGHTS]
-        assert all(1 <= shift <= MAX_SHIFT for shift in layer.shifts.values())
-    for table in tables:
+    checkpoint, model = shipped
+    assert model.weights.keys() == checkpoint.weights.keys()
+    assert all(1 <= shift <= MAX_SHIFT for shift in model.shifts.values())
+    for table in model.weights.values():
         assert table.dtype == np.int64
         assert np.abs(table).max() <= WEIGHT_LIMIT
         # 8 bits are used, not just allowed.
         assert np.abs(table).max() > WEIGHT_LIMIT // 2
-    assert 1 <= model.start_shift <= MAX_SHIFT
+
+
+@pytest.mark.parametrize(("weights", "cached", "nats"), [(8, 6, 0.02), (6, 8, 0.2)])
+def test_weights_and_cache_have_bits_of_their_own(weights, cached, nats):
+    """Both are used to the full, and a trained network is still itself."""
+    checkpoint = load_checkpoint("names")
+    rows = RowFormat(cached)
+    model = quantise(checkpoint, Precision(weights, CacheFormat(rows, rows)))
+    largest = (1 << weights - 1) - 1
+    for table in model.weights.values():
+        assert largest // 2 < np.abs(table).max() <= largest
+    peak = {}
+
+    def note(_, site, value):
+        peak[site] = max(peak.get(site, 0), np.abs(value).max())
+
+    GoldenModel(model).logits(np.maximum(checkpoint.calibration[:, :-1], 0), note)
+    for site in ("k", "v"):
+        assert 1 << cached - 2 < peak[site] <= 1 << cached - 1
+    assert 0 < model.metadata["integer_loss"] - model.metadata["float_loss"] < nats
+
+
+def test_widths_that_accumulators_do_not_hold_are_refused():
+    for wrong in (dict(weights=9), dict(cache=CacheFormat(keys=RowFormat(1)))):
+        with pytest.raises(UserError, match="choose 2 to 8"):
+            Precision(**wrong)
 
 
 @pytest.mark.parametrize("config", SHAPES, ids=str)
@@ -124,7 +149,7 @@ def test_untrained_networks_stay_close_too(config):
 @pytest.mark.parametrize("size", [0.0, 1e-6, 1.0])
 def test_small_and_large_weights_can_be_quantised(size):
     model = quantise(random_checkpoint(ModelConfig(), size))
-    assert all(1 <= shift <= MAX_SHIFT for shift in model.layers[0].shifts.values())
+    assert all(1 <= shift <= MAX_SHIFT for shift in model.shifts.values())
     assert 1 <= model.logit_scale(0.1).shift <= 31
     assert 1 <= model.logit_scale(2.0).shift <= 31
     assert np.isfinite(model.metadata["integer_loss"])

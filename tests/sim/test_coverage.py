@@ -24,9 +24,8 @@ def test_everything_happens(random_model, waves, record_property):
     shipped = quantise(load_checkpoint("names"))
     # Values leave their ranges in the one, and differ in the last bits in the other.
     coarse, fine = random_model(CONFIG, 3, 0), random_model(CONFIG, 3, 2)
-    layer = coarse.layers[0]
-    layer = replace(layer, shifts=layer.shifts | {"mix": layer.shifts["mix"] - 1})
-    loud = replace(coarse, layers=(layer,), logit_unit=4e-3)
+    shifts = coarse.shifts | {(0, "mix"): coarse.shifts[0, "mix"] - 1}
+    loud = replace(coarse, shifts=shifts, logit_unit=4e-3)
     scenarios = [(shipped, habits) for habits in (PROMPTS, BUSY, STALLS, RESETS, CUT)]
     scenarios += [(model, PROMPTS) for model in (coarse, fine, loud)]
     core = CheckedCore(MACHINE, open_engine, waves.folder, keep=waves.keep)

@@ -116,8 +116,11 @@ def test_a_wrong_product(diverge, random_model):
     mismatch, text = diverge(multipliers=multipliers)
     # Unit 1's third lane: the first product of a negative element and a weight of 0 or more.
     numbers = Reference(MACHINE, model := random_model(CONFIG, 3, 1)).numbers
-    elements = (model.token_embedding[CONFIG.vocabulary - 1] + model.position_embedding[0])[2::4]
-    wrong = {s: (numbers.tiles(0, s)[:, 1, :, 2] >= 0) & (elements < 0) for s in ("q", "k", "v")}
+    elements = (model.weights["wte"][-1] + model.weights["wpe"][0])[2::4]
+    table = model.network
+    wrong = {
+        s: (numbers.tiles(table[0, s])[:, 1, :, 2] >= 0) & (elements < 0) for s in ("q", "k", "v")
+    }
     step = next(step for step, places in wrong.items() if places.any())
     pass_, quad = np.argwhere(wrong[step])[0]
     assert place(mismatch) == ("engine.total_1", 0, step)
@@ -171,7 +174,9 @@ def test_a_result_that_is_missing(diverge, monkeypatch):
 def test_an_instruction_a_cycle_early(diverge, random_model):
     model = random_model(CONFIG, 3, 1)
     program = compile_program(model, Layout(MACHINE, CONFIG))
-    number = next(i for i, s in enumerate(program) if s.step.layer == 1 and s.instruction.delay > 0)
+    number = next(
+        i for i, s in enumerate(program) if s.step.site.layer == 1 and s.instruction.delay > 0
+    )
     at = sum(list(ISSUE_WIDTHS.values())[: list(ISSUE_WIDTHS).index("delay")])
 
     def hurry(preload):
@@ -179,7 +184,7 @@ def test_an_instruction_a_cycle_early(diverge, random_model):
 
     mismatch, _ = diverge(hurry)
     span = spans(program, MACHINE, 0)[number]
-    assert place(mismatch) == ("sequencer.issue", 1, span.slot.step.site)
+    assert place(mismatch) == ("sequencer.issue", *span.slot.step.site.key)
     assert mismatch.cycle == mismatch.token[0] + span.start - 1
 
 

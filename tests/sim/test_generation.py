@@ -73,10 +73,11 @@ def with_image(generator, regions):
 
 
 @pytest.mark.parametrize(
-    ("matrix", "site"), [("wq", "q"), ("wv", "v"), ("wo", "out"), ("fc1", "hidden")]
+    ("matrix", "site"),
+    [("attn_wq", "q"), ("attn_wv", "v"), ("attn_wo", "out"), ("mlp_fc1", "hidden")],
 )
 def test_a_wrong_weight_is_found_and_located(generator, matrix, site):
-    place = Layout(generator.machine, generator.model.config).matrices[0, matrix]
+    place = Layout(generator.machine, generator.model.config).matrices[f"layer0.{matrix}"]
     # A weight of the first unit and lane in the first pass.
     broken = corrupted(generator, place.base * generator.machine.lanes)
     with pytest.raises(MismatchError) as found:

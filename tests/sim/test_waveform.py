@@ -32,7 +32,7 @@ def test_tokens_and_instructions_appear_in_order(generator, model, tmp_path):
     # The engine idles between the passes of an instruction whose results drain slowly.
     busy = [text for text in texts["instruction_text"] if text != "idle"]
     instructions = [text for text, _ in groupby(busy)]
-    program = [f"{slot.step.layer}.{slot.step.site}" for slot in slots]
+    program = ["{}.{}".format(*slot.step.site.key) for slot in slots]
     assert instructions[: len(program)] == program
     # The core runs one token ahead: its own token shows the name, letter by letter.
     name = model.tokenizer.decode(generation.names[0])

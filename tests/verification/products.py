@@ -28,6 +28,7 @@ from gptloom.hdl.unrolled.product import Plan, Product
 from gptloom.hdl.unrolled.slices import Format
 from gptloom.model.checkpoint import Checkpoint, load_checkpoint
 from gptloom.model.errors import UserError
+from gptloom.model.network import network
 
 NAME = "product"
 CLOCK_MHZ = 95.0
@@ -59,12 +60,14 @@ def matrix(checkpoint: Checkpoint, name: str, bits: int) -> np.ndarray:
     Integers [outputs, inputs].
     """
     w = {key: value.astype(np.float64) for key, value in checkpoint.weights.items()}
-    out, head = w["layer0.attn_wo"], w["lm_head"]
+    table = network(checkpoint.config)
+    *_, out, up, down = (w[weights.name] for weights in table.layer_weights(0))
+    head = w[table.head.matrix.name]
     made = {
-        "A1": lambda: w["layer0.mlp_fc1"] @ out,
+        "A1": lambda: up @ out,
         "A2": lambda: head @ out,
         "Wo": lambda: out,
-        "B": lambda: head @ w["layer0.mlp_fc2"],
+        "B": lambda: head @ down,
     }[name]()
     top = (1 << bits - 1) - 1
     return np.clip(np.rint(made * 2.0 ** (_FRACTIONS[name] + bits - 8)), -top - 1, top).astype(int)

@@ -120,8 +120,8 @@ class Story {
   write(cycle, isKey, low, high) {
     const { operations, order, context, width } = this.config;
     const { index, operation, enable, elements } = this.config.layout.written;
-    const { layer, site } = operations[field(low, high, ...operation)];
-    if (site === "v") this.layer = layer;
+    const { layer } = operations[field(low, high, ...operation)];
+    if (!isKey) this.layer = layer;
     const row = layer * context + this.position;
     const into = isKey ? this.cache.keys : this.cache.values;
     const places = isKey ? order.k : order.v;

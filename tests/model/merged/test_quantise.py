@@ -10,9 +10,10 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import heldout_documents
 from gptloom.model.errors import UserError
 from gptloom.model.float_model import FloatModel
+from gptloom.model.formats import CacheScale
 from gptloom.model.loss import golden_loss
 from gptloom.model.merged.golden import GoldenModel
-from gptloom.model.merged.integer import LATER_SHIFTS, SHIFTS, CacheScale, Widths
+from gptloom.model.merged.integer import LATER_SHIFTS, SHIFTS, Widths
 from gptloom.model.merged.quantise import quantise
 
 LOST = {"names": 0.002, "names-24": 0.002, "names-2l": 0.003}

@@ -8,13 +8,12 @@ import numpy as np
 
 from gptloom.hdl.folded.layouts import Temperature
 from gptloom.model.arithmetic import (
-    ACTIVATION_BITS,
-    LOGIT_BITS,
     MANTISSA_BITS,
-    WEIGHT_BITS,
     Integers,
 )
 from gptloom.model.config import ModelConfig
+from gptloom.model.network import network
+from gptloom.model.sites import Function, Kind, Site
 from gptloom.model.tables import NOISE_TABLE
 from verification.scoreboard.control import Course, Run, State, Stimulus
 from verification.scoreboard.values import TokenNumbers
@@ -22,8 +21,6 @@ from verification.scoreboard.values import TokenNumbers
 Bin = tuple[str, str]
 """A group and what happened of it."""
 
-_BITS = {"q": ACTIVATION_BITS, "k": WEIGHT_BITS, "v": WEIGHT_BITS, "mix": ACTIVATION_BITS}
-_BITS |= {"out": ACTIVATION_BITS, "mlp": ACTIVATION_BITS, "score": ACTIVATION_BITS}
 _OFFERS = ("seed", "read", "load")
 
 
@@ -140,35 +137,35 @@ class Coverage:
         self._run = run
 
     def _observe_values(self, run: Run, numbers: TokenNumbers) -> None:
-        def of(layer: int, site: str, what: str = "value") -> Integers:
-            return run.made.numbers[numbers.segment(layer, site, what).indices]
+        def of(site: Site, what: str = "value") -> Integers:
+            return run.made.numbers[numbers.segment(site, what).indices]
 
-        seen = run.position + 1
-        for layer in range(self.config.layers):
-            for site, bits in _BITS.items():
-                values = of(layer, site)
-                self._extremes(
-                    f"layer {layer}, {site}", values[:seen] if site == "score" else values, bits
-                )
-            hidden = of(layer, "hidden")
-            self._hit(
-                f"layer {layer}, hidden", "largest", np.any(hidden == _largest(ACTIVATION_BITS))
-            )
-            self._hit(f"layer {layer}, hidden", "cut by ReLU", np.any(hidden == 0))
-            numerators, scores = of(layer, "numerator")[:seen], of(layer, "score")[:seen]
-            group = f"layer {layer}, softmax"
-            self._hit(group, "vanishing numerator", np.any(numerators == 0))
-            self._hit(group, "largest numerator", np.any(numerators == (1 << MANTISSA_BITS) - 1))
-            best = scores.argmax(axis=0)
-            self._hit(group, "the first is the largest", seen > 1 and np.any(best == 0))
-            self._hit(group, "a later one is the largest", np.any(best > 0))
-            self._hit(group, "equals", np.any((scores == scores.max(axis=0)).sum(axis=0) > 1))
+        seen, table = run.position + 1, network(self.config)
+        for site in table.sites:
+            values = of(site)
+            if site.kind in (Kind.SCORES, Kind.SOFTMAX):
+                values = values[:seen]
+            if _is_signed(site):
+                self._extremes(_group(site), values, site.bits)
+            if site.function is Function.RELU:
+                self._hit(_group(site), "largest", np.any(values == _largest(site.bits)))
+                self._hit(_group(site), "cut by ReLU", np.any(values == 0))
+            if site.kind is Kind.SOFTMAX:
+                self._observe_softmax(_group(site), of(table[site.source])[:seen], values)
         if run.sample:
-            self._extremes("logits", of(0, "logits"), LOGIT_BITS)
-            noise = of(0, "logits", "noise")
+            self._extremes(_group(table.head), of(table.head), table.head.bits)
+            noise = of(table.head, "noise")
             self._hit("noise", "largest", np.any(noise == NOISE_TABLE.max()))
             self._hit("noise", "smallest", np.any(noise == NOISE_TABLE.min()))
             self._hit("token", run.made.token)
+
+    def _observe_softmax(self, group: str, scores: Integers, numerators: Integers) -> None:
+        self._hit(group, "vanishing numerator", np.any(numerators == 0))
+        self._hit(group, "largest numerator", np.any(numerators == (1 << MANTISSA_BITS) - 1))
+        best = scores.argmax(axis=0)
+        self._hit(group, "the first is the largest", len(scores) > 1 and np.any(best == 0))
+        self._hit(group, "a later one is the largest", np.any(best > 0))
+        self._hit(group, "equals", np.any((scores == scores.max(axis=0)).sum(axis=0) > 1))
 
     def _extremes(self, group: str, values: Integers, bits: int) -> None:
         self._hit(group, "largest", np.any(values == _largest(bits)))
@@ -177,6 +174,16 @@ class Coverage:
 
 def _largest(bits: int) -> int:
     return (1 << bits - 1) - 1
+
+
+def _is_signed(site: Site) -> bool:
+    """Whether a layer's value can be as large as its bits allow, either way."""
+    inside = site.layer is not None
+    return inside and site.function is Function.NONE and site.kind is not Kind.SOFTMAX
+
+
+def _group(site: Site) -> str:
+    return site.name if site.layer is None else f"layer {site.layer}, {site.name}"
 
 
 def _goals(config: ModelConfig) -> Iterator[Bin]:
@@ -193,19 +200,22 @@ def _goals(config: ModelConfig) -> Iterator[Bin]:
         "prompt's length": list(range(1, last + 2)),
         "temperature": ["greedy", "with noise", "changes within a document"],
         "noise": ["largest", "smallest"],
-        "logits": ["largest", "smallest"],
+        _group(network(config).head): ["largest", "smallest"],
         "token": list(range(config.vocabulary)),
     }
-    for layer in range(config.layers):
-        groups |= {f"layer {layer}, {site}": ["largest", "smallest"] for site in _BITS}
-        groups[f"layer {layer}, hidden"] = ["largest", "cut by ReLU"]
-        groups[f"layer {layer}, softmax"] = [
-            "vanishing numerator",
-            "largest numerator",
-            "the first is the largest",
-            "a later one is the largest",
-            "equals",
-        ]
+    for site in network(config).sites:
+        if _is_signed(site):
+            groups[_group(site)] = ["largest", "smallest"]
+        if site.function is Function.RELU:
+            groups[_group(site)] = ["largest", "cut by ReLU"]
+        if site.kind is Kind.SOFTMAX:
+            groups[_group(site)] = [
+                "vanishing numerator",
+                "largest numerator",
+                "the first is the largest",
+                "a later one is the largest",
+                "equals",
+            ]
     for group, bins in groups.items():
         for what in bins:
             yield group, str(what)

@@ -11,6 +11,7 @@ from gptloom.hdl.folded.layouts import (
     Issue,
 )
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
+from gptloom.model.sites import Site
 from verification.scoreboard.sheet import Sheet
 from verification.scoreboard.values import ZERO
 
@@ -83,7 +84,7 @@ class EnginePlan:
     def accumulators(self, span: Span) -> None:
         """Expect the growing sums; they stay until the next quad's."""
         n, k, cycle = self._grid(span)
-        step = span.slot.step
+        site = span.slot.step.site
         kind, units = span.slot.instruction.kind, self._machine.units
         numbers = self._sheet.numbers
         for unit in range(units):
@@ -92,17 +93,16 @@ class EnginePlan:
             if kind is Kind.START:
                 self._sheet.held.unknown(then, column)
                 continue
+            sums = numbers.segment(site, "sum").indices
             if kind is Kind.MATRIX:
-                source = numbers.segment(step.layer, step.site, "sum").indices[:, :, unit]
+                source = sums[:, :, unit]
                 known = np.ones(cycle.shape, bool)
             elif kind is Kind.SCORES:
                 slot = n * units + unit
                 known = slot // self._machine.heads <= self._sheet.position
-                sums = numbers.segment(step.layer, "score", "sum").indices
                 place = np.minimum(slot // self._machine.heads, len(sums) - 1)
                 source = sums[place, slot % self._machine.heads, k]
             else:
-                sums = numbers.segment(step.layer, "mix", "sum").indices
                 row = n * units + unit
                 known = row < len(sums)
                 source = sums[np.minimum(row, len(sums) - 1), k]
@@ -112,9 +112,9 @@ class EnginePlan:
             self._sheet.held.unknown(then[~known], column)
 
     def _matrix_operands(self, span: Span) -> None:
-        due, numbers, step = self._sheet.due, self._sheet.numbers, span.slot.step
+        due, site = self._sheet.due, span.slot.step.site
         _, k, cycle = self._grid(span)
-        tiles = numbers.tiles(step.layer, step.site)
+        tiles = self._sheet.numbers.tiles(site)
         for unit in range(self._machine.units):
             for lane in range(QUAD):
                 due.constant(
@@ -124,34 +124,23 @@ class EnginePlan:
                     WEIGHT_BITS,
                     lane * WEIGHT_BITS,
                 )
-        source = self._vector(span)
+        source = self._vector(site)
         # Quads are spread over the banks; the others are not looked at.
         for lane in range(QUAD):
             self._quad(cycle, k % self._machine.heads, lane, source[k * QUAD + lane])
 
-    def _vector(self, span: Span) -> np.ndarray:
-        """Return the numbers of the activation vector that a matrix is multiplied with."""
-        step, layout = span.slot.step, self._sheet.layout
-        layer, site = {
-            "q": (step.layer - 1, "mlp"),
-            "k": (step.layer - 1, "mlp"),
-            "v": (step.layer - 1, "mlp"),
-            "out": (step.layer, "mix"),
-            "hidden": (step.layer, "out"),
-            "mlp": (step.layer, "hidden"),
-            "logits": (layout.config.layers - 1, "mlp"),
-        }[step.site]
-        if layer < 0:
-            layer, site = 0, "embedding"
-        source = self._sheet.numbers.segment(layer, site).indices
-        return source[layout.value_order] if site == "mix" else source
+    def _vector(self, site: Site) -> np.ndarray:
+        """Return the numbers of the activation vector that a site's matrix is multiplied with."""
+        layout = self._sheet.layout
+        read = layout.network[site.source]
+        return self._sheet.numbers.segment(read).indices[layout.order(read)]
 
     def _score_operands(self, span: Span) -> None:
         sheet, heads, units = self._sheet, self._machine.heads, self._machine.units
         n, k, cycle = self._grid(span)
-        layer = span.slot.step.layer
-        keys = self._padded(sheet.numbers.segment(layer, "k", "cached").indices)
-        query = self._padded(sheet.numbers.segment(layer, "q").indices[None])[0]
+        query, keys = self._factors(span)
+        keys = self._padded(sheet.numbers.segment(keys, "cached").indices)
+        query = self._padded(sheet.numbers.segment(query).indices[None])[0]
         for unit in range(units):
             slot = n * units + unit
             known = slot // heads <= sheet.position
@@ -163,6 +152,11 @@ class EnginePlan:
             for lane in range(QUAD):
                 self._quad(cycle, head, lane, query[head, k * QUAD + lane])
 
+    def _factors(self, span: Span) -> tuple[Site, Site]:
+        """Return the site that a phase of attention reads, and that of the cached rows."""
+        table, site = self._sheet.layout.network, span.slot.step.site
+        return table[site.source], table[site.rows]
+
     def _operand(self, cycle: np.ndarray, unit: int, lane: int, source: np.ndarray) -> None:
         """Expect bytes of the cache in a unit's words, read for issues of these cycles."""
         column, at = self._column[f"operands.words__{unit}"], lane * WEIGHT_BITS
@@ -171,9 +165,9 @@ class EnginePlan:
     def _value_operands(self, span: Span) -> None:
         sheet, heads, units = self._sheet, self._machine.heads, self._machine.units
         n, k, cycle = self._grid(span)
-        layer, width = span.slot.step.layer, sheet.layout.config.width
-        values = sheet.numbers.segment(layer, "v", "cached").indices
-        values = values[:, sheet.layout.value_order]
+        numerators, values = self._factors(span)
+        width, order = values.elements, sheet.layout.order(values)
+        values = sheet.numbers.segment(values, "cached").indices[:, order]
         for unit in range(units):
             row = n * units + unit
             for lane in range(QUAD):
@@ -181,7 +175,7 @@ class EnginePlan:
                 known = (row < width) & (position <= sheet.position)
                 source = values[position, np.minimum(row, width - 1)]
                 self._operand(cycle[known], unit, lane, source[known])
-        numerators = sheet.numbers.segment(layer, "numerator").indices
+        numerators = sheet.numbers.segment(numerators).indices
         for head in range(heads):
             for lane in range(QUAD):
                 self._quad(cycle, head, lane, numerators[k * QUAD + lane, head])

@@ -7,6 +7,8 @@ from gptloom.firmware.machine import QUAD
 from gptloom.firmware.timeline import Span, scores_read_back
 from gptloom.hdl.folded.layouts import Accumulator, Scale
 from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS
+from gptloom.model.sites import Kind as SiteKind
+from gptloom.model.sites import Site
 from gptloom.model.tables import NOISE_BITS
 from verification.scoreboard.sheet import Sheet
 from verification.scoreboard.values import ZERO
@@ -24,20 +26,20 @@ class FunctionPlan:
         self._held = sheet.signals.held
         self._machine = sheet.layout.machine
 
-    def norm(self, layer: int, site: str, written: int) -> None:
+    def norm(self, site: Site, written: int) -> None:
         """Expect the norm of a stream whose last elements are written in cycle `written`."""
-        source = self._sheet.numbers.segment(layer, site, "norm").indices
+        source = self._sheet.numbers.segment(site, "norm").indices
         self._scale(self._held["norm.norm"], written + self._sheet.latencies.norm, source)
 
     def norm_of_results(self, span: Span, written: int) -> None:
         """Expect the norm of an instruction's results, if they are a stream."""
         if span.slot.instruction.destination is Destination.STREAM:
-            self.norm(span.slot.step.layer, span.slot.step.site, written)
+            self.norm(span.slot.step.site, written)
 
     def scores(self, span: Span) -> None:
         """Expect scores out of the drain, in the activation memory, and their maxima."""
         sheet, column, m = self._sheet, self._column, self._machine
-        layer, target = span.slot.step.layer, span.slot.instruction.target
+        site, target = span.slot.step.site, span.slot.instruction.target
         numbers = sheet.numbers
         n, beat = np.indices((span.passes, m.score_beats)).reshape(2, -1)
         drained = span.start + n * span.length + span.quads - 1 + sheet.latencies.drain + beat
@@ -47,15 +49,15 @@ class FunctionPlan:
         there = slot // m.heads <= sheet.position
         drained, slot = drained[there], slot[there]
         position, first = slot // m.heads, slot % m.heads
-        sums = numbers.segment(layer, "score", "sum").indices[:, :, -1]
+        sums = numbers.segment(site, "sum").indices[:, :, -1]
         for i in range(m.score_heads):
             path = f"drain.sums_out__{i}"
             source = sums[position, first + i]
             sheet.due.number(drained, column[path], source, Accumulator.width)
 
         together = (1 << m.score_heads) - 1
-        scores = numbers.segment(layer, "score").indices
-        maxima = numbers.segment(layer, "score", "maximum").indices
+        scores = numbers.segment(site).indices
+        maxima = numbers.segment(site, "maximum").indices
         self._tap(drained + sheet.latencies.score, position, together << first, False)
         for i in range(m.score_heads):
             head = first + i
@@ -74,7 +76,8 @@ class FunctionPlan:
     def softmax(self, span: Span) -> None:
         """Expect scores read back, their numerators written, and one over the sums of those."""
         sheet, column, m = self._sheet, self._column, self._machine
-        layer, target = span.slot.step.layer, span.slot.instruction.target
+        site = sheet.layout.network.of_kind(SiteKind.SOFTMAX, span.slot.step.site.layer)
+        target = span.slot.instruction.target
         numbers = sheet.numbers
         begin = scores_read_back(span, m, sheet.position)
         position = np.arange((sheet.position // QUAD + 1) * QUAD)
@@ -84,8 +87,8 @@ class FunctionPlan:
         sheet.due.constant(read, column[address.path], target + position // QUAD, address.width)
 
         written = read + sheet.latencies.numerator
-        values = numbers.segment(layer, "numerator").indices.copy()
-        totals = numbers.segment(layer, "numerator", "total").indices
+        values = numbers.segment(site).indices.copy()
+        totals = numbers.segment(site, "total").indices
         # Positions that fill up the last word are replaced by zero.
         values[sheet.position + 1 :] = ZERO
         self._tap(written, position, (1 << m.heads) - 1, True)
@@ -103,7 +106,7 @@ class FunctionPlan:
         ready = int(written[-1])
         sheet.held.constant(span.start + 1, self._held["softmax.ready"], 0, 1)
         sheet.held.constant(ready, self._held["softmax.ready"], 1, 1)
-        reciprocals = numbers.segment(layer, "numerator", "reciprocal").indices
+        reciprocals = numbers.segment(site, "reciprocal").indices
         known = ready + RECIPROCAL + m.heads + 2 * m.deep
         column = self._held["softmax.reciprocals"]
         sheet.held.unknown(ready + 1, column)
@@ -124,10 +127,10 @@ class FunctionPlan:
             + beats
             + sheet.latencies.result
         )  # fmt: skip
-        noise = sheet.numbers.segment(0, "logits", "noise").indices
+        noise = sheet.numbers.segment(span.slot.step.site, "noise").indices
         at = index % m.writers * NOISE_BITS
         sheet.due.number(cycle, column["sampler.noise.values"], noise, NOISE_BITS, at)
-        token = sheet.numbers.segment(0, "logits", "token").indices
+        token = sheet.numbers.segment(span.slot.step.site, "token").indices
         width = sheet.signals.by_path["sampler.token"].width
         sheet.due.constant(done, column["sampler.done"], 1, 1)
         sheet.due.number(done, column["sampler.token"], token, width)

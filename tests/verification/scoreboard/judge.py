@@ -121,7 +121,7 @@ def _explain(
             if segment.what == "zero":
                 break
             what = "element" if segment.what == "value" else segment.what
-            return segment.layer, segment.site, f"{what} {', '.join(map(str, place))}"
+            return *segment.site.key, f"{what} {', '.join(map(str, place))}"
     label = table.label_of(cell)
     if label is not None:
         owner, element = label

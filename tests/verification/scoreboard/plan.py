@@ -43,7 +43,7 @@ class Plan:
         """Return the instruction that the sequencer works on in a cycle."""
         for span in self.spans:
             if cycle < span.end:
-                return Label(span.slot.step.layer, span.slot.step.site)
+                return Label(*span.slot.step.site.key)
         return Label(0, "after the program")
 
 
@@ -83,11 +83,12 @@ def make_plan(
         held=TableMaker(signals.held_count),
     )
     engine, results, functions = EnginePlan(sheet), ResultPlan(sheet), FunctionPlan(sheet)
-    sheet.due.label = sheet.held.label = Label(0, "embedding")
+    embedding = layout.network.embedding
+    sheet.label(embedding)
     results.embedding()
-    functions.norm(0, "embedding", results.embedded)
+    functions.norm(embedding, results.embedded)
     for operation, span in enumerate(program):
-        sheet.label(span)
+        sheet.label(span.slot.step.site)
         engine.issues(operation, span)
         engine.operands(span)
         engine.accumulators(span)

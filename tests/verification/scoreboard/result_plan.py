@@ -42,7 +42,7 @@ class ResultPlan:
         writers, width = self._machine.writers, self._sheet.layout.config.width
         index = np.arange(0, width, writers)
         cycle = self._sheet.latencies.embed + index // writers
-        source = self._sheet.numbers.segment(0, "embedding").indices
+        source = self._sheet.numbers.segment(self._sheet.layout.network.embedding).indices
         self._result(cycle, index, width, Destination.STREAM, EMBEDDING, source)
         self._stream(cycle, index, source)
         self._activations(cycle, index, self._sheet.layout.stream, source)
@@ -74,19 +74,13 @@ class ResultPlan:
 
     def _values(self, span: Span) -> np.ndarray:
         """Return the number that each row's result is."""
-        step, layout = span.slot.step, self._sheet.layout
-        source = self._sheet.numbers.segment(step.layer, step.site).indices
-        if step.site in ("q", "k"):
-            order = layout.query_order
-            return np.where(order >= 0, source[order], ZERO)
-        if step.site in ("v", "mix"):
-            return source[layout.value_order]
-        return source
+        site, layout = span.slot.step.site, self._sheet.layout
+        source, order = self._sheet.numbers.segment(site).indices, layout.order(site)
+        return np.where(order >= 0, source[order], ZERO)
 
     def _sums(self, span: Span) -> np.ndarray:
         """Return the number that each row's whole accumulator is."""
-        step = span.slot.step
-        sums = self._sheet.numbers.segment(step.layer, step.site, "sum").indices
+        sums = self._sheet.numbers.segment(span.slot.step.site, "sum").indices
         if span.slot.instruction.kind is Kind.VALUES:
             return sums[:, span.quads - 1]
         return sums[:, -1].ravel()

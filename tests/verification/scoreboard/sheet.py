@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.schedule import Latencies
-from gptloom.firmware.timeline import Span
+from gptloom.model.sites import Site
 from verification.scoreboard.cells import Label, TableMaker
 from verification.scoreboard.signals import Signals
 from verification.scoreboard.values import TokenNumbers
@@ -36,6 +36,6 @@ class Sheet:
         """Return the machine's."""
         return Latencies.of(self.layout.machine)
 
-    def label(self, span: Span) -> None:
-        """Let what comes belong to an instruction."""
-        self.due.label = self.held.label = Label(span.slot.step.layer, span.slot.step.site)
+    def label(self, site: Site) -> None:
+        """Let what comes belong to a site."""
+        self.due.label = self.held.label = Label(*site.key)

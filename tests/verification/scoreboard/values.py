@@ -13,9 +13,7 @@ from gptloom.model import tables
 from gptloom.model.arithmetic import Integers
 from gptloom.model.cache import KVCache
 from gptloom.model.integer import IntegerModel
-
-MATRICES = {"q": "wq", "k": "wk", "v": "wv", "out": "wo", "hidden": "fc1", "mlp": "fc2"}
-"""The matrix whose product a site is."""
+from gptloom.model.sites import Becomes, Key, Kind, Site
 
 ZERO = 0
 """Index of a number that is always zero: what fills up."""
@@ -27,17 +25,16 @@ class Segment:
 
     Attributes
     ----------
-    layer, site
-        What the program calls the step that makes them.
+    site
+        What makes them; of the zero that fills up, nothing.
     what
-        Which of the step's numbers: its ``value`` as the golden model's trace has it, or a number
+        Which of the site's numbers: its ``value`` as the golden model's trace has it, or a number
         on the way there.
     offset, shape
         Where they are.
     """
 
-    layer: int
-    site: str
+    site: Site | None
     what: str
     offset: int
     shape: tuple[int, ...]
@@ -55,14 +52,13 @@ class TokenNumbers:
     site         what                  shape
     ===========  ====================  ==============================================
     all          value                 as the golden model's trace, one token
-    matrices     sum                   passes, quads, units: accumulators as they grow
-    embedding,   norm                  mantissa, exponent of the stream's norm
-    out, mlp
-    k, v         cached                context, width: rows of all positions so far
-    score        sum                   context, heads, quads of a head: as they grow
-    score        maximum               context, heads: complement, up to each position
-    numerator    total                 context, heads: sums up to each position
-    numerator    reciprocal            heads, (mantissa, exponent)
+    products     sum                   passes, quads, units: accumulators as they grow
+    stream       norm                  mantissa, exponent of the stream's norm
+    cached       cached                context, width: rows of all positions so far
+    scores       sum                   context, heads, quads of a head: as they grow
+    scores       maximum               context, heads: complement, up to each position
+    softmax      total                 context, heads: sums up to each position
+    softmax      reciprocal            heads, (mantissa, exponent)
     mix          sum                   width, quads of positions: in drain order
     logits       noise                 vocabulary
     logits       token                 1
@@ -71,44 +67,45 @@ class TokenNumbers:
 
     def __init__(self, model: IntegerModel, layout: Layout):
         self.model, self.layout = model, layout
-        c = model.config
-        self._segments: dict[tuple[int, str, str], Segment] = {}
+        self._segments: dict[tuple[Key | None, str], Segment] = {}
         self.size = 0
-        self._tiles: dict[tuple[int, str], Integers] = {}
-        self._add(0, "", "zero", 1)
-        self._add(0, "embedding", "value", c.width)
-        self._add(0, "embedding", "norm", 2)
-        self._add(0, "start", "value", c.width)
-        for layer in range(c.layers):
-            for site in ("q", "k", "v", "mix", "out", "mlp"):
-                self._add(layer, site, "value", c.width)
-            self._add(layer, "hidden", "value", c.hidden)
-            for site, matrix in MATRICES.items():
-                self._tile(layer, site, matrix, model.layers[layer].weights[matrix])
-            for site in ("k", "v"):
-                self._add(layer, site, "cached", c.context, c.width)
-            for site in ("out", "mlp"):
-                self._add(layer, site, "norm", 2)
-            self._add(layer, "score", "value", c.context, c.heads)
-            self._add(layer, "score", "maximum", c.context, c.heads)
-            self._add(layer, "score", "sum", c.context, c.heads, layout.head_quads)
-            self._add(layer, "numerator", "value", c.context, c.heads)
-            self._add(layer, "numerator", "total", c.context, c.heads)
-            self._add(layer, "numerator", "reciprocal", c.heads, 2)
-            self._add(layer, "mix", "sum", c.width, c.context // QUAD)
-        self._tile(0, "logits", "lm_head", model.lm_head)
-        self._add(0, "logits", "value", c.vocabulary)
-        self._add(0, "logits", "noise", c.vocabulary)
-        self._add(0, "logits", "token", 1)
+        self._tiles: dict[Key, Integers] = {}
+        self._add(None, "zero", 1)
+        for site in model.network.sites:
+            self._add_site(site)
         self._offsets = np.array([s.offset for s in self._segments.values()])
 
-    def segment(self, layer: int, site: str, what: str = "value") -> Segment:
-        """Return a segment by its names."""
-        return self._segments[layer, site, what]
+    def _add_site(self, site: Site) -> None:
+        c = self.model.config
+        if site.kind is Kind.SCORES:
+            self._add(site, "value", c.context, c.heads)
+            self._add(site, "maximum", c.context, c.heads)
+            self._add(site, "sum", c.context, c.heads, self.layout.head_quads)
+        elif site.kind is Kind.SOFTMAX:
+            self._add(site, "value", c.context, c.heads)
+            self._add(site, "total", c.context, c.heads)
+            self._add(site, "reciprocal", c.heads, 2)
+        else:
+            self._add(site, "value", site.elements)
+        if site.kind is Kind.MIX:
+            self._add(site, "sum", c.width, c.context // QUAD)
+        if site.matrix:
+            self._tile(site)
+        if site.is_cached:
+            self._add(site, "cached", c.context, c.width)
+        if site.becomes is Becomes.STREAM:
+            self._add(site, "norm", 2)
+        if site.becomes is Becomes.LOGITS:
+            self._add(site, "noise", c.vocabulary)
+            self._add(site, "token", 1)
 
-    def tiles(self, layer: int, site: str) -> Integers:
+    def segment(self, site: Site, what: str = "value") -> Segment:
+        """Return a site's segment."""
+        return self._segments[site.key, what]
+
+    def tiles(self, site: Site) -> Integers:
         """Return a matrix as the engine reads it: [passes, units, quads, 4], padded with zeros."""
-        return self._tiles[layer, site]
+        return self._tiles[site.key]
 
     def name(self, index: int) -> tuple[Segment, tuple[int, ...]]:
         """Return what the number of an index is: its segment, and its place there."""
@@ -130,99 +127,93 @@ class TokenNumbers:
         position
             Of the token.
         """
-        c = self.model.config
         numbers = np.zeros(self.size, np.int64)
+        table = self.model.network
 
-        def put(layer: int, site: str, what: str, values: Integers) -> None:
-            segment = self._segments[layer, site, what]
+        def put(site: Site, what: str, values: Integers) -> None:
+            segment = self.segment(site, what)
             view = numbers[segment.offset : segment.offset + prod(segment.shape)]
             view = view.reshape(segment.shape)
             view[tuple(slice(n) for n in values.shape)] = values
 
-        for (layer, site), value in trace.items():
-            if site not in ("score", "numerator"):
-                put(layer, site, "value", value.reshape(-1))
-        source = trace[0, "embedding"].reshape(-1)
-        put(0, "embedding", "norm", _norm(source))
-        for layer in range(c.layers):
-            keys = cache.keys[layer, 0, : position + 1]
-            values = cache.values[layer, 0, : position + 1]
-            put(layer, "k", "cached", keys)
-            put(layer, "v", "cached", values)
-            for site in ("q", "k", "v"):
-                put(layer, site, "sum", self._grow(layer, site, source))
-            self._attend(put, layer, trace, keys, values)
-            mixed = trace[layer, "mix"].reshape(-1)[self.layout.value_order]
-            put(layer, "out", "sum", self._grow(layer, "out", mixed))
-            source = trace[layer, "out"].reshape(-1)
-            put(layer, "out", "norm", _norm(source))
-            put(layer, "hidden", "sum", self._grow(layer, "hidden", source))
-            hidden = trace[layer, "hidden"].reshape(-1)
-            put(layer, "mlp", "sum", self._grow(layer, "mlp", hidden))
-            source = trace[layer, "mlp"].reshape(-1)
-            put(layer, "mlp", "norm", _norm(source))
-        put(0, "logits", "sum", self._grow(0, "logits", source))
+        def cached(site: Site) -> Integers:
+            return cache.rows[site.becomes][site.layer, 0, : position + 1]
+
+        for site in table.sites:
+            value, source = trace.get(site.key), trace.get(site.source)
+            match site.kind:
+                case Kind.PRODUCT:
+                    order = self.layout.order(table[site.source])
+                    put(site, "sum", self._grow(site, source.reshape(-1)[order]))
+                case Kind.SCORES:
+                    self._put_scores(put, site, value[0, 0], source, cached(table[site.rows]))
+                case Kind.SOFTMAX:
+                    self._put_softmax(put, site, value[0, 0])
+                case Kind.MIX:
+                    self._put_mix(put, site, source[0, 0], cached(table[site.rows]))
+            if site.kind not in (Kind.SCORES, Kind.SOFTMAX) and value is not None:
+                put(site, "value", value.reshape(-1))
+            if site.is_cached:
+                put(site, "cached", cached(site))
+            if site.becomes is Becomes.STREAM:
+                put(site, "norm", _norm(value))
         return numbers
 
     def put_sample(self, numbers: Integers, logits: Integers, noise: Integers, token: int) -> None:
         """Add the sampler's numbers to a token's."""
         for what, values in (("value", logits), ("noise", noise), ("token", np.array([token]))):
-            offset = self._segments[0, "logits", what].offset
+            offset = self.segment(self.model.network.head, what).offset
             numbers[offset : offset + len(values)] = values
 
-    def _attend(self, put, layer: int, trace, keys: Integers, values: Integers) -> None:
-        """Add the numbers of attention; `keys` and `values` are [positions, width]."""
+    def _put_scores(self, put, site: Site, score: Integers, query: Integers, keys: Integers):
+        """Add scores, their sums and maxima; `keys` is [positions, width]."""
         c, positions = self.model.config, len(keys)
-        score = trace[layer, "score"].reshape(positions, c.heads)
-        numerator = trace[layer, "numerator"].reshape(positions, c.heads)
-        put(layer, "score", "value", score)
-        put(layer, "score", "maximum", ~np.maximum.accumulate(score, axis=0))
-        put(layer, "numerator", "value", numerator)
-        # Positions that fill up a word add nothing.
-        padded = np.zeros((-(-positions // QUAD) * QUAD, c.heads), np.int64)
-        padded[:positions] = numerator
-        totals = np.cumsum(padded, axis=0)
-        put(layer, "numerator", "total", totals)
-        reciprocal = np.stack(tables.reciprocal(totals[-1]), axis=-1)
-        put(layer, "numerator", "reciprocal", reciprocal)
-
-        query = trace[layer, "q"].reshape(1, c.heads, c.head_width)
+        put(site, "value", score)
+        put(site, "maximum", ~np.maximum.accumulate(score, axis=0))
         products = np.zeros((positions, c.heads, self.layout.head_quads * QUAD), np.int64)
-        products[..., : c.head_width] = query * keys.reshape(positions, c.heads, c.head_width)
-        put(layer, "score", "sum", np.cumsum(products, axis=-1)[..., QUAD - 1 :: QUAD])
+        products[..., : c.head_width] = query.reshape(1, c.heads, c.head_width) * keys.reshape(
+            positions, c.heads, c.head_width
+        )
+        put(site, "sum", np.cumsum(products, axis=-1)[..., QUAD - 1 :: QUAD])
 
+    def _put_softmax(self, put, site: Site, numerator: Integers) -> None:
+        """Add numerators and their totals."""
+        put(site, "value", numerator)
+        # Positions that fill up a word add nothing.
+        filling = -len(numerator) % QUAD
+        totals = np.cumsum(np.pad(numerator, ((0, filling), (0, 0))), axis=0)
+        put(site, "total", totals)
+        put(site, "reciprocal", np.stack(tables.reciprocal(totals[-1]), axis=-1))
+
+    def _put_mix(self, put, site: Site, numerator: Integers, values: Integers) -> None:
+        """Add the growing sums of weighted values; `values` is [positions, width]."""
+        c, positions = self.model.config, len(values)
         head = np.arange(c.width) % c.heads
-        weighted = numerator[:, head] * values[:, self.layout.value_order]
-        sums = np.cumsum(weighted, axis=0)
-        last = np.minimum(np.arange(QUAD - 1, len(padded), QUAD), positions - 1)
-        put(layer, "mix", "sum", sums[last].T)
+        sums = np.cumsum(numerator[:, head] * values[:, self.layout.order(site)], axis=0)
+        last = np.minimum(np.arange(QUAD - 1, positions + QUAD - 1, QUAD), positions - 1)
+        put(site, "sum", sums[last].T)
 
-    def _grow(self, layer: int, site: str, source: Integers) -> Integers:
+    def _grow(self, site: Site, source: Integers) -> Integers:
         """Return a product's accumulators after each quad: [passes, quads, units]."""
-        tiles = self._tiles[layer, site]
+        tiles = self.tiles(site)
         quads = source.reshape(tiles.shape[2], QUAD)
         products = np.einsum("puqi,qi->pqu", tiles, quads)
         return np.cumsum(products, axis=1)
 
-    def _add(self, layer: int, site: str, what: str, *shape: int) -> None:
-        self._segments[layer, site, what] = Segment(layer, site, what, self.size, shape)
+    def _add(self, site: Site | None, what: str, *shape: int) -> None:
+        self._segments[site and site.key, what] = Segment(site, what, self.size, shape)
         self.size += prod(shape)
 
-    def _tile(self, layer: int, site: str, name: str, weights: Integers) -> None:
-        units = self.layout.machine.units
-        order = self.layout.query_order
-        if site in ("q", "k"):
-            weights = np.where(order[:, None] >= 0, weights[order], 0)
-        if site == "v":
-            weights = weights[self.layout.value_order]
-        if site == "out":
-            weights = weights[:, self.layout.value_order]
-        passes = -(-len(weights) // units)
-        padded = np.zeros((passes * units, weights.shape[1]), np.int64)
-        padded[: len(weights)] = weights
+    def _tile(self, site: Site) -> None:
+        table, units = self.model.network, self.layout.machine.units
+        rows, columns = self.layout.order(site), self.layout.order(table[site.source])
+        weights = self.model.weights[site.matrix.name][:, columns]
+        passes = -(-len(rows) // units)
+        padded = np.zeros((passes * units, len(columns)), np.int64)
+        padded[: len(rows)] = np.where(rows[:, None] >= 0, weights[rows], 0)
         tiles = padded.reshape(passes, units, -1, QUAD)
-        self._tiles[layer, site] = tiles
-        self._add(layer, site, "sum", passes, tiles.shape[2], units)
+        self._tiles[site.key] = tiles
+        self._add(site, "sum", passes, tiles.shape[2], units)
 
 
 def _norm(stream: Integers) -> Integers:

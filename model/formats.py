@@ -1,0 +1,82 @@
+"""How numbers are stored: bits of the weights, and the format of what is cached."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gptloom.model.arithmetic import WEIGHT_BITS
+from gptloom.model.errors import UserError
+
+LEAST_BITS = 2
+
+
+class Encoding(StrEnum):
+    """Readings of a cached number's bits."""
+
+    TWOS_COMPLEMENT = "two's complement"
+
+
+class CacheScale(StrEnum):
+    """Parts of keys and values that have a scale of their own.
+
+    Hardware is the same for all: queries and matrices absorb the scales.
+    """
+
+    ELEMENT = "element"
+    HEAD = "head"
+    TENSOR = "tensor"
+
+
+@dataclass(frozen=True)
+class RowFormat:
+    """Format of the elements of cached rows."""
+
+    bits: int = 8
+    encoding: Encoding = Encoding.TWOS_COMPLEMENT
+    scale: CacheScale = CacheScale.ELEMENT
+
+
+@dataclass(frozen=True)
+class CacheFormat:
+    """Formats of keys and values, which need not be those of the weights."""
+
+    keys: RowFormat = RowFormat()
+    values: RowFormat = RowFormat()
+
+    def row_bits(self, width: int) -> int:
+        """Return the bits of a key and a value of `width` elements each."""
+        return width * (self.keys.bits + self.values.bits)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Precision profile of a plain integer model.
+
+    Attributes
+    ----------
+    weights
+        Bits of a weight, two's complement.
+    cache
+        Format of keys and values.
+
+    Raises
+    ------
+    UserError
+        A width is one that the accumulators are not made for.
+    """
+
+    weights: int = WEIGHT_BITS
+    cache: CacheFormat = CacheFormat()
+
+    def __post_init__(self) -> None:
+        cache = self.cache
+        for name, bits in (
+            ("weights", self.weights), ("keys", cache.keys.bits), ("values", cache.values.bits)
+        ):  # fmt: skip
+            if not LEAST_BITS <= bits <= WEIGHT_BITS:
+                raise UserError(
+                    f"{bits} bits are no width for {name}: choose {LEAST_BITS} to {WEIGHT_BITS}"
+                )
+
+
+STANDARD = Precision()
+"""Precision of every model that is not asked for another: 8 bits throughout."""

@@ -1,0 +1,198 @@
+"""One line of the table that describes a network: a site, and what can be said of it.
+
+A site is a place where a value comes into being that has a name: the embedding, a matrix' product
+that became an activation again, scores. :mod:`.network` makes the table.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from gptloom.model.arithmetic import ACTIVATION_BITS
+
+Key = tuple[int, str]
+"""Layer and name of a site, as traces have them; sites outside the layers stand in layer 0."""
+
+
+class Kind(Enum):
+    """Computations that a site can be."""
+
+    EMBEDDING = auto()
+    """The sum of the token's row and of the position's, where positions are learned."""
+    NORM = auto()
+    """The source itself, normalised."""
+    PRODUCT = auto()
+    """A matrix with the source."""
+    SCORES = auto()
+    """Every head's query with its cached keys, less the penalty of a distance."""
+    SOFTMAX = auto()
+    """The numerators of the softmax."""
+    MIX = auto()
+    """Every head's numerators with its cached values."""
+    SUMS = auto()
+    """The same from sums over all that was: :mod:`.recurrent`."""
+
+
+class ElementOrder(Enum):
+    """Orders in which the hardware computes and stores a value's elements.
+
+    A matrix has its rows in the order of the site, its columns in that of the source.
+    """
+
+    NATURAL = auto()
+    HEAD_BY_HEAD = auto()
+    """Queries and keys: head by head in quads, the last of a head padded."""
+    INTERLEAVED = auto()
+    """Values and what is mixed of them: the first elements of all heads, then the second ones."""
+
+
+class Function(Enum):
+    """Functions that follow a scale."""
+
+    NONE = auto()
+    RELU = auto()
+
+
+class Combination(Enum):
+    """Combinations that follow a function."""
+
+    NONE = auto()
+    ADD = auto()
+    """The residual stream is added."""
+
+
+class Scaling(Enum):
+    """Mantissa and exponent that a sum is scaled with."""
+
+    ONE = auto()
+    NORM = auto()
+    """One over the root mean square of the stream as it is by then."""
+    SUM = auto()
+    """One over the sum of the head's numerators."""
+    TEMPERATURE = auto()
+
+
+class Becomes(Enum):
+    """Uses of a value, which tell where the hardware writes it."""
+
+    ACTIVATION = auto()
+    STREAM = auto()
+    """The residual stream, which is read, added to and normalised."""
+    RESIDUAL = auto()
+    """The residual stream as far as the next site that adds it: nothing else reads it."""
+    KEY = auto()
+    VALUE = auto()
+    """Rows of the cache."""
+    SCORES = auto()
+    """Scores, in whose place their numerators are written."""
+    LOGITS = auto()
+
+
+class Path(Enum):
+    """Sites between which a factor can move without a change of the network."""
+
+    SCORE = auto()
+    VALUE = auto()
+    MLP = auto()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A tensor of the checkpoint and of the integer model: [rows, columns], a row for an output.
+
+    An embedding has a row for every token or position.
+    """
+
+    name: str
+    rows: int
+    columns: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.rows, self.columns
+
+
+@dataclass(frozen=True)
+class Site:
+    """One line of the table.
+
+    Attributes
+    ----------
+    layer
+        Its layer; None outside them.
+    name
+        The site's name in its layer.
+    kind
+        What is computed.
+    elements
+        Elements of the value; scores and numerators have as many for every cached position.
+    bits
+        Width of an element.
+    source
+        The site that is read.
+    normed
+        Whether the source is normalised, as published; `scale` says where integers are.
+    matrix
+        The matrix of a product.
+    rows
+        The site whose cached rows are the other factor.
+    order
+        Order of the elements.
+    scale
+        None where there is nothing to scale, or a constant that needs no choice.
+    function, combination
+        Post-operations, in this order.
+    becomes
+        Use of the value.
+    path, lean
+        The path that the site's shift belongs to, and by how much the shift usually differs from
+        an equal share of the path's: where the quantiser's search begins.
+    phase
+        The part of a token's time that its instruction is told as.
+    tabled
+        Whether the value depends on the token alone and is read from a table.
+    """
+
+    layer: int | None
+    name: str
+    kind: Kind
+    elements: int
+    bits: int = ACTIVATION_BITS
+    source: Key | None = None
+    normed: bool = False
+    matrix: Weights | None = None
+    rows: Key | None = None
+    order: ElementOrder = ElementOrder.NATURAL
+    scale: Scaling | None = None
+    function: Function = Function.NONE
+    combination: Combination = Combination.NONE
+    becomes: Becomes = Becomes.ACTIVATION
+    path: Path | None = None
+    lean: int = 0
+    phase: str = ""
+    tabled: bool = False
+
+    @property
+    def key(self) -> Key:
+        """Layer and name, as traces have them."""
+        return self.layer or 0, self.name
+
+    @property
+    def label(self) -> str:
+        """The site in words, unique in its network."""
+        return self.name if self.layer is None else f"{self.layer}.{self.name}"
+
+    @property
+    def shifted(self) -> bool:
+        """Whether the integer model has a shift for it."""
+        return self.scale not in (None, Scaling.TEMPERATURE)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the value is part of the residual stream."""
+        return self.becomes in (Becomes.STREAM, Becomes.RESIDUAL)
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether the value is a row of the cache."""
+        return self.becomes in (Becomes.KEY, Becomes.VALUE)
