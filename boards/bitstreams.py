@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gptloom.boards.board import Board
-from gptloom.model.checkpoint import write_json
 from gptloom.model.errors import UserError
+from gptloom.model.files import write_json
 
 REPORT = "report.json"
 """What a build says of itself, in its folder."""

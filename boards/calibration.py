@@ -27,9 +27,10 @@ from gptloom.boards.table import find_board
 from gptloom.boards.tools import Tools
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
-from gptloom.model.checkpoint import Checkpoint, load_checkpoint, write_json
+from gptloom.model.checkpoint import Checkpoint, load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.files import write_json
 from gptloom.model.integer import IntegerModel
 from gptloom.model.quantise import quantise
 from gptloom.model.tokenizer import Tokenizer

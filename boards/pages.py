@@ -9,8 +9,8 @@ from typing import Any
 
 from gptloom.boards.comparison import Table, tables, with_records
 from gptloom.boards.speed_plot import draw_speeds
-from gptloom.model.checkpoint import write_atomically, write_json
 from gptloom.model.errors import UserError
+from gptloom.model.files import write_file, write_json
 
 HOME = Path(__file__).resolve().parents[1]
 RECORD, PAGE, PICTURE, README = (
@@ -45,9 +45,9 @@ def write_pages(home: Path = HOME) -> None:
     text = with_tables(readme.read_text(), tables(figures))
     page, picture = markdown(figures), draw_speeds(figures)
     write_json(record, figures)
-    write_atomically(readme, text.encode())
-    write_atomically(home / PAGE, page.encode())
-    write_atomically(home / PICTURE, picture)
+    write_file(readme, text.encode())
+    write_file(home / PAGE, page.encode())
+    write_file(home / PICTURE, picture)
 
 
 def with_tables(text: str, made: Mapping[str, Table]) -> str:

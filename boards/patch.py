@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ from gptloom.firmware.image import Image, Region
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.preload import Preload
 from gptloom.model.errors import UserError
+from gptloom.model.files import write_file
 
 
 def patch(
@@ -134,7 +134,8 @@ def swap(board: Board, tools: Tools, bitstream: Path, image: Image, out: Path) -
         contents = placeholder(image, machine), Preload.of(image, machine)
         patch(tools, family, folder, ("placed", "patched"), contents, machine)
         pack(tools, family, folder, "patched", "packed")
-        os.replace(folder / "packed", out)
+        # Not moved: it may be another disk.
+        write_file(out, (folder / "packed").read_bytes())
 
 
 def check_same_shape(image: Image, inside: Image) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gptloom.boards.report import describe_core, speeds
-from gptloom.model.checkpoint import write_atomically, write_json
 from gptloom.model.errors import UserError
+from gptloom.model.files import write_file, write_json
 
 FIELDS = (
     "board", "device", "core", "bits", "fmax_mhz", "constraint_mhz", "met", "lut", "ff", "dsp",
@@ -64,7 +64,7 @@ def record(figures: Mapping[str, Any], results: Path = RESULTS, page: Path = PAG
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     write_json(results, entries)
-    write_atomically(page, f"{before}{BEGIN}\n{table(entries)}\n{END}{after}".encode())
+    write_file(page, f"{before}{BEGIN}\n{table(entries)}\n{END}{after}".encode())
 
 
 def _key(entry: Mapping[str, Any]) -> tuple:

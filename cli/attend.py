@@ -11,11 +11,13 @@ import typer
 from gptloom.cli.cores import CachePolicy, Rows, Sinks, cache_options, load_plain
 from gptloom.cli.generate import check_request
 from gptloom.cli.line import Baud, open_conversation
-from gptloom.cli.output import check_folders, say
+from gptloom.cli.output import check_outputs, console_for, say
 from gptloom.model.cache import Eviction
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from gptloom.boards.conversation import Conversation
     from gptloom.model.integer import IntegerModel
     from gptloom.sim.attention import Attended
@@ -64,7 +66,7 @@ def attend(
     The weights are those that the hardware's tap shows: in simulation every one is compared with
     the golden model's. With --port a chip tells them, of the tokens behind the prompt.
     """
-    check_folders(picture, json_file)
+    check_outputs(picture, json_file)
 
     from gptloom.model.sampling import check_seed
     from gptloom.sim.cache_plot import check_extra
@@ -92,8 +94,9 @@ def attend(
         model = load_plain(checkpoint, cache_options(cache, rows, sinks))
         request = Request(count, temperature, seed, tuple(model.tokenizer.encode(prompt)))
         labels, attended = simulated(model, request, lanes, engine)
-    show(labels, attended, top)
-    save(image or checkpoint, labels, attended, json_file, picture)
+    console = console_for(picture, json_file)
+    show(console, labels, attended, top)
+    save(console, image or checkpoint, labels, attended, json_file, picture)
 
 
 def told(
@@ -133,13 +136,10 @@ def simulated(
     return [END if token == bos else decode([token]) for token in tokens], attended
 
 
-def show(labels: list[str], attended: list[Attended], top: int) -> None:
+def show(console: Console, labels: list[str], attended: list[Attended], top: int) -> None:
     """Print the maps, and so many most attended tokens of each."""
-    from rich.console import Console
-
     from gptloom.sim.attention import heat_map
 
-    console = Console(highlight=False)
     layers, heads, _ = attended[0].weights.shape
     for layer in range(layers):
         for head in range(heads):
@@ -151,6 +151,7 @@ def show(labels: list[str], attended: list[Attended], top: int) -> None:
 
 
 def save(
+    console: Console,
     model: str | Path,
     labels: list[str],
     attended: list[Attended],
@@ -158,12 +159,9 @@ def save(
     picture: Path | None,
 ) -> None:
     """Write numbers and maps where they were asked for."""
-    from rich.console import Console
-
-    from gptloom.model.checkpoint import write_atomically, write_json
+    from gptloom.model.files import write_file, write_json
     from gptloom.sim.attention import picture as draw
 
-    console = Console(highlight=False)
     if json_file:
         seen = [
             {"position": t.position, "seen": t.seen, "weights": t.weights.round(4).tolist()}
@@ -172,5 +170,5 @@ def save(
         write_json(json_file, {"checkpoint": str(model), "tokens": labels, "attended": seen})
         console.print(f"Wrote {json_file}.")
     if picture:
-        write_atomically(picture, draw(labels, attended))
+        write_file(picture, draw(labels, attended))
         console.print(f"Wrote {picture}.")

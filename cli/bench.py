@@ -12,7 +12,7 @@ import typer
 
 from gptloom.cli.compare import compare
 from gptloom.cli.cores import Core, refuse_options
-from gptloom.cli.output import check_folders, say
+from gptloom.cli.output import check_outputs, console_for, say
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,11 +70,9 @@ def bench(
             "--checkpoint out"
         )
     refuse_options(core or Core.FOLDED, {Core.FOLDED: {"--lanes": lanes}})
-    check_folders(json_file, markdown, plot)
+    check_outputs(json_file, markdown, plot)
 
-    from rich.console import Console
-
-    from gptloom.model.checkpoint import write_atomically, write_json
+    from gptloom.model.files import write_file, write_json
     from gptloom.sim.cache_plot import check_extra
     from gptloom.sim.generation import MismatchError
 
@@ -84,7 +82,7 @@ def bench(
         from gptloom.boards.pages import write_pages
 
         return write_pages()
-    console = Console(highlight=False)
+    console = console_for(json_file, markdown, plot)
     try:
         if whole:
             return compare(core, lanes, names, engine, json_file, markdown, plot)
@@ -96,7 +94,7 @@ def bench(
         write_json(json_file, result)
         console.print(f"Wrote {json_file}.")
     if plot:
-        write_atomically(plot, draw())
+        write_file(plot, draw())
         console.print(f"Wrote {plot}.")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gptloom.cli.cores import Core, refuse_options
+from gptloom.cli.output import check_outputs, console_for
 
 if TYPE_CHECKING:
     from gptloom.firmware.machine import Machine
@@ -34,12 +35,14 @@ def budget(
 
     from gptloom.firmware.machine import Machine
     from gptloom.hdl.folded.core import FoldedCore
-    from gptloom.model.checkpoint import load_checkpoint, write_atomically
+    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.files import write_file
     from gptloom.model.quantise import quantise
     from gptloom.sim.budget import budgets
     from gptloom.sim.engines import open_engine
 
-    console = Console(highlight=False)
+    check_outputs(markdown)
+    console = console_for(markdown)
     refuse_options(core, {Core.FOLDED: {"--lanes": lanes, "--markdown": markdown}})
     if core is Core.UNROLLED:
         _draw(console, checkpoint)
@@ -59,7 +62,7 @@ def budget(
     text = "\n\n".join([f"Checkpoint `{checkpoint}`: {shape}.", *_tables(measured)]) + "\n"
     console.print(text, markup=False, soft_wrap=True)
     if markdown:
-        write_atomically(markdown, f"{_HEADER.format(checkpoint)}\n\n{text}".encode())
+        write_file(markdown, f"{_HEADER.format(checkpoint)}\n\n{text}".encode())
 
 
 def _draw(console, checkpoint: str) -> None:

@@ -28,7 +28,7 @@ from gptloom.cli.cores import (
     refuse_options,
     shape_options,
 )
-from gptloom.cli.output import Progress, check_folders, say, show_figures
+from gptloom.cli.output import Progress, check_outputs, console_for, say, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -102,8 +102,6 @@ def build(
     Cycles are counted in simulation of the same core; the clock is what place-and-route reaches.
     If the clock is not reached, no bitstream is left and the exit code is 1.
     """
-    from rich.console import Console
-
     from gptloom.boards.build import Build, TimingError, check_timing
     from gptloom.boards.designs import Settings, folded_design, unrolled_design
     from gptloom.boards.routed import place_and_route
@@ -111,7 +109,7 @@ def build(
     from gptloom.boards.tools import Tools
     from gptloom.boards.unrolled import choice_for
 
-    console = Console(highlight=False)
+    console = console_for(json_file)
     if board == "list":
         show_boards(console)
         return
@@ -128,7 +126,7 @@ def build(
     refuse_options(
         core, {Core.FOLDED: {"--lanes": lanes, "--slots": slots or None}, Core.UNROLLED: widths}
     )
-    check_folders(json_file)
+    check_outputs(json_file)
     entry = find_board(board)
     progress = Progress()
     started = time.monotonic()
@@ -184,12 +182,12 @@ def build(
 def write_report(folder: Path, result: Result, json_file: Path | None) -> None:
     """Write JSON and Markdown into the build's folder, and JSON where it was asked for."""
     from gptloom.boards.bitstreams import REPORT
-    from gptloom.model.checkpoint import write_atomically, write_json
+    from gptloom.model.files import write_file, write_json
 
     for file in (folder / REPORT, json_file):
         if file:
             write_json(file, result.as_dict())
-    write_atomically(folder / "report.md", result.markdown().encode())
+    write_file(folder / "report.md", result.markdown().encode())
 
 
 def show_boards(console) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gptloom.cli.cores import Core
+from gptloom.cli.output import console_for
 
 T = TypeVar("T")
 
@@ -50,11 +51,13 @@ def compare(
     from gptloom.boards import comparison, lineup
     from gptloom.boards.estimate import TEMPERATURE
     from gptloom.boards.measure import MEASURED_NAMES
-    from gptloom.model.checkpoint import load_checkpoint, write_atomically, write_json
+    from gptloom.model.checkpoint import load_checkpoint
+    from gptloom.model.files import write_file, write_json
     from gptloom.sim.baseline.measure import REPETITIONS, cpu_name, measure_software
     from gptloom.sim.engines import open_engine
 
-    console, notices = Console(highlight=False), Console(stderr=True, highlight=False)
+    console = console_for(json_file, markdown_file, plot)
+    notices = Console(stderr=True, highlight=False)
     cores: list[dict] = []
     names = names or MEASURED_NAMES
     with notices.status("") as status:
@@ -83,11 +86,11 @@ def compare(
         from gptloom.boards.pages import markdown
 
         picture = Path(os.path.relpath(plot, markdown_file.parent)).as_posix() if plot else ""
-        write_atomically(markdown_file, markdown(figures, picture).encode())
+        write_file(markdown_file, markdown(figures, picture).encode())
     if plot:
         from gptloom.boards.speed_plot import draw_speeds
 
-        write_atomically(plot, draw_speeds(figures))
+        write_file(plot, draw_speeds(figures))
     for file in (json_file, markdown_file, plot):
         if file:
             console.print(f"Wrote {file}.")

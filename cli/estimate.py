@@ -26,7 +26,7 @@ from gptloom.cli.cores import (
     refuse_options,
     shape_options,
 )
-from gptloom.cli.output import Progress, check_folders, show_figures
+from gptloom.cli.output import Progress, check_outputs, console_for, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,15 +84,13 @@ def estimate(
     Multipliers, block RAM and cycles/token are exact; LUT and FF are a model's, fitted on
     synthesised designs. Whether the clock is reached only a build shows.
     """
-    from rich.console import Console
-
     from gptloom.boards.calibration import load_calibration
     from gptloom.boards.estimate import Estimator
     from gptloom.boards.table import BOARDS, find_board
     from gptloom.boards.unrolled import choice_for
-    from gptloom.model.checkpoint import write_json
+    from gptloom.model.files import write_json
 
-    console = Console(highlight=False)
+    console = console_for(json_file)
     if calibrate:
         _calibrate(console, folder, native)
         return
@@ -102,7 +100,7 @@ def estimate(
     policy = cache_options(cache, rows, sinks)
     widths = {"--bits": bits, "--key-bits": key_bits, "--value-bits": value_bits}
     refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: widths})
-    check_folders(json_file)
+    check_outputs(json_file)
     entry = find_board(board)
     if core is Core.UNROLLED:
         usual = choice_for(entry)
@@ -138,7 +136,7 @@ def _unrolled(
     from gptloom.boards.estimate import RESOURCES
     from gptloom.boards.report import describe_core
     from gptloom.boards.unrolled_estimate import estimate_unrolled
-    from gptloom.model.checkpoint import write_json
+    from gptloom.model.files import write_json
 
     with Progress()("planning"):
         chosen = estimate_unrolled(entry, model, shape, clock)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gptloom.cli.cores import Core
-from gptloom.cli.output import check_folders, say, show_figures
+from gptloom.cli.output import check_outputs, console_for, say, show_figures
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -117,13 +117,13 @@ def explore(
     from gptloom.boards.explore.space import Space
     from gptloom.boards.explore.store import Store
     from gptloom.boards.explore.sweep import front, sweep
-    from gptloom.model.checkpoint import write_atomically, write_json
+    from gptloom.model.files import write_file, write_json
 
     if seeds and not build:
         raise UserError("--seeds are of placements: add --build, or leave it out")
     if jobs and scheduler:
         raise UserError("--jobs are of this machine, --scheduler has workers of its own: give one")
-    check_folders(out, plot, json_file)
+    check_outputs(out, plot, json_file)
     if plot:
         from gptloom.sim.cache_plot import check_extra
 
@@ -174,16 +174,17 @@ def explore(
         "speed": speed.value,
         "left_out": dict(left_out),
     }
+    console = console_for(plot, json_file)
     if usable:
-        _show(usable, best, speed)
-    _tell(summary, out, Counter(o.reason for o in outcomes if o.reason), others)
+        _show(console, usable, best, speed)
+    _tell(console, summary, out, Counter(o.reason for o in outcomes if o.reason), others)
     if json_file:
         figures = [asdict(outcome) | {"front": outcome in best} for outcome in outcomes]
         write_json(json_file, {**summary, "outcomes": figures})
     if plot and usable:
         from gptloom.boards.explore.plot import draw_front
 
-        write_atomically(plot, draw_front(usable, best, speed.of, speed.title))
+        write_file(plot, draw_front(usable, best, speed.of, speed.title))
     if failures:
         _complain(failures)
         raise typer.Exit(1)
@@ -269,9 +270,8 @@ class _Bar:
         self._bars.stop()
 
 
-def _show(usable: Sequence[Outcome], best: Sequence[Outcome], speed: Speed) -> None:
+def _show(console, usable: Sequence[Outcome], best: Sequence[Outcome], speed: Speed) -> None:
     """Print what is of use, the fastest first."""
-    from rich.console import Console
     from rich.table import Table
 
     routed = any("fmax_mhz" in outcome.figures for outcome in usable)
@@ -296,7 +296,6 @@ def _show(usable: Sequence[Outcome], best: Sequence[Outcome], speed: Speed) -> N
             f"{o.loss:.4f}",
             *((f"{f['fmax_mhz']:.1f}",) if routed else ()),
         )
-    console = Console(highlight=False)
     # Rather lines that a narrow terminal breaks than figures that are cut.
     whole = console.measure(table, options=console.options.update(width=1000)).maximum
     console.width = max(console.width, whole)
@@ -305,15 +304,13 @@ def _show(usable: Sequence[Outcome], best: Sequence[Outcome], speed: Speed) -> N
 
 
 def _tell(
+    console,
     summary: Mapping[str, Any],
     out: Path,
     reasons: Mapping[str, int],
     others: int,
 ) -> None:
     """Print how it went."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
     pace = f"{summary['ran']} in {summary['seconds']:.0f} s"
     if summary["ran"]:
         pace += f", {summary['points_per_hour']:,} an hour"

@@ -28,7 +28,7 @@ from gptloom.cli.cores import (
     refuse_options,
     shape_options,
 )
-from gptloom.cli.output import check_folders
+from gptloom.cli.output import check_outputs
 from gptloom.cli.simulated import Simulated
 from gptloom.model.errors import UserError
 
@@ -91,7 +91,7 @@ def generate(
 
     if count < 1:
         raise UserError(f"{count} names cannot be generated: ask for 1 or more")
-    check_folders(wave, picture, json_file)
+    check_outputs(wave, picture, json_file)
     shape = shape_options(core, bits_per_cycle, positions_per_cycle, heads_per_cycle, streams)
     widths = {"--bits": bits, "--key-bits": key_bits, "--value-bits": value_bits}
     folded = {"--lanes": lanes, "--image": image, "--slots": slots or None}

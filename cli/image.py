@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gptloom.cli.cores import CachePolicy, Rows, Sinks, Slots, cache_options, load_plain
+from gptloom.cli.output import check_outputs, console_for
 from gptloom.model.errors import UserError
 
 
@@ -24,8 +25,6 @@ def image(
     check: Annotated[Path | None, typer.Option(help="Check this image instead.")] = None,
 ) -> None:
     """Write the image of a checkpoint for hardware of so many lanes, or check one."""
-    from rich.console import Console
-
     from gptloom.firmware.image import Image, build_image
     from gptloom.firmware.machine import Machine
 
@@ -36,6 +35,7 @@ def image(
         raise UserError(
             "an image that is there has its cache: leave --cache, --rows, --sinks and --slots out"
         )
+    check_outputs(out)
     if check:
         made = Image.read(check)
     else:
@@ -44,7 +44,7 @@ def image(
         made.write(out)
     shape = ", ".join(f"{name} {size}" for name, size in made.config.to_dict().items())
     sizes = ", ".join(f"{region.name.lower()} {len(b):,}" for region, b in made.regions.items())
-    console = Console(highlight=False)
+    console = console_for(out)
     console.print(f"{check or out}: an image for {made.lanes} lanes, CRC-32 {made.crc:08x}")
     console.print(f"model: {shape}", f"bytes: {sizes}", sep="\n", soft_wrap=True)
     weights = made.checksum(made.machine)

@@ -11,8 +11,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from gptloom.cli import standard_streams
 from gptloom.cli.output import say
-from gptloom.model.errors import UserError, UserNotice
+from gptloom.model.errors import UserError, UserNotice, explain
+from gptloom.sim.tool_caches import usable_caches
 
 #: One line per subcommand, as ``module:function``; the function's name is the subcommand's.
 #: All of these modules are imported for ``--help``, so each imports what is slow to import
@@ -91,8 +93,8 @@ def main(arguments: Sequence[str]) -> int | str | None:
     Returns
     -------
     int or str or None
-        What `sys.exit` takes: 0 when all went well, 1 for an internal error, 2 for bad input,
-        130 when interrupted.
+        What `sys.exit` takes: 0 when all went well, 1 for an internal error, 2 for bad input and
+        for what the machine refuses, 130 when interrupted.
     """
     try:
         with _said_notices():
@@ -105,9 +107,14 @@ def main(arguments: Sequence[str]) -> int | str | None:
     except UserError as error:
         say("error", str(error))
         return 2
+    except OSError as error:
+        say("error", _refused(error))
+        if _debugging():
+            traceback.print_exc()
+        return 2
     except Exception as error:
         say("internal error", f"{type(error).__name__}: {error}")
-        if os.environ.get("GPTLOOM_DEBUG", "0") not in ("", "0"):
+        if _debugging():
             traceback.print_exc()
         else:
             print(
@@ -136,14 +143,29 @@ def _said_notices() -> Iterator[None]:
         yield
 
 
+def _debugging() -> bool:
+    return os.environ.get("GPTLOOM_DEBUG", "0") not in ("", "0")
+
+
+def _refused(error: OSError) -> str:
+    """Return a sentence about what the machine did not let GPTLoom do."""
+    what = f"{error.filename} cannot be used" if error.filename else "this machine cannot go on"
+    return f"{what} {explain(error)}, and run this again"
+
+
 def run() -> NoReturn:
     """Run the command with the arguments of this process, and end the process."""
-    code = main(sys.argv[1:])
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has left ("gptloom ... | head"). Python flushes once more when it ends, and
-        # would complain then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        standard_streams.prepare()
+    except UserError as error:
+        say("error", str(error))
+        sys.exit(2)
+    with usable_caches():
+        code = main(sys.argv[1:])
+    fault = standard_streams.finish()
+    if fault and not code:
+        # A reader that has left ("gptloom ... | head") needs no words.
+        code = 1 if isinstance(fault, BrokenPipeError) else 2
+        if code == 2:
+            say("error", _refused(fault))
     sys.exit(code)

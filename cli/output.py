@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from gptloom.model.errors import UserError
+from gptloom.model.files import check_writable, is_stdout
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def say(kind: str, message: str) -> None:
@@ -20,8 +24,8 @@ def say(kind: str, message: str) -> None:
     Console(stderr=True).print(text, soft_wrap=True)
 
 
-def check_folders(*files: Path | None) -> None:
-    """Refuse files to be written whose folder is missing; those that are not wanted are None.
+def check_outputs(*files: Path | None) -> None:
+    """Refuse files that cannot be written, before the work; those that are not wanted are None.
 
     Raises
     ------
@@ -29,8 +33,24 @@ def check_folders(*files: Path | None) -> None:
         Naming the first one.
     """
     for file in files:
-        if file and not file.parent.is_dir():
-            raise UserError(f"there is no folder {file.parent}: make it, or name another file")
+        if file:
+            check_writable(file)
+
+
+def console_for(*files: Path | None, record: bool = False) -> Console:
+    """Return the console for people: standard output, unless one of the files is written there.
+
+    Parameters
+    ----------
+    files
+        To be written; those that are not wanted are None.
+    record
+        Keep what is printed, for a picture.
+    """
+    from rich.console import Console
+
+    taken = any(file and is_stdout(file) for file in files)
+    return Console(stderr=taken, highlight=False, record=record)
 
 
 def show_figures(console, rows: Mapping[str, str]) -> None:

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from gptloom.cli.output import say
-from gptloom.model.checkpoint import load_checkpoint, write_json
+from gptloom.cli.output import check_outputs, console_for, say
+from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.errors import UserError
+from gptloom.model.files import write_json
 from gptloom.model.formats import CacheScale
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def quantize(
     With keys or values of less than 8 bits it shows what they change in what the model says, and
     refuses, with exit code 1, where that is too much.
     """
+    check_outputs(json_file)
     options = {
         "weights": bits,
         "activations": activation_bits,
@@ -90,7 +92,7 @@ def quantize(
     if json_file:
         report = {**model.metadata, **asdict(costs)}
         write_json(json_file, report)
-    console = Console()
+    console = console_for(json_file)
     console.print(_losses(model.metadata, costs.exact), _sites(costs))
     if json_file:
         console.print(f"Wrote {json_file}.")
@@ -129,7 +131,7 @@ def _quantize_merged(
         if diagnosis:
             report["diagnosis"] = {**asdict(diagnosis), "faults": diagnosis.faults()}
         write_json(json_file, {**model.metadata, "form": "merged", **report})
-    console = Console()
+    console = console_for(json_file)
     sites = Table("site", "shift")
     for site, shift in shifts.items():
         sites.add_row(site, str(shift))

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from gptloom.cli.output import check_folders
+from gptloom.cli.output import check_outputs, console_for
 from gptloom.model.errors import UserError
 
 
@@ -41,7 +41,7 @@ def sim(
     from gptloom.sim.panel_view import framed, require_pictures, write_gif, write_png
     from gptloom.sim.shown_chip import ShownChip
 
-    check_folders(png, gif)
+    check_outputs(png, gif)
     if frames < 1:
         raise UserError(f"{frames} names cannot be shown: ask for 1 or more")
     if not 0 < clock < inf:
@@ -59,7 +59,7 @@ def sim(
         chip = ShownChip(
             image, machine, lcd, display.make(hz), hz, partial(open_engine, progress=status.update)
         )
-    console = Console(highlight=False)
+    console = console_for(png, gif)
     live = None
     if console.is_terminal and not text:
         live = Live(framed(None, lcd), console=console, auto_refresh=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gptloom.cli.output import cache_row, say, show_figures
+from gptloom.cli.output import cache_row, console_for, say, show_figures
 
 if TYPE_CHECKING:
     from gptloom.model.integer import IntegerModel
@@ -55,10 +55,10 @@ class Simulated:
         """Generate names, print them and the table that ends a run, write what is asked for."""
         from rich.console import Console
 
-        from gptloom.model.checkpoint import write_atomically, write_json
+        from gptloom.model.files import write_file, write_json
         from gptloom.sim.generation import MismatchError
 
-        console = Console(highlight=False, record=picture is not None)
+        console = console_for(wave, picture, json_file, record=picture is not None)
         engine, decode = self.engine, self.model.tokenizer.decode
         if engine.name == "pysim":
             notices = Console(stderr=True, highlight=False)
@@ -75,7 +75,7 @@ class Simulated:
         console.print()
         show_figures(console, rows)
         if picture:
-            write_atomically(picture, console.export_svg(title="gptloom generate").encode())
+            write_file(picture, console.export_svg(title="gptloom generate").encode())
         if json_file:
             write_json(json_file, figures)
         if wave:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gptloom.cli.output import check_folders
+from gptloom.cli.output import check_outputs, console_for
 
 
 def swap(
@@ -22,23 +22,23 @@ def swap(
 
     Only contents of block RAM change: the result is what a build of that model would have been.
     """
-    from rich.console import Console
-
     from gptloom.boards import patch
     from gptloom.boards.bitstreams import check_bitstream, record_swap
     from gptloom.boards.table import find_board
     from gptloom.boards.tools import Tools
     from gptloom.firmware.image import Image
+    from gptloom.model.files import is_plain
 
     entry = find_board(board)
     model = Image.read(image)
     check_bitstream(entry, bitstream)
     target = out or bitstream.with_stem(f"{bitstream.stem}-{image.stem}")
-    check_folders(target)
+    check_outputs(target)
     begun = time.monotonic()
     patch.swap(entry, Tools(native=native), bitstream, model, target)
     crc = model.checksum(model.machine)
-    record_swap(bitstream.parent, target, image, crc)
-    Console(highlight=False).print(
+    if is_plain(target):
+        record_swap(bitstream.parent, target, image, crc)
+    console_for(target).print(
         f"{target} (weights {crc:08X}, {time.monotonic() - begun:.1f} s)", soft_wrap=True
     )

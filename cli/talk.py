@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,19 +60,43 @@ def talk(
 
 
 def converse(conversation: Conversation) -> None:
-    """Read lines and obey them until they end; what is wrong with one is said."""
+    """Read lines and obey them until they end; what is wrong with one is said.
+
+    Raises
+    ------
+    UserError
+        If one has bytes that are no characters.
+    """
     interactive = sys.stdin.isatty()
-    while True:
+    # Bytes that are no text reach their own line so, and not all that is read along with it.
+    sys.stdin.reconfigure(errors="surrogateescape")
+    for number in count(1):
         try:
             line = input("> " if interactive else "")
         except EOFError:
             return
         if line.strip() in (":quit", ":q"):
             return
+        check_text(line, number)
         try:
             obey(conversation, line.rstrip("\r\n"))
         except UserError as error:
             say("error", str(error))
+
+
+def check_text(line: str, number: int) -> None:
+    """Refuse a line with bytes that are no characters.
+
+    Raises
+    ------
+    UserError
+        Naming the line.
+    """
+    if any("\udc80" <= character <= "\udcff" for character in line):
+        raise UserError(
+            f"line {number} is not text in {sys.stdin.encoding}, the encoding of standard input: "
+            "convert it, or set PYTHONIOENCODING to its encoding"
+        )
 
 
 def obey(conversation: Conversation, line: str) -> None:

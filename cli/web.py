@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from gptloom.model.errors import UserError
+from gptloom.model.files import check_writable, is_ours, stamped, write_file
 
 
 def web(
@@ -31,24 +32,24 @@ def web(
     """Build a page in which the hardware runs as WebAssembly, and serve it on this machine."""
     from rich.console import Console
 
-    from gptloom.model.checkpoint import load_checkpoint, write_atomically
+    from gptloom.model.checkpoint import load_checkpoint
     from gptloom.model.quantise import quantise
     from gptloom.sim.engines import cache_folder
     from gptloom.sim.web.page import make_page
 
     if not 0 < clock < inf:
         raise UserError(f"a clock of {clock:g} MHz is none: give a positive one, such as 80")
-    if build and not build.absolute().parent.is_dir():
-        raise UserError(f"there is no folder {build.parent}: make it, or name another one")
+    if build:
+        page_file = check_page(build)
     model = quantise(load_checkpoint(checkpoint))
     with Console(stderr=True, highlight=False).status("Building the page") as status:
         page = make_page(model, checkpoint, lanes, clock * 1e6, cache_folder(), status.update)
-    content = page.encode()
+    content = stamped(page.encode(), b"<!-- ", b" -->")
     console = Console(highlight=False)
     if build:
         build.mkdir(exist_ok=True)
-        write_atomically(build / "index.html", content)
-        console.print(f"Wrote {build / 'index.html'}, {len(content):,} bytes.", soft_wrap=True)
+        write_file(page_file, content)
+        console.print(f"Wrote {page_file}, {len(content):,} bytes.", soft_wrap=True)
         return
     with open_server(content, port) as server:
         host, found = server.server_address[:2]
@@ -57,6 +58,21 @@ def web(
             server.serve_forever()
         except KeyboardInterrupt:
             console.print()
+
+
+def check_page(folder: Path) -> Path:
+    """Return where the page goes that is built into a folder.
+
+    Raises
+    ------
+    UserError
+        If it cannot go there, or another page is there.
+    """
+    check_writable(folder / "index.html" if folder.exists() else folder)
+    file = folder / "index.html"
+    if not is_ours(file):
+        raise UserError(f"{file} is not as this command made it: move it away, or name a folder")
+    return file
 
 
 def open_server(content: bytes, port: int) -> ThreadingHTTPServer:

@@ -21,9 +21,9 @@ from gptloom.firmware.machine import QUAD, TABLE_BYTES, Machine
 from gptloom.firmware.page import encode_page
 from gptloom.firmware.program import compile_program
 from gptloom.model.cache import Eviction
-from gptloom.model.checkpoint import write_atomically
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.files import write_file
 from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import Positions
 from gptloom.model.recurrent import RecurrentModel
@@ -157,7 +157,7 @@ class Image:
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        write_atomically(path, self.encode())
+        write_file(path, self.encode())
 
     @classmethod
     def read(cls, path: Path) -> "Image":

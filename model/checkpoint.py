@@ -1,8 +1,6 @@
 """Trained weights on disk, with everything needed to judge and to quantise them."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -15,6 +13,7 @@ from safetensors.numpy import save
 
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.files import write_file
 from gptloom.model.fingerprint import fingerprint, same_fingerprint
 from gptloom.model.tokenizer import PADDING, Tokenizer
 
@@ -80,7 +79,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     tensors[CALIBRATION] = np.ascontiguousarray(checkpoint.calibration, dtype=np.int16)
     # The values are JSON, for safetensors' metadata knows only strings.
     text = {key: json.dumps(value) for key, value in described.items()}
-    write_atomically(path, _sort_header(save(tensors, metadata={"format": FORMAT, **text})))
+    write_file(path, _sort_header(save(tensors, metadata={"format": FORMAT, **text})))
 
 
 def _sort_header(content: bytes) -> bytes:
@@ -96,37 +95,6 @@ def _sort_header(content: bytes) -> bytes:
     # Spaces keep the tensors aligned, as the format asks for.
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + content[start:]
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    """Write an object as indented JSON, whole or not at all; see :func:`write_atomically`."""
-    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write a file through a temporary neighbour and a rename.
-
-    Raises
-    ------
-    UserError
-        The file cannot be written there.
-    """
-    path = Path(path)
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            # mkstemp makes files for their owner alone; others may read a checkpoint.
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror}): give a file in a writable folder."
-        ) from None
 
 
 FOLDERS = {

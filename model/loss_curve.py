@@ -4,7 +4,9 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptloom.model.checkpoint import Checkpoint, save_checkpoint, write_atomically
+from gptloom.model.checkpoint import Checkpoint, save_checkpoint
+from gptloom.model.errors import UserError
+from gptloom.model.files import is_ours, stamped, write_file
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,30 @@ def write_results(path: Path, checkpoint: Checkpoint, curve: LossCurve) -> Path:
     Raises
     ------
     UserError
-        A file cannot be written.
+        A file cannot be written, or the picture would replace another file.
     """
-    picture = path.with_suffix(".png")
     image = _draw(checkpoint, curve)
     save_checkpoint(path, checkpoint)
-    write_atomically(picture, image)
+    picture = check_picture(path)
+    # Readers of PNG stop before what follows its end.
+    write_file(picture, stamped(image))
+    return picture
+
+
+def check_picture(path: Path) -> Path:
+    """Return where a checkpoint's picture goes.
+
+    Raises
+    ------
+    UserError
+        Another file is there, or a picture that somebody has changed.
+    """
+    picture = path.with_suffix(".png")
+    if not is_ours(picture):
+        raise UserError(
+            f"the picture of the losses goes to {picture}, where a file is that no training has "
+            f"made: move that away, or give {path} another name"
+        )
     return picture
 
 

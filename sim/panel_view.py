@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from gptloom.model.errors import UserError
+from gptloom.model.files import write_file
 from gptloom.sim.panels import Lines, Shown
 
 if TYPE_CHECKING:
@@ -38,9 +40,11 @@ def write_png(path: Path, picture: NDArray[np.uint8], scale: int = 4) -> None:
     Raises
     ------
     UserError
-        If the extra that writes pictures is not installed.
+        If the extra that writes pictures is not installed, or the file cannot be written.
     """
-    _image(picture, scale).save(path, format="PNG")
+    content = io.BytesIO()
+    _image(picture, scale).save(content, format="PNG")
+    write_file(path, content.getvalue())
 
 
 def write_gif(path: Path, shown: Sequence[Shown], seconds: float, scale: int = 4) -> None:
@@ -61,7 +65,7 @@ def write_gif(path: Path, shown: Sequence[Shown], seconds: float, scale: int = 4
     Raises
     ------
     UserError
-        If the extra that writes pictures is not installed.
+        If the extra that writes pictures is not installed, or the file cannot be written.
     """
     ends = [*(s.seconds for s in shown[1:]), seconds]
     lasting = [(s, end) for s, end in zip(shown, ends, strict=True) if end - s.seconds >= _SHORTEST]
@@ -70,7 +74,9 @@ def write_gif(path: Path, shown: Sequence[Shown], seconds: float, scale: int = 4
     until = [*(s.seconds for s in kept[1:]), max(seconds, kept[-1].seconds + _SHORTEST)]
     first, *others = (_image(s.picture, scale) for s in kept)
     durations = [round(100 * (end - s.seconds)) * 10 for s, end in zip(kept, until, strict=True)]
-    first.save(path, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
+    content, film = io.BytesIO(), {"append_images": others, "duration": durations, "loop": 0}
+    first.save(content, format="GIF", save_all=True, **film)
+    write_file(path, content.getvalue())
 
 
 def require_pictures() -> None:

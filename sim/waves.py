@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import io
 import shlex
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
@@ -16,6 +14,7 @@ from vcd.gtkw import GTKWSave
 from vcd.writer import Variable, VCDWriter
 
 from gptloom.model.errors import UserError
+from gptloom.model.files import is_ours, is_plain, stamped, write_file, writing
 
 _TOP = "top"
 _BLOCK = 1 << 13
@@ -92,7 +91,8 @@ def write_vcd(
     Parameters
     ----------
     path : str or Path
-        The VCD file; the save file has the suffix ``.gtkw`` instead.
+        The VCD file; the save file has the suffix ``.gtkw`` instead. One that somebody has changed
+        stays as it is, and what is no plain file, such as a pipe, has none beside it.
     recording : mapping of str to numpy.ndarray
         As `Engine.recording` returns it; arrays of text (for ``string`` waves) may be added.
     signals : mapping of str to int, or sequence of Wave
@@ -122,34 +122,20 @@ def write_vcd(
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"a waveform needs arrays of one length above 0, not {sorted(lengths)}")
     (cycles,) = lengths
-    save_path = path.with_suffix(".gtkw")
-    try:
-        with _replacing(path) as vcd_file, _replacing(save_path) as save_file:
-            groups = _write_changes(vcd_file, recording, waves, cycles, clock_hz)
-            _write_save(save_file, path, groups)
-    except OSError as error:
-        raise UserError(
-            f"the waveform {path} cannot be written ({error.strerror}): name a file in a folder "
-            "that exists and can be written"
-        ) from error
-    vcd, save = shlex.quote(str(path)), shlex.quote(str(save_path))
-    return f"GTKWave: gtkwave {save}\nSurfer:  surfer {vcd}"
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[str]]:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            yield file
-        # Temporary files are private; these are as readable as any other new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    save = path.with_suffix(".gtkw")
+    if save == path:
+        raise UserError(f"{path} is where the signal grouping goes: name a file that ends in .vcd")
+    kept = not is_ours(save)
+    with writing(path) as file, io.TextIOWrapper(file, "utf-8") as text:
+        groups = _write_changes(text, recording, waves, cycles, clock_hz)
+        if not is_plain(path):
+            return f"Wrote {path}."
+        if not kept:
+            write_file(save, stamped(_save_file(path, groups).encode(), b"[*] "))
+    note = " (kept as it is, because it was changed)" if kept else ""
+    return (
+        f"GTKWave: gtkwave {shlex.quote(str(save))}{note}\nSurfer:  surfer {shlex.quote(str(path))}"
+    )
 
 
 def _write_changes(
@@ -211,8 +197,10 @@ def _register(writer: VCDWriter, wave: Wave, values: np.ndarray) -> Iterator[tup
         yield _Track(variable, values, texts, f"{prefix}.{text_name}"), "ascii"
 
 
-def _write_save(file: IO[str], vcd: Path, groups: dict[str, list[tuple[str, str]]]) -> None:
-    save = GTKWSave(file)
+def _save_file(vcd: Path, groups: dict[str, list[tuple[str, str]]]) -> str:
+    """Return what GTKWave reads to show the signals in their groups."""
+    content = io.StringIO()
+    save = GTKWSave(content)
     save.dumpfile(str(vcd))
     save.treeopen(f"{_TOP}.")
     for group, traces in groups.items():
@@ -222,3 +210,4 @@ def _write_save(file: IO[str], vcd: Path, groups: dict[str, list[tuple[str, str]
             save.trace(path, datafmt=radix)
         if group:
             save.end_group(group)
+    return content.getvalue()

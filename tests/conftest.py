@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gptloom.model.integer import IntegerModel
 from gptloom.model.network import network
 from gptloom.model.positions import Positions
 from gptloom.model.tokenizer import Tokenizer
+from gptloom.sim.tool_caches import usable_caches
 
 
 def pytest_addoption(parser):
@@ -29,6 +31,13 @@ def pytest_addoption(parser):
         action="store_true",
         help="write what was measured into the repository's records (see docs/verification.md)",
     )
+
+
+def pytest_configure(config):
+    """Let tools have a cache, as the command does."""
+    caches = ExitStack()
+    caches.enter_context(usable_caches())
+    config.add_cleanup(caches.close)
 
 
 def pytest_report_header(config):

@@ -16,7 +16,8 @@ from zlib import crc32
 
 from gptloom.boards.calibration import CALIBRATION
 from gptloom.boards.explore.point import Outcome, Point
-from gptloom.model.errors import UserError
+from gptloom.model.errors import UserError, explain
+from gptloom.model.files import is_plain
 
 FORMAT, VERSION = "gptloom-sweep", 1
 
@@ -39,12 +40,12 @@ class Store:
     def __init__(self, path: Path):
         self._path = path
         self._outcomes: dict[Point, Outcome] = {}
+        if not is_plain(path):
+            self._refuse("is no file of a sweep")
         try:
             self._file = path.open("a+b")
         except OSError as error:
-            raise UserError(
-                f"{path} cannot be written ({error.strerror}): give a file in a writable folder"
-            ) from None
+            raise UserError(f"{path} cannot be written {explain(error)}") from None
         try:
             self._read()
         except BaseException:

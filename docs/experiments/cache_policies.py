@@ -18,14 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from stream_loss import state_bits, stream_losses
 
-from gptloom.cli.output import check_folders
+from gptloom.cli.output import check_outputs
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.cache import Eviction
-from gptloom.model.checkpoint import load_checkpoint, write_atomically, write_json
+from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.corpus import heldout_documents
 from gptloom.model.errors import UserError
+from gptloom.model.files import write_file, write_json
 from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import Positions
 from gptloom.model.quantise import quantise
@@ -214,7 +215,7 @@ def main(
     plot: Annotated[Path | None, typer.Option(help="A PNG file for the losses.")] = None,
 ) -> None:
     """Measure loss, state and cycles of caches that evict."""
-    check_folders(json_file, plot)
+    check_outputs(json_file, plot)
     if plot:
         check_extra()
     console, notices = Console(highlight=False), Console(stderr=True, highlight=False)
@@ -226,7 +227,7 @@ def main(
         figures = [asdict(f) for f in found]
         write_json(json_file, {"checkpoint": checkpoint, "lanes": LANES, "policies": figures})
     if plot:
-        write_atomically(plot, draw_policies(found))
+        write_file(plot, draw_policies(found))
 
 
 if __name__ == "__main__":

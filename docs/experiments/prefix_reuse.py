@@ -16,12 +16,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gptloom.cli.output import check_folders
+from gptloom.cli.output import check_outputs
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import SLOTS, Machine
 from gptloom.hdl.folded.core import FoldedCore
-from gptloom.model.checkpoint import load_checkpoint, write_json
+from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.errors import UserError
+from gptloom.model.files import write_json
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
 from gptloom.model.quantise import quantise
@@ -159,7 +160,7 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="For the figures.")] = None,
 ) -> None:
     """Measure cycles to the first token of a document whose known tokens are kept."""
-    check_folders(json_file)
+    check_outputs(json_file)
     console, notices = Console(highlight=False), Console(stderr=True, highlight=False)
     model = quantise(load_checkpoint(checkpoint))
     found, turns = {}, []

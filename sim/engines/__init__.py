@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from gptloom.model.errors import UserError
 
 from .base import Engine, Progress
-from .build import cache_folder
+from .cache import cache_folder
 from .compilers import find_compiler
 from .cxxrtl import CxxrtlEngine
 from .pysim import PysimEngine

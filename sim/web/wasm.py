@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from gptloom.model.errors import UserError
 from gptloom.sim.engines import build
 from gptloom.sim.engines.base import Progress, component_ports
+from gptloom.sim.engines.cache import digest, find_kept, keep
 from gptloom.sim.engines.compilers import Compiler, find_zig
 from gptloom.sim.engines.cxxrtl import design_rtlil
 
@@ -65,26 +66,26 @@ def compile_wasm(
     rtlil = design_rtlil(component, component_ports(component), ClockDomain("sync"))
     drivers = build.DRIVER.read_bytes() + _DRIVER.read_bytes()
     about = repr((compiler.command, compiler.version, _FLAGS, _NAMED))
-    key = build.digest(rtlil.encode(), drivers, build.yosys_version(), about.encode())
-    entry = build.find_kept(cache, key, ".wasm", progress)
-    if entry is None:
-        entry = _build(rtlil, drivers, key, compiler, cache, progress)
-    return entry.read_bytes()
+    key = digest(rtlil.encode(), drivers, build.yosys_version(), about.encode())
+    entry = find_kept(cache, key, ".wasm", progress)
+    if entry is not None:
+        return entry.read_bytes()
+    with tempfile.TemporaryDirectory(prefix="gptloom-build-") as name:
+        built = _build(rtlil, drivers, compiler, Path(name), progress)
+        return keep(cache, key, built).read_bytes()
 
 
 def _build(
-    rtlil: str, drivers: bytes, key: str, compiler: Compiler, cache: Path, progress: Progress
+    rtlil: str, drivers: bytes, compiler: Compiler, folder: Path, progress: Progress
 ) -> Path:
-    with tempfile.TemporaryDirectory(prefix="build-", dir=cache) as name:
-        folder = Path(name)
-        progress("Translating the design to C++ (CXXRTL)")
-        source = build.translate(rtlil, folder, _NAMED)
-        (folder / "simulation.cc").write_bytes(source.encode() + drivers)
-        progress("Compiling it to WebAssembly with zig c++ (about a minute)")
-        command = [*compiler.command, *_FLAGS, build.feedback(source), f"-I{build.headers()}"]
-        command += ["simulation.cc", "-o", "simulation.wasm"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-            raise UserError(f"{compiler.label} could not compile the simulation; it said:\n{tail}")
-        return build.keep(cache, key, folder / "simulation.wasm")
+    progress("Translating the design to C++ (CXXRTL)")
+    source = build.translate(rtlil, folder, _NAMED)
+    (folder / "simulation.cc").write_bytes(source.encode() + drivers)
+    progress("Compiling it to WebAssembly with zig c++ (about a minute)")
+    command = [*compiler.command, *_FLAGS, build.feedback(source), f"-I{build.headers()}"]
+    command += ["simulation.cc", "-o", "simulation.wasm"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+        raise UserError(f"{compiler.label} could not compile the simulation; it said:\n{tail}")
+    return folder / "simulation.wasm"

@@ -1,6 +1,9 @@
 """Another model in a finished bitstream; the tools only pretend, see test_bitstreams.py."""
 
+import errno
+import os
 import random
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +83,22 @@ def test_a_swapped_bitstream_holds_the_other_model(built, section, capsys):
     assert (built.folder / "back").read_text() == before
     assert built.bitstream.read_text() == before
     assert not list(built.folder.glob("work-*"))
+
+
+def test_a_swapped_bitstream_goes_to_another_disk_and_through_a_link(built, tmp_path, monkeypatch):
+    replace = os.replace
+
+    def within_a_folder(source, target):
+        if Path(source).parent != Path(target).parent:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        replace(source, target)
+
+    link = tmp_path / "link.bin"
+    link.symlink_to("there.bin")
+    monkeypatch.setattr(os, "replace", within_a_folder)
+    assert not swap(built, "--out", str(link))
+    assert link.is_symlink()
+    assert (tmp_path / "there.bin").stat().st_size
 
 
 def refused(built, capsys, message, **arguments):

@@ -173,12 +173,17 @@ def test_a_chip_built_without_it_says_that_it_cannot_tell(files, capsys, monkeyp
     assert "build its bitstream with 'gptloom build --instruments'" in capsys.readouterr().err
 
 
+def typed(monkeypatch, content):
+    """Let content be what comes from standard input."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), "utf-8"))
+
+
 def test_lines_are_obeyed(port, files, models, capsys, monkeypatch):
     lines = [
         ":pause", ":temperature 1.5", ":seed 9", "C", ":greedy", "DA", ":counters", "xyz",
         ":nonsense", ":seed none", ":temperature 9", "AAAAAAAA", ":help", ":resume", ":quit", "A",
     ]  # fmt: skip
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines) + "\n"))
+    typed(monkeypatch, "\n".join(lines).encode() + b"\n")
     assert not main(["talk", "--port", port, "--image", str(files[0])])
     printed = capsys.readouterr()
     said = printed.out.splitlines()
@@ -190,6 +195,14 @@ def test_lines_are_obeyed(port, files, models, capsys, monkeypatch):
         assert wrong in printed.err
     assert "temperature 9 is out of range" in printed.err
     assert "too long: 7 at most" in printed.err
+
+
+def test_a_line_that_is_no_text_is_named(files, models, capsys, monkeypatch):
+    typed(monkeypatch, b":greedy\nDA\nA\xff\nEEE\n")
+    assert main(["talk", "--port", "sim", "--image", str(files[0])]) == 2
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [golden(models[0], "DA")]
+    assert "error: line 3 is not text in utf-8" in printed.err
 
 
 def test_a_model_is_loaded(files, models, board, capsys):

@@ -39,6 +39,10 @@ def test_the_output_is_checked_before_training(text_file, tmp_path):
         train(tmp_path / "out.bin", str(text_file))
     with pytest.raises(UserError, match="no folder"):
         train(tmp_path / "absent" / "out.safetensors", str(text_file))
+    (tmp_path / "out.png").write_text("mine")
+    with pytest.raises(UserError, match=r"out\.png, where a file is"):
+        train(tmp_path / "out.safetensors", str(text_file))
+    assert (tmp_path / "out.png").read_text() == "mine"
 
 
 @pytest.mark.parametrize("absent", ["torch", "matplotlib"])

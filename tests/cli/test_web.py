@@ -33,6 +33,20 @@ def test_without_its_compiler_there_is_no_page(capsys, monkeypatch):
     assert "pip install 'gptloom[zig]'" in capsys.readouterr().err
 
 
+def test_another_page_stays(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("gptloom.sim.web.page.make_page", lambda *_: "<p>chip</p>")
+    page = tmp_path / "new" / "index.html"
+    for _ in range(2):
+        assert not main(["web", "--build", str(page.parent)])
+    assert page.read_text().startswith("<p>chip</p>\n<!-- ")
+    page.write_text("<p>my site</p>")
+    assert main(["web", "--build", str(page.parent)]) == 2
+    assert "index.html is not as this command made it" in capsys.readouterr().err
+    assert page.read_text() == "<p>my site</p>"
+    assert main(["web", "--build", str(page)]) == 2
+    assert page.read_text() == "<p>my site</p>"
+
+
 def test_one_page_is_served():
     with open_server(b"<title>chip</title>", 0) as server:
         Thread(target=server.serve_forever, daemon=True).start()

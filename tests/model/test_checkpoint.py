@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import stat
 from importlib.resources import files
 
 import numpy as np
@@ -14,7 +13,6 @@ from gptloom.model.checkpoint import (
     load_checkpoint,
     save_checkpoint,
     shipped_checkpoints,
-    write_atomically,
 )
 from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import heldout_documents, is_held_out
@@ -69,19 +67,6 @@ def test_survives_the_disk(path, checkpoint):
 def test_equal_checkpoints_are_equal_files(path, checkpoint, tmp_path):
     save_checkpoint(tmp_path / "again.safetensors", checkpoint)
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
-
-
-def test_others_may_read_it(path):
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
-
-
-def test_a_failed_write_leaves_nothing(tmp_path):
-    (tmp_path / "taken").mkdir()
-    with pytest.raises(UserError, match="taken"):
-        write_atomically(tmp_path / "taken", b"content")
-    with pytest.raises(UserError, match="absent"):
-        write_atomically(tmp_path / "absent" / "file", b"content")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
 
 
 def test_absent_file_lists_what_is_shipped(tmp_path):

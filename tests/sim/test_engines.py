@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import platformdirs
 import pytest
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import stream, wiring
@@ -13,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.model.errors import UserError
 from gptloom.sim.engines import build, compilers, open_engine
+from gptloom.sim.engines import cache as build_cache
 
 KINDS = ("cxxrtl", "pysim")
 
@@ -110,7 +112,7 @@ def engine(request):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(build.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
     monkeypatch.setattr(build, "_FLAGS", tuple(f for f in build._FLAGS if not f.startswith("-O")))
     return tmp_path / "gptloom" / "simulations"
 
@@ -352,7 +354,7 @@ def test_cache_hit_and_damaged_entry(cache):
 
 
 def test_cache_keeps_the_last_used(cache, monkeypatch):
-    monkeypatch.setattr(build, "_KEPT", 1)
+    monkeypatch.setattr(build_cache, "_KEPT", 1)
     for constant in (1, 2):
         open_engine(Adder(constant), "cxxrtl").close()
     assert len(_entries(cache)) == 1
@@ -371,7 +373,7 @@ def _elsewhere(code, **env):
 
 def test_parallel_builds_share_a_cache(tmp_path):
     code = f"""
-build.platformdirs.user_cache_dir = lambda name: {str(tmp_path)!r}
+platformdirs.user_cache_dir = lambda name: {str(tmp_path)!r}
 open_engine(Adder(), "cxxrtl", progress=print).close()
 """
     processes = [_elsewhere(code) for _ in range(2)]

@@ -39,6 +39,17 @@ def test_png(tmp_path):
         assert np.array_equal(np.asarray(image)[1::3, 1::3], picture(1))
 
 
+def test_a_link_to_a_picture_stays(tmp_path):
+    link = tmp_path / "link.png"
+    link.symlink_to("a.png")
+    write_png(link, picture(1))
+    write_gif(link, [Shown(0.0, None, picture(1))], seconds=1.0)
+    assert link.is_symlink()
+    assert (tmp_path / "a.png").read_bytes().startswith(b"GIF")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_png(tmp_path / "absent" / "a.png", picture(1))
+
+
 def test_gif_frames_last_as_long_as_they_were_shown(tmp_path):
     # 5 ms of darkness between two texts are passed over.
     times = [(0.0, 1), (1.0, 2), (1.5, 3), (1.505, 4)]

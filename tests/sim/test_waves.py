@@ -1,5 +1,7 @@
 """Waveform files say what the arrays say."""
 
+import os
+import threading
 from collections import defaultdict
 
 import numpy as np
@@ -123,3 +125,42 @@ def test_bad_arrays_leave_nothing(tmp_path, recording):
 def test_missing_folder_is_named(tmp_path):
     with pytest.raises(UserError, match="folder"):
         write_vcd(tmp_path / "no" / "w.vcd", {"a": np.ones(3, np.uint64)}, {"a": 1}, CLOCK)
+
+
+def test_an_edited_signal_grouping_stays(tmp_path):
+    vcd, save = tmp_path / "w.vcd", tmp_path / "w.gtkw"
+
+    def write(name):
+        return write_vcd(vcd, {name: np.ones(3, np.uint64)}, {name: 1}, CLOCK)
+
+    write("a")
+    # What is as it was made is made anew.
+    assert "kept" not in write("b")
+    assert "top.b" in save.read_text()
+    edited = save.read_text() + "top.b\n"
+    save.write_text(edited)
+    assert "w.gtkw (kept as it is" in write("c")
+    assert save.read_text() == edited
+    assert "$var wire 1" in vcd.read_text()
+    assert " c $end" in vcd.read_text()
+
+
+def test_another_file_beside_stays(tmp_path):
+    (tmp_path / "w.gtkw").write_text("mine")
+    write_vcd(tmp_path / "w.vcd", {"a": np.ones(3, np.uint64)}, {"a": 1}, CLOCK)
+    assert (tmp_path / "w.gtkw").read_text() == "mine"
+    with pytest.raises(UserError, match=r"ends in \.vcd"):
+        write_vcd(tmp_path / "w.gtkw", {"a": np.ones(3, np.uint64)}, {"a": 1}, CLOCK)
+    assert (tmp_path / "w.gtkw").read_text() == "mine"
+
+
+def test_a_pipe_gets_the_waveform_and_nothing_is_beside_it(tmp_path):
+    pipe, received = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: received.append(pipe.read_text()), daemon=True)
+    reader.start()
+    said = write_vcd(pipe, {"a": np.ones(3, np.uint64)}, {"a": 1}, CLOCK)
+    reader.join(10)
+    assert said == f"Wrote {pipe}."
+    assert received[0].rstrip().endswith("#37500")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

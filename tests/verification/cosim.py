@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib import metadata
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -21,7 +21,7 @@ from amaranth.back import rtlil, verilog
 from amaranth.lib import wiring
 
 from gptloom.sim.engines.base import WORD_BITS, component_ports
-from gptloom.sim.engines.build import cache_folder
+from gptloom.sim.engines.cache import cache_folder
 from verification.cosim_tools import SIMULATORS
 
 TOP = "bench"
@@ -198,11 +198,14 @@ def build(text: str, simulator: str = "verilator") -> Path:
     cache = cache_folder().parent / "cosimulations"
     folder = cache / key
     if (folder / kind.product).exists():
-        os.utime(folder)
+        with suppress(OSError):  # another user's
+            os.utime(folder)
         return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="build-", dir=cache) as name:
-        work = Path(name)
+    if key in _held:
+        return Path(_held[key].name) / "build"
+    with ExitStack() as until:
+        place = _workplace(cache)
+        work = Path(until.enter_context(place))
         source, log = work / "bench.v", work / "log"
         source.write_text(text, encoding="utf-8")
         with kind.tools(work / "bin"):
@@ -220,11 +223,28 @@ def build(text: str, simulator: str = "verilator") -> Path:
                 raise RuntimeError(
                     f"the build for {simulator} failed:\n" + "\n".join(tail)
                 ) from error
+        if work.parent != cache:
+            until.pop_all()
+            _held[key] = place
+            return work / "build"
         # Another process may have built the same one meanwhile.
         with suppress(OSError):
             os.replace(work / "build", folder)
     _prune(cache)
     return folder
+
+
+_held: dict[str, tempfile.TemporaryDirectory] = {}
+"""Builds that no cache takes; they are removed when the process ends."""
+
+
+def _workplace(cache: Path) -> tempfile.TemporaryDirectory:
+    """Make a temporary folder in the cache; or elsewhere, where that cannot be written."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix="build-", dir=cache)
+    except OSError:
+        return tempfile.TemporaryDirectory(prefix="gptloom-")
 
 
 def run(

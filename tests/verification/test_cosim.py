@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from contextlib import nullcontext
 
 import pytest
 from amaranth.hdl import Module, Signal
@@ -105,3 +106,31 @@ def test_the_tools_are_on_the_path_for_a_while(tmp_path, monkeypatch):
 def test_a_build_that_fails_says_why():
     with pytest.raises(RuntimeError, match="build for verilator failed"):
         cosim.build("module bench; this is not Verilog endmodule")
+
+
+@pytest.mark.parametrize("place", ["cache", "file"])
+def test_a_build_that_no_cache_takes_is_made_elsewhere(tmp_path, monkeypatch, place):
+    class Runner:
+        def build(self, build_dir, **_):
+            build_dir.mkdir()
+            (build_dir / "product").touch()
+            builds.append(build_dir)
+
+    class Simulator:
+        name, product, arguments = "own", "product", ()
+        identity, tools = staticmethod(list), staticmethod(nullcontext)
+
+    builds = []
+    monkeypatch.setattr(cosim, "_held", {})
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(cosim, "cache_folder", lambda: tmp_path / place / "simulations")
+    monkeypatch.setattr("cocotb_tools.runner.get_runner", lambda name: Runner())
+    monkeypatch.setitem(cosim.SIMULATORS, "own", Simulator)
+    folders = {cosim.build("module bench; endmodule", "own") for _ in range(2)}
+    assert len(builds) == 1
+    (folder,) = folders
+    assert (folder / "product").exists()
+    assert folder.is_relative_to(tmp_path / place) == (place == "cache")
+    assert (tmp_path / "file").read_text() == "mine"
+    for held in cosim._held.values():
+        held.cleanup()

@@ -1,6 +1,7 @@
 """The file of a sweep: whatever an interruption leaves of it can be read, and goes on."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -89,6 +90,14 @@ def test_two_sweeps_do_not_share_a_file_at_the_same_time(tmp_path):
         Store(file)
     with Store(file) as store:
         assert len(store) == 0
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/proc/self/fd/1")
+    for path in (tmp_path / "pipe", tmp_path / "link"):
+        with pytest.raises(UserError, match="is no file of a sweep"):
+            Store(path)
 
 
 def test_a_folder_is_no_file(tmp_path):
