@@ -79,10 +79,7 @@ class Needs:
     @property
     def lacking(self) -> tuple[str, ...]:
         """What there is too little of."""
-        limits = dict.fromkeys(LOGIC, ROUTABLE) | dict.fromkeys(OTHERS, 1.0)
-        return tuple(
-            name for name, limit in limits.items() if self.used[name] > limit * self.available[name]
-        )
+        return lacking(self.used, self.available)
 
     @property
     def fits(self) -> bool:
@@ -101,6 +98,12 @@ class Needs:
             "constraint_mhz": round(self.clock_hz / 1e6, 3),
             "tokens_per_second": self.tokens_per_second,
         }
+
+
+def lacking(used: Mapping[str, int], available: Mapping[str, int]) -> tuple[str, ...]:
+    """Return what there is too little of; both are by the names of ``RESOURCES``."""
+    limits = dict.fromkeys(LOGIC, ROUTABLE) | dict.fromkeys(OTHERS, 1.0)
+    return tuple(name for name, limit in limits.items() if used[name] > limit * available[name])
 
 
 @dataclass(frozen=True)
@@ -160,17 +163,27 @@ class Estimator:
         """
         clock_hz = board.pll(mhz).hz
         machine = Machine.for_models(lanes, self.model.config)
+        used = self.used(board, machine)
+        return Estimate(board, used, board.capacity, self._cycles(machine), clock_hz, lanes)
+
+    def used(self, board: Board, machine: Machine) -> dict[str, int]:
+        """Return what a machine takes of a board's part, by the names of ``RESOURCES``.
+
+        Raises
+        ------
+        UserError
+            If it cannot have the model.
+        """
         # Many boards have the same.
         kind = machine, board.family.name, board.framed, board.shows
         if kind not in self._placed:
             self._placed[kind] = placed_memories(self.model, machine, board)
         placed = self._placed[kind]
-        used = {
+        return {
             **self._sizes.size(board.family.name, terms(machine, fabric(board, machine), placed)),
             "dsp": cells(board, machine),
             "bram": placed.blocks,
         }
-        return Estimate(board, used, board.capacity, self._cycles(machine), clock_hz, lanes)
 
     def widths(self, board: Board, mhz: float | None = None) -> Iterator[Estimate]:
         """Yield the estimates of all widths that can be built for the model, widest first.

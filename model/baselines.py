@@ -1,5 +1,7 @@
 """What counting alone achieves: n-gram losses to set beside a model's."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from gptloom.model.tokenizer import PADDING
@@ -16,6 +18,26 @@ def ngram_losses(training: np.ndarray, heldout: np.ndarray, vocabulary: int) -> 
     return {
         name: ngram_loss(training, heldout, vocabulary, order) for name, order in ORDERS.items()
     }
+
+
+def better_ngram(loss: float, baselines: Mapping[str, float]) -> str:
+    """Return a sentence about the shortest n-gram that is better than a model, if one is.
+
+    Parameters
+    ----------
+    loss
+        The model's, held out.
+    baselines
+        What `ngram_losses` returned for the same documents.
+    """
+    for name, counted in baselines.items():
+        if counted < loss:
+            return (
+                f"a {name}, which only counts, predicts held-out documents better ({counted:.4f} "
+                f"nats per token) than this model ({loss:.4f}): give more documents, a larger "
+                "shape, or another number of --steps or --lr."
+            )
+    return ""
 
 
 def ngram_loss(training: np.ndarray, heldout: np.ndarray, vocabulary: int, order: int) -> float:

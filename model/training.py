@@ -17,10 +17,11 @@ from gptloom.model.checkpoint import CALIBRATION_DOCUMENTS, Checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import SPLIT_RULE, Corpus
 from gptloom.model.errors import UserError
-from gptloom.model.float_model import NORM_EPSILON, FloatModel
+from gptloom.model.float_model import FloatModel
 from gptloom.model.loss_curve import LossCurve
-from gptloom.model.positions import Positions, slopes
+from gptloom.model.stopping import Best, measured_steps
 from gptloom.model.tokenizer import PADDING, Tokenizer
+from gptloom.model.torch_model import torch_logits
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +35,9 @@ BETAS = (0.9, 0.99)
 # names outside the shipped set. Decay also keeps the embeddings small, whose norm the model
 # ignores and fixed point does not.
 WEIGHT_DECAY = 0.03
-CURVE_POINTS = 50
-"""How often the held-out loss is measured for the picture."""
+
+Logits = Callable[[Mapping[str, "torch.Tensor"], "torch.Tensor"], "torch.Tensor"]
+"""What is trained: logits [batch, positions, vocabulary] of weights and tokens."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ def train_checkpoint(
     Parameters
     ----------
     corpus
-        What to train and to measure on. The held-out documents only measure: they choose
-        neither the step to stop at nor a seed.
+        What to train and to measure on. The held-out documents choose the step whose weights are
+        kept, and nothing else.
     config
         The shape; its vocabulary must be that of the corpus.
     settings
@@ -124,16 +126,16 @@ def train_checkpoint(
     -------
     Checkpoint, LossCurve
         The trained model with its metadata, and how it came about. The same settings on the
-        same machine give the same weights.
+        same machine give the same weights. After an interrupt it is the best so far.
 
     Raises
     ------
     UserError
         A package of the extra is missing, the vocabularies differ, or the loss diverged.
+    KeyboardInterrupt
+        It came before any step was better than none.
     """
     require_extra()
-    import torch
-
     tokenizer = Tokenizer.from_documents(corpus.documents)
     if config.vocabulary != tokenizer.vocabulary:
         raise UserError(
@@ -143,34 +145,52 @@ def train_checkpoint(
     make_rows = tokenizer.rows_of(config.positions)
     rows = make_rows(corpus.training, config.context)
     heldout = make_rows(corpus.heldout, config.context)
+    baselines = ngram_losses(rows, heldout, config.vocabulary)
     random = np.random.default_rng(settings.seed)
-    weights = {
-        name: torch.tensor(
-            random.normal(0, INITIAL_DEVIATION, shape), dtype=torch.float32, requires_grad=True
-        )
-        for name, shape in config.weight_shapes().items()
-    }
+    weights = trainable(
+        {
+            name: random.normal(0, INITIAL_DEVIATION, shape)
+            for name, shape in config.weight_shapes().items()
+        }
+    )
     curve = LossCurve([], {})
-    optimise(config, weights, rows, heldout, settings, random, curve, progress)
-    loss = float_phase_loss = heldout_loss(config, weights, heldout)
-    if settings.quantise_aware_steps:
-        aware = replace(
-            settings, steps=settings.quantise_aware_steps, learning_rate=qat.LEARNING_RATE
-        )
-        grid = qat.Grid(config, weights)
+    in_float, aware = Best(), Best()
+    try:
         optimise(
-            config,
             weights,
             rows,
-            heldout,
-            aware,
+            settings,
             random,
             curve,
             progress,
-            lambda seen, tokens: torch_logits(config, grid.round(seen), tokens),
-            grid.limit,
+            in_float,
+            lambda seen, tokens: torch_logits(config, seen, tokens),
+            lambda seen: heldout_loss(config, seen, heldout),
         )
-        loss = heldout_loss(config, weights, heldout)
+        if settings.quantise_aware_steps:
+            weights = trainable(in_float.weights)
+            grid = qat.Grid(config, weights)
+            optimise(
+                weights,
+                rows,
+                replace(
+                    settings, steps=settings.quantise_aware_steps, learning_rate=qat.LEARNING_RATE
+                ),
+                random,
+                curve,
+                progress,
+                aware,
+                lambda seen, tokens: torch_logits(config, grid.round(seen), tokens),
+                # What the weights are in integers is what these steps improve.
+                lambda seen: heldout_loss(config, grid.round(seen), heldout),
+                grid.limit,
+            )
+    except KeyboardInterrupt:
+        if not in_float.step:
+            raise
+        curve.interrupted = True
+    best = aware if aware.weights else in_float
+    curve.kept = best.step
     chosen = random.permutation(len(rows))[:CALIBRATION_DOCUMENTS]
     metadata = {
         "corpus": {
@@ -183,10 +203,10 @@ def train_checkpoint(
         "heldout": {
             "set": corpus.heldout_name,
             "documents": len(heldout),
-            "loss": loss,
-            "float_phase_loss": float_phase_loss,
+            "loss": heldout_loss(config, trainable(best.weights), heldout),
+            "float_phase_loss": in_float.loss,
         },
-        "baselines": ngram_losses(rows, heldout, config.vocabulary),
+        "baselines": baselines,
         "training": {
             "command": command,
             "seed": settings.seed,
@@ -194,96 +214,44 @@ def train_checkpoint(
             "batch": settings.batch,
             "learning_rate": settings.learning_rate,
             "quantise_aware_steps": settings.quantise_aware_steps,
+            **curve.steps_made(),
         },
     }
-    trained = {name: weight.detach().numpy() for name, weight in weights.items()}
-    return Checkpoint(config, tokenizer, trained, rows[chosen], metadata), curve
+    return Checkpoint(config, tokenizer, best.weights, rows[chosen], metadata), curve
 
 
-def torch_logits(
-    config: ModelConfig, weights: Mapping[str, "torch.Tensor"], tokens: "torch.Tensor"
-) -> "torch.Tensor":
-    """Return `FloatModel.logits` as a differentiable function of the weights.
-
-    Parameters
-    ----------
-    config
-        The shape.
-    weights
-        Tensors by name.
-    tokens
-        int64 [batch, positions].
-
-    Returns
-    -------
-    torch.Tensor
-        [batch, positions, vocabulary].
-    """
-    from torch.nn import functional
-
-    batch, positions = tokens.shape
-    split = (batch, positions, config.heads, config.head_width)
-
-    def rms_norm(x: "torch.Tensor") -> "torch.Tensor":
-        return x * (x.square().mean(-1, keepdim=True) + NORM_EPSILON).rsqrt()
-
-    x = weights["wte"][tokens]
-    bias = score_bias(config, positions, x.dtype)
-    if config.positions is Positions.LEARNED:
-        x = x + weights["wpe"][:positions]
-    x = rms_norm(x)
-    for layer in range(config.layers):
-        normed = rms_norm(x)
-        q, k, v = (
-            functional.linear(normed, weights[f"layer{layer}.{name}"]).view(split).transpose(1, 2)
-            for name in ("attn_wq", "attn_wk", "attn_wv")
-        )
-        attended = functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=bias, is_causal=bias is None
-        )
-        attended = attended.transpose(1, 2).reshape(batch, positions, config.width)
-        x = x + functional.linear(attended, weights[f"layer{layer}.attn_wo"])
-        u = functional.linear(rms_norm(x), weights[f"layer{layer}.mlp_fc1"]).relu()
-        x = x + functional.linear(u, weights[f"layer{layer}.mlp_fc2"])
-    return functional.linear(x, weights["lm_head"])
-
-
-def score_bias(config: ModelConfig, positions: int, dtype: "torch.dtype") -> "torch.Tensor | None":
-    """Return what ALiBi adds to scores in nats, [heads, positions, positions]; None without it.
-
-    Keys that come later are masked.
-    """
+def trainable(weights: Mapping[str, np.ndarray]) -> dict[str, "torch.Tensor"]:
+    """Return weights as float32 tensors with gradients; the arrays stay as they are."""
     import torch
 
-    if config.positions is Positions.LEARNED:
-        return None
-    distance = torch.arange(positions)[:, None] - torch.arange(positions)
-    slope = torch.tensor(slopes(config.heads), dtype=dtype)[:, None, None]
-    return (-slope * distance).masked_fill(distance < 0, -math.inf)
+    return {
+        name: torch.tensor(weight, dtype=torch.float32, requires_grad=True)
+        for name, weight in weights.items()
+    }
 
 
 def optimise(
-    config: ModelConfig,
     weights: Mapping[str, "torch.Tensor"],
     rows: np.ndarray,
-    heldout: np.ndarray,
     settings: TrainingSettings,
     random: np.random.Generator,
     curve: LossCurve,
     progress: Callable[[int, float], None],
-    logits: Callable[[Mapping[str, "torch.Tensor"], "torch.Tensor"], "torch.Tensor"] | None = None,
+    best: Best,
+    logits: Logits,
+    measure: Callable[[Mapping[str, "torch.Tensor"]], float],
     limit: Callable[[Mapping[str, "torch.Tensor"]], None] = lambda weights: None,
 ) -> None:
     """Update the weights in place with AdamW on minibatches, and continue the curve.
 
+    It ends when the steps are made, or when the held-out loss has risen for long.
+
     Parameters
     ----------
-    config
-        The shape.
     weights
         float32 tensors by name, with gradients.
-    rows, heldout
-        Token rows to train on and to measure on.
+    rows
+        Token rows to train on.
     settings
         Steps, batch and learning rate of this phase.
     random
@@ -292,8 +260,12 @@ def optimise(
         Is appended to.
     progress
         As `train_checkpoint` has it.
+    best
+        Keeps the step with the lowest held-out loss; the weights before the first are the first.
     logits
-        What is trained, of weights and tokens; `torch_logits` unless something else is given.
+        What is trained.
+    measure
+        Returns the held-out loss of weights.
     limit
         Is called after every step to clip weights in place.
     """
@@ -309,31 +281,58 @@ def optimise(
         weight_decay=WEIGHT_DECAY,
         foreach=True,
     )
+    arrays = {name: weight.detach().numpy() for name, weight in weights.items()}
     warm_up = max(1, round(WARM_UP * settings.steps))
-    measure_every = max(1, settings.steps // CURVE_POINTS)
+    measured = measured_steps(settings.steps)
     before = len(curve.training)
+    best.note(before, measure(weights), arrays)
     order = np.empty(0, dtype=np.int64)
     for step in range(settings.steps):
         while len(order) < settings.batch:
             order = np.concatenate([order, random.permutation(len(rows))])
         batch, order = rows[order[: settings.batch]], order[settings.batch :]
-        longest = int((batch != PADDING).sum(axis=1).max())
-        tokens = torch.from_numpy(batch[:, :longest].astype(np.int64))
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, warm_up, settings.steps)
-        inputs = tokens[:, :-1].clamp(min=0)
-        predicted = logits(weights, inputs) if logits else torch_logits(config, weights, inputs)
-        loss = torch.nn.functional.cross_entropy(
-            predicted.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PADDING
-        )
+        loss = cross_entropy(logits, weights, batch)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         limit(weights)
         curve.training.append(loss.item())
-        if (step + 1) % measure_every == 0:
-            curve.heldout[before + step + 1] = heldout_loss(config, weights, heldout)
-        progress(before + step + 1, curve.training[-1])
+        done = len(curve.training)
+        if step + 1 in measured:
+            curve.heldout[done] = measure(weights)
+            best.note(done, curve.heldout[done], arrays)
+        progress(done, curve.training[-1])
+        if best.has_passed(done, settings.steps):
+            break
+
+
+def cross_entropy(
+    logits: Logits, weights: Mapping[str, "torch.Tensor"], rows: np.ndarray
+) -> "torch.Tensor":
+    """Return the mean loss of rows in nats per predicted token, with its gradient."""
+    import torch
+
+    longest = int((rows != PADDING).sum(axis=1).max())
+    tokens = torch.from_numpy(rows[:, :longest].astype(np.int64))
+    predicted = logits(weights, tokens[:, :-1].clamp(min=0))
+    return torch.nn.functional.cross_entropy(
+        predicted.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PADDING
+    )
+
+
+def mean_loss(
+    logits: Logits, weights: Mapping[str, "torch.Tensor"], rows: np.ndarray, batch: int
+) -> float:
+    """Return what `cross_entropy` is of many rows, so many at a time, without a gradient."""
+    import torch
+
+    parts = [rows[start : start + batch] for start in range(0, len(rows), batch)]
+    predicted = [int((part[:, 1:] != PADDING).sum()) for part in parts]
+    with torch.no_grad():
+        losses = [float(cross_entropy(logits, weights, part)) for part in parts]
+    return float(np.average(losses, weights=predicted))
 
 
 def heldout_loss(

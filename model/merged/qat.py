@@ -14,7 +14,7 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.merged.algebra import Merged, merge
 from gptloom.model.merged.grids import fit_grids, table_formats, table_units
 from gptloom.model.merged.integer import Widths
-from gptloom.model.training import score_bias
+from gptloom.model.torch_model import score_bias
 
 if TYPE_CHECKING:
     import torch

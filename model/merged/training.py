@@ -12,7 +12,15 @@ from gptloom.model.errors import UserError
 from gptloom.model.loss_curve import LossCurve
 from gptloom.model.merged.integer import Widths
 from gptloom.model.merged.qat import MergedLogits
-from gptloom.model.training import TrainingSettings, heldout_loss, optimise, require_extra
+from gptloom.model.stopping import Best
+from gptloom.model.training import (
+    TrainingSettings,
+    heldout_loss,
+    mean_loss,
+    optimise,
+    require_extra,
+    trainable,
+)
 
 
 def refine_checkpoint(
@@ -30,7 +38,8 @@ def refine_checkpoint(
     checkpoint
         Where to start; of one layer.
     corpus
-        What to train and to measure on, of the checkpoint's characters.
+        What to train and to measure on, of the checkpoint's characters. The held-out documents
+        choose the step whose weights are kept.
     widths
         Bits of the matrices, of the table, of keys and values.
     settings
@@ -44,17 +53,18 @@ def refine_checkpoint(
     -------
     Checkpoint, LossCurve
         The trained model and how it came about; calibration rows and baselines are those of the
-        checkpoint, and its better loss stays the one to compare with.
+        checkpoint, and its better loss stays the one to compare with. After an interrupt it is
+        the best so far.
 
     Raises
     ------
     UserError
         A package of the extra is missing, there are several layers, the corpus has other
         characters, or the loss diverged.
+    KeyboardInterrupt
+        It came before any step was better than none.
     """
     require_extra()
-    import torch
-
     config, tokenizer = checkpoint.config, checkpoint.tokenizer
     if config.layers != 1:
         raise UserError(
@@ -63,23 +73,27 @@ def refine_checkpoint(
         )
     make_rows = tokenizer.rows_of(config.positions)
     rows, heldout = (make_rows(part, config.context) for part in (corpus.training, corpus.heldout))
-    weights = {
-        name: torch.tensor(checkpoint.weights[name], requires_grad=True)
-        for name in config.weight_shapes()
-    }
-    curve = LossCurve([], {})
+    weights = trainable({name: checkpoint.weights[name] for name in config.weight_shapes()})
+    logits = MergedLogits(config, widths)
+    curve, best = LossCurve([], {}), Best()
     before = heldout_loss(config, weights, heldout)
-    optimise(
-        config,
-        weights,
-        rows,
-        heldout,
-        replace(settings, steps=settings.quantise_aware_steps),
-        np.random.default_rng(settings.seed),
-        curve,
-        progress,
-        MergedLogits(config, widths),
-    )
+    try:
+        optimise(
+            weights,
+            rows,
+            replace(settings, steps=settings.quantise_aware_steps),
+            np.random.default_rng(settings.seed),
+            curve,
+            progress,
+            best,
+            logits,
+            lambda seen: mean_loss(logits, seen, heldout, settings.batch),
+        )
+    except KeyboardInterrupt:
+        if not best.step:
+            raise
+        curve.interrupted = True
+    curve.kept = best.step
     stated = checkpoint.metadata.get("heldout", {})
     same = stated.get("set") == corpus.heldout_name
     metadata: dict[str, Any] = {
@@ -87,7 +101,7 @@ def refine_checkpoint(
         "heldout": {
             "set": corpus.heldout_name,
             "documents": len(heldout),
-            "loss": heldout_loss(config, weights, heldout),
+            "loss": heldout_loss(config, trainable(best.weights), heldout),
             "float_phase_loss": min(before, stated.get("float_phase_loss", before))
             if same
             else before,
@@ -103,7 +117,7 @@ def refine_checkpoint(
             "batch": settings.batch,
             "learning_rate": settings.learning_rate,
             "quantise_aware_steps": settings.quantise_aware_steps,
+            **curve.steps_made(),
         },
     }
-    trained = {name: weight.detach().numpy() for name, weight in weights.items()}
-    return replace(checkpoint, weights=trained, metadata=metadata, name=""), curve
+    return replace(checkpoint, weights=best.weights, metadata=metadata, name=""), curve

@@ -1,6 +1,7 @@
 """``gptloom quantize``: what it prints and writes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_six_bits_are_the_same_model_within_limits(capsys):
         (("names", None, "plain", 6), "plain form are fixed"),
         (("names", None, "merged", 1), "1 bits are no width"),
         (("nothing",), "no checkpoint nothing"),
-        (("names", "absent/report.json"), "cannot be written"),
+        (("names", Path("absent/report.json")), "no folder absent: make it"),
     ],
 )
 def test_bad_input_is_named(tmp_path, monkeypatch, arguments, message):

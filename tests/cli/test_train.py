@@ -3,9 +3,15 @@
 import importlib.util
 
 import pytest
+import typer
 
-from gptloom.cli.train import train
+from gptloom.cli import train as train_module
+from gptloom.cli.train import command_line, conclude, train
+from gptloom.firmware.image import build_image
+from gptloom.firmware.machine import LANES, Machine
+from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.loss_curve import LossCurve
 
 
 @pytest.fixture
@@ -55,3 +61,101 @@ def test_a_missing_extra_is_named_before_training(text_file, tmp_path, monkeypat
     with pytest.raises(UserError, match=r"Training needs .*pip install 'gptloom\[train\]'"):
         train(tmp_path / "out.safetensors", str(text_file))
     assert [entry.name for entry in tmp_path.iterdir()] == [text_file.name]
+
+
+@pytest.fixture
+def first_step(monkeypatch):
+    """Stand in the place of training, which needs the extra; return what it was called with."""
+    calls = []
+
+    def begin(corpus, config, settings, command, progress):
+        calls.append((corpus, config, settings, command))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_module, "train_checkpoint", begin)
+    monkeypatch.setattr(train_module, "require_extra", lambda: None)
+    return calls
+
+
+def test_what_no_core_takes_is_refused_before_the_first_step(
+    text_file, tmp_path, first_step, random_model
+):
+    shape = {"width": 10, "heads": 2, "context": 24}
+    with pytest.raises(UserError) as raised:
+        train(tmp_path / "out.safetensors", str(text_file), **shape)
+    assert not first_step
+    # The characters of the file: ten digits, a space, and those of the word.
+    config = ModelConfig(**shape, vocabulary=len(set("document 0123456789")) + 1)
+    with pytest.raises(UserError) as of_image:
+        build_image(random_model(config), Machine.for_models(LANES[-1], config))
+    assert str(of_image.value) in str(raised.value)
+
+
+def test_what_it_will_run_on_is_said_before_the_first_step(text_file, tmp_path, first_step, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "out.safetensors", str(text_file))
+    said = capsys.readouterr().out
+    assert "8, 16, 32, 64 lanes" in said
+    assert "ulx3s-25f" in said
+    assert "unrolled core" in said
+    assert len(first_step) == 1
+
+
+def test_what_is_cut_left_out_and_odd_is_said_before_the_first_step(tmp_path, first_step, capsys):
+    file = tmp_path / "names.txt"
+    names = [f"name{chr(97 + i)}{chr(97 + j)}" for i in range(20) for j in range(20)]
+    file.write_text("\n".join(["Zoë", "mi\0a", "maximilian alexander", *names]), "utf-8")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "out.safetensors", str(file))
+    said = capsys.readouterr().err
+    assert "U+0000 in line 2" in said
+    assert "'maximilian alexander'" in said
+    assert "' ' in 1, 'Z' in 1, 'x' in 1, 'ë' in 1" in said
+    ((corpus, config, _, _),) = first_step
+    assert "mia" in corpus.documents
+    assert config.vocabulary == len(set("abcdefghijklmnopqrst xZoë")) + 1
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "out.safetensors", str(file), ascii_only=True, lower=True)
+    corpus, config, _, command = first_step[1]
+    assert corpus.documents[0] == "zoe"
+    assert config.vocabulary == len(set("abcdefghijklmnopqrst xz")) + 1
+    assert " --ascii --lower " in command
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, (50, 11)), ({"steps": 70}, (70, 11)), ({"quantise_aware_steps": 0}, (50, 0))],
+)
+def test_a_small_corpus_takes_few_steps_unless_told_otherwise(
+    text_file, tmp_path, first_step, options, expected
+):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "out.safetensors", str(text_file), **options)
+    ((_, _, settings, command),) = first_step
+    assert (settings.steps, settings.quantise_aware_steps) == expected
+    assert f" --steps {expected[0]} " in command
+    assert f" --quantise-aware-steps {expected[1]} " in command
+
+
+def test_options_that_are_off_are_no_part_of_the_command():
+    words = command_line("train", {"ascii": False, "lower": True, "steps": 0})
+    assert words == "gptloom train --lower --steps 0"
+
+
+def test_an_interrupt_is_told_and_ends_with_its_code(capsys):
+    with pytest.raises(typer.Exit) as end:
+        conclude(LossCurve([1.0] * 1200, {}, kept=800, interrupted=True), 14_000)
+    assert end.value.exit_code == 130
+    said = capsys.readouterr().err
+    assert "1,200 of 14,000 steps were made" in said
+    assert "step 800" in said
+
+
+@pytest.mark.parametrize(
+    ("made", "kept", "said"),
+    [(100, 100, ""), (100, 60, "step 60"), (40, 20, "no longer fell")],
+)
+def test_what_was_kept_of_a_whole_run_is_told(capsys, made, kept, said):
+    conclude(LossCurve([1.0] * made, {}, kept=kept), 100)
+    assert said in capsys.readouterr().err

@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from gptloom.model.baselines import ORDERS, ngram_loss, ngram_losses
+from gptloom.model.baselines import ORDERS, better_ngram, ngram_loss, ngram_losses
 from gptloom.model.corpus import heldout_documents
 from gptloom.model.tokenizer import PADDING, Tokenizer
 
@@ -62,3 +62,11 @@ def test_reported_under_their_names():
     losses = ngram_losses(TRAINING, HELDOUT, 27)
     assert list(losses) == ["bigram", "trigram", "4-gram"] == list(ORDERS)
     assert losses["trigram"] == ngram_loss(TRAINING, HELDOUT, 27, 3)
+
+
+def test_the_shortest_ngram_that_is_better_is_named():
+    losses = {"bigram": 2.5, "trigram": 2.3, "4-gram": 2.2}
+    assert better_ngram(2.1, losses) == ""
+    assert better_ngram(2.2, losses) == ""
+    assert better_ngram(2.25, losses).startswith("a 4-gram")
+    assert "(2.5000 nats per token) than this model (7.4000)" in better_ngram(7.4, losses)

@@ -1,5 +1,6 @@
 import hashlib
 import importlib.util
+import sys
 
 import pytest
 
@@ -20,6 +21,69 @@ def test_lines_are_stripped_and_distinct(tmp_path):
     path = tmp_path / "lines.txt"
     path.write_text("\n".join(["  b ", "", "a", "b", "   ", *DOCUMENTS]), "utf-8")
     assert load_corpus(path).documents == ("b", "a", *DOCUMENTS)
+
+
+def read(tmp_path, content, **options):
+    path = tmp_path / "lines.txt"
+    path.write_bytes(content)
+    return load_corpus(path, **options)
+
+
+PLAIN = "\n".join(["anna", *DOCUMENTS]).encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xef\xbb\xbf" + PLAIN, PLAIN.replace(b"\n", b"\r\n"), PLAIN.replace(b"\n", b"\r")],
+    ids=["byte-order mark", "CR and LF", "CR"],
+)
+def test_what_editors_put_around_lines_is_no_part_of_them(tmp_path, content):
+    corpus = read(tmp_path, content)
+    assert corpus == read(tmp_path, PLAIN)
+    assert not corpus.remarks
+
+
+@pytest.mark.parametrize(
+    ("hidden", "seen", "named"),
+    [
+        ("an\0na", "anna", "U+0000 in line 1."),
+        ("an\x1bna", "anna", "U+001B"),
+        ("anna\u200b", "anna", r"U+200B (zero width space)"),
+        ("a\u00adnna", "anna", "soft hyphen"),
+        ("\ufeffanna", "anna", "U+FEFF"),
+        ("an\tna", "an na", "U+0009"),
+    ],
+)
+def test_characters_that_nobody_sees_are_left_out_with_a_remark(tmp_path, hidden, seen, named):
+    # Behind the first line, where a byte-order mark has no meaning.
+    corpus = read(tmp_path, "\n".join(["first", hidden, *DOCUMENTS, hidden]).encode())
+    assert corpus.documents == ("first", seen, *DOCUMENTS)
+    (remark,) = corpus.remarks
+    assert named.replace("line 1.", "line 2 and 1 more.") in remark
+    assert remark.startswith("lines.txt")
+
+
+def test_letters_are_written_out_and_made_small(tmp_path):
+    content = "\n".join(["Zoë", "Łukasz", "Weiß", "Ольга", *DOCUMENTS]).encode()
+
+    def first(**options):
+        return read(tmp_path, content, **options).documents[:4]
+
+    assert first() == ("Zoë", "Łukasz", "Weiß", "Ольга")
+    assert first(ascii_only=True) == ("Zoe", "Lukasz", "Weiss", "Ol'ga")
+    assert first(lower=True) == ("zoë", "łukasz", "weiß", "ольга")
+    assert first(ascii_only=True, lower=True) == ("zoe", "lukasz", "weiss", "ol'ga")
+
+
+def test_what_becomes_equal_is_one_document(tmp_path):
+    corpus = read(tmp_path, "\n".join(["Ann", "ann", *DOCUMENTS]).encode(), lower=True)
+    assert corpus.documents == ("ann", *DOCUMENTS)
+
+
+def test_the_package_that_writes_out_is_named_where_it_is_missing(text_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "anyascii", None)
+    with pytest.raises(UserError, match=r"--ascii needs anyascii.*gptloom\[train\]"):
+        load_corpus(text_file, ascii_only=True)
 
 
 def test_the_split_covers_the_corpus_without_overlap(text_file):

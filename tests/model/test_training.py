@@ -1,5 +1,6 @@
 """Training needs the extra ``train``; so does every test here."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from gptloom.cli import train as train_module
+from gptloom.cli.main import main
 from gptloom.cli.train import train
 from gptloom.model import training
 from gptloom.model.checkpoint import load_checkpoint
@@ -14,7 +17,8 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import heldout_documents, is_held_out, load_corpus
 from gptloom.model.errors import UserError
 from gptloom.model.float_model import FloatModel
-from gptloom.model.training import TrainingSettings, torch_logits, train_checkpoint
+from gptloom.model.torch_model import torch_logits
+from gptloom.model.training import TrainingSettings, train_checkpoint
 
 pytestmark = pytest.mark.train
 
@@ -140,3 +144,95 @@ def test_divergence_is_an_error(text_file, tmp_path, monkeypatch):
 def test_the_vocabulary_must_be_that_of_the_corpus(text_file):
     with pytest.raises(UserError, match="vocabulary is 20"):
         train_checkpoint(load_corpus(text_file), ModelConfig(vocabulary=20), SETTINGS, "")
+
+
+def train_by_heart(text_file, tmp_path, **options):
+    """Train on so few documents that held-out ones soon suffer."""
+    few = tmp_path / "few.txt"
+    few.write_text("\n".join(text_file.read_text("utf-8").splitlines()[:150]), "utf-8")
+    corpus = load_corpus(few)
+    vocabulary = len(set("".join(corpus.documents))) + 1
+    settings = TrainingSettings(batch=128, **options)
+    return corpus, train_checkpoint(corpus, ModelConfig(vocabulary=vocabulary), settings, "")
+
+
+def test_the_best_step_is_kept_and_training_ends_when_the_loss_only_rises(text_file, tmp_path):
+    corpus, (checkpoint, curve) = train_by_heart(
+        text_file, tmp_path, steps=600, quantise_aware_steps=0
+    )
+    rows = checkpoint.tokenizer.rows(corpus.heldout, 16)
+    loss = FloatModel(checkpoint.config, checkpoint.weights).loss(rows)
+    # Independent of what was kept: the curve, which goes up again.
+    assert loss == pytest.approx(min(curve.heldout.values()), abs=1e-6)
+    assert list(curve.heldout.values())[-1] > loss + 0.05
+    assert curve.heldout[curve.kept] == pytest.approx(loss, abs=1e-6)
+    assert curve.kept < len(curve.training) < 600
+    assert checkpoint.metadata["heldout"]["loss"] == pytest.approx(loss, abs=1e-6)
+    assert checkpoint.metadata["training"]["kept_step"] == curve.kept
+
+
+def test_quantise_aware_steps_begin_with_the_best_and_never_make_it_worse(text_file, tmp_path):
+    from gptloom.model.quantise import quantise
+
+    def measured(steps):
+        _, (checkpoint, curve) = train_by_heart(
+            text_file, tmp_path, steps=300, quantise_aware_steps=steps
+        )
+        return checkpoint, curve, quantise(checkpoint).metadata
+
+    before, _, _ = measured(0)
+    after, curve, _ = measured(40)
+    stated = after.metadata["heldout"]
+    assert stated["float_phase_loss"] == before.metadata["heldout"]["loss"]
+    assert stated["loss"] < before.metadata["heldout"]["loss"] + 0.05
+    assert len(curve.training) > 40
+
+
+@contextmanager
+def interrupted_after(steps):
+    """Show a bar that somebody stops."""
+
+    def progress(step, loss):
+        if step == steps:
+            raise KeyboardInterrupt
+
+    yield progress
+
+
+# In steps of floating point, and in those that see integers.
+@pytest.mark.parametrize("steps", [12, 26])
+def test_an_interrupt_leaves_the_best_so_far(text_file, tmp_path, monkeypatch, capsys, steps):
+    out = tmp_path / "small.safetensors"
+    monkeypatch.setattr(train_module, "show_steps", lambda total: interrupted_after(steps))
+    shape = {**SMALL, "steps": 20, "quantise_aware_steps": 10}
+    options = {name.replace("_", "-"): value for name, value in shape.items()}
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    code = main(["train", "--out", str(out), "--corpus", str(text_file), *words])
+    assert code == 130
+    said = capsys.readouterr().err
+    assert f"{steps} of 30 steps were made" in said
+    checkpoint = load_checkpoint(out)
+    rows = checkpoint.tokenizer.rows(load_corpus(text_file).heldout, 8)
+    loss = FloatModel(checkpoint.config, checkpoint.weights).loss(rows)
+    assert loss == pytest.approx(checkpoint.metadata["heldout"]["loss"], abs=1e-6)
+    assert loss < np.log(checkpoint.config.vocabulary)
+    assert checkpoint.metadata["training"]["interrupted"]
+    assert out.with_suffix(".png").exists()
+
+
+def test_an_interrupt_before_anything_is_learned_leaves_nothing(text_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "heldout_loss", lambda *arguments: 3.0)
+    monkeypatch.setattr(train_module, "show_steps", lambda total: interrupted_after(5))
+    out = tmp_path / "small.safetensors"
+    assert main(["train", "--out", str(out), "--corpus", str(text_file), "--steps", "9"]) == 130
+    assert not out.exists()
+
+
+def test_a_model_that_counting_beats_is_told(tmp_path, capsys):
+    # Pieces of the alphabet: after each letter comes the next.
+    letters = 2 * "abcdefghijklmnopqrstuvwxyz"
+    pieces = [letters[i : i + length] for i in range(26) for length in range(3, 12)]
+    (tmp_path / "pieces.txt").write_text("\n".join(pieces), "utf-8")
+    shape = {**SMALL, "context": 12, "steps": 1, "quantise_aware_steps": 0}
+    train(tmp_path / "small.safetensors", str(tmp_path / "pieces.txt"), **shape)
+    assert "warning: a bigram, which only counts" in capsys.readouterr().err

