@@ -23,15 +23,15 @@ from gptloom.firmware.machine import LANES, Machine
 from gptloom.hdl.unrolled.shape import Shape
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
-from gptloom.model.integer import LAYER_SITES, IntegerModel, Layer
+from gptloom.model.integer import IntegerModel
 from gptloom.model.merged import integer as merged_integer
 from gptloom.model.merged.algebra import merge
 from gptloom.model.merged.integer import LATER_SHIFTS, SHIFTS, MergedModel, Widths
-from gptloom.model.quantise import CHECKPOINT_NAMES
+from gptloom.model.network import network
 from gptloom.model.tokenizer import Tokenizer
 
 UNROLLED = "unrolled"
-SMALLEST = Shape(bits_per_cycle=1, positions=1, heads_per_cycle=1)
+SMALLEST = Shape(bits_per_cycle=1, positions_per_cycle=1, heads_per_cycle=1)
 
 SHIFT = 8
 LOGIT_UNIT = 2.0**-SHIFT
@@ -102,21 +102,8 @@ def find_boards(config: ModelConfig, tokenizer: Tokenizer, lanes: int) -> list[s
 
 def plain_zeros(config: ModelConfig, tokenizer: Tokenizer) -> IntegerModel:
     """Return a plain model of zeros."""
-    zeros = _zeros(config)
-    layers = [
-        {short: zeros[f"layer{i}.{name}"] for short, name in CHECKPOINT_NAMES.items()}
-        for i in range(config.layers)
-    ]
-    return IntegerModel(
-        config=config,
-        tokenizer=tokenizer,
-        token_embedding=zeros["wte"],
-        position_embedding=zeros.get("wpe", np.zeros((config.context, config.width), np.int64)),
-        lm_head=zeros["lm_head"],
-        layers=tuple(Layer(weights, dict.fromkeys(LAYER_SITES, SHIFT)) for weights in layers),
-        start_shift=SHIFT,
-        logit_unit=LOGIT_UNIT,
-    )
+    shifts = {site.key: SHIFT for site in network(config).computed if site.shifted}
+    return IntegerModel(config, tokenizer, _zeros(config), shifts, LOGIT_UNIT)
 
 
 def merged_zeros(config: ModelConfig, tokenizer: Tokenizer) -> MergedModel:
