@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 
 from gptloom.firmware.image import Image
-from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES
+from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.page import PAGE_BYTES
 from gptloom.hdl.preload import Preload
@@ -22,11 +22,11 @@ Shape = tuple[int, int]
 
 def memory_shapes(machine: Machine) -> dict[str, Shape]:
     """Return the memories that an image fills, by their names in :class:`.Preload`."""
-    row = machine.stream_elements // machine.writers
+    row, halves = machine.stream_elements // machine.writers, InstructionLayout(machine)
     return {
         "operands": (machine.operand_words, 8 * machine.lanes),
-        "program": (machine.program_words, 8 * ISSUE_BYTES),
-        "orders": (machine.program_words, 8 * RESULT_BYTES),
+        "program": (machine.program_words, 8 * halves.issue_bytes),
+        "orders": (machine.program_words, 8 * halves.result_bytes),
         "tokens": (machine.vocabulary * row, 8 * machine.writers),
         "positions": (machine.position_words, 8 * machine.position_bytes),
         "page": (PAGE_BYTES, 8),

@@ -1,5 +1,6 @@
 """Draw the folded core from its code: `.venv/bin/python docs/draw.py` writes docs/drawn/*.svg.
 
+It also makes the table of shapes in docs/limits.md.
 Connections are those that the core elaborates to, times are the program's timeline, the memory's
 map is the layout, widths are the constants. A test holds the files equal to what is drawn here.
 """
@@ -15,6 +16,7 @@ from amaranth.hdl import Module, Value
 from amaranth.hdl._ast import Assign, Signal, Switch
 from amaranth.lib import wiring
 
+from gptloom.firmware import fit
 from gptloom.firmware.isa import Kind
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD, Machine
@@ -27,7 +29,7 @@ from gptloom.model.integer import IntegerModel
 from gptloom.model.quantise import quantise
 from gptloom.model.sampling import SEED_BITS
 
-FOLDER = Path(__file__).parent / "drawn"
+FOLDER, LIMITS = Path(__file__).parent / "drawn", Path(__file__).parent / "limits.md"
 LANES = 16
 
 INK, SOFT, LINE = "#1f2937", "#6b7280", "#d1d5db"
@@ -309,7 +311,7 @@ def draw_numbers() -> Picture:
     kinds = [
         ("weight, embedding, key, value", a.WEIGHT_BITS, 0, True),
         ("activation", a.ACTIVATION_BITS, 0, True),
-        ("sum of products", a.ACCUMULATOR_BITS, 0, True),
+        ("sum of products, of 64 at most", machine().accumulator_bits, 0, True),
         (f"the same, {a.PRE_SHIFT} bits dropped, clipped", a.SCALED_BITS, 0, True),
         ("mantissa of a scale", a.MANTISSA_BITS, 0, False),
         ("score, in octaves", a.ACTIVATION_BITS, a.SCORE_FRACTION, True),
@@ -350,8 +352,27 @@ def pictures() -> dict[str, str]:
     return {name: str(picture) for name, picture in drawn.items()}
 
 
+# How large
+
+
+SHAPES = ("<!-- shapes -->\n", "<!-- end of shapes -->\n")
+"""Marks in docs/limits.md, before and behind the table."""
+
+
+def with_shapes(page: str) -> str:
+    """Return docs/limits.md with its table of shapes made anew."""
+    before, begin, rest = page.partition(SHAPES[0])
+    _, end, after = rest.partition(SHAPES[1])
+    rows = "".join(
+        f"| {name} | {most:,} |{' a multiple of 4' * (name in fit.IN_QUADS)} |\n"
+        for name, most in fit.MOST.items()
+    )
+    return f"{before}{begin}| dimension | at most | |\n| --- | ---: | --- |\n{rows}{end}{after}"
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
+    LIMITS.write_text(with_shapes(LIMITS.read_text()))
     for file, text in pictures().items():
         (FOLDER / file).write_text(text)
         print(FOLDER / file)

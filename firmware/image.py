@@ -8,17 +8,17 @@ other bytes of the file.
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gptloom.firmware.isa import INSTRUCTION_BYTES
+from gptloom.firmware.isa import FIELDS, Instruction, InstructionLayout
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD, TABLE_BYTES, Machine
-from gptloom.firmware.page import encode_page
+from gptloom.firmware.page import encode_page, fits_page
 from gptloom.firmware.program import compile_program
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
@@ -29,7 +29,7 @@ from gptloom.model.positions import Positions
 from gptloom.model.recurrent import RecurrentModel
 
 MAGIC = b"LOOM"
-VERSION = 6
+VERSION = 7
 HEADER = struct.Struct("<4sHH6H4BHIdI")
 """Magic, version, lanes, the six dimensions, numbers of the positions and of the eviction, sinks,
 slots and their words, size after the header, logit unit, CRC-32."""
@@ -46,8 +46,12 @@ def kind_numbers(config: ModelConfig) -> tuple[int, int, int]:
 CRC_BYTES = 4
 
 RECORD = struct.Struct("<BI")
-INSTRUCTION_STRIDE = 16
-"""Address step from one instruction to the next on the load port."""
+INSTRUCTION = struct.Struct(f"<{len(FIELDS)}I")
+"""An instruction in the file: its fields in order, since machines differ in their widths."""
+
+SETTINGS = struct.Struct("<5H")
+"""Values of the settings registers: end token, last position, last beat of an embedding, strides of
+keys and values."""
 
 
 class Region(IntEnum):
@@ -81,7 +85,8 @@ class Image:
     logit_unit
         What one unit of a logit's accumulator is worth, in nats.
     regions
-        Bytes by region, from address 0; a byte is what the load port takes in one cycle.
+        Bytes by region, from address 0; a byte is what the load port takes in one cycle. Of the
+        program they are as the file has them: see ``INSTRUCTION``.
     """
 
     lanes: int
@@ -174,6 +179,8 @@ class Image:
         embeddings = [Region.TOKENS] + [Region.POSITIONS] * (not machine.recurrent)
         for region, data in sorted(self.regions.items()):
             embedding = region in embeddings
+            if region is Region.PROGRAM:
+                data = self._program(machine)
             for i, byte in enumerate(data):
                 # The hardware finds an embedding's row by joining row number and element.
                 yield region, i // width * step + i % width if embedding else i, byte
@@ -187,9 +194,17 @@ class Image:
         for region, address, byte in self.writes(machine):
             written[region][address] = byte
         return {
-            region: bytes(bytes_at.get(i, 0) for i in range(max(bytes_at) + 1))
+            region: bytes(bytes_at.get(i, 0) for i in range(max(bytes_at, default=-1) + 1))
             for region, bytes_at in written.items()
         }
+
+    def _program(self, machine: Machine) -> bytes:
+        """Return the instructions as a machine has them, each filled up to its stride."""
+        layout = InstructionLayout(machine)
+        found = INSTRUCTION.iter_unpack(self.regions[Region.PROGRAM])
+        return b"".join(
+            layout.encode(Instruction(*fields)).ljust(layout.stride, b"\0") for fields in found
+        )
 
     def checksum(self, machine: Machine) -> int:
         """CRC-32 of everything that the hardware computes with, as it reads it back itself.
@@ -229,6 +244,8 @@ class Image:
             program_words=(layout.program_words, machine.program_words),
             vocabulary=(self.config.vocabulary, machine.vocabulary),
             context=(self.config.context, machine.context),
+            inputs=(max(self.config.width, self.config.hidden), machine.inputs),
+            rows=(layout.most_rows, machine.rows),
         )
         if (self.slots, self.slot_words) != (machine.slots, machine.slot_words):
             raise UserError(
@@ -268,7 +285,6 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
     """Return the image of a model for a machine."""
     layout = Layout(machine, model.config)
     program = [slot.instruction for slot in compile_program(model, layout)]
-    words = [i.encode().to_bytes(INSTRUCTION_BYTES, "little") for i in program]
     c = model.config
     image = Image(
         lanes=machine.lanes,
@@ -278,18 +294,16 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
         logit_unit=model.logit_unit,
         regions={
             Region.OPERANDS: _operands(model, layout),
-            Region.PROGRAM: b"".join(word.ljust(INSTRUCTION_STRIDE, b"\0") for word in words),
+            Region.PROGRAM: b"".join(INSTRUCTION.pack(*astuple(i)) for i in program),
             Region.TOKENS: _bytes(model.weights[layout.network.tokens.name]),
             **_positions(model, machine),
-            Region.PAGE: encode_page(model),
-            Region.SETTINGS: bytes(
-                [
-                    model.tokenizer.bos,
-                    c.context - 1,
-                    c.width // machine.writers - 1,
-                    layout.key_stride,
-                    layout.value_stride,
-                ]
+            Region.PAGE: encode_page(model) if fits_page(c.vocabulary) else b"",
+            Region.SETTINGS: SETTINGS.pack(
+                model.tokenizer.bos,
+                c.context - 1,
+                c.width // machine.writers - 1,
+                layout.key_stride,
+                layout.value_stride,
             ),
         },
     )

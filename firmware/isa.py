@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from math import ceil
 
-from gptloom.firmware.machine import INSTRUCTION_BYTES
-
-MAX_INSTRUCTIONS = 63
-"""Most instructions of a token: results carry their number, and 63 stands for the embedding."""
+from gptloom.firmware.latencies import longest_delay
+from gptloom.firmware.machine import QUAD, Machine, bits_of
 
 
 class Kind(IntEnum):
@@ -96,57 +95,83 @@ class Instruction:
     final: bool = False
     prefill_final: bool = False
 
-    def encode(self) -> int:
-        """Return the instruction word.
+
+FIELDS = tuple(field.name for field in fields(Instruction))
+
+
+class InstructionLayout:
+    """Fields of a machine's instructions: as wide as the machine needs them.
+
+    Attributes
+    ----------
+    issue
+        Widths by name of the half that the sequencer reads, least significant first.
+    result
+        The same of the half that is read when results leave the engine.
+    """
+
+    def __init__(self, machine: Machine):
+        activation_bits = bits_of(machine.activation_words - 1)
+        self.issue = dict(
+            kind=2,
+            base=machine.address_bits,
+            passes=bits_of(ceil(machine.rows / machine.units)),
+            quads=bits_of(ceil(machine.inputs / QUAD)),
+            source=activation_bits,
+            delay=bits_of(longest_delay(machine)),
+            final=1,
+            prefill_final=1,
+        )
+        self.result = dict(
+            destination=3,
+            target=max(machine.address_bits, activation_bits),
+            rows=machine.row_bits,
+            relu=1,
+            residual=1,
+            scale=2,
+            shift=5,
+        )
+
+    @property
+    def issue_bytes(self) -> int:
+        """Bytes of the first half in memory."""
+        return ceil(sum(self.issue.values()) / 8)
+
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of the second half in memory."""
+        return ceil(sum(self.result.values()) / 8)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of an instruction."""
+        return self.issue_bytes + self.result_bytes
+
+    @property
+    def stride(self) -> int:
+        """Address step from one instruction to the next on the load port, a power of two."""
+        return 1 << (self.bytes - 1).bit_length()
+
+    def encode(self, instruction: Instruction) -> bytes:
+        """Return an instruction's bytes, both halves.
 
         Raises
         ------
         ValueError
             If a field does not fit its width.
         """
-        return self._pack(ISSUE_WIDTHS) | self._pack(RESULT_WIDTHS) << 8 * ISSUE_BYTES
+        halves = ((self.issue, self.issue_bytes), (self.result, self.result_bytes))
+        return b"".join(
+            self._pack(instruction, widths).to_bytes(size, "little") for widths, size in halves
+        )
 
-    def _pack(self, widths: dict[str, int]) -> int:
+    @staticmethod
+    def _pack(instruction: Instruction, widths: dict[str, int]) -> int:
         word, position = 0, 0
         for name, width in widths.items():
-            value = int(getattr(self, name))
+            value = int(getattr(instruction, name))
             if not 0 <= value < 1 << width:
                 raise ValueError(f"{name} {value} does not fit {width} bits of an instruction")
             word |= value << position
             position += width
         return word
-
-
-ISSUE_WIDTHS = dict(
-    kind=2,
-    base=12,
-    passes=6,
-    quads=6,
-    source=5,
-    delay=6,
-    final=1,
-    prefill_final=1,
-)
-"""Fields of the half that the sequencer reads and their widths, least significant first."""
-
-RESULT_WIDTHS = dict(
-    destination=3,
-    target=12,
-    rows=8,
-    relu=1,
-    residual=1,
-    scale=2,
-    shift=5,
-)
-"""Fields of the half that is read when results leave the engine."""
-
-WIDTHS = ISSUE_WIDTHS | RESULT_WIDTHS
-STRIDE_BITS = 8
-"""Width of the distances between rows of the cache; loaded as one byte each."""
-
-ISSUE_BYTES = 5
-RESULT_BYTES = INSTRUCTION_BYTES - ISSUE_BYTES
-
-assert sorted(WIDTHS) == sorted(field.name for field in fields(Instruction))
-assert sum(ISSUE_WIDTHS.values()) <= 8 * ISSUE_BYTES
-assert sum(RESULT_WIDTHS.values()) <= 8 * RESULT_BYTES

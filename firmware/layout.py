@@ -7,14 +7,12 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from gptloom.firmware.fit import check_shape
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.model.arithmetic import MAX_INPUTS
 from gptloom.model.config import ModelConfig
-from gptloom.model.errors import UserError
 from gptloom.model.network import network
 from gptloom.model.sites import Becomes, ElementOrder, Kind, Site
 
-MAX_HEADS = 4
 UNPROGRAMMED = (Kind.EMBEDDING, Kind.SOFTMAX)
 """What happens without an instruction."""
 
@@ -45,25 +43,8 @@ class Layout:
     def __init__(self, machine: Machine, config: ModelConfig):
         self.machine = machine
         self.config = config
+        check_shape(config)
         self.network = network(config)
-        for name in ("width", "hidden", "context"):
-            size = getattr(config, name)
-            if size > MAX_INPUTS:
-                raise UserError(
-                    f"{name} {size} is more than the {MAX_INPUTS} inputs a dot product can have"
-                )
-            if size % QUAD:
-                raise UserError(f"{name} {size} does not divide into quads: use a multiple of 4")
-        if config.head_width > MAX_INPUTS // 2:
-            # Keys reach -128 where weights stop at -127.
-            raise UserError(
-                f"a head width of {config.head_width} is more than the {MAX_INPUTS // 2} that a "
-                "score's accumulator holds: use more heads"
-            )
-        if config.heads > MAX_HEADS:
-            raise UserError(f"{config.heads} heads are more than a folded core's {MAX_HEADS}")
-        if max(machine.units, config.heads) % min(machine.units, config.heads):
-            raise UserError(f"{machine.lanes} lanes cannot be shared by {config.heads} heads")
 
     @property
     def head_quads(self) -> int:
@@ -122,8 +103,7 @@ class Layout:
     @property
     def key_stride(self) -> int:
         """Words from one quad of the keys to the next."""
-        m = self.machine
-        return ceil(self.config.context / m.positions_per_word) * m.words_per_position
+        return self.machine.key_stride(self.config.context)
 
     @property
     def value_stride(self) -> int:
@@ -214,3 +194,8 @@ class Layout:
     def program_words(self) -> int:
         """Instructions of one token."""
         return sum(site.kind not in UNPROGRAMMED for site in self.network.computed)
+
+    @property
+    def most_rows(self) -> int:
+        """Most outputs of an instruction."""
+        return max(matrix.rows for matrix in self.matrices.values())

@@ -3,7 +3,12 @@
 from dataclasses import dataclass, replace
 from math import ceil
 
-from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
+from gptloom.model.arithmetic import (
+    ACTIVATION_BITS,
+    EMBEDDING_SHIFT,
+    MANTISSA_BITS,
+    WEIGHT_BITS,
+)
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
@@ -18,8 +23,6 @@ QUAD = 4
 TABLE_BYTES = 2
 """Of a weight in the table of recurrent sums, for each head."""
 
-INSTRUCTION_BYTES = 9
-MAX_VOCABULARY = 64
 SLOTS = (0, 1, 2, 4)
 
 
@@ -41,6 +44,8 @@ class Machine:
         Most elements of the residual stream.
     program_words
         Most instructions.
+    inputs, rows
+        Most inputs and most outputs of a matrix.
     vocabulary, context
         Most token ids and positions; with eviction, rows of the cache. Without rows the latter do
         not count.
@@ -61,6 +66,8 @@ class Machine:
     activation_words: int
     stream_elements: int
     program_words: int
+    inputs: int
+    rows: int
     vocabulary: int
     context: int
     positions: Positions = Positions.LEARNED
@@ -74,11 +81,6 @@ class Machine:
         if self.lanes not in LANES:
             allowed = ", ".join(map(str, LANES))
             raise UserError(f"{self.lanes} lanes cannot be built: choose one of {allowed}")
-        if self.vocabulary > MAX_VOCABULARY:
-            raise UserError(
-                f"a vocabulary of {self.vocabulary} tokens does not fit the folded core: "
-                f"use at most {MAX_VOCABULARY}"
-            )
         if self.slots not in SLOTS:
             allowed = ", ".join(map(str, SLOTS[1:]))
             raise UserError(f"{self.slots} slots cannot be built: choose one of {allowed}")
@@ -127,6 +129,45 @@ class Machine:
     def granule(self) -> int:
         """Cached positions that words are shared by."""
         return max(QUAD, self.positions_per_word)
+
+    def key_stride(self, context: int) -> int:
+        """Operand words from one quad of so many positions' keys to the next."""
+        return ceil(context / self.positions_per_word) * self.words_per_position
+
+    @property
+    def accumulator_bits(self) -> int:
+        """Width of a dot product: weights reach -127, keys -128, values -128 times 511."""
+        if self.recurrent:
+            return max(_signed_bits(self._weight_sum), StateWidths().value_bits)
+        largest, numerator = 1 << (WEIGHT_BITS - 1), (1 << MANTISSA_BITS) - 1
+        scores = (self.head_width * largest) << (ACTIVATION_BITS - 1)
+        return _signed_bits(max(self._weight_sum, scores, self.context * largest * numerator))
+
+    @property
+    def _weight_sum(self) -> int:
+        weights = self.inputs * ((1 << (WEIGHT_BITS - 1)) - 1) << (ACTIVATION_BITS - 1)
+        embedding = 1 << (ACTIVATION_BITS - 1 + EMBEDDING_SHIFT)
+        return max(weights, embedding)
+
+    @property
+    def address_bits(self) -> int:
+        """Width of an operand word's address."""
+        return bits_of(self.operand_words - 1)
+
+    @property
+    def row_bits(self) -> int:
+        """Width of the number of a result, those that fill up the last pass included."""
+        return bits_of(self.rows + self.units)
+
+    @property
+    def operation_bits(self) -> int:
+        """Width of the number of an instruction."""
+        return bits_of(self.program_words)
+
+    @property
+    def embedding_operation(self) -> int:
+        """Number that the embedding's results have instead of an instruction's: all ones."""
+        return (1 << self.operation_bits) - 1
 
     @property
     def deep(self) -> bool:
@@ -184,12 +225,14 @@ class Machine:
     @property
     def memory_bits(self) -> dict[str, int]:
         """Bits of every memory that can be read at one address a cycle, ROMs included."""
+        from gptloom.firmware.isa import InstructionLayout
+
         elements = self.stream_elements
         return {
             "operands": self.operand_words * self.lanes * WEIGHT_BITS,
             "activations": self.activation_words * self.heads * QUAD * ACTIVATION_BITS,
             "stream": max(2 * self.writers, elements) * ACTIVATION_BITS,
-            "program": self.program_words * INSTRUCTION_BYTES * 8,
+            "program": self.program_words * InstructionLayout(self).bytes * 8,
             "token embedding": self.vocabulary * elements * WEIGHT_BITS,
             "positions": self.position_words * self.position_bytes * 8,
             "sums": self.vocabulary * self.heads * self.sum_bits if self.recurrent else 0,
@@ -221,7 +264,8 @@ class Machine:
         vocabulary = max(config.vocabulary for config in configs)
         context = max(config.context for config in configs)
         kind = kinds.pop()
-        blank = cls(lanes, configs[0].heads, 0, 0, 0, 0, vocabulary, context, *kind)
+        inputs = max(max(config.width, config.hidden) for config in configs)
+        blank = cls(lanes, configs[0].heads, 0, 0, 0, 0, inputs, 0, vocabulary, context, *kind)
         if slots:
             words = max(Layout(blank, config).cache_words for config in configs)
             joins = slots > 1 and all(config.layers == 1 for config in configs)
@@ -230,11 +274,22 @@ class Machine:
         layouts = [Layout(blank, config) for config in configs]
         return replace(
             blank,
-            operand_words=_power_of_two(max(layout.operand_words for layout in layouts)),
-            activation_words=_power_of_two(max(layout.activation_words for layout in layouts)),
+            operand_words=max(2, *(layout.operand_words for layout in layouts)),
+            activation_words=max(2, *(layout.activation_words for layout in layouts)),
             stream_elements=_power_of_two(max(config.width for config in configs)),
-            program_words=_power_of_two(max(layout.program_words for layout in layouts)),
+            program_words=max(2, *(layout.program_words for layout in layouts)),
+            rows=max(layout.most_rows for layout in layouts),
         )
+
+
+def bits_of(largest: int) -> int:
+    """Return the bits of an unsigned number up to `largest`, at least one."""
+    return max(1, largest.bit_length())
+
+
+def _signed_bits(magnitude: int) -> int:
+    """Return the bits of a signed number that reaches `magnitude`, less one below zero."""
+    return magnitude.bit_length() + 1
 
 
 def _power_of_two(least: int) -> int:

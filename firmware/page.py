@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 
-from gptloom.firmware.machine import MAX_VOCABULARY
 from gptloom.model.arithmetic import MANTISSA_BITS
+from gptloom.model.config import ModelConfig
+from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel, LogitScale
+
+MOST_POSITIONS = 256
+"""Positions that a byte of a frame can name."""
 
 TEMPERATURES = (0.7, 1.0, 1.5, 0.4)
 """What a board's button steps through; the first one holds from power-on."""
 
-SCALES = MAX_VOCABULARY
+SCALES = 64
 """Address of the first temperature's scale; before it stands a character for each token."""
 
 SCALE_BYTES = 2
@@ -40,6 +44,31 @@ UNKNOWN = ord("?")
 the tilde, which begins a frame on the serial line (see :mod:`.protocol`)."""
 
 _TILDE = "~"
+
+
+def fits_page(vocabulary: int) -> bool:
+    """Whether a page has a character for every token; a larger model has no page."""
+    return vocabulary <= SCALES
+
+
+def check_page(config: ModelConfig) -> None:
+    """Refuse a model that a serial line and a display of single characters cannot show.
+
+    Raises
+    ------
+    UserError
+        If it has more tokens than a page has characters, or more positions than frames can name.
+    """
+    if not fits_page(config.vocabulary):
+        raise UserError(
+            f"a chip's serial line and display tell {SCALES} characters apart, and this model has "
+            f"{config.vocabulary} tokens: simulate it, or take its core alone ('verilog')"
+        )
+    if config.context > MOST_POSITIONS:
+        raise UserError(
+            f"a chip's serial line counts {MOST_POSITIONS} positions, and this model has "
+            f"{config.context}: simulate it, or take its core alone ('verilog')"
+        )
 
 
 def encode_page(model: IntegerModel) -> bytes:

@@ -3,9 +3,6 @@
 from math import ceil
 
 from gptloom.firmware.isa import (
-    MAX_INSTRUCTIONS,
-    STRIDE_BITS,
-    WIDTHS,
     Destination,
     Instruction,
     Kind,
@@ -32,11 +29,6 @@ def compile_program(model: IntegerModel, layout: Layout) -> list[Slot]:
         Its shifts become part of the program.
     layout
         Of the same shape.
-
-    Raises
-    ------
-    UserError
-        If the model needs more than instructions can say.
     """
     if model.precision.cache != STANDARD.cache:
         raise UserError(
@@ -58,9 +50,7 @@ def compile_program(model: IntegerModel, layout: Layout) -> list[Slot]:
             # which it is while the softmax works; recurrent sums are there before the norm.
             program += start
             start = []
-    slots = Scheduler(layout).schedule(program)
-    _check(slots, layout)
-    return slots
+    return Scheduler(layout).schedule(program)
 
 
 def _last_of_prompt(table: Network, config: ModelConfig) -> Site:
@@ -70,40 +60,6 @@ def _last_of_prompt(table: Network, config: ModelConfig) -> Site:
     """
     attends = (SiteKind.MIX,) if config.eviction is Eviction.ATTENTION else (SiteKind.SUMS,)
     return [site for site in table.computed if site.is_cached or site.kind in attends][-1]
-
-
-def _check(slots: list[Slot], layout: Layout) -> None:
-    c, lanes = layout.config, layout.machine.lanes
-    if len(slots) > MAX_INSTRUCTIONS:
-        raise UserError(
-            f"{c.layers} layers take {len(slots)} instructions, a folded core has at most "
-            f"{MAX_INSTRUCTIONS}: use fewer layers"
-        )
-    # The passes of a SCORES instruction are not in its word: the sequencer counts them.
-    passes = 0 if c.recurrent else ceil(c.context * c.heads / layout.machine.units)
-    if passes > 1 << WIDTHS["passes"]:
-        raise UserError(
-            f"a context of {c.context} takes {passes} passes over the keys with {lanes} lanes, a "
-            f"folded core counts to {1 << WIDTHS['passes']}: use more lanes"
-        )
-    for what, needed, bits in (
-        ("words of weights, keys and values", layout.operand_words, WIDTHS["base"]),
-        ("words from one quad of keys to the next", layout.key_stride, STRIDE_BITS),
-        ("words from one pass of values to the next", layout.value_stride, STRIDE_BITS),
-    ):
-        if needed > 1 << bits:
-            raise UserError(
-                f"the model takes {needed} {what} with {lanes} lanes, a folded core counts to "
-                f"{1 << bits}: use more lanes or a smaller model"
-            )
-    try:
-        for slot in slots:
-            slot.instruction.encode()
-    except ValueError as error:
-        raise UserError(
-            f"the model is too large for a folded core of {lanes} lanes ({error}): "
-            "use more lanes or a smaller model"
-        ) from error
 
 
 def _instruction(site: Site, model: IntegerModel, layout: Layout, **flags: bool) -> Instruction:

@@ -1,95 +1,17 @@
 """When instructions may start: the pipeline's latencies, and the delays they ask for.
 
 The core has no interlocks but one (``VALUES`` waits for the softmax): a program is correct because
-its delays are. All times are cycles; the cycle in which a memory address is presented is an
-operand's issue.
+its delays are. All times are cycles.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gptloom.firmware.isa import Destination, Instruction, Kind, Scale
+from gptloom.firmware.latencies import FIRST, NOISE, WRITE, Latencies
 from gptloom.firmware.layout import Layout
-from gptloom.firmware.machine import QUAD, Machine
-from gptloom.model.positions import Positions
+from gptloom.firmware.machine import QUAD
 from gptloom.model.sites import Site
-
-FIRST = 3
-"""From a token's start to its first issue: the instruction is decoded, then taken."""
-
-NOISE = 3
-"""From a token's start until the first value of its noise can be read; one more each cycle."""
-
-WRITE = 1
-"""From a write port to the first issue that reads what was written."""
-
-
-@dataclass(frozen=True)
-class Latencies:
-    """Cycles that depend on the machine.
-
-    Attributes
-    ----------
-    drain
-        From the last operand of a pass to its first results leaving the drain.
-    result
-        From the drain to the result presented to a memory's write port.
-    norm
-        From the last element of the residual stream to its norm, ready for the drain.
-    embed
-        From a token's start to the first sum of embeddings at a memory's write port.
-    score
-        From a score leaving the drain to its write.
-    numerator
-        From the read of a position's scores to the write of its numerators.
-    sample
-        From the last logits to the sampled token.
-    sums
-        Of a recurrent machine: from a token's start to the sums of its own query and one over
-        them, ready for the drain.
-    """
-
-    drain: int = 7
-    result: int = 5
-    norm: int = 6
-    embed: int = 2
-    score: int = 1
-    numerator: int = 5
-    sample: int = 3
-    sums: int = 0
-
-    @classmethod
-    def of(cls, machine: Machine) -> "Latencies":
-        """Return those of a machine."""
-        found = cls(norm=7) if machine.writers > 1 else cls()
-        if machine.deep:
-            found = _DEEP
-        if machine.recurrent:
-            # The token's values are read, then query and head of all sums, its own query first.
-            return replace(
-                found, sums=10 + machine.value_words + machine.heads - 1 + 2 * machine.deep
-            )
-        if machine.positions is Positions.ALIBI:
-            # Penalties are taken from scores.
-            found = replace(found, score=found.score + 1)
-        return found
-
-
-def flush_cycles(machine: Machine) -> int:
-    """Return the cycles from a program's last one until all its results are written."""
-    latencies = Latencies.of(machine)
-    return latencies.drain + latencies.result + WRITE + machine.beats
-
-
-def update_cycles(machine: Machine) -> int:
-    """Return the cycles from a token's start to its earliest end, of a recurrent machine.
-
-    The next token, which begins two cycles later, then finds all sums updated.
-    """
-    return machine.vocabulary * machine.heads + max(4, machine.value_words - 1)
-
-
-_DEEP = Latencies(drain=9, result=11, norm=11, embed=3, score=2, numerator=5, sample=3)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gptloom.firmware.isa import Destination, Instruction, Kind
+from gptloom.firmware.latencies import FIRST, Latencies, update_cycles
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.firmware.schedule import FIRST, Latencies, Slot, update_cycles
+from gptloom.firmware.schedule import Slot
 
 EMIT = 2
 """From the sampled token to the next token's start."""
@@ -84,7 +85,9 @@ def spans(slots: Sequence[Slot], machine: Machine, position: int) -> list[Span]:
         if instruction.kind is Kind.VALUES:
             # One position a cycle is read back, whole words of four. Looking takes a cycle.
             words = position // QUAD + 1
-            start = max(start + 1, read_back + latencies.numerator + words * QUAD)
+            start = max(
+                start + 1, read_back + latencies.numerator + words * QUAD + latencies.reciprocals
+            )
         span = Span(slot, start, *_shape(instruction, machine, position))
         if instruction.kind is Kind.SCORES:
             read_back = scores_read_back(span, machine, position)

@@ -7,10 +7,18 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from gptloom.firmware.fit import ADDRESS_BITS, MOST
+from gptloom.firmware.machine import bits_of
 from gptloom.hdl.folded.layouts import Temperature
 from gptloom.model.sampling import SEED_BITS
 
 COUNTER_BITS = 32
+
+
+TOKEN_BITS = bits_of(MOST["vocabulary"] - 1)
+POSITION_BITS = bits_of(MOST["context"] - 1)
+"""Widths that suffice for all cores. Bits that a core does not need are constant, and cost it
+nothing."""
 
 
 class Prompt(data.Struct):
@@ -19,15 +27,15 @@ class Prompt(data.Struct):
     With `last` the core takes over: it samples what follows until the document ends.
     """
 
-    token: unsigned(8)
+    token: unsigned(TOKEN_BITS)
     last: unsigned(1)
 
 
 class Token(data.Struct):
     """One sampled token: it follows position `position`; `last` is the end of the document."""
 
-    token: unsigned(8)
-    position: unsigned(8)
+    token: unsigned(TOKEN_BITS)
+    position: unsigned(POSITION_BITS)
     last: unsigned(1)
 
 
@@ -35,7 +43,7 @@ class Write(data.Struct):
     """One byte for one of the core's memories, numbered as :class:`.firmware.image.Region`."""
 
     region: unsigned(3)
-    address: unsigned(18)
+    address: unsigned(ADDRESS_BITS)
     data: unsigned(8)
 
 
@@ -43,7 +51,7 @@ class Address(data.Struct):
     """Where a byte is that the load port wrote."""
 
     region: unsigned(3)
-    address: unsigned(18)
+    address: unsigned(ADDRESS_BITS)
 
 
 class Counters(data.Struct):

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from gptloom.firmware.image import INSTRUCTION_STRIDE, Image, Region
-from gptloom.firmware.isa import ISSUE_BYTES
+from gptloom.firmware.image import SETTINGS, Image, Region
+from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import Machine
-
-ISSUE_BITS = 8 * ISSUE_BYTES
 
 
 @dataclass(frozen=True)
@@ -41,13 +39,14 @@ class Preload:
             If the image does not fit the machine.
         """
         image.check_fits(machine)
+        halves = InstructionLayout(machine)
+        issue_bits, result_bits = 8 * halves.issue_bytes, 8 * halves.result_bytes
         bytes_per_word = {
             Region.OPERANDS: machine.lanes,
-            Region.PROGRAM: INSTRUCTION_STRIDE,
+            Region.PROGRAM: halves.stride,
             Region.TOKENS: machine.writers,
             Region.POSITIONS: machine.position_bytes,
             Region.PAGE: 1,
-            Region.SETTINGS: 1,
         }
         words = {
             region: [
@@ -55,13 +54,16 @@ class Preload:
                 for i in range(0, len(data), bytes_per_word[region])
             ]
             for region, data in image.contents(machine).items()
+            if region in bytes_per_word
         }
         return cls(
             operands=words[Region.OPERANDS],
-            program=[word & ((1 << ISSUE_BITS) - 1) for word in words[Region.PROGRAM]],
-            orders=[word >> ISSUE_BITS for word in words[Region.PROGRAM]],
+            program=[word & ((1 << issue_bits) - 1) for word in words[Region.PROGRAM]],
+            orders=[
+                word >> issue_bits & ((1 << result_bits) - 1) for word in words[Region.PROGRAM]
+            ],
             tokens=words[Region.TOKENS],
             positions=words.get(Region.POSITIONS, []),
             page=words[Region.PAGE],
-            settings=tuple(words[Region.SETTINGS]),
+            settings=SETTINGS.unpack(image.regions[Region.SETTINGS]),
         )

@@ -8,7 +8,7 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.image import Region
-from gptloom.firmware.page import TEMPERATURE_TEXTS, TEMPERATURES, THOUSANDS, UNIT
+from gptloom.firmware.page import TEMPERATURE_TEXTS, TEMPERATURES, THOUSANDS, UNIT, check_page
 from gptloom.hdl.checksum import Checksum
 from gptloom.hdl.console import Console
 from gptloom.hdl.display.screen import Screen
@@ -128,7 +128,7 @@ class Top(wiring.Component):
     Raises
     ------
     UserError
-        If the clock cannot make the baud rate.
+        If the clock cannot make the baud rate, or the model is too large for a page.
     """
 
     def __init__(
@@ -148,6 +148,7 @@ class Top(wiring.Component):
         checksum: int = 0,
         thousands: bool = False,
     ):
+        check_page(config)
         self.core = core
         self._checksum, self._thousands = checksum, thousands
         self._page, self._config, self._sizes = page, config, sizes

@@ -10,7 +10,6 @@ name                      bits   what it bounds
 ========================  =====  ==========================================================
 ``WEIGHT_BITS``               8  weights; K and V have a format of their own, :mod:`.formats`
 ``ACTIVATION_BITS``          10  everything the engine multiplies weights with
-``ACCUMULATOR_BITS``         24  a dot product; holds 128 products of 127 x 512 exactly
 ``SCALED_BITS``              18  an accumulator as it enters the scale multiplier
 ``MANTISSA_BITS``             9  unsigned scale mantissa, 256 to 511
 ``LOGIT_BITS``               16  a logit over the temperature, ``LOGIT_FRACTION`` fraction bits
@@ -24,14 +23,10 @@ Integers = NDArray[np.int64]
 
 WEIGHT_BITS = 8
 ACTIVATION_BITS = 10
-ACCUMULATOR_BITS = 24
 SCALED_BITS = 18
 MANTISSA_BITS = 9
 LOGIT_BITS = 16
 LOGIT_FRACTION = 7
-
-MAX_INPUTS = 128
-"""Longest dot product that ``ACCUMULATOR_BITS`` hold without overflow."""
 
 PRE_SHIFT = 4
 """Low accumulator bits dropped before the scale multiplier (``SCALED_BITS`` wide)."""
@@ -71,7 +66,7 @@ def requantise(
     Parameters
     ----------
     accumulator
-        Dot product, ``ACCUMULATOR_BITS`` wide.
+        Dot product, of any width.
     mantissa
         Unsigned scale mantissa, ``MANTISSA_BITS`` wide (``UNIT_MANTISSA`` is one).
     shift

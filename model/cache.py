@@ -40,13 +40,14 @@ class Eviction(StrEnum):
     RECURRENT = "recurrent"
 
 
-MASS_BITS = 16
-"""A mass saturates at this width, unsigned; two layers of four heads do not reach it."""
-
-
 def first_mass(heads: int) -> int:
     """Return the mass of a new row: that of one which all heads of a layer always attend most."""
     return heads << MANTISSA_BITS + FADE
+
+
+def mass_bits(heads: int) -> int:
+    """Return the width at which a mass saturates, unsigned; two layers do not reach it."""
+    return max(16, first_mass(heads).bit_length())
 
 
 class KVCache:
@@ -116,7 +117,9 @@ class KVCache:
     def attend(self, numerators: Integers) -> None:
         """Remember what a layer attended: [batch, occupied rows, heads]."""
         used = self.mass[:, : numerators.shape[1]]
-        used[:] = np.minimum(used + numerators.sum(axis=-1), (1 << MASS_BITS) - 1)
+        used[:] = np.minimum(
+            used + numerators.sum(axis=-1), (1 << mass_bits(self._config.heads)) - 1
+        )
 
     @property
     def occupied(self) -> int:

@@ -16,7 +16,7 @@ from gptloom.firmware.program import compile_program
 from gptloom.firmware.schedule import Slot
 from gptloom.firmware.timeline import EMBED, END, SAMPLE, SOFTMAX, Phase, timeline
 from gptloom.hdl.folded.core import FoldedCore
-from gptloom.hdl.folded.layouts import OPERATION_BITS, Issue
+from gptloom.hdl.folded.layouts import operation_field
 from gptloom.model.integer import IntegerModel
 from gptloom.sim.engines import Engine
 from gptloom.sim.session import CoreSession
@@ -63,18 +63,20 @@ def budgets(
         engine.record(SIGNALS)
         next(session.tokens([0] * position))
         engine.step()
-        measured = _measured(engine.recording(), slots)
+        measured = _measured(engine.recording(), slots, machine)
         predicted = timeline(slots, machine, position)
         yield Budget(position, _by_phase(predicted), _by_phase(measured))
 
 
-def _measured(recording: dict[str, NDArray[np.uint64]], slots: Sequence[Slot]) -> list[Phase]:
+def _measured(
+    recording: dict[str, NDArray[np.uint64]], slots: Sequence[Slot], machine: Machine
+) -> list[Phase]:
     """Phases of the last token in a recording that ends with its emission."""
     end = int(np.flatnonzero(recording["o__valid"])[0])
     begun = int(np.flatnonzero(recording["control.start"][:end])[-1])
     issue = recording["sequencer.issue"][begun:end]
-    operation = Issue["job"].offset + Issue["job"].shape["operation"].offset
-    numbers = issue >> np.uint64(operation) & np.uint64((1 << OPERATION_BITS) - 1)
+    offset, mask = operation_field(machine)
+    numbers = issue >> np.uint64(offset) & np.uint64(mask)
     valid = (issue & np.uint64(1)) == 1
     phases = [Phase(EMBED, 0)]
     for i, slot in enumerate(slots):

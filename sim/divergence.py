@@ -6,13 +6,9 @@ from dataclasses import dataclass
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.schedule import Slot
 from gptloom.hdl.folded.core import FoldedCore
-from gptloom.hdl.folded.layouts import OPERATION_BITS
 from gptloom.model.arithmetic import Integers
 from gptloom.model.golden import Trace
 from gptloom.model.sites import Becomes, Kind, Site
-
-EMBEDDING = (1 << OPERATION_BITS) - 1
-"""Operation number of the embedding's results."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,8 @@ def written_values(
         result = value.result
         if result.enable:
             number = result.operation
-            site = table.embedding if number == EMBEDDING else slots[number].step.site
+            embedded = number == core.machine.embedding_operation
+            site = table.embedding if embedded else slots[number].step.site
             if site.becomes is Becomes.VALUE:
                 attending = site.layer
             order = layout.order(site)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.schedule import Slot
 from gptloom.hdl.core import Prompt, Token
-from gptloom.hdl.folded.layouts import Issue
+from gptloom.hdl.folded.layouts import operation_field
 from gptloom.model.integer import IntegerModel
 from gptloom.sim.generation import CLOCK_MHZ
 from gptloom.sim.waves import Wave, write_vcd
@@ -34,6 +34,7 @@ def write_waveform(
     recording: dict[str, NDArray[np.uint64]],
     model: IntegerModel,
     slots: Sequence[Slot],
+    machine: Machine,
 ) -> str:
     """Write what was recorded and return how to open it.
 
@@ -47,10 +48,12 @@ def write_waveform(
         For the characters of the tokens.
     slots
         Program, for the names of its instructions.
+    machine
+        Dimensions of the hardware.
     """
     characters = {i: repr(c)[1:-1] for i, c in enumerate(model.tokenizer.characters)}
     characters[model.tokenizer.bos] = "<end>"
-    issue = Issue["job"].offset + Issue["job"].shape["operation"].offset
+    offset, idle = operation_field(machine)
     operations = {i: "{}.{}".format(*s.step.site.key) for i, s in enumerate(slots)}
     recording = dict(recording)
     fields = {
@@ -59,12 +62,12 @@ def write_waveform(
         "output.position": field_of(recording["o__payload"], Token, "position"),
         "output.last": field_of(recording["o__payload"], Token, "last"),
         "engine.valid": recording["sequencer.issue"] & np.uint64(1),
-        "engine.instruction": recording["sequencer.issue"] >> np.uint64(issue) & np.uint64(63),
+        "engine.instruction": recording["sequencer.issue"] >> np.uint64(offset) & np.uint64(idle),
     }
     busy = fields["engine.valid"] == 1
-    fields["engine.instruction"] = np.where(busy, fields["engine.instruction"], np.uint64(63))
+    fields["engine.instruction"] = np.where(busy, fields["engine.instruction"], np.uint64(idle))
     recording.update(fields)
-    operations[63] = "idle"
+    operations[idle] = "idle"
 
     def text(name: str, group: str, width: int, labels: dict[int, str]) -> Wave:
         return Wave(name, width, group, "enum", labels)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptloom.model.arithmetic import LOGIT_FRACTION
-from gptloom.model.cache import MASS_BITS, Eviction
+from gptloom.model.cache import Eviction, mass_bits
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
 from gptloom.model.loss import log_softmax
@@ -46,6 +46,6 @@ def state_bits(model: IntegerModel) -> int:
         return config.vocabulary * config.heads * StateWidths().sum_bits(config.head_width)
     known = 0
     if config.eviction is Eviction.ATTENTION:
-        known = MASS_BITS + MAX_DISTANCE.bit_length()
+        known = mass_bits(config.heads) + MAX_DISTANCE.bit_length()
     row = config.layers * model.precision.cache.row_bits(config.width)
     return config.context * (row + known)

@@ -3,8 +3,8 @@
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 
-from gptloom.firmware.image import INSTRUCTION_STRIDE, Region
-from gptloom.firmware.isa import ISSUE_BYTES
+from gptloom.firmware.image import SETTINGS, Region
+from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import QUAD
 from gptloom.hdl.arithmetic import quotient, remainder
 
@@ -15,7 +15,7 @@ def read_back(
     """Read at the addresses of the sequence, or between documents where one is asked for."""
     wiring.connect(m, wiring.flipped(core.read), readback.i)
     address, reading = core.read.p.address, readback.active
-    instruction = quotient(address, INSTRUCTION_STRIDE)
+    instruction = quotient(address, InstructionLayout(core.machine).stride)
     word = quotient(address, core.machine.lanes)
     m.d.comb += [
         readback.busy.eq(core.busy),
@@ -36,30 +36,33 @@ def read_back(
 
 def load_settings(m: Module, init, loaded, readers) -> None:
     """Give what the image says of the model, by address, to its readers."""
-    write = loaded.write
+    write, bytes_ = loaded.write, SETTINGS.size // len(readers)
     for i, (setting, value) in enumerate(zip(readers, init, strict=True)):
         register = Signal.like(setting[0], name=setting[0].name, init=value)
         m.d.comb += [reader.eq(register) for reader in setting]
-        chosen = remainder(write.address, 8) == i
-        with m.If(loaded.into[Region.SETTINGS] & chosen):
-            m.d.sync += register.eq(write.data)
+        for byte in range(bytes_):
+            part = register[8 * byte : 8 * (byte + 1)]
+            chosen = remainder(write.address, 16) == bytes_ * i + byte
+            with m.If(loaded.into[Region.SETTINGS] & chosen):
+                m.d.sync += part.eq(write.data)
 
 
 def load(m: Module, machine, loaded, embedding, program, orders, operands, writeback) -> None:
     """Model image into the memories, a byte at a time; otherwise keys and values."""
     write, into = loaded.write, loaded.into
+    halves = InstructionLayout(machine)
     m.d.comb += [
         embedding.write_address.eq(write.address),
         embedding.write_data.eq(write.data),
         embedding.write_tokens.eq(into[Region.TOKENS]),
         embedding.write_positions.eq(into[Region.POSITIONS]),
-        program.write_address.eq(quotient(write.address, INSTRUCTION_STRIDE)),
-        program.write_byte.eq(remainder(write.address, INSTRUCTION_STRIDE)),
+        program.write_address.eq(quotient(write.address, halves.stride)),
+        program.write_byte.eq(remainder(write.address, halves.stride)),
         program.write_data.eq(write.data),
         program.write_enable.eq(into[Region.PROGRAM]),
         # Bytes that a word does not have are not written.
         orders.write_address.eq(program.write_address),
-        orders.write_byte.eq(program.write_byte - ISSUE_BYTES),
+        orders.write_byte.eq(program.write_byte - halves.issue_bytes),
         orders.write_data.eq(write.data),
         orders.write_enable.eq(program.write_enable),
     ]

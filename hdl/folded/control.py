@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from gptloom.firmware.latencies import flush_cycles
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.schedule import flush_cycles
 from gptloom.hdl.core import Counters, Prompt, Token
 from gptloom.hdl.delay import delayed
 from gptloom.model.cache import Eviction

@@ -8,7 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
 from gptloom.firmware.image import Region
-from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES, Destination, Scale
+from gptloom.firmware.isa import Destination, InstructionLayout, Scale
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import quotient
 from gptloom.hdl.core import CoreSignature, Write
@@ -18,7 +18,7 @@ from gptloom.hdl.folded.control import Control
 from gptloom.hdl.folded.drain import Drain
 from gptloom.hdl.folded.embedding import Embedding
 from gptloom.hdl.folded.engine import Engine
-from gptloom.hdl.folded.layouts import Instruction, Order, Quad, Temperature, results
+from gptloom.hdl.folded.layouts import Quad, Temperature, issue_fields, result_fields, results
 from gptloom.hdl.folded.memories import (
     ActivationMemory,
     OperandMemory,
@@ -92,11 +92,11 @@ class FoldedCore(wiring.Component):
                 "result": results(machine),
                 "score_valid": 1,
                 "numerators": 1,
-                "position": 8,
+                "position": range(machine.context),
                 "heads": machine.heads,
                 "scores": data.ArrayLayout(Quad.elem_shape, machine.heads),
                 "start": 1,
-                "token_position": 8,
+                "token_position": range(machine.context),
             }
         )
         members = dict(CoreSignature().members)
@@ -105,15 +105,16 @@ class FoldedCore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         machine = self.machine
+        halves = InstructionLayout(machine)
         m.submodules.control = control = Control(machine)
         m.submodules.embedding = embedding = Embedding(
             machine, self.preload.tokens, self.preload.positions
         )
         m.submodules.program = program = ProgramMemory(
-            machine, Instruction.size, ISSUE_BYTES, self.preload.program
+            machine, issue_fields(machine).size, halves.issue_bytes, self.preload.program
         )
         m.submodules.orders = orders = ProgramMemory(
-            machine, Order.size, RESULT_BYTES, self.preload.orders
+            machine, result_fields(machine).size, halves.result_bytes, self.preload.orders
         )
         m.submodules.sequencer = sequencer = Sequencer(machine)
         m.submodules.operands = operands = OperandMemory(machine, self.preload.operands)

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
-from gptloom.hdl.folded.layouts import INDEX_BITS, Accumulator, Job, Order
+from gptloom.hdl.folded.layouts import accumulator, job, result_fields
 
 
 class Drain(wiring.Component):
@@ -37,17 +37,17 @@ class Drain(wiring.Component):
         super().__init__(
             {
                 "load": In(1),
-                "sums": In(Accumulator).array(machine.units),
-                "job": In(Job),
-                "order": In(Order),
+                "sums": In(accumulator(machine)).array(machine.units),
+                "job": In(job(machine)),
+                "order": In(result_fields(machine)),
                 "valid": Out(1),
                 "enable": Out(machine.writers),
-                "index": Out(INDEX_BITS),
+                "index": Out(machine.row_bits),
                 "last": Out(1),
-                "next_index": Out(INDEX_BITS),
-                "job_out": Out(Job),
-                "order_out": Out(Order),
-                "sums_out": Out(Accumulator).array(machine.units),
+                "next_index": Out(machine.row_bits),
+                "job_out": Out(job(machine)),
+                "order_out": Out(result_fields(machine)),
+                "sums_out": Out(accumulator(machine)).array(machine.units),
                 "score_valid": Out(1),
                 "score_first": Out(1),
             }
@@ -61,7 +61,7 @@ class Drain(wiring.Component):
         beat = Signal(range(max(2, machine.units)))
         last_beat = Signal.like(beat)
 
-        first_index = Signal(INDEX_BITS)
+        first_index = Signal(machine.row_bits)
         m.d.comb += [
             first_index.eq(Mux(self.job.opening, 0, self.index + writers)),
             self.next_index.eq(Mux(self.load, first_index, self.index + writers)),

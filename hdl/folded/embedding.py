@@ -11,7 +11,7 @@ from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.attributes import BLOCK_RAM, NO_COLLISION
 from gptloom.hdl.delay import delayed
-from gptloom.hdl.folded.layouts import INDEX_BITS, Quad
+from gptloom.hdl.folded.layouts import Quad
 from gptloom.model.arithmetic import WEIGHT_BITS
 from gptloom.model.positions import Positions
 
@@ -99,7 +99,7 @@ class Embedding(wiring.Component):
                 "position": In(range(machine.context)),
                 "last_beat": In(range(self._beats)),
                 "valid": Out(1),
-                "index": Out(INDEX_BITS),
+                "index": Out(machine.row_bits),
                 "last": Out(1),
                 "elements": Out(data.ArrayLayout(Quad.elem_shape, machine.writers)),
                 "write_address": In(range(rows * machine.stream_elements)),

@@ -9,14 +9,7 @@ from amaranth.lib.wiring import In, Out
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.attributes import KEEP, LOADED
 from gptloom.hdl.delay import delayed
-from gptloom.hdl.folded.layouts import (
-    OPERATION_BITS,
-    UNIT_BITS,
-    Accumulator,
-    Issue,
-    Job,
-    Quad,
-)
+from gptloom.hdl.folded.layouts import UNIT_BITS, Quad, accumulator, issues, job
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 
@@ -52,13 +45,13 @@ class Engine(wiring.Component):
         self.multipliers = multipliers or [Multiplier] * machine.lanes
         super().__init__(
             {
-                "issue": In(Issue),
+                "issue": In(issues(machine)),
                 "words": In(UNIT_BITS).array(machine.units),
                 "quads": In(data.ArrayLayout(Quad, machine.heads)),
                 "done": Out(1),
-                "sums": Out(Accumulator).array(machine.units),
-                "job": Out(Job),
-                "next_operation": Out(OPERATION_BITS),
+                "sums": Out(accumulator(machine)).array(machine.units),
+                "job": Out(job(machine)),
+                "next_operation": Out(machine.operation_bits),
             }
         )
 
@@ -68,7 +61,7 @@ class Engine(wiring.Component):
 
         stages = [self.issue]
         for number in range(self.latency):
-            stage = Signal(Issue, name=f"issue_{number + 1}")
+            stage = Signal(self.issue.shape(), name=f"issue_{number + 1}")
             m.d.sync += stage.eq(stages[-1])
             stages.append(stage)
         adding, end = stages[self.latency - 1], stages[self.latency]
@@ -91,7 +84,7 @@ class Engine(wiring.Component):
                 m.d.comb += [multiplier.a.eq(quad[lane]), multiplier.b.eq(weight)]
                 products.append(multiplier.o)
             sum_ = Signal(signed(ACTIVATION_BITS + WEIGHT_BITS + 2), name=f"sum_{unit}")
-            total = Signal(Accumulator, name=f"total_{unit}", **LOADED)
+            total = Signal(accumulator(machine), name=f"total_{unit}", **LOADED)
             pairs = zip(products[::2], products[1::2], strict=True)
             halves = []
             for one, other in pairs:

@@ -1,33 +1,36 @@
 """Bundles of signals that travel between the folded core's blocks."""
 
-from amaranth.hdl import Const, Value, signed, unsigned
+from amaranth.hdl import Const, Shape, Value, signed, unsigned
 from amaranth.lib import data
 
-from gptloom.firmware.isa import ISSUE_WIDTHS, RESULT_WIDTHS, WIDTHS
+from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.model.arithmetic import (
-    ACCUMULATOR_BITS,
     ACTIVATION_BITS,
     LOGIT_BITS,
     MANTISSA_BITS,
     WEIGHT_BITS,
 )
 
-Instruction = data.StructLayout({name: unsigned(width) for name, width in ISSUE_WIDTHS.items()})
-"""What the sequencer reads of an instruction."""
-
-Order = data.StructLayout({name: unsigned(width) for name, width in RESULT_WIDTHS.items()})
-"""What is read of an instruction when its results leave the engine."""
-
-INDEX_BITS = WIDTHS["rows"]
-ADDRESS_BITS = WIDTHS["base"]
 EXPONENT_BITS = 5
-OPERATION_BITS = 6
 UNIT_BITS = QUAD * WEIGHT_BITS
 """One unit's share of an operand word."""
 
-Accumulator = signed(ACCUMULATOR_BITS)
-"""A dot product."""
+
+def issue_fields(machine: Machine) -> data.StructLayout:
+    """Return the half of an instruction that the sequencer reads."""
+    return data.StructLayout(InstructionLayout(machine).issue)
+
+
+def result_fields(machine: Machine) -> data.StructLayout:
+    """Return the half of an instruction that is read when its results leave the engine."""
+    return data.StructLayout(InstructionLayout(machine).result)
+
+
+def accumulator(machine: Machine) -> Shape:
+    """Return the shape of a dot product."""
+    return signed(machine.accumulator_bits)
+
 
 Scale = data.StructLayout(
     {"mantissa": unsigned(MANTISSA_BITS), "exponent": unsigned(EXPONENT_BITS)}
@@ -42,21 +45,31 @@ Temperature = data.StructLayout(
 Quad = data.ArrayLayout(signed(ACTIVATION_BITS), QUAD)
 """One word of activation memory: four elements."""
 
-Job = data.StructLayout({"operation": unsigned(OPERATION_BITS), "opening": 1})
-"""What a pass belongs to: an instruction's number in the program, and whether it is its first."""
 
-Issue = data.StructLayout(
-    {
-        "valid": 1,
-        "first": 1,
-        "last": 1,
-        "broadcast": 1,
-        "bank": unsigned(4),
-        "offset": unsigned(4),
-        "job": Job,
-    }
-)
-"""One quad of one pass: `first` and `last` of its pass; where its operands are."""
+def job(machine: Machine) -> data.StructLayout:
+    """Return what a pass belongs to: an instruction's number, and whether it is its first."""
+    return data.StructLayout({"operation": machine.operation_bits, "opening": 1})
+
+
+def issues(machine: Machine) -> data.StructLayout:
+    """Return one quad of one pass: `first` and `last` of its pass; where its operands are."""
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "first": 1,
+            "last": 1,
+            "broadcast": 1,
+            "bank": range(max(2, machine.heads)),
+            "offset": range(max(2, machine.words_per_position)),
+            "job": job(machine),
+        }
+    )
+
+
+def operation_field(machine: Machine) -> tuple[int, int]:
+    """Return where the number of an instruction begins within :func:`issues`, and its mask."""
+    place = issues(machine)["job"]
+    return place.offset + place.shape["operation"].offset, machine.embedding_operation
 
 
 def results(machine: Machine) -> data.StructLayout:
@@ -67,10 +80,10 @@ def results(machine: Machine) -> data.StructLayout:
     return data.StructLayout(
         {
             "enable": unsigned(machine.writers),
-            "index": unsigned(INDEX_BITS),
+            "index": machine.row_bits,
             "last": 1,
-            "destination": unsigned(WIDTHS["destination"]),
-            "operation": unsigned(OPERATION_BITS),
+            "destination": InstructionLayout(machine).result["destination"],
+            "operation": machine.operation_bits,
             "values": data.ArrayLayout(signed(LOGIT_BITS), machine.writers),
         }
     )

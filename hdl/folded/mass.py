@@ -10,7 +10,7 @@ from gptloom.hdl.arithmetic import less
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
 from gptloom.model.arithmetic import MANTISSA_BITS
-from gptloom.model.cache import FADE, MASS_BITS, first_mass
+from gptloom.model.cache import FADE, first_mass, mass_bits
 
 
 def numerators(machine: Machine) -> data.ArrayLayout:
@@ -57,7 +57,8 @@ class Mass(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         machine = self._machine
-        m.submodules.masses = masses = Memory(shape=MASS_BITS, depth=machine.context, init=[])
+        bits = mass_bits(machine.heads)
+        m.submodules.masses = masses = Memory(shape=bits, depth=machine.context, init=[])
         write, read = masses.write_port(), masses.read_port()
         m.d.comb += [read.addr.eq(self.place), read.en.eq(self.attended)]
 
@@ -65,12 +66,12 @@ class Mass(wiring.Component):
         valid, place = delayed(m, self.attended), delayed(m, self.place)
         added = Signal(range(machine.heads << MANTISSA_BITS), **LOADED)
         m.d.sync += added.eq(sum(self.numerators))
-        fades, before, mass = Signal(), Signal(MASS_BITS), Signal(MASS_BITS)
-        total = Signal(MASS_BITS + 1)
+        fades, before, mass = Signal(), Signal(bits), Signal(bits)
+        total = Signal(bits + 1)
         m.d.comb += [
             before.eq(read.data - Mux(fades, read.data >> FADE, 0)),
             total.eq(Mux(fades & (place == self.row), first_mass(machine.heads), before) + added),
-            mass.eq(Mux(total[-1], (1 << MASS_BITS) - 1, total)),
+            mass.eq(Mux(total[-1], (1 << bits) - 1, total)),
             write.en.eq(valid),
             write.addr.eq(place),
             write.data.eq(mass),
@@ -84,7 +85,7 @@ class Mass(wiring.Component):
         # Every pass finds the least anew; the last one's counts.
         found, found_place = delayed(m, mass), delayed(m, place)
         counts = delayed(m, valid & (place <= self.last))
-        best = Signal(MASS_BITS, **LOADED)
+        best = Signal(bits, **LOADED)
         with m.If(counts & ((found_place == 0) | less(found, best))):
             m.d.sync += [best.eq(found), self.least.eq(found_place)]
         return m

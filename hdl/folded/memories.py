@@ -7,9 +7,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.attributes import BLOCK_RAM, NO_COLLISION
-from gptloom.hdl.folded.layouts import ADDRESS_BITS, UNIT_BITS, Quad
+from gptloom.hdl.folded.layouts import UNIT_BITS, Quad
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 
 
@@ -37,9 +38,9 @@ class OperandMemory(wiring.Component):
         self.init = init
         super().__init__(
             {
-                "address": In(ADDRESS_BITS),
+                "address": In(machine.address_bits),
                 "words": Out(UNIT_BITS).array(machine.units),
-                "write_address": In(ADDRESS_BITS),
+                "write_address": In(machine.address_bits),
                 "write_enable": In(QUAD).array(machine.units),
                 "write_data": In(UNIT_BITS).array(machine.units),
             }
@@ -179,7 +180,7 @@ class ProgramMemory(wiring.Component):
                 "address": In(range(machine.program_words)),
                 "word": Out(bits),
                 "write_address": In(range(machine.program_words)),
-                "write_byte": In(range(16)),
+                "write_byte": In(range(InstructionLayout(machine).stride)),
                 "write_enable": In(1),
                 "write_data": In(8),
             }

@@ -4,8 +4,8 @@ from amaranth.hdl import Array, Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.image import INSTRUCTION_STRIDE, Region
-from gptloom.firmware.isa import ISSUE_BYTES, RESULT_BYTES
+from gptloom.firmware.image import Region
+from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.core import Address
@@ -39,14 +39,15 @@ class Readback(wiring.Component):
 
     def __init__(self, machine: Machine):
         self._machine = machine
+        halves = InstructionLayout(machine)
         super().__init__(
             {
                 "i": In(stream.Signature(Address)),
                 "busy": In(1),
                 "active": Out(1),
                 "operands": In(UNIT_BITS).array(machine.units),
-                "program": In(8 * ISSUE_BYTES),
-                "order": In(8 * RESULT_BYTES),
+                "program": In(8 * halves.issue_bytes),
+                "order": In(8 * halves.result_bytes),
                 "tokens": In(8 * machine.writers),
                 "positions": In(8 * machine.position_bytes),
                 "data": Out(8),
@@ -78,7 +79,7 @@ class Readback(wiring.Component):
         operand = Signal(8)
         unit = remainder(quotient(address, QUAD), machine.units)
         m.d.sync += operand.eq(quads.word_select(unit, 8))
-        instruction = byte(Cat(self.program, self.order), INSTRUCTION_STRIDE)
+        instruction = byte(Cat(self.program, self.order), InstructionLayout(machine).stride)
         found = {
             Region.OPERANDS: operand,
             Region.PROGRAM: instruction,

@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from gptloom.firmware.latencies import flush_cycles
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.schedule import flush_cycles
 
 
 class Recompute(wiring.Component):

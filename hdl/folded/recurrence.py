@@ -8,12 +8,12 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from gptloom.firmware.latencies import update_cycles
 from gptloom.firmware.machine import TABLE_BYTES, Machine
-from gptloom.firmware.schedule import update_cycles
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.attributes import BLOCK_RAM, LOADED, NO_COLLISION
 from gptloom.hdl.delay import delayed
-from gptloom.hdl.folded.layouts import INDEX_BITS, Accumulator, Scale
+from gptloom.hdl.folded.layouts import Scale, accumulator
 from gptloom.hdl.folded.reciprocal import Reciprocal
 from gptloom.hdl.multipliers import FabricMultiplier
 from gptloom.model.arithmetic import WEIGHT_BITS
@@ -126,8 +126,8 @@ class Recurrence(wiring.Component):
                 "token": In(range(machine.vocabulary)),
                 "fresh": In(1),
                 "busy": Out(1),
-                "index": In(INDEX_BITS),
-                "sums": Out(Accumulator).array(machine.writers),
+                "index": In(machine.row_bits),
+                "sums": Out(accumulator(machine)).array(machine.writers),
                 "reciprocals": Out(data.ArrayLayout(Scale, machine.heads)),
                 "write_address": In(at),
                 "write_enable": In(1),

@@ -12,7 +12,6 @@ from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import EXPONENT_BITS
 from gptloom.hdl.multipliers import Partial, recoded
 from gptloom.model.arithmetic import (
-    ACCUMULATOR_BITS,
     ACTIVATION_BITS,
     LOGIT_BITS,
     MANTISSA_BITS,
@@ -31,7 +30,7 @@ class Requantise(wiring.Component):
     latency
         4 cycles, or 9 of half the length with `deep`; a new value every cycle.
     i : In
-        Accumulator.
+        Accumulator, of `bits` bits.
     mantissa, shift : In
         Scale; `shift` is one less than the function's, 0 to 31.
     narrow, wide : In(1)
@@ -42,12 +41,12 @@ class Requantise(wiring.Component):
         Result, sign-extended.
     """
 
-    def __init__(self, deep: bool = False):
+    def __init__(self, bits: int, deep: bool = False):
         self._deep = int(deep)
         self.latency = self.latency_of(deep)
         super().__init__(
             {
-                "i": In(signed(ACCUMULATOR_BITS)),
+                "i": In(signed(bits)),
                 "mantissa": In(MANTISSA_BITS),
                 "shift": In(EXPONENT_BITS),
                 "narrow": In(1),
@@ -137,13 +136,13 @@ class ScoreQuantise(wiring.Component):
         1 cycle, or 2 of half the length with `deep`.
     """
 
-    def __init__(self, deep: bool = False):
+    def __init__(self, bits: int, deep: bool = False):
         self.latency = 1 + int(deep)
-        super().__init__({"i": In(signed(ACCUMULATOR_BITS)), "o": Out(signed(ACTIVATION_BITS))})
+        super().__init__({"i": In(signed(bits)), "o": Out(signed(ACTIVATION_BITS))})
 
     def elaborate(self, platform):
         m = Module()
-        rounded = Signal(signed(ACCUMULATOR_BITS - SCORE_SHIFT + 2))
+        rounded = Signal(signed(len(self.i) - SCORE_SHIFT + 2))
         doubled = self.i[SCORE_SHIFT - 1 :].as_signed()
         m.d.comb += rounded.eq((doubled + 1) >> 1)
         rounded = delayed(m, rounded, self.latency - 1)

@@ -9,7 +9,7 @@ from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import less
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
-from gptloom.hdl.folded.layouts import INDEX_BITS, results
+from gptloom.hdl.folded.layouts import results
 from gptloom.hdl.folded.noise import Noise
 from gptloom.model.arithmetic import LOGIT_BITS
 from gptloom.model.sampling import SEED_BITS
@@ -72,7 +72,7 @@ class Sampler(wiring.Component):
         candidates = []
         for i, value in enumerate(result["values"]):
             noisy = Signal(signed(bits), name=f"noisy_{i}")
-            index = Signal(INDEX_BITS, name=f"index_{i}")
+            index = Signal(len(result.index), name=f"index_{i}")
             added = Mux(self.greedy, 0, noise.values[i])
             m.d.sync += [
                 noisy.eq(Mux(taken & result.enable[i], value + added, lowest)),

@@ -4,18 +4,11 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.isa import STRIDE_BITS, WIDTHS, Kind
+from gptloom.firmware.isa import Kind
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient
 from gptloom.hdl.attributes import LOADED
-from gptloom.hdl.folded.layouts import (
-    ADDRESS_BITS,
-    OPERATION_BITS,
-    Instruction,
-    Issue,
-    places,
-    slot_address,
-)
+from gptloom.hdl.folded.layouts import issue_fields, issues, places, slot_address
 
 
 def _steps(machine: Machine) -> data.StructLayout:
@@ -24,15 +17,18 @@ def _steps(machine: Machine) -> data.StructLayout:
     A pass takes ``last_slot + 1`` cycles, the last `padding` of them without an operand;
     `passes_left` follow the first one, which waits for `delay` cycles and one more if it `waits`.
     """
+    read = issue_fields(machine)
+    score_passes = machine.key_stride(machine.context)
+    beats = max(machine.beats, machine.score_beats)
     return data.StructLayout(
         {
-            "base": WIDTHS["base"],
-            "source": WIDTHS["source"],
-            "pass_step": STRIDE_BITS,
-            "passes_left": WIDTHS["passes"],
-            "last_slot": WIDTHS["quads"],
+            "base": read["base"].shape,
+            "source": read["source"].shape,
+            "pass_step": range(max(1 << read["quads"].width, _value_stride(machine) + 1)),
+            "passes_left": range(max(1 << read["passes"].width, score_passes)),
+            "last_slot": range(max(1 << read["quads"].width, _value_stride(machine), beats)),
             "padding": range(max(machine.beats, machine.score_beats)),
-            "delay": WIDTHS["delay"],
+            "delay": read["delay"].shape,
             "waits": 1,
             "matrix": 1,
             "scores": 1,
@@ -40,6 +36,11 @@ def _steps(machine: Machine) -> data.StructLayout:
             "over": 1,
         }
     )
+
+
+def _value_stride(machine: Machine) -> int:
+    """Return the most operand words from pass to pass of the values."""
+    return machine.context // QUAD
 
 
 class Sequencer(wiring.Component):
@@ -88,14 +89,14 @@ class Sequencer(wiring.Component):
                 "start": In(1),
                 "position": In(range(machine.context)),
                 "sample": In(1),
-                "key_stride": In(STRIDE_BITS),
-                "value_stride": In(STRIDE_BITS),
+                "key_stride": In(range(machine.key_stride(machine.context) + 1)),
+                "value_stride": In(range(_value_stride(machine) + 1)),
                 "softmax_ready": In(1),
                 "fetch": Out(1),
                 "fetch_address": Out(range(machine.program_words)),
-                "instruction": In(Instruction),
-                "issue": Out(Issue),
-                "operand": Out(ADDRESS_BITS),
+                "instruction": In(issue_fields(machine)),
+                "issue": Out(issues(machine)),
+                "operand": Out(machine.address_bits),
                 "row": Out(range(machine.activation_words)),
                 "scores_begin": Out(1),
                 "finished": Out(1),
@@ -113,7 +114,7 @@ class Sequencer(wiring.Component):
         advance, load = Signal(), Signal()
         running = Signal()
         waiting, due = Signal(), Signal(**LOADED)
-        operation = Signal(OPERATION_BITS, **LOADED)
+        operation = Signal(machine.operation_bits, **LOADED)
 
         # Counters go down, and their end is known as it comes: whether the next instruction is
         # taken decides on most registers here, and on the fetch.
@@ -123,9 +124,9 @@ class Sequencer(wiring.Component):
         first = Signal(**LOADED)
         opening = Signal(**LOADED)
         offset = Signal(range(max(2, machine.words_per_position)), **LOADED)
-        pass_base = Signal(ADDRESS_BITS, **LOADED)
-        next_base = Signal(ADDRESS_BITS)
-        quad_step = Signal(STRIDE_BITS, **LOADED)
+        pass_base = Signal(machine.address_bits, **LOADED)
+        next_base = Signal(machine.address_bits)
+        quad_step = Signal.like(self.key_stride, **LOADED)
         bank = Signal(range(max(machine.heads, 2)), **LOADED)
         operand = Signal.like(self.operand, **LOADED)
         row = Signal.like(self.row, **LOADED)

@@ -4,11 +4,12 @@ from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from gptloom.firmware.latencies import Latencies
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient, remainder, saturated
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
-from gptloom.hdl.folded.layouts import Accumulator, Quad, Scale
+from gptloom.hdl.folded.layouts import Quad, Scale, accumulator
 from gptloom.hdl.folded.reciprocal import Reciprocal
 from gptloom.hdl.folded.requantise import ScoreQuantise
 from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS, SCORE_FRACTION
@@ -41,10 +42,10 @@ class Softmax(wiring.Component):
         With ALiBi: the row whose scores are next, and whether they are its last; its distance in
         the same cycle.
     ready : Out(1)
-        The last numerators are being written.
+        The last numerators are being written, or were ``Latencies.reciprocals`` cycles ago.
     reciprocals : Out
-        One over the sum, by head; valid ``4 + heads`` cycles after `ready`, two more in a deep
-        machine.
+        One over the sum, by head; valid ``4 + heads`` cycles after the last numerators, two more in
+        a deep machine.
     tap_valid, tap_numerators, tap_position, tap_heads, tap_scores : Out
         A position's scores, or its numerators, as they are written for the heads in `tap_heads`.
     """
@@ -57,7 +58,7 @@ class Softmax(wiring.Component):
                 "begin": In(1),
                 "valid": In(1),
                 "first": In(1),
-                "sums": In(Accumulator).array(machine.score_heads),
+                "sums": In(accumulator(machine)).array(machine.score_heads),
                 "target": In(range(machine.activation_words)),
                 "position": In(range(machine.context)),
                 "reading": Out(1),
@@ -128,12 +129,12 @@ class Softmax(wiring.Component):
                 m.d.sync += maxima[head].eq(~score)
         self._sum(m, numerators, place, written, last)
 
-        done = Signal()
-        with m.If(last):
+        done, over = Signal(), delayed(m, last, Latencies.of(machine).reciprocals)
+        with m.If(over):
             m.d.sync += done.eq(1)
         with m.Elif(self.begin):
             m.d.sync += done.eq(0)
-        m.d.comb += self.ready.eq(last | done)
+        m.d.comb += self.ready.eq(over | done)
         return m
 
     @property
@@ -152,7 +153,9 @@ class Softmax(wiring.Component):
         together = machine.score_heads
         scores = []
         for head in range(together):
-            m.submodules[f"score_{head}"] = quantise = ScoreQuantise(machine.deep)
+            m.submodules[f"score_{head}"] = quantise = ScoreQuantise(
+                machine.accumulator_bits, machine.deep
+            )
             m.d.comb += quantise.i.eq(self.sums[head])
             scores.append(quantise.o)
         valid, first = (delayed(m, flag, quantise.latency - 1) for flag in (self.valid, self.first))

@@ -4,22 +4,19 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.isa import STRIDE_BITS, Destination
+from gptloom.firmware.isa import Destination
 from gptloom.firmware.isa import Scale as ScaleOf
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import narrowed, quotient, remainder, saturated
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import (
-    ADDRESS_BITS,
-    INDEX_BITS,
-    OPERATION_BITS,
     UNIT_BITS,
-    Accumulator,
-    Order,
     Quad,
     Scale,
     Temperature,
+    accumulator,
+    result_fields,
     results,
     slot_address,
 )
@@ -38,18 +35,20 @@ def _beats(machine: Machine) -> data.StructLayout:
     `address` is the instruction's target (it is `opening`), then where their group begins, `step`
     after the one before, and then the word, in a row of keys or values at an `offset`.
     """
+    order = result_fields(machine)
     fields = {
         "valid": 1,
         "last": 1,
-        "index": INDEX_BITS,
-        "destination": 3,
+        "index": machine.row_bits,
+        "destination": order["destination"].shape,
         "opening": 1,
-        "address": ADDRESS_BITS,
-        "step": STRIDE_BITS,
-        "operation": OPERATION_BITS,
+        "address": order["target"].shape,
+        "step": range(max(machine.key_stride(machine.context), machine.context // QUAD, 1) + 1),
+        "operation": machine.operation_bits,
         "residual": 1,
     }
-    return data.StructLayout(fields if machine.recurrent else fields | {"offset": ADDRESS_BITS})
+    offset = {} if machine.recurrent else {"offset": machine.address_bits}
+    return data.StructLayout(fields | offset)
 
 
 class Writeback(wiring.Component):
@@ -70,7 +69,7 @@ class Writeback(wiring.Component):
     position, slot : In
         Of the token under way, and of its cache if there are several: where keys and values go.
     embedding, embedding_enable, embedding_index, embedding_last : In
-        Sums of embeddings from the start of a token; they are results of operation 63.
+        Sums of embeddings from the start of a token.
     result : Out
         What is written, for whom it may concern.
     row, row_enable, row_data : Out
@@ -91,12 +90,12 @@ class Writeback(wiring.Component):
                 "valid": In(1),
                 "enable": In(machine.writers),
                 "last": In(1),
-                "index": In(INDEX_BITS),
-                "operation": In(OPERATION_BITS),
-                "order": In(Order),
-                "key_stride": In(STRIDE_BITS),
-                "value_stride": In(STRIDE_BITS),
-                "sums": In(Accumulator).array(machine.writers),
+                "index": In(machine.row_bits),
+                "operation": In(machine.operation_bits),
+                "order": In(result_fields(machine)),
+                "key_stride": In(range(machine.key_stride(machine.context) + 1)),
+                "value_stride": In(range(machine.context // QUAD + 1)),
+                "sums": In(accumulator(machine)).array(machine.writers),
                 "stream": In(values),
                 "norm": In(Scale),
                 "reciprocals": In(data.ArrayLayout(Scale, machine.heads)),
@@ -104,13 +103,13 @@ class Writeback(wiring.Component):
                 "position": In(range(machine.context)),
                 "embedding": In(values),
                 "embedding_valid": In(1),
-                "embedding_index": In(INDEX_BITS),
+                "embedding_index": In(machine.row_bits),
                 "embedding_last": In(1),
                 "result": Out(results(machine)),
                 "row": Out(range(machine.activation_words)),
                 "row_enable": Out(elements),
                 "row_data": Out(elements * ACTIVATION_BITS),
-                "word": Out(ADDRESS_BITS),
+                "word": Out(machine.address_bits),
                 "word_enable": Out(QUAD).array(machine.units),
                 "word_data": Out(UNIT_BITS).array(machine.units),
             }
@@ -148,7 +147,9 @@ class Writeback(wiring.Component):
         is_start = order.destination == Destination.RESIDUAL
         scales = self._scales(m)
         for i in range(machine.writers):
-            m.submodules[f"requantise_{i}"] = requantise = Requantise(machine.deep)
+            m.submodules[f"requantise_{i}"] = requantise = Requantise(
+                machine.accumulator_bits, machine.deep
+            )
             start = self.stream[i] << EMBEDDING_SHIFT
             m.d.comb += [
                 requantise.i.eq(Mux(is_start, start, self.sums[i])),
@@ -165,7 +166,7 @@ class Writeback(wiring.Component):
             total = saturated(delayed(m, total, machine.deep), ACTIVATION_BITS)
             value = delayed(m, requantise.o, machine.deep)
             m.d.sync += self.result["values"][i].eq(Mux(beat.residual, total, value))
-        address = Signal(ADDRESS_BITS)
+        address = Signal.like(beat.address)
         m.d.sync += [
             self.result.enable.eq(Mux(beat.valid, enable, 0)),
             self.result.index.eq(beat.index),
@@ -180,7 +181,7 @@ class Writeback(wiring.Component):
                 self.result.index.eq(self.embedding_index),
                 self.result.last.eq(self.embedding_last),
                 self.result.destination.eq(Destination.STREAM),
-                self.result.operation.eq(~Const(0, OPERATION_BITS)),
+                self.result.operation.eq(machine.embedding_operation),
                 address.eq(quotient(self.embedding_index, QUAD * machine.heads)),
             ]
             for i in range(machine.writers):
@@ -242,7 +243,7 @@ class Writeback(wiring.Component):
 
     def _grouped(self, m: Module, beat):
         """Return the beat with the word where its group begins: groups follow each other."""
-        group = Signal(ADDRESS_BITS, **LOADED)
+        group = Signal.like(beat.address, **LOADED)
         grouped = Signal.like(beat)
         m.d.comb += grouped.eq(beat)
         with m.If(~beat.opening):

@@ -355,7 +355,9 @@ class Commands(wiring.Component):
                 Mux(
                     self.sending_reply,
                     self.argument,
-                    Mux(behind, self.attention, Cat(token.token, token.position, token.last)),
+                    Mux(
+                        behind, self.attention, Cat(token.token[:8], token.position[:8], token.last)
+                    ),
                 )
             ),
         ]

@@ -14,7 +14,7 @@ from gptloom.hdl.core import Prompt
 from gptloom.hdl.display.hd44780 import HD44780
 from gptloom.hdl.display.screen import RATES, Screen
 from gptloom.hdl.folded.core import FoldedCore
-from gptloom.hdl.folded.layouts import INDEX_BITS, OPERATION_BITS, Temperature
+from gptloom.hdl.folded.layouts import Temperature
 from gptloom.hdl.preload import Preload
 from gptloom.hdl.top import BAUD
 from gptloom.hdl.uart import Transmitter, baud_divider
@@ -37,8 +37,8 @@ def written_layout(machine: Machine) -> data.StructLayout:
     """Return the layout of what is written to the cache: elements from `index` on, if enabled."""
     return data.StructLayout(
         {
-            "index": INDEX_BITS,
-            "operation": OPERATION_BITS,
+            "index": machine.row_bits,
+            "operation": machine.operation_bits,
             "enable": machine.writers,
             "elements": data.ArrayLayout(WEIGHT_BITS, machine.writers),
         }

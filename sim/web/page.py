@@ -15,7 +15,7 @@ from gptloom.firmware.page import encode_scale
 from gptloom.firmware.program import compile_program
 from gptloom.hdl.display.font import GLYPHS
 from gptloom.hdl.display.hd44780 import SLOTS, WAITING_ROUNDS
-from gptloom.model.arithmetic import ACCUMULATOR_BITS, ACTIVATION_BITS
+from gptloom.model.arithmetic import ACTIVATION_BITS
 from gptloom.model.integer import IntegerModel
 from gptloom.sim.engines.base import Progress
 from gptloom.sim.web.chip import SEEN, WebChip, written_layout
@@ -28,9 +28,9 @@ TEMPERATURES = (0, *(tenth / 10 for tenth in range(1, 21)))
 SIGNALS = (
     ("core control start", "token begins", 1, "number", True),
     ("core control position", "position", 8, "number", True),
-    ("core sequencer operation", "instruction", 6, "operation", True),
+    ("core sequencer operation", "instruction", "operation_bits", "operation", True),
     ("core sequencer running", "operands leave", 1, "number", True),
-    ("core engine total_0", "accumulator 0", ACCUMULATOR_BITS, "signed", True),
+    ("core engine total_0", "accumulator 0", "accumulator_bits", "signed", True),
     ("core drain active", "results drain", 1, "number", True),
     ("core softmax busy", "softmax", 1, "number", True),
     ("core sampler done", "sampler done", 1, "number", True),
@@ -41,7 +41,8 @@ SIGNALS = (
     ("display__e", "display E", 1, "number", False),
     ("display__d", "display DB4-7", 4, "number", False),
 )
-"""Of the waveform: name, title, bits, format, and whether it is shown at first."""
+"""Signals of the waveform: name, title, bits (or their name in :class:`.Machine`), format, and
+whether it is shown at first."""
 
 _WORKER = ("panel.js", "chip.js", "story.js", "worker.js")
 _PAGE = ("panel.js", "drawing.js", "page.js", "signals.js", "start.js")
@@ -113,7 +114,13 @@ def describe(model: IntegerModel, checkpoint: str, chip: WebChip) -> dict[str, o
         "panelBegins": (WAITING_ROUNDS + 2) * SLOTS << slot_bits,
         "characterCycles": 2 << slot_bits,
         "signals": [
-            {"name": name, "title": title, "bits": bits, "format": form, "on": on}
+            {
+                "name": name,
+                "title": title,
+                "bits": getattr(machine, bits) if isinstance(bits, str) else bits,
+                "format": form,
+                "on": on,
+            }
             for name, title, bits, form, on in SIGNALS
         ],
         "about": (

@@ -148,12 +148,12 @@ async def engine(dut):
         if draw.random() < 0.8:
             if quads_left == 0:
                 quads_left, first = draw.randrange(1, 17), True
-                broadcast, number = draw.randrange(2), draw.randrange(64)
+                broadcast, number = draw.randrange(2), draw.randrange(MACHINE.program_words)
             quads_left -= 1
             bank = draw.randrange(m.heads)
             job = dict(operation=number, opening=0)
             issue = bits(
-                layouts.Issue, valid=1, first=first, last=quads_left == 0,
+                layouts.issues(m), valid=1, first=first, last=quads_left == 0,
                 broadcast=broadcast, bank=bank, offset=0, job=job,
             )  # fmt: skip
             operands, first = (bank, broadcast, first), False
@@ -163,7 +163,7 @@ async def engine(dut):
         if cycle in expected:
             right, operation = expected[cycle]
             assert [bench.get(f"sums__{u}", signed=True) for u in range(m.units)] == right
-            assert bench.get("job") & 63 == operation
+            assert bench.get("job") & (1 << m.operation_bits) - 1 == operation
         await bench.step()
     assert len(expected) > 100
 
@@ -343,7 +343,7 @@ async def key_and_value_cache(dut):
         ):
             for index in range(width):
                 value = draw.choice([*CORNERS, draw.randrange(-4_000, 4_000)])
-                order = layouts.Order.const(
+                order = layouts.result_fields(MACHINE).const(
                     dict(destination=int(destination), target=base, rows=width, shift=10,
                          relu=0, residual=0, scale=int(Scale.ONE))
                 ).as_bits()  # fmt: skip

@@ -14,17 +14,17 @@ from gptloom.hdl.folded.softmax import Softmax
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.model.config import ModelConfig
 
-MACHINE = Machine.for_models(16, ModelConfig.MICROGPT)
-WIDE = Machine.for_models(32, ModelConfig.MICROGPT)
+SHAPE = ModelConfig(hidden=128)
+MACHINE, WIDE = Machine.for_models(16, SHAPE), Machine.for_models(32, SHAPE)
 
 
 def make_blocks():
     """Blocks by name; what they are is up to the benches."""
     return dict(
         engine=Engine(MACHINE),
-        requantise=Requantise(),
-        deep=Requantise(deep=True),
-        quantise=ScoreQuantise(),
+        requantise=Requantise(24),
+        deep=Requantise(24, deep=True),
+        quantise=ScoreQuantise(24),
         norm=Norm(WIDE),
         softmax=Softmax(MACHINE),
         sampler=Sampler(MACHINE),

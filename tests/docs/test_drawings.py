@@ -5,12 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from gptloom.firmware import fit
+
 DRAW = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "draw.py"))
 
 
 def test_the_files_are_what_the_code_draws():
     drawn = {path.name: path.read_text() for path in DRAW["FOLDER"].iterdir()}
     assert drawn == DRAW["pictures"](), "run .venv/bin/python docs/draw.py"
+
+
+def test_the_table_of_shapes_is_that_of_the_code():
+    page = DRAW["LIMITS"].read_text()
+    assert page == DRAW["with_shapes"](page), "run .venv/bin/python docs/draw.py"
+    for name, most in fit.MOST.items():
+        assert f"| {name} | {most:,} |" in page
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,8 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
-from gptloom.firmware.isa import WIDTHS, Destination, Kind, Scale
+from gptloom.firmware.isa import Destination, Kind, Scale
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import LANES, Machine
 from gptloom.firmware.program import compile_program
@@ -104,63 +102,3 @@ def test_rows_of_other_widths_are_refused(random_model):
     layout = Layout(Machine.for_models(16, model.config), model.config)
     with pytest.raises(UserError, match="keeps keys and values of 8 bits"):
         compile_program(model, layout)
-
-
-TOO_LARGE = [
-    (64, ModelConfig(layers=8, width=8, heads=2, hidden=8, context=4), "8 layers take 66 instruct"),
-    (8, ModelConfig(context=64), "context of 64 takes 128 passes over the keys with 8 lanes"),
-    (8, ModelConfig(width=64, hidden=128), "takes 4576 words"),
-    (16, ModelConfig(layers=7, width=64, hidden=64), "takes 11760 words"),
-]
-
-
-@pytest.mark.parametrize(("lanes", "config", "message"), TOO_LARGE)
-def test_what_instructions_cannot_say_is_refused(random_model, lanes, config, message):
-    with pytest.raises(UserError, match=message):
-        compile_program(random_model(config), Layout(Machine.for_models(lanes, config), config))
-
-
-def test_the_most_layers_and_positions_that_can_be_said(random_model):
-    for lanes, config in ((64, replace(TOO_LARGE[0][1], layers=7)), (8, ModelConfig(context=32))):
-        layout = Layout(Machine.for_models(lanes, config), config)
-        assert compile_program(random_model(config), layout)
-
-
-@st.composite
-def large_shapes(draw):
-    """Return a lane count and a shape, near the end of what addresses reach as often as not."""
-    heads = draw(st.sampled_from((1, 2, 4)))
-    quads = st.integers(1, 32).map(lambda n: 4 * n)
-    width = draw(quads.filter(lambda n: n % heads == 0))
-    config = ModelConfig(
-        layers=draw(st.integers(1, 7)), width=width, heads=heads, hidden=draw(quads),
-        context=draw(quads), vocabulary=draw(st.integers(2, 64)),
-    )  # fmt: skip
-    return draw(st.sampled_from(LANES)), config
-
-
-@given(large_shapes())
-@example((8, ModelConfig(heads=2, width=60, hidden=120)))
-@settings(deadline=None, derandomize=True, database=None, max_examples=150)
-def test_no_address_of_what_is_accepted_is_cut(random_model, case):
-    lanes, config = case
-    try:
-        layout = Layout(Machine.for_models(lanes, config), config)
-        slots = compile_program(random_model(config), layout)
-    except UserError:
-        return
-    last = config.layers - 1
-    ends = [
-        layout.value_base(last) + layout.value_passes * layout.value_stride,
-        *(slot.instruction.base + slot.instruction.passes * slot.instruction.quads
-          for slot in slots if slot.instruction.kind == Kind.MATRIX),
-    ]  # fmt: skip
-    assert max(ends) <= 1 << WIDTHS["base"]
-    assert layout.activation_words <= layout.machine.activation_words
-    assert max(layout.key_stride, layout.value_stride) < 256
-
-
-def test_values_beyond_the_last_address_are_refused(random_model):
-    config = ModelConfig(heads=2, width=60, hidden=120)
-    with pytest.raises(UserError, match="takes 4118 words of weights, keys and values with 8 lan"):
-        compile_program(random_model(config), Layout(Machine.for_models(8, config), config))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from amaranth.hdl import UnusedElaboratable
 
-from gptloom.firmware import schedule
+from gptloom.firmware import latencies
 from gptloom.firmware.isa import Destination, Kind, Scale
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import LANES, QUAD, Machine
@@ -53,7 +53,7 @@ class Latencies:
             self.norm = Norm(machine).latency
             # A control's start is that of the embedding, whose sums are registered as results.
             self.embed = Embedding(machine).latency + 1
-            self.score = ScoreQuantise(machine.deep).latency
+            self.score = ScoreQuantise(machine.accumulator_bits, machine.deep).latency
             self.sample = Sampler(machine).latency
 
 
@@ -63,7 +63,7 @@ latencies_of = functools.cache(Latencies)
 @pytest.mark.parametrize("lanes", LANES)
 def test_latencies_are_the_blocks(lanes):
     machine = Machine.for_models(lanes, ModelConfig())
-    assert vars(Latencies(machine)).items() <= vars(schedule.Latencies.of(machine)).items()
+    assert vars(Latencies(machine)).items() <= vars(latencies.Latencies.of(machine)).items()
 
 
 @dataclass
@@ -97,14 +97,14 @@ class Replay:
         self.layout, self.machine, self.position = layout, layout.machine, position
         self.latencies = latencies_of(layout.machine)
         # From where they are there is for the block's own test to say.
-        self.sums = schedule.Latencies.of(layout.machine).sums
+        self.sums = latencies.Latencies.of(layout.machine).sums
         self.whole_keys = whole_keys
         self.memory = Memory()
         self.results = set()
         self.drained = 0
         self.attention = None
         self.embed()
-        now = schedule.FIRST
+        now = latencies.FIRST
         for i in program:
             now = self.run(i, now)
 
@@ -198,7 +198,7 @@ class Replay:
             written[j] = cycle + self.latencies.result
             if i.destination == Destination.LOGITS and m.writers > 1:
                 # Addressed a cycle ahead, and drawn one a cycle since the token before was sampled.
-                memory.readable["noise", j] = schedule.NOISE + j
+                memory.readable["noise", j] = latencies.NOISE + j
                 memory.read(("noise", j), written[j])
         activation = i.destination in (Destination.ACTIVATION, Destination.STREAM)
         for cycle in set(written.values()):
@@ -255,9 +255,8 @@ def test_one_cycle_less_of_any_delay_breaks_something(case):
 
 
 @pytest.mark.parametrize("lanes", [32, 64])
-def test_logits_wait_for_their_noise(random_model, monkeypatch, lanes):
-    monkeypatch.setattr("gptloom.firmware.machine.MAX_VOCABULARY", 256)
-    config = ModelConfig(width=8, heads=4, hidden=8, context=4, vocabulary=188)
+def test_logits_wait_for_their_noise(random_model, lanes):
+    config = ModelConfig(width=8, heads=4, hidden=8, context=4, vocabulary=1000)
     layout, program = compiled(random_model, lanes, config)
     assert not Replay(layout, program, 0).faults
     # Scheduled as if softmax took no time, so a few cycles more than it needs.
@@ -280,7 +279,7 @@ def test_times_are_those_of_the_replay(random_model):
             else:
                 assert (
                     slot.start
-                    == (before.finish if before else schedule.FIRST) + slot.instruction.delay
+                    == (before.finish if before else latencies.FIRST) + slot.instruction.delay
                 )
 
 

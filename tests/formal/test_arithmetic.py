@@ -76,7 +76,7 @@ def test_functions(proved):
 @pytest.mark.parametrize("deep", [False, True], ids=["plain", "deep"])
 def test_score(proved, deep):
     """A score is its dot product / 128, half up, clipped to 10 bits."""
-    bench = Bench(ScoreQuantise(deep))
+    bench = Bench(ScoreQuantise(BITS, deep))
     dut = bench.dut
     i = bench.named(bench.before(dut.i, dut.latency), "i_then")
     half = 1 << SCORE_SHIFT - 1
@@ -87,6 +87,10 @@ def test_score(proved, deep):
     proved(bench, dut.latency + 1, settled=dut.latency, reach=dut.latency + 2)
 
 
+BITS = 24
+"""Width of an accumulator here."""
+
+
 class Scaling:
     """A requantiser whose product is proved in three steps, for a solver cannot multiply.
 
@@ -95,7 +99,7 @@ class Scaling:
     """
 
     def __init__(self, deep):
-        self.bench = bench = Bench(Requantise(deep))
+        self.bench = bench = Bench(Requantise(BITS, deep))
         self.deep, self.dut = int(deep), bench.dut
         self.codes = [Value.cast(bench.inside(f"digit_{n}")) for n in range(DIGITS)]
         # Digits are registered, then each chooses a row.
@@ -164,7 +168,7 @@ def test_requantise_sum(proved, deep):
 
 def rounded(deep, half=1):
     """Claim what becomes of any product; with another `half` a fault is planted."""
-    bench = Bench(Requantise(deep))
+    bench = Bench(Requantise(BITS, deep))
     dut, latency = bench.dut, bench.dut.latency
     shift, narrow, wide, relu = (
         bench.before(value, latency) for value in (dut.shift, dut.narrow, dut.wide, dut.relu)

@@ -4,8 +4,8 @@ import pytest
 from amaranth.hdl import Cat, Mux, Signal
 from prove import Bench
 
+from gptloom.firmware.latencies import WRITE, Latencies
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.schedule import WRITE, Latencies
 from gptloom.hdl.folded.control import Control
 from gptloom.model.config import ModelConfig
 

@@ -7,7 +7,8 @@ import pytest
 from amaranth.hdl import Array, Cat, Const, Mux, Signal
 from prove import Bench
 
-from gptloom.firmware.image import CHECKED, INSTRUCTION_STRIDE, Region
+from gptloom.firmware.image import CHECKED, Region
+from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.page import PAGE_BYTES
 from gptloom.hdl.checksum import Checksum
@@ -86,16 +87,17 @@ def test_readback_gives_the_byte_asked_for(proved):
     bench.assume("words stay", ~bench.before(reads & dut.active) | same)
     operands = Cat(dut.operands)
     instruction = Cat(dut.program, dut.order)
-    filled = Const(0, 8 * INSTRUCTION_STRIDE - len(instruction))
+    stride = InstructionLayout(machine).stride
+    filled = Const(0, 8 * stride - len(instruction))
     memories = {
         Region.OPERANDS: (operands, machine.lanes),
-        Region.PROGRAM: (Cat(instruction, filled), INSTRUCTION_STRIDE),
+        Region.PROGRAM: (Cat(instruction, filled), stride),
         Region.TOKENS: (dut.tokens, machine.writers),
         Region.POSITIONS: (dut.positions, machine.writers),
     }
-    for region, (word, stride) in memories.items():
+    for region, (word, step) in memories.items():
         # Strides are powers of two.
-        place = dut.i.p.address & (stride - 1)
+        place = dut.i.p.address & (step - 1)
         right = dut.data == (word >> (place << 3))[:8]
         chosen = dut.i.ready & (dut.i.p.region == region)
         bench.claim(region.name, ~chosen | right)

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from gptloom.firmware.latencies import Latencies
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.schedule import Latencies
 from gptloom.hdl.folded.control import Control
 from gptloom.model.config import ModelConfig
 

@@ -17,7 +17,7 @@ OUTPUTS = (
 @pytest.fixture(params=[(lanes, heads) for lanes in LANES for heads in (1, 4)], scope="module")
 def drain(request, bench):
     lanes, heads = request.param
-    machine = Machine.for_models(lanes, ModelConfig(heads=heads))
+    machine = Machine.for_models(lanes, ModelConfig(heads=heads, hidden=128))
     return machine, bench(Drain(machine))
 
 

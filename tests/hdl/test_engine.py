@@ -55,10 +55,10 @@ def passes(machine, draw, count):
                 "broadcast": broadcast,
                 "bank": bank,
                 "offset": offset,
-                "job": {"operation": number},
+                "job": {"operation": number % machine.program_words},
             }
             inputs.append((issue, a, b))
-        expected[len(inputs) - 1] = (number, sums.tolist())
+        expected[len(inputs) - 1] = (number % machine.program_words, sums.tolist())
     return inputs, expected
 
 
@@ -75,7 +75,7 @@ def packed(weights):
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("heads", [1, 4])
 def test_dot_products(bench, lanes, heads):
-    machine = Machine.for_models(lanes, ModelConfig(heads=heads))
+    machine = Machine.for_models(lanes, ModelConfig(heads=heads, hidden=128))
     inputs, expected = passes(machine, np.random.default_rng(lanes + heads), 40)
     block = bench(Engine(machine))
     seen, foreseen = {}, None

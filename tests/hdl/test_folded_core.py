@@ -6,11 +6,13 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from amaranth.lib import data
 
 from gptloom.firmware.image import CHECKED, Region, build_image
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.firmware.program import compile_program
+from gptloom.hdl.core import TOKEN_BITS, Token
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.folded.readback import Readback
 from gptloom.model.checkpoint import load_checkpoint, shipped_checkpoints
@@ -181,14 +183,15 @@ def test_back_pressure_changes_nothing_but_the_time(hardware, shipped, free):
     core.session(model, 11, 1.0)
     engine, draw = core.engine, random.Random(3)
     expected = documents(GoldenModel(model).generate(11, 1.0), 3)
-    engine.poke("i__payload", model.tokenizer.bos | 1 << 8)
+    engine.poke("i__payload", model.tokenizer.bos | 1 << TOKEN_BITS)
     engine.poke("i__valid", 1)
     seen = []
     while len(seen) < len(expected):
         engine.poke("o__ready", ready := draw.random() < free)
         if ready and engine.peek("o__valid"):
             bits = engine.peek("o__payload")
-            seen.append((bits & 0xFF, bits >> 8 & 0xFF, bool(bits >> 16)))
+            item = data.Layout.cast(Token).from_bits(bits)
+            seen.append((item.token, item.position, bool(item.last)))
         engine.step()
     engine.poke("i__valid", 0)
     assert seen == expected

@@ -82,16 +82,16 @@ def test_stream_memory(bench, machine):
 
 
 def test_program_memory_is_written_by_bytes_and_keeps_what_it_read(bench, machine):
-    block = bench(ProgramMemory(machine, 75, 10))
-    words = [int.from_bytes(bytes(range(i, i + 10)), "little") for i in range(1, 12)]
+    block = bench(ProgramMemory(machine, 51, 7))
+    words = [int.from_bytes(bytes(range(i, i + 7)), "little") for i in range(1, 12)]
     block.set(write_enable=1)
     for address, word in enumerate(words):
-        # An instruction takes 16 addresses; those after its bytes go nowhere.
-        for byte, value in enumerate(word.to_bytes(10, "little").ljust(16, b"\xff")):
+        # An instruction takes a power of two of addresses; those after its bytes go nowhere.
+        for byte, value in enumerate(word.to_bytes(7, "little").ljust(8, b"\xff")):
             block.set(write_address=address, write_byte=byte, write_data=value)
             block.step()
     block.set(write_enable=0)
-    mask = (1 << 75) - 1
+    mask = (1 << 51) - 1
     for address, word in enumerate(words):
         block.set(enable=1, address=address)
         block.step()

@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from gptloom.firmware.machine import Machine
+from gptloom.hdl.core import TOKEN_BITS
 from gptloom.hdl.folded.layouts import places
 from gptloom.hdl.folded.prefix import Prefix
 from gptloom.model.config import ModelConfig
 from gptloom.sim.engines import open_engine
 from verification.prefix import Placement, PrefixStore
 
+MASK = (1 << TOKEN_BITS) - 1
 SMALL = ModelConfig(width=8, heads=2, hidden=8, context=16, vocabulary=4)
 
 
@@ -32,7 +34,7 @@ class Driver:
             ready = draw.random() < 0.6
             engine.poke("i__valid", int(offered))
             if offered:
-                engine.poke("i__payload", given[0] | (len(given) == 1) << 8)
+                engine.poke("i__payload", given[0] | (len(given) == 1) << TOKEN_BITS)
             # Whoever holds it waits as long as a document is under way.
             engine.poke("hold", int(draw.random() < 0.3))
             engine.poke("o__ready", int(ready))
@@ -47,9 +49,9 @@ class Driver:
                 keep = engine.peek("keep") if keep is None else keep
                 engine.poke("busy", 1)
                 position = keep + len(fed)
-                fed.append((payload & 255, payload >> 8))
+                fed.append((payload & MASK, payload >> TOKEN_BITS))
                 if position < machine.context:
-                    self.compute(position, payload & 255)
+                    self.compute(position, payload & MASK)
         engine.poke("i__valid", 0)
         where = places(machine).from_bits(engine.peek("places"))
         for place, token in enumerate(sampled, keep + len(fed)):

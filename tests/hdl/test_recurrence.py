@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gptloom.firmware.image import Region, build_image
+from gptloom.firmware.latencies import Latencies, update_cycles
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.schedule import Latencies, update_cycles
 from gptloom.hdl.folded.recurrence import Recurrence
 from gptloom.model import tables
 from gptloom.model.config import ModelConfig
@@ -72,7 +72,8 @@ class Stream:
             for i in range(machine.writers):
                 j = index + i
                 value = engine.peek(f"sums__{i}")
-                assert (value ^ 1 << 23) - (1 << 23) == own[j % heads, 1 + j // heads]
+                half = 1 << machine.accumulator_bits - 1
+                assert (value ^ half) - half == own[j % heads, 1 + j // heads]
         while engine.peek("busy"):
             engine.step()
         assert engine.cycles - started >= update_cycles(machine)

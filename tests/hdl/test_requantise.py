@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from gptloom.hdl.folded.requantise import Requantise, ScoreQuantise
 from gptloom.model import arithmetic
 from gptloom.model.arithmetic import (
-    ACCUMULATOR_BITS,
     ACTIVATION_BITS,
     LOGIT_BITS,
     MANTISSA_BITS,
@@ -17,7 +16,8 @@ from gptloom.model.arithmetic import (
     WEIGHT_BITS,
 )
 
-LIMIT = 1 << (ACCUMULATOR_BITS - 1)
+BITS = 24
+LIMIT = 1 << (BITS - 1)
 ACCUMULATORS = st.integers(-LIMIT, LIMIT - 1) | st.integers(-40_000, 40_000)
 # Every mantissa the port can take, not only those that the tables hold.
 MANTISSAS = st.integers(0, (1 << MANTISSA_BITS) - 1)
@@ -50,12 +50,12 @@ def check(block, cases):
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "deep"])
 def block(request, bench):
-    return bench(Requantise(request.param))
+    return bench(Requantise(BITS, request.param))
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "deep"])
 def score_block(request, bench):
-    return bench(ScoreQuantise(request.param))
+    return bench(ScoreQuantise(BITS, request.param))
 
 
 CASES = st.tuples(

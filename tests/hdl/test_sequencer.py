@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gptloom.firmware import schedule
-from gptloom.firmware.isa import ISSUE_WIDTHS, Instruction, Kind
+from gptloom.firmware.isa import Instruction, InstructionLayout, Kind
+from gptloom.firmware.latencies import FIRST
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import LANES, QUAD, Machine
 from gptloom.firmware.program import compile_program
@@ -22,7 +22,11 @@ CASES = [(lanes, "microgpt") for lanes in LANES] + [
     (16, "width 24"), (64, "two layers"), (16, "one head, context 8"), (8, "two heads"),
     (32, "two heads"), (64, "one head, context 8"),
 ]  # fmt: skip
-STRIDES = {"key_stride": 37, "value_stride": 11}
+
+
+def strides(machine):
+    context = machine.context
+    return {"key_stride": machine.key_stride(context), "value_stride": context // QUAD}
 
 
 class Running:
@@ -31,7 +35,7 @@ class Running:
     def __init__(self, bench, machine, program):
         self.machine, self.program = machine, program
         self.block = bench(Sequencer(machine))
-        self.block.set(**STRIDES)
+        self.block.set(**strides(machine))
         self.now = 0
         self.ready_at = None
 
@@ -47,7 +51,7 @@ class Running:
         self.block.step()
         self.now += 1
         if fetched is not None:
-            self.block.set(instruction=fields(fetched))
+            self.block.set(instruction=fields(fetched, self.machine))
         return seen, finished
 
     def token(self, position, sample, softmax):
@@ -70,13 +74,13 @@ class Running:
             assert self.now < 3000
 
 
-def fields(instruction):
-    return {name: int(getattr(instruction, name)) for name in ISSUE_WIDTHS}
+def fields(instruction, machine):
+    return {name: int(getattr(instruction, name)) for name in InstructionLayout(machine).issue}
 
 
 def expected_issues(machine, program, position, sample, softmax):
     """What is issued when, from the instruction's definition alone."""
-    issues, cycle, last_score = {}, schedule.FIRST, None
+    issues, cycle, last_score = {}, FIRST, None
     for number, i in enumerate(program):
         beats = machine.beats
         passes, quads = i.passes, i.quads
@@ -109,10 +113,10 @@ def where(machine, i, n, k):
         return word, i.source + k // machine.heads, ("bank", k % machine.heads)
     if i.kind == Kind.SCORES:
         # Units that cannot serve all heads at once take them in turn.
-        word = i.base + n + k * STRIDES["key_stride"]
+        word = i.base + n + k * strides(machine)["key_stride"]
         return word, i.source + k, ("offset", n % machine.words_per_position)
     if i.kind == Kind.VALUES:
-        return i.base + n * STRIDES["value_stride"] + k, i.source + k, None
+        return i.base + n * strides(machine)["value_stride"] + k, i.source + k, None
     return None
 
 
@@ -172,8 +176,9 @@ def test_delays_are_exact(bench, delay):
     machine = Machine.for_models(64, ModelConfig())
     one_cycle = dict(passes=1, quads=machine.beats)
     draw = np.random.default_rng(delay)
+    last = machine.operand_words - machine.beats
     program = [
-        Instruction(base=int(draw.integers(256)), delay=d, source=2, **one_cycle)
+        Instruction(base=int(draw.integers(last)), delay=d, source=2, **one_cycle)
         for d in (delay, 0, delay, delay, 0, 1)
     ]
     program.append(Instruction(delay=delay, final=True, passes=2, quads=1))
@@ -187,5 +192,5 @@ def test_shortest_instructions_follow_each_other_without_a_gap(bench):
     machine = Machine.for_models(8, ModelConfig())
     program = [Instruction(base=i, passes=1, quads=1, final=i == 5) for i in range(6)]
     issued, end = Running(bench, machine, program).token(0, 1, 0)
-    assert list(issued) == [schedule.FIRST + i * machine.beats for i in range(6)]
-    assert end == schedule.FIRST + 6 * machine.beats - 1
+    assert list(issued) == [FIRST + i * machine.beats for i in range(6)]
+    assert end == FIRST + 6 * machine.beats - 1

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from gptloom.firmware.latencies import Latencies
 from gptloom.firmware.machine import LANES, QUAD, Machine
-from gptloom.firmware.schedule import Latencies
 from gptloom.hdl.folded.softmax import Softmax
 from gptloom.model import arithmetic, tables
 from gptloom.model.arithmetic import ACTIVATION_BITS
@@ -18,7 +18,9 @@ class Attention:
     """A softmax with its activation memory."""
 
     def __init__(self, bench, lanes, heads, context):
-        self.machine = Machine.for_models(lanes, ModelConfig(heads=heads, context=context))
+        self.machine = Machine.for_models(
+            lanes, ModelConfig(hidden=128, heads=heads, context=context)
+        )
         self.block = bench(Softmax(self.machine))
         words = self.machine.activation_words
         self.memory = np.full((words, self.machine.heads, QUAD), STALE)

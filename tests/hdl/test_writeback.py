@@ -19,12 +19,11 @@ from gptloom.model.arithmetic import (
 )
 from gptloom.model.config import ModelConfig
 
-EMBEDDING = 63
 SHAPES = {
-    "four heads": ModelConfig(),
-    "head width 6": ModelConfig(width=24, hidden=96),
-    "two heads": ModelConfig(heads=2, hidden=32),
-    "one head": ModelConfig(heads=1, hidden=32, context=8),
+    "four heads": ModelConfig(hidden=128),
+    "head width 6": ModelConfig(width=24, hidden=128),
+    "two heads": ModelConfig(heads=2, hidden=128),
+    "one head": ModelConfig(heads=1, hidden=128, context=8),
 }
 CASES = [(lanes, "four heads") for lanes in LANES] + [
     (lanes, shape) for lanes in (8, 64) for shape in ("head width 6", "two heads", "one head")
@@ -287,7 +286,10 @@ def test_embeddings_are_written_like_a_stream(writing):
         result = writing.block.get("result")
         assert result.enable == (1 << m.writers) - 1
         assert (result.index, result.last) == (index, index + m.writers == width)
-        assert (result.destination, result.operation) == (Destination.STREAM, EMBEDDING)
+        assert (result.destination, result.operation) == (
+            Destination.STREAM,
+            m.embedding_operation,
+        )
         seen += [result["values"][i] for i in range(m.writers)]
         writing.see_rows(memories.rows)
     writing.block.set(embedding_valid=0)

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gptloom.firmware.machine import Machine
 from gptloom.model import arithmetic, sampling
-from gptloom.model.arithmetic import ACCUMULATOR_BITS, MANTISSA_BITS, UNIT_MANTISSA
+from gptloom.model.arithmetic import MANTISSA_BITS, UNIT_MANTISSA
 from gptloom.model.checkpoint import load_checkpoint, shipped_checkpoints
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
@@ -283,7 +284,8 @@ def test_accumulators_fit_whatever_the_weights(sign):
         golden = GoldenModel(random_model(config, seed, extreme), widest)
         tokens = random.integers(0, config.vocabulary, (1, config.context))
         widest.note(golden.logits(tokens))
-    limit = 1 << (ACCUMULATOR_BITS - 1)
+    machine = Machine.for_models(16, config)
+    limit = 1 << (machine.accumulator_bits - 1)
     assert -limit <= widest.lowest
     assert widest.highest < limit
     # The test means something only if the accumulators are nearly full.

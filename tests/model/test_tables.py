@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gptloom.model.arithmetic import ACTIVATION_BITS, LOGIT_FRACTION, MANTISSA_BITS, MAX_INPUTS
+from gptloom.model.arithmetic import ACTIVATION_BITS, LOGIT_FRACTION, MANTISSA_BITS
 from gptloom.model.tables import (
     EXP2_TABLE,
     NOISE_BITS,
@@ -17,6 +17,9 @@ from gptloom.model.tables import (
     softmax_limit,
     sqrt,
 )
+
+LONGEST = 1024
+"""Inputs of a dot product, and positions, at most."""
 
 
 def real(scale):
@@ -39,7 +42,7 @@ def test_exp2_over_all_distances():
 
 def test_reciprocal_over_all_softmax_sums():
     # The largest score contributes 511, so no sum is smaller.
-    total = np.arange(511, softmax_limit(MAX_INPUTS) + 1)
+    total = np.arange(511, softmax_limit(LONGEST) + 1)
     error = np.abs(real(reciprocal(total)) * total - 1)
     # 64 intervals: half of 1/64 at the left end, and the rounding of a 9-bit mantissa.
     assert error.max() < 1 / 128 + 1 / 512
@@ -52,8 +55,8 @@ def test_reciprocal_of_small_integers(value):
 
 
 def sums_of_squares():
-    # Up to 128 elements of 10 bits; all small ones and a dense sample of the others.
-    largest = MAX_INPUTS << (2 * (ACTIVATION_BITS - 1))
+    # Up to 1,024 elements of 10 bits; all small ones and a dense sample of the others.
+    largest = LONGEST << (2 * (ACTIVATION_BITS - 1))
     return np.unique(np.r_[1:100_000, np.geomspace(1e5, largest, 400_000).astype(np.int64)])
 
 

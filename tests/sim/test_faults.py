@@ -9,7 +9,7 @@ from amaranth.hdl import Signal
 from vcd.reader import TokenKind, tokenize
 
 from gptloom.firmware.image import build_image
-from gptloom.firmware.isa import ISSUE_WIDTHS
+from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
@@ -177,7 +177,8 @@ def test_an_instruction_a_cycle_early(diverge, random_model):
     number = next(
         i for i, s in enumerate(program) if s.step.site.layer == 1 and s.instruction.delay > 0
     )
-    at = sum(list(ISSUE_WIDTHS.values())[: list(ISSUE_WIDTHS).index("delay")])
+    widths = InstructionLayout(MACHINE).issue
+    at = sum(list(widths.values())[: list(widths).index("delay")])
 
     def hurry(preload):
         preload.program[number] -= 1 << at

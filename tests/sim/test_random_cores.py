@@ -50,3 +50,25 @@ def test_a_random_core(random_model, waves, seed, number):
     bench.session.temperature(model.logit_scale(1.0))
     assert bench.documents(1)
     bench.play(Player(machine, model, weights), habits, 1_500)
+
+
+AT_THE_LIMITS = {
+    "values beyond word 4,096": (8, ModelConfig(heads=2, width=60, hidden=120)),
+    "noise later than logits": (64, ModelConfig(1, 8, 4, 8, 4, 300)),
+    "one over the sums of eight heads": (32, ModelConfig(2, 32, 8, 12, 8, 9)),
+    "sixteen heads of one element": (16, ModelConfig(1, 16, 16, 20, 8, 5)),
+    "keys of sixteen heads in eight words": (8, ModelConfig(1, 16, 16, 4, 4, 3)),
+    "more tokens than a byte counts": (16, ModelConfig(1, 8, 2, 8, 4, 260)),
+}
+"""Lanes and shapes, each a step beyond what some field or wait once allowed."""
+
+
+@pytest.mark.parametrize("name", AT_THE_LIMITS)
+def test_a_core_beyond_a_former_limit(random_model, waves, name):
+    lanes, config = AT_THE_LIMITS[name]
+    machine, model = Machine.for_models(lanes, config), random_model(config, 5, 2)
+    core = FoldedCore(machine, preload=Preload.of(build_image(model, machine), machine))
+    bench = CheckedCore(machine, partial(open_engine, kind="pysim"), waves.folder, core, waves.keep)
+    bench.power_on(model)
+    bench.session.temperature(model.logit_scale(1.0))
+    assert bench.documents(2)

@@ -9,12 +9,13 @@ from amaranth.lib import data
 from numpy.typing import NDArray
 
 from gptloom.firmware.image import Region
-from gptloom.firmware.schedule import WRITE, Latencies
+from gptloom.firmware.latencies import WRITE, Latencies
 from gptloom.firmware.timeline import EMIT
-from gptloom.hdl.core import Prompt, Write
+from gptloom.hdl.core import Prompt, Token, Write
 from gptloom.hdl.folded.layouts import Temperature
 from gptloom.hdl.folded.readback import Readback
 from gptloom.model.integer import LogitScale
+from gptloom.sim.session import encode
 from verification.scoreboard.reference import Noise, Reference, Sampled
 
 Stimulus = Mapping[str, NDArray[np.uint64]]
@@ -228,7 +229,7 @@ class Control:
         self._read(course, cycle + 1)
         token = run.made.token
         last = token == self.reference.model.tokenizer.bos or run.position == self._last_position
-        payload = token | run.position << 8 | last << 16
+        payload = encode(Token, token=token, position=run.position, last=last)
         course.emissions.append(Emission(cycle + 1, payload))
         self._unread, self._reads_from = True, cycle + 1
         if not last:

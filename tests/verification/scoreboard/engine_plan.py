@@ -5,11 +5,7 @@ import numpy as np
 from gptloom.firmware.isa import Kind
 from gptloom.firmware.machine import QUAD
 from gptloom.firmware.timeline import Span
-from gptloom.hdl.folded.layouts import (
-    ADDRESS_BITS,
-    Accumulator,
-    Issue,
-)
+from gptloom.hdl.folded.layouts import issues
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 from gptloom.model.sites import Site
 from verification.scoreboard.sheet import Sheet
@@ -27,6 +23,7 @@ class EnginePlan:
         self._column = sheet.signals.columns
         self._held = sheet.signals.held
         self._machine = sheet.layout.machine
+        self._issue = issues(self._machine)
         # From a quad's issue to the accumulator that includes it; the drain copies it then.
         self._accumulated = sheet.latencies.drain - 1
 
@@ -39,7 +36,7 @@ class EnginePlan:
         broadcast = kind is Kind.MATRIX
 
         def issue(field: str, value) -> None:
-            place = Issue[field]
+            place = self._issue[field]
             due.constant(cycle, column["sequencer.issue"], value, place.width, place.offset)
 
         issue("valid", 1)
@@ -50,7 +47,7 @@ class EnginePlan:
             issue("bank", k % heads)
         elif machine.words_per_position > 1 and kind is not Kind.START:
             issue("offset", n % machine.words_per_position)
-        self._job(cycle, "sequencer.issue", Issue["job"].offset, operation, n == 0)
+        self._job(cycle, "sequencer.issue", self._issue["job"].offset, operation, n == 0)
         ends = cycle[:, -1]
         due.constant(ends + self._accumulated, column["engine.done"], 1, 1)
         self._job(ends + self._accumulated, "engine.job", 0, operation, n[:, -1] == 0)
@@ -67,7 +64,7 @@ class EnginePlan:
         }[kind]
         word = instruction.base + n * pass_step + k * quad_step
         row = instruction.source + (k // heads if broadcast else k)
-        due.constant(cycle, column["operands.address"], word, ADDRESS_BITS)
+        due.constant(cycle, column["operands.address"], word, machine.address_bits)
         width = self._sheet.signals.by_path["activations.address"].width
         due.constant(cycle, column["activations.address"], row, width)
 
@@ -106,7 +103,7 @@ class EnginePlan:
                 row = n * units + unit
                 known = row < len(sums)
                 source = sums[np.minimum(row, len(sums) - 1), k]
-            width = Accumulator.width
+            width = self._machine.accumulator_bits
             self._sheet.held.number(then[known], column, source[known], width)
             # Of positions and rows beyond the last one, anything may be left in memory.
             self._sheet.held.unknown(then[~known], column)
@@ -196,7 +193,7 @@ class EnginePlan:
 
     def _job(self, cycle, path: str, at: int, operation: int, opening) -> None:
         due, column = self._sheet.due, self._column[path]
-        job = Issue["job"].shape
+        job = self._issue["job"].shape
         for field, value in (("operation", operation), ("opening", opening)):
             place = job[field]
             due.constant(cycle, column, value, place.width, at + place.offset)

@@ -5,11 +5,12 @@ import numpy as np
 from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import QUAD
 from gptloom.firmware.timeline import Span, scores_read_back
-from gptloom.hdl.folded.layouts import Accumulator, Scale
+from gptloom.hdl.folded.layouts import Scale
 from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS
 from gptloom.model.sites import Kind as SiteKind
 from gptloom.model.sites import Site
 from gptloom.model.tables import NOISE_BITS
+from gptloom.sim.engines.base import WORD_BITS
 from verification.scoreboard.sheet import Sheet
 from verification.scoreboard.values import ZERO
 
@@ -53,7 +54,7 @@ class FunctionPlan:
         for i in range(m.score_heads):
             path = f"drain.sums_out__{i}"
             source = sums[position, first + i]
-            sheet.due.number(drained, column[path], source, Accumulator.width)
+            sheet.due.number(drained, column[path], source, m.accumulator_bits)
 
         together = (1 << m.score_heads) - 1
         scores = numbers.segment(site).indices
@@ -105,11 +106,12 @@ class FunctionPlan:
             )
         ready = int(written[-1])
         sheet.held.constant(span.start + 1, self._held["softmax.ready"], 0, 1)
-        sheet.held.constant(ready, self._held["softmax.ready"], 1, 1)
+        sheet.held.constant(ready + sheet.latencies.reciprocals, self._held["softmax.ready"], 1, 1)
         reciprocals = numbers.segment(site, "reciprocal").indices
         known = ready + RECIPROCAL + m.heads + 2 * m.deep
         column = self._held["softmax.reciprocals"]
-        sheet.held.unknown(ready + 1, column)
+        words = -(-m.heads * Scale.size // WORD_BITS)
+        sheet.held.unknown(np.full(words, ready + 1), column + np.arange(words))
         for head in range(m.heads):
             self._scale(column, known, reciprocals[head], head * Scale.size)
 

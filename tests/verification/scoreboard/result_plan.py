@@ -5,19 +5,10 @@ import numpy as np
 from gptloom.firmware.isa import Destination, Kind
 from gptloom.firmware.machine import QUAD
 from gptloom.firmware.timeline import Span
-from gptloom.hdl.folded.layouts import (
-    ADDRESS_BITS,
-    INDEX_BITS,
-    OPERATION_BITS,
-    Accumulator,
-    results,
-)
+from gptloom.hdl.folded.layouts import results
 from gptloom.model.arithmetic import ACTIVATION_BITS, LOGIT_BITS, WEIGHT_BITS
 from verification.scoreboard.sheet import Sheet
 from verification.scoreboard.values import ZERO
-
-EMBEDDING = (1 << OPERATION_BITS) - 1
-"""Operation number of the embedding's results."""
 
 
 class ResultPlan:
@@ -43,7 +34,8 @@ class ResultPlan:
         index = np.arange(0, width, writers)
         cycle = self._sheet.latencies.embed + index // writers
         source = self._sheet.numbers.segment(self._sheet.layout.network.embedding).indices
-        self._result(cycle, index, width, Destination.STREAM, EMBEDDING, source)
+        operation = self._machine.embedding_operation
+        self._result(cycle, index, width, Destination.STREAM, operation, source)
         self._stream(cycle, index, source)
         self._activations(cycle, index, self._sheet.layout.stream, source)
 
@@ -91,14 +83,15 @@ class ResultPlan:
         enable = _enabled(index, rows, writers)
         due.constant(cycle, column["drain.valid"], 1, 1, element=index)
         due.constant(cycle, column["drain.enable"], enable, writers, element=index)
-        due.constant(cycle, column["drain.index"], index, INDEX_BITS, element=index)
+        due.constant(cycle, column["drain.index"], index, self._machine.row_bits, element=index)
         due.constant(cycle, column["drain.last"], index + writers >= rows, 1, element=index)
         if span.slot.instruction.kind is not Kind.START:
             sums = self._sums(span)
+            width = self._machine.accumulator_bits
             for i in range(writers):
                 there = index + i < rows
                 path = f"drain.sums_out__{i}"
-                due.number(cycle[there], column[path], sums[index[there] + i], Accumulator.width)
+                due.number(cycle[there], column[path], sums[index[there] + i], width)
 
     def _result(self, cycle, index, rows: int, destination, operation: int, source) -> None:
         due, writers = self._sheet.due, self._machine.writers
@@ -164,7 +157,9 @@ class ResultPlan:
 
     def _words(self, cycle, index, word, units, lanes, source) -> None:
         due, column = self._sheet.due, self._column
-        due.constant(cycle, column["operands.write_address"], word, ADDRESS_BITS, element=index)
+        due.constant(
+            cycle, column["operands.write_address"], word, self._machine.address_bits, element=index
+        )
         enables = np.array(
             [column[f"operands.write_enable__{u}"] for u in range(self._machine.units)]
         )

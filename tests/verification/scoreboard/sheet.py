@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from gptloom.firmware.latencies import Latencies
 from gptloom.firmware.layout import Layout
-from gptloom.firmware.schedule import Latencies
 from gptloom.model.sites import Site
 from verification.scoreboard.cells import Label, TableMaker
 from verification.scoreboard.signals import Signals

@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.core import Address, Counters, Prompt, Token, Write
 from gptloom.hdl.folded.layouts import (
-    ADDRESS_BITS,
-    INDEX_BITS,
     UNIT_BITS,
-    Accumulator,
-    Issue,
-    Job,
     Quad,
     Scale,
     Temperature,
+    issues,
+    job,
     results,
 )
 from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS
@@ -191,28 +188,28 @@ def _control(machine: Machine) -> Iterator[Signal]:
 
 
 def _engine(machine: Machine) -> Iterator[Signal]:
-    yield _always("sequencer.issue", Issue.size, mask=1)
+    yield _always("sequencer.issue", issues(machine).size, mask=1)
     yield _always("sequencer.scores_begin")
     yield _always("sequencer.finished")
-    yield _due("operands.address", ADDRESS_BITS)
+    yield _due("operands.address", machine.address_bits)
     yield _due("activations.address", _bits(machine.activation_words))
     for unit in range(machine.units):
         yield _due(f"operands.words__{unit}", UNIT_BITS)
     yield _due("activations.quads", machine.heads * Quad.size)
     for unit in range(machine.units):
-        yield _held(f"engine.total_{unit}", Accumulator.width, resets=False)
+        yield _held(f"engine.total_{unit}", machine.accumulator_bits, resets=False)
     yield _always("engine.done")
-    yield _due("engine.job", Job.size)
+    yield _due("engine.job", job(machine).size)
 
 
 def _results(machine: Machine) -> Iterator[Signal]:
     yield _always("drain.valid")
     yield _always("drain.score_valid")
     yield _due("drain.enable", machine.writers)
-    yield _due("drain.index", INDEX_BITS)
+    yield _due("drain.index", machine.row_bits)
     yield _due("drain.last", 1)
     for i in range(max(machine.writers, machine.score_heads)):
-        yield _due(f"drain.sums_out__{i}", Accumulator.width)
+        yield _due(f"drain.sums_out__{i}", machine.accumulator_bits)
     yield _always("writeback.result", results(machine).size, mask=(1 << machine.writers) - 1)
 
 
@@ -225,7 +222,7 @@ def _memories(machine: Machine) -> Iterator[Signal]:
     depth = max(2, machine.stream_elements // machine.writers)
     yield _due("stream.write_address", _bits(depth))
     yield _due("stream.write_data", machine.writers * ACTIVATION_BITS)
-    yield _due("operands.write_address", ADDRESS_BITS)
+    yield _due("operands.write_address", machine.address_bits)
     for unit in range(machine.units):
         yield _always(f"operands.write_enable__{unit}", QUAD)
         yield _due(f"operands.write_data__{unit}", UNIT_BITS)

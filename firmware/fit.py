@@ -1,0 +1,55 @@
+"""Limits of the folded core: whether a model can be said to it at all, decided only here.
+
+Widths of the hardware follow from the machine (:class:`.Machine`, :class:`.InstructionLayout`), so
+these are no widths of today's parts: what a part holds is for :mod:`.boards.estimate` to say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gptloom.firmware.machine import QUAD
+from gptloom.model.errors import UserError
+
+if TYPE_CHECKING:
+    from gptloom.model.config import ModelConfig
+
+MOST = {
+    "layers": 16,
+    "width": 1024,
+    "heads": 16,
+    "hidden": 1024,
+    "context": 1024,
+    "vocabulary": 4096,
+}
+"""Largest dimensions, by their names in :class:`.ModelConfig`. Ports for tokens, positions and
+addresses have their widths from here, so that all cores have the same face."""
+
+IN_QUADS = ("width", "hidden", "context")
+"""Dimensions that the engine consumes four at a time."""
+
+ADDRESS_BITS = 28
+"""Width of a byte's address on the load port; the largest model's weights, keys and values fit."""
+
+
+def check_shape(config: ModelConfig) -> None:
+    """Refuse a shape that no folded core computes, whatever its lanes.
+
+    Raises
+    ------
+    UserError
+        Naming what is too large, by how much, and what would fit.
+    """
+    for name, most in MOST.items():
+        size = getattr(config, name)
+        if size > most:
+            raise UserError(
+                f"{name} {size} is {size - most} more than a folded core can have: use at most "
+                f"{most}"
+            )
+    for name in IN_QUADS:
+        size = getattr(config, name)
+        if size % QUAD:
+            below = size // QUAD * QUAD
+            near = f"{below} or {below + QUAD}" if below else str(QUAD)
+            raise UserError(f"{name} {size} does not divide into fours: use {near}")

@@ -1,0 +1,102 @@
+"""Latencies of the folded core's pipeline, in cycles.
+
+The cycle in which a memory address is presented is an operand's issue.
+"""
+
+from dataclasses import dataclass, replace
+
+from gptloom.firmware.machine import Machine
+from gptloom.model.positions import Positions
+
+FIRST = 3
+"""From a token's start to its first issue: the instruction is decoded, then taken."""
+
+NOISE = 3
+"""From a token's start until the first value of its noise can be read; one more each cycle."""
+
+WRITE = 1
+"""From a write port to the first issue that reads what was written."""
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Cycles that depend on the machine.
+
+    Attributes
+    ----------
+    drain
+        From the last operand of a pass to its first results leaving the drain.
+    result
+        From the drain to the result presented to a memory's write port.
+    norm
+        From the last element of the residual stream to its norm, ready for the drain.
+    embed
+        From a token's start to the first sum of embeddings at a memory's write port.
+    score
+        From a score leaving the drain to its write.
+    numerator
+        From the read of a position's scores to the write of its numerators.
+    reciprocals
+        From the last numerator to when the mix may begin, so that it finds one over every head's
+        sum: they come head by head, and where one result leaves the drain a cycle never too late.
+    sample
+        From the last logits to the sampled token.
+    sums
+        Of a recurrent machine: from a token's start to the sums of its own query and one over
+        them, ready for the drain.
+    """
+
+    drain: int = 7
+    result: int = 5
+    norm: int = 6
+    embed: int = 2
+    score: int = 1
+    numerator: int = 5
+    reciprocals: int = 0
+    sample: int = 3
+    sums: int = 0
+
+    @classmethod
+    def of(cls, machine: Machine) -> "Latencies":
+        """Return those of a machine."""
+        found = cls(norm=7) if machine.writers > 1 else cls()
+        if machine.deep:
+            found = _DEEP
+        if machine.writers > 1:
+            found = replace(found, reciprocals=max(0, machine.heads - 4))
+        if machine.recurrent:
+            # The token's values are read, then query and head of all sums, its own query first.
+            return replace(
+                found, sums=10 + machine.value_words + machine.heads - 1 + 2 * machine.deep
+            )
+        if machine.positions is Positions.ALIBI:
+            # Penalties are taken from scores.
+            found = replace(found, score=found.score + 1)
+        return found
+
+
+def flush_cycles(machine: Machine) -> int:
+    """Return the cycles from a program's last one until all its results are written."""
+    latencies = Latencies.of(machine)
+    return latencies.drain + latencies.result + WRITE + machine.beats
+
+
+def update_cycles(machine: Machine) -> int:
+    """Return the cycles from a token's start to its earliest end, of a recurrent machine.
+
+    The next token, which begins two cycles later, then finds all sums updated.
+    """
+    return machine.vocabulary * machine.heads + max(4, machine.value_words - 1)
+
+
+_DEEP = Latencies(drain=9, result=11, norm=11, embed=3, score=2, numerator=5, sample=3)
+
+
+def longest_delay(machine: Machine) -> int:
+    """Return the most cycles that an instruction may have to wait, for results or for noise."""
+    latencies = Latencies.of(machine)
+    embedding = latencies.embed + machine.stream_elements // machine.writers
+    results = latencies.drain + latencies.result + WRITE + max(machine.beats, machine.score_beats)
+    noise = NOISE + machine.vocabulary if machine.writers > 1 else 0
+    sums = max(latencies.sums, embedding) if machine.recurrent else 0
+    return max(embedding, results, noise, sums) + latencies.norm
