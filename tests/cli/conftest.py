@@ -1,0 +1,10 @@
+"""Fixtures of the tests of the command line."""
+
+import pytest
+from checkout import Checkout
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout in which ./loom installs nothing real."""
+    return Checkout(tmp_path)
