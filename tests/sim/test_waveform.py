@@ -17,7 +17,7 @@ def test_tokens_and_instructions_appear_in_order(generator, model, tmp_path):
     generator.engine.stop_recording()
     slots = compile_program(model, Layout(generator.machine, model.config))
     file = tmp_path / "names.vcd"
-    hint = write_waveform(file, recording, model, slots)
+    hint = write_waveform(file, recording, model, slots, generator.machine)
     assert str(file) in hint
     assert (tmp_path / "names.gtkw").read_text().count("top.") >= 20
 
