@@ -25,6 +25,10 @@ TABLE_BYTES = 2
 
 SLOTS = (0, 1, 2, 4)
 
+LEAST_PROGRAM = 16
+"""Words of the smallest program memory: a block RAM holds many more, and each of its columns has to
+be found in a placed design by its random contents (:mod:`.boards.contents`)."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -277,7 +281,9 @@ class Machine:
             operand_words=max(2, *(layout.operand_words for layout in layouts)),
             activation_words=max(2, *(layout.activation_words for layout in layouts)),
             stream_elements=_power_of_two(max(config.width for config in configs)),
-            program_words=max(2, *(layout.program_words for layout in layouts)),
+            program_words=max(
+                LEAST_PROGRAM, *(_power_of_two(layout.program_words) for layout in layouts)
+            ),
             rows=max(layout.most_rows for layout in layouts),
         )
 

@@ -56,7 +56,7 @@ SHAPES = st.builds(
 @given(st.sampled_from(LANES), st.lists(SHAPES, min_size=1, max_size=3))
 def test_memories_hold_all_of_the_models_and_no_more(lanes, configs):
     machine = Machine.for_models(lanes, *configs)
-    needs = {"operand_words": [], "activation_words": [], "program_words": []}
+    needs = {"operand_words": [], "activation_words": []}
     for config in configs:
         layout = Layout(machine, config)
         for name, sizes in needs.items():
