@@ -12,6 +12,7 @@ from gptloom.cli.train import (
     CorpusName,
     Lower,
     check_output,
+    check_settings,
     choose_settings,
     command_line,
     conclude,
@@ -62,6 +63,7 @@ def refine(
 
     widths = Widths(weights=bits, keys=key_bits, values=value_bits)
     check_output(out)
+    check_settings(batch=batch, learning_rate=lr, seed=seed, quantise_aware_steps=steps)
     start = load_checkpoint(checkpoint)
     loaded = load_corpus(corpus, ascii_only=ascii_only, lower=lower)
     settings = choose_settings(loaded, start.config, start.tokenizer, batch, lr, seed, None, steps)

@@ -75,6 +75,8 @@ def train(
     """
     check_output(out)
     check_picture(out)
+    given = {"steps": steps, "quantise_aware_steps": quantise_aware_steps}
+    check_settings(batch=batch, learning_rate=lr, seed=seed, **given)
     loaded = load_corpus(corpus, ascii_only=ascii_only, lower=lower)
     tokenizer = Tokenizer.from_documents(loaded.documents)
     config = ModelConfig(layers, width, heads, hidden, context, tokenizer.vocabulary, positions)
@@ -113,6 +115,11 @@ def train(
     if better:
         say("warning", better)
     conclude(curve, total)
+
+
+def check_settings(**given: float | None) -> None:
+    """Refuse settings that cannot be, before a corpus is read; those not given are None."""
+    TrainingSettings(**{name: value for name, value in given.items() if value is not None})
 
 
 def choose_settings(

@@ -48,7 +48,7 @@ UNROLLED = ["--core", "unrolled", "--checkpoint", "names-alibi"]
             marks=pytest.mark.long,
         ),
         (["--bits", "6"], "--bits belong to --core unrolled"),
-        (["--checkpoint", "names-alibi", "--cache", "window", "--rows", "10"], "multiple of 4"),
+        (["--checkpoint", "names-alibi", "--cache", "window", "--rows", "10"], "use 8 or 12"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments, says, capsys):
