@@ -83,7 +83,7 @@ class Core(wiring.Component):
 
 
 def describe(name: str) -> str:
-    """Return what a port's bits are: ``[16] last, [15:8] position, [7:0] token``."""
+    """Return what a port's bits are: ``[22] last, [21:12] position, [11:0] token``."""
     if name not in FIELDS:
         return ""
     shape = FIELDS[name]

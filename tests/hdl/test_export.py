@@ -45,7 +45,7 @@ def test_every_port_is_described():
     for name, port in ports.items():
         bits = [int(n) for n in re.findall(r"\d+", "".join(re.findall(r"\[.*?\]", describe(name))))]
         assert name not in FIELDS or (max(bits), min(bits)) == (port.width - 1, 0), name
-    assert describe("o__payload") == "[16] last, [15:8] position, [7:0] token"
+    assert describe("o__payload") == "[22] last, [21:12] position, [11:0] token"
 
 
 def test_the_command_writes_a_module(tmp_path, capsys):
@@ -54,7 +54,7 @@ def test_the_command_writes_a_module(tmp_path, capsys):
     text = file.read_text()
     ports = re.search(r"^module names_core\((.*?)\)", text, re.M | re.S)[1]
     assert {port.strip() for port in ports.split(",")} == set(PORTS)
-    assert "names (weights BB7E3CC4)" in text
+    assert "names (weights 8036DAC6)" in text
     assert "Temperature 0.7: 15'h110a" in text
     assert "module names_core" in capsys.readouterr().out
 
