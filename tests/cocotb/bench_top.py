@@ -8,11 +8,13 @@ from pathlib import Path
 
 import cocotb
 import numpy as np
+from amaranth.lib import data
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, Timer
 from probe import read_row
 
 from gptloom.firmware.page import TEMPERATURES, encode_scale
+from gptloom.hdl.core import Token
 from gptloom.sim.panels import HD44780Model
 from verification.scoreboard.expectation import Expectation
 from verification.scoreboard.judge import first_mismatch
@@ -59,8 +61,9 @@ def documents(rows, columns):
     taken = (rows[:, columns["o__valid"]] & rows[:, columns["o__ready"]]) == 1
     found, document = [], []
     for bits in rows[taken, columns["o__payload"]].tolist():
-        document.append(bits & 0xFF)
-        if bits >> 16:
+        token = data.Layout.cast(Token).from_bits(bits)
+        document.append(token.token)
+        if token.last:
             found.append(document)
             document = []
     return found

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
+from amaranth.lib import data
 
+from gptloom.hdl.core import Token
 from gptloom.hdl.folded.layouts import Temperature
 from gptloom.model.arithmetic import (
     MANTISSA_BITS,
@@ -116,8 +118,8 @@ class Coverage:
         self._emitted = self._emitted[-1:]
         self._hit("output taken", "after a stall", course.stalls)
         for emission in course.emissions:
-            ended = emission.payload >> 16
-            bos = emission.payload & 0xFF == self.config.vocabulary - 1
+            emitted = data.Layout.cast(Token).from_bits(emission.payload)
+            ended, bos = emitted.last, emitted.token == self.config.vocabulary - 1
             self._hit("document ends", "with its token" if bos else "with the context", ended)
 
     def _observe_start(self, run: Run, inputs: Stimulus, begin: int) -> None:
