@@ -6,6 +6,7 @@ from prove import Bench
 
 from gptloom.firmware.latencies import WRITE, Latencies
 from gptloom.firmware.machine import Machine
+from gptloom.hdl.core import TOKEN_BITS
 from gptloom.hdl.folded.control import Control
 from gptloom.model.config import ModelConfig
 
@@ -120,7 +121,7 @@ def test_known_tokens(proved):
     opening = bench.before(state["idle"])
     expected = Mux(opening, bench.before(dut.keep), position + 1)[: len(position)]
     bench.claim("position", ~started | (dut.position == expected))
-    bench.claim("sampled after the last", ~(started & before[8]) | dut.sample)
+    bench.claim("sampled after the last", ~(started & before[TOKEN_BITS]) | dut.sample)
     own = bench.before(state["emit"])
     bench.claim("nothing else", ~dut.start | started | own)
     bench.claim("held", ~bench.before(dut.hold & state["idle"]) | (state["idle"] & ~dut.start))

@@ -126,6 +126,8 @@ def test_keys_and_values_saturate_in_widths_of_their_own(keys, values):
     """All else is computed from what the narrower rows hold, in integers written out here."""
     config = ModelConfig(width=8, heads=2, hidden=12, context=6, vocabulary=9)
     wide = random_model(config, 4)
+    # Small shifts, with which keys and values fill all widths.
+    wide = replace(wide, shifts=wide.shifts | {(0, "k"): 2, (0, "v"): 2})
     formats = CacheFormat(RowFormat(keys), RowFormat(values))
     narrow = replace(wide, precision=Precision(cache=formats))
     tokens = np.arange(12).reshape(2, 6) % 9
