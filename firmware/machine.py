@@ -278,8 +278,8 @@ class Machine:
         layouts = [Layout(blank, config) for config in configs]
         return replace(
             blank,
-            operand_words=max(2, *(layout.operand_words for layout in layouts)),
-            activation_words=max(2, *(layout.activation_words for layout in layouts)),
+            operand_words=_depth(max(layout.operand_words for layout in layouts)),
+            activation_words=_depth(max(layout.activation_words for layout in layouts)),
             stream_elements=_power_of_two(max(config.width for config in configs)),
             program_words=max(
                 LEAST_PROGRAM, *(_power_of_two(layout.program_words) for layout in layouts)
@@ -296,6 +296,11 @@ def bits_of(largest: int) -> int:
 def _signed_bits(magnitude: int) -> int:
     """Return the bits of a signed number that reaches `magnitude`, less one below zero."""
     return magnitude.bit_length() + 1
+
+
+def _depth(least: int) -> int:
+    """Return a memory's depth: what its address reaches within a block RAM, then whole ones."""
+    return _power_of_two(least) if least <= 512 else ceil(least / 256) * 256
 
 
 def _power_of_two(least: int) -> int:

@@ -121,6 +121,6 @@ def test_values_do_not_overwrite_weights():
     """Values of this shape end beyond word 4,096, where addresses once had 12 bits."""
     layout, _ = scheduled(8, ModelConfig(heads=2, width=60, hidden=120))
     end = layout.value_base(0) + layout.value_passes * layout.value_stride
-    assert end == layout.machine.operand_words == 4118 > 1 << 12
+    assert layout.machine.operand_words >= end == 4118 > 1 << 12
     assert layout.machine.address_bits == 13
     assert layout.config.context % QUAD == 0

@@ -62,7 +62,9 @@ def test_memories_hold_all_of_the_models_and_no_more(lanes, configs):
         for name, sizes in needs.items():
             sizes.append(getattr(layout, name))
     for name, sizes in needs.items():
-        assert getattr(machine, name) == max(sizes)
+        depth, most = getattr(machine, name), max(sizes)
+        # Whole block RAMs; within one, all that its address bits reach.
+        assert most <= depth < (most + 256 if most > 512 else 2 * max(most, 2))
     # Rows of embeddings begin at powers of two.
     width = max(config.width for config in configs)
     assert machine.stream_elements & (machine.stream_elements - 1) == 0
