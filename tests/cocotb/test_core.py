@@ -74,5 +74,5 @@ def test_shipped_models(cosimulate, make_case, name, lanes, configs, number):
     machine = Machine.for_models(lanes, *configs)
     habits = Habits(0.3, 0.05, 0.005, 0.001, 0.001, 0.0003 * (number - 1), 18)
     model = quantise(load_checkpoint(name))
-    # The narrowest is also the slowest.
-    check(cosimulate, make_case(machine, model, habits, number, 20_000, min(10, lanes)))
+    # Resets and long prompts leave few tokens, how few depends on the draws.
+    check(cosimulate, make_case(machine, model, habits, number, 20_000, 5))
