@@ -57,8 +57,8 @@ def folded(lanes_in_cells: int) -> Required:
     return Required(
         memories=(
             ".operands.",
-            ".program.",
-            ".orders.",
+            ".issue_program.",
+            ".result_program.",
             ".embedding.",
             ".recurrence.",
             ".console.memory",
@@ -68,7 +68,7 @@ def folded(lanes_in_cells: int) -> Required:
         constant=(
             # Nobody loads an image: it is there from power-on.
             r"\.core\.(bos|last_position|last_beat|key_stride|value_stride|load|loaded.*)$",
-            r"\.(embedding|program|orders|recurrence\.table)(\$\d+)?\.(\w+\.)?(write_\w+|port\$\d+)(\$\d+)?$",
+            r"\.(embedding|issue_program|result_program|recurrence\.table)(\$\d+)?\.(\w+\.)?(write_\w+|port\$\d+)(\$\d+)?$",
             # Greedy decoding is none of the temperatures, for it makes one name only.
             r"\.core\.greedy$",
             # There is no prompt that could be too long for the context.

@@ -25,8 +25,8 @@ def memory_shapes(machine: Machine) -> dict[str, Shape]:
     row, halves = machine.stream_elements // machine.writers, InstructionLayout(machine)
     return {
         "operands": (machine.operand_words, 8 * machine.lanes),
-        "program": (machine.program_words, 8 * halves.issue_bytes),
-        "orders": (machine.program_words, 8 * halves.result_bytes),
+        "issue_program": (machine.program_words, 8 * halves.issue_bytes),
+        "result_program": (machine.program_words, 8 * halves.result_bytes),
         "tokens": (machine.vocabulary * row, 8 * machine.writers),
         "positions": (machine.position_words, 8 * machine.position_bytes),
         "page": (PAGE_BYTES, 8),

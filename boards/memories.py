@@ -18,7 +18,7 @@ from amaranth.hdl import Shape as Bits
 if TYPE_CHECKING:
     from amaranth.lib.memory import Memory
 
-LOADED = (".tokens.", ".positions.", ".recurrence.table.", ".program.", ".orders.")
+LOADED = (".tokens.", ".positions.", ".recurrence.table.", ".issue_program.", ".result_program.")
 """Parts of the names of memories that are written by the load port only: the boards' tops have an
 image from power-on and leave that port alone, so that these are ROM."""
 

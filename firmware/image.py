@@ -24,15 +24,16 @@ from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.files import write_file
+from gptloom.model.formats import STANDARD, CacheFormat, RowFormat
 from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import Positions
 from gptloom.model.recurrent import RecurrentModel
 
 MAGIC = b"LOOM"
 VERSION = 7
-HEADER = struct.Struct("<4sHH6H4BHIdI")
+HEADER = struct.Struct("<4sHH6H4BH2BIdI")
 """Magic, version, lanes, the six dimensions, numbers of the positions and of the eviction, sinks,
-slots and their words, size after the header, logit unit, CRC-32."""
+slots and their words, bits of keys and values, size after the header, logit unit, CRC-32."""
 
 POSITIONS, EVICTIONS = tuple(Positions), tuple(Eviction)
 """By their numbers in the header."""
@@ -82,6 +83,8 @@ class Image:
         Shape of the model.
     slots, slot_words
         Of the machine.
+    cached_bits
+        Widths of keys and values.
     logit_unit
         What one unit of a logit's accumulator is worth, in nats.
     regions
@@ -95,11 +98,15 @@ class Image:
     regions: dict[Region, bytes]
     slots: int = 0
     slot_words: int = 0
+    cached_bits: tuple[int, int] = STANDARD.cache.widths
 
     @property
     def machine(self) -> Machine:
         """The smallest machine that it is for."""
-        return Machine.for_models(self.lanes, self.config, slots=self.slots)
+        keys, values = map(RowFormat, self.cached_bits)
+        return Machine.for_models(
+            self.lanes, self.config, slots=self.slots, cache=CacheFormat(keys, values)
+        )
 
     def encode(self) -> bytes:
         """Return the file's bytes."""
@@ -109,8 +116,8 @@ class Image:
         c = self.config
         shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
         slots = self.slots, self.slot_words
-        fields = (MAGIC, VERSION, self.lanes, *shape, *kind_numbers(c), *slots, len(body))
-        fields = (*fields, self.logit_unit)
+        fields = (MAGIC, VERSION, self.lanes, *shape, *kind_numbers(c), *slots)
+        fields = (*fields, *self.cached_bits, len(body), self.logit_unit)
         unchecked = HEADER.pack(*fields, 0) + body
         return HEADER.pack(*fields, _crc(unchecked)) + body
 
@@ -130,7 +137,7 @@ class Image:
         """
         if len(data) < HEADER.size or data[: len(MAGIC)] != MAGIC:
             raise UserError("this is not a GPTLoom image: make one with 'gptloom image'")
-        _, version, lanes, *shape, slots, words, size, logit_unit, crc = HEADER.unpack_from(data)
+        _, version, lanes, *shape, keys, values, size, logit_unit, crc = HEADER.unpack_from(data)
         if version != VERSION:
             raise UserError(
                 f"the image has format version {version}, this program reads {VERSION}: "
@@ -145,7 +152,7 @@ class Image:
         if _crc(data) != crc:
             raise UserError("the image is corrupt (CRC differs): make it anew with 'gptloom image'")
         names = ("layers", "width", "heads", "hidden", "context", "vocabulary")
-        *shape, positions, eviction, sinks = shape
+        *shape, positions, eviction, sinks, slots, words = shape
         config = ModelConfig(
             **dict(zip(names, shape, strict=True)),
             positions=POSITIONS[positions],
@@ -158,7 +165,7 @@ class Image:
             position += RECORD.size
             regions[Region(region)] = body[position : position + length]
             position += length
-        return cls(lanes, config, logit_unit, regions, slots, words)
+        return cls(lanes, config, logit_unit, regions, slots, words, (keys, values))
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -252,6 +259,11 @@ class Image:
                 f"the image is made for {self.slots} slots, the hardware has {machine.slots}: make "
                 f"it anew with 'gptloom image --slots {machine.slots}'"
             )
+        if self.cached_bits != machine.cache.widths:
+            raise UserError(
+                "the image has keys of {} and values of {} bits, the hardware keeps {} and {}: "
+                "quantise the model with these".format(*self.cached_bits, *machine.cache.widths)
+            )
         if machine.joins and self.config.layers > 1:
             raise UserError(
                 "the hardware joins prefixes, which takes a model of one layer: build it for the "
@@ -291,6 +303,7 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
         config=c,
         slots=machine.slots,
         slot_words=machine.slot_words,
+        cached_bits=machine.cache.widths,
         logit_unit=model.logit_unit,
         regions={
             Region.OPERANDS: _operands(model, layout),

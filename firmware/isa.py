@@ -36,12 +36,26 @@ class Destination(IntEnum):
 
 
 class Scale(IntEnum):
-    """Which mantissa and exponent a result is scaled with."""
+    """Mantissa and exponent that a result is scaled with."""
 
     ONE = 0
     NORM = 1
     SUM = 2
     TEMPERATURE = 3
+
+
+class Function(IntEnum):
+    """Function that a scaled result goes through."""
+
+    NONE = 0
+    RELU = 1
+
+
+class Combination(IntEnum):
+    """Operation that combines the function's value with the residual stream's element."""
+
+    NONE = 0
+    ADD = 1
 
 
 @dataclass(frozen=True)
@@ -69,8 +83,8 @@ class Instruction:
         First activation word or operand word to write.
     rows
         Outputs to write; the rest of the last pass is padding.
-    relu, residual
-        Whether negative results become 0, and whether the residual stream is added.
+    function, combination
+        Post-operations, in this order: a :class:`Function` and a :class:`Combination`.
     scale, shift
         A :class:`Scale`, and the site's shift less one.
     final
@@ -88,8 +102,8 @@ class Instruction:
     destination: Destination = Destination.ACTIVATION
     target: int = 0
     rows: int = 0
-    relu: bool = False
-    residual: bool = False
+    function: Function = Function.NONE
+    combination: Combination = Combination.NONE
     scale: Scale = Scale.ONE
     shift: int = 0
     final: bool = False
@@ -113,7 +127,7 @@ class InstructionLayout:
     def __init__(self, machine: Machine):
         activation_bits = bits_of(machine.activation_words - 1)
         self.issue = dict(
-            kind=2,
+            kind=bits_of(max(Kind)),
             base=machine.address_bits,
             passes=bits_of(ceil(machine.rows / machine.units)),
             quads=bits_of(ceil(machine.inputs / QUAD)),
@@ -123,12 +137,12 @@ class InstructionLayout:
             prefill_final=1,
         )
         self.result = dict(
-            destination=3,
+            destination=bits_of(max(Destination)),
             target=max(machine.address_bits, activation_bits),
             rows=machine.row_bits,
-            relu=1,
-            residual=1,
-            scale=2,
+            function=bits_of(max(Function)),
+            combination=bits_of(max(Combination)),
+            scale=bits_of(max(Scale)),
             shift=5,
         )
 

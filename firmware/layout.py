@@ -108,7 +108,7 @@ class Layout:
     @property
     def value_stride(self) -> int:
         """Words from one pass of the values to the next; a word holds four positions."""
-        return self.config.context // QUAD
+        return self.machine.value_stride(self.config.context)
 
     @property
     def value_passes(self) -> int:

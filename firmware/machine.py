@@ -12,6 +12,7 @@ from gptloom.model.arithmetic import (
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.formats import STANDARD, CacheFormat
 from gptloom.model.positions import Positions
 from gptloom.model.recurrent import StateWidths
 from gptloom.model.tables import NOISE_BITS, NOISE_INDEX_BITS
@@ -62,6 +63,8 @@ class Machine:
         Operand words of each, a power of two.
     joins
         Whether a document may have its rows in two slots: all models have one layer.
+    cache
+        Format of keys and values; a lane of the operand memory holds a byte, whatever their width.
     """
 
     lanes: int
@@ -80,6 +83,7 @@ class Machine:
     slots: int = 0
     slot_words: int = 0
     joins: bool = False
+    cache: CacheFormat = STANDARD.cache
 
     def __post_init__(self) -> None:
         if self.lanes not in LANES:
@@ -137,6 +141,11 @@ class Machine:
     def key_stride(self, context: int) -> int:
         """Operand words from one quad of so many positions' keys to the next."""
         return ceil(context / self.positions_per_word) * self.words_per_position
+
+    @staticmethod
+    def value_stride(context: int) -> int:
+        """Operand words from one pass of so many positions' values to the next."""
+        return context // QUAD
 
     @property
     def accumulator_bits(self) -> int:
@@ -247,10 +256,16 @@ class Machine:
         }
 
     @classmethod
-    def for_models(cls, lanes: int, *configs: ModelConfig, slots: int = 0) -> "Machine":
+    def for_models(
+        cls,
+        lanes: int,
+        *configs: ModelConfig,
+        slots: int = 0,
+        cache: CacheFormat = STANDARD.cache,
+    ) -> "Machine":
         """Return the smallest machine with so many lanes that runs all of the models.
 
-        It keeps prefixes in so many slots.
+        It keeps prefixes in so many slots, and keys and values in the format `cache`.
 
         Raises
         ------
@@ -285,6 +300,7 @@ class Machine:
                 LEAST_PROGRAM, *(_power_of_two(layout.program_words) for layout in layouts)
             ),
             rows=max(layout.most_rows for layout in layouts),
+            cache=cache,
         )
 
 

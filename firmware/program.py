@@ -2,21 +2,15 @@
 
 from math import ceil
 
-from gptloom.firmware.isa import (
-    Destination,
-    Instruction,
-    Kind,
-    Scale,
-)
+from gptloom.firmware.isa import Combination, Destination, Function, Instruction, Kind, Scale
 from gptloom.firmware.layout import UNPROGRAMMED, Layout
 from gptloom.firmware.schedule import Scheduler, Slot, Step
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
-from gptloom.model.formats import STANDARD
 from gptloom.model.integer import IntegerModel
 from gptloom.model.network import Network
-from gptloom.model.sites import Becomes, Combination, Function, Site
+from gptloom.model.sites import Becomes, Site
 from gptloom.model.sites import Kind as SiteKind
 
 
@@ -30,10 +24,11 @@ def compile_program(model: IntegerModel, layout: Layout) -> list[Slot]:
     layout
         Of the same shape.
     """
-    if model.precision.cache != STANDARD.cache:
+    wanted, kept = model.precision.cache.widths, layout.machine.cache.widths
+    if wanted != kept:
         raise UserError(
-            f"the folded core keeps keys and values of {STANDARD.cache.keys.bits} bits: quantise "
-            "the model with these"
+            "the model has keys of {} and values of {} bits, this core keeps {} and {}: quantise "
+            "the model with these".format(*wanted, *kept)
         )
     table, program, start = layout.network, [], []
     last = _last_of_prompt(table, model.config)
@@ -72,8 +67,8 @@ def _instruction(site: Site, model: IntegerModel, layout: Layout, **flags: bool)
             rows=len(layout.order(site)),
             scale=Scale[site.scale.name],
             shift=model.shifts[site.key] - 1 if site.shifted else 0,
-            relu=site.function is Function.RELU,
-            residual=site.combination is Combination.ADD,
+            function=Function[site.function.name],
+            combination=Combination[site.combination.name],
         )
     return Instruction(
         **_operands(site, layout),

@@ -13,7 +13,7 @@ class Preload:
 
     Attributes
     ----------
-    operands, program, orders, tokens, positions, page
+    operands, issue_program, result_program, tokens, positions, page
         Words from address 0, as wide as the memory; the first byte is the lowest. The page is not
         the core's memory but the console's.
     settings
@@ -22,8 +22,8 @@ class Preload:
     """
 
     operands: list[int] = field(default_factory=list)
-    program: list[int] = field(default_factory=list)
-    orders: list[int] = field(default_factory=list)
+    issue_program: list[int] = field(default_factory=list)
+    result_program: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     page: list[int] = field(default_factory=list)
@@ -58,8 +58,8 @@ class Preload:
         }
         return cls(
             operands=words[Region.OPERANDS],
-            program=[word & ((1 << issue_bits) - 1) for word in words[Region.PROGRAM]],
-            orders=[
+            issue_program=[word & ((1 << issue_bits) - 1) for word in words[Region.PROGRAM]],
+            result_program=[
                 word >> issue_bits & ((1 << result_bits) - 1) for word in words[Region.PROGRAM]
             ],
             tokens=words[Region.TOKENS],

@@ -42,9 +42,14 @@ class CacheFormat:
     keys: RowFormat = RowFormat()
     values: RowFormat = RowFormat()
 
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Bits of an element of a key and of a value."""
+        return self.keys.bits, self.values.bits
+
     def row_bits(self, width: int) -> int:
         """Return the bits of a key and a value of `width` elements each."""
-        return width * (self.keys.bits + self.values.bits)
+        return width * sum(self.widths)
 
 
 @dataclass(frozen=True)

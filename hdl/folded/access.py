@@ -10,7 +10,7 @@ from gptloom.hdl.arithmetic import quotient, remainder
 
 
 def read_back(
-    m: Module, core, readback, embedding, program, orders, operands, sequencer, engine
+    m: Module, core, readback, embedding, issue_program, result_program, operands, sequencer, engine
 ) -> None:
     """Read at the addresses of the sequence, or between documents where one is asked for."""
     wiring.connect(m, wiring.flipped(core.read), readback.i)
@@ -20,13 +20,13 @@ def read_back(
     m.d.comb += [
         readback.busy.eq(core.busy),
         core.read_data.eq(readback.data),
-        program.address.eq(Mux(reading, instruction, sequencer.fetch_address)),
-        orders.address.eq(Mux(reading, instruction, engine.next_operation)),
+        issue_program.address.eq(Mux(reading, instruction, sequencer.fetch_address)),
+        result_program.address.eq(Mux(reading, instruction, engine.next_operation)),
         operands.address.eq(Mux(reading, word, sequencer.operand)),
         embedding.reading.eq(reading),
         embedding.read_address.eq(address),
-        readback.program.eq(program.word),
-        readback.order.eq(orders.word),
+        readback.issue_program.eq(issue_program.word),
+        readback.result_program.eq(result_program.word),
     ]
     for unit in range(core.machine.units):
         m.d.comb += readback.operands[unit].eq(operands.words[unit])
@@ -47,7 +47,9 @@ def load_settings(m: Module, init, loaded, readers) -> None:
                 m.d.sync += part.eq(write.data)
 
 
-def load(m: Module, machine, loaded, embedding, program, orders, operands, writeback) -> None:
+def load(
+    m: Module, machine, loaded, embedding, issue_program, result_program, operands, writeback
+) -> None:
     """Model image into the memories, a byte at a time; otherwise keys and values."""
     write, into = loaded.write, loaded.into
     halves = InstructionLayout(machine)
@@ -56,15 +58,15 @@ def load(m: Module, machine, loaded, embedding, program, orders, operands, write
         embedding.write_data.eq(write.data),
         embedding.write_tokens.eq(into[Region.TOKENS]),
         embedding.write_positions.eq(into[Region.POSITIONS]),
-        program.write_address.eq(quotient(write.address, halves.stride)),
-        program.write_byte.eq(remainder(write.address, halves.stride)),
-        program.write_data.eq(write.data),
-        program.write_enable.eq(into[Region.PROGRAM]),
+        issue_program.write_address.eq(quotient(write.address, halves.stride)),
+        issue_program.write_byte.eq(remainder(write.address, halves.stride)),
+        issue_program.write_data.eq(write.data),
+        issue_program.write_enable.eq(into[Region.PROGRAM]),
         # Bytes that a word does not have are not written.
-        orders.write_address.eq(program.write_address),
-        orders.write_byte.eq(program.write_byte - halves.issue_bytes),
-        orders.write_data.eq(write.data),
-        orders.write_enable.eq(program.write_enable),
+        result_program.write_address.eq(issue_program.write_address),
+        result_program.write_byte.eq(issue_program.write_byte - halves.issue_bytes),
+        result_program.write_data.eq(write.data),
+        result_program.write_enable.eq(issue_program.write_enable),
     ]
     lane = remainder(write.address, machine.lanes)
     loads = into[Region.OPERANDS]

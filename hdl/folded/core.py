@@ -8,7 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
 from gptloom.firmware.image import Region
-from gptloom.firmware.isa import Destination, InstructionLayout, Scale
+from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import quotient
 from gptloom.hdl.core import CoreSignature, Write
@@ -110,11 +110,11 @@ class FoldedCore(wiring.Component):
         m.submodules.embedding = embedding = Embedding(
             machine, self.preload.tokens, self.preload.positions
         )
-        m.submodules.program = program = ProgramMemory(
-            machine, issue_fields(machine).size, halves.issue_bytes, self.preload.program
+        m.submodules.issue_program = issue_program = ProgramMemory(
+            machine, issue_fields(machine).size, halves.issue_bytes, self.preload.issue_program
         )
-        m.submodules.orders = orders = ProgramMemory(
-            machine, result_fields(machine).size, halves.result_bytes, self.preload.orders
+        m.submodules.result_program = result_program = ProgramMemory(
+            machine, result_fields(machine).size, halves.result_bytes, self.preload.result_program
         )
         m.submodules.sequencer = sequencer = Sequencer(machine)
         m.submodules.operands = operands = OperandMemory(machine, self.preload.operands)
@@ -142,70 +142,48 @@ class FoldedCore(wiring.Component):
         prefix = self._prefix(m, loaded, control)
         self._document(m, loaded, readback.active, control, prefix, sampler)
         turn = self._turn(m, control, sampler, sequencer)
-        read_back(m, self, readback, embedding, program, orders, operands, sequencer, engine)
-        load(m, machine, loaded, embedding, program, orders, operands, writeback)
-        result = writeback.result
+        programs = issue_program, result_program
+        read_back(m, self, readback, embedding, *programs, operands, sequencer, engine)
+        load(m, machine, loaded, embedding, *programs, operands, writeback)
+        # Sums leave the drain for write-back, and results write-back for whoever listens.
+        wiring.connect(m, embedding.o, writeback.embedding)
+        wiring.connect(m, drain.o, writeback.i)
+        wiring.connect(m, writeback.o, stream.i, norm.i, sampler.i)
         m.d.comb += [
-            # A token starts: its embedding is written like any result.
+            # A token starts with its embedding,
             embedding.start.eq(turn.start),
             embedding.token.eq(turn.token),
             embedding.position.eq(turn.position),
-            writeback.embedding_valid.eq(embedding.valid),
-            writeback.embedding_index.eq(embedding.index),
-            writeback.embedding_last.eq(embedding.last),
-            writeback.embedding.eq(embedding.elements),
-            # The program issues operands,
+            # the program issues operands,
             sequencer.start.eq(turn.start),
             sequencer.sample.eq(turn.sample),
-            sequencer.instruction.eq(program.word),
-            program.enable.eq(sequencer.fetch),
+            sequencer.instruction.eq(issue_program.word),
+            issue_program.enable.eq(sequencer.fetch),
             # the engine multiplies them,
             engine.issue.eq(sequencer.issue),
             engine.quads.eq(activations.quads),
             # the drain takes whole passes,
             drain.load.eq(engine.done),
             drain.job.eq(engine.job),
-            orders.enable.eq(1),
-            drain.order.eq(orders.word),
-            # and results are scaled and written, a few a cycle.
-            writeback.valid.eq(drain.valid),
-            writeback.enable.eq(drain.enable),
-            writeback.last.eq(drain.last),
-            writeback.index.eq(drain.index),
-            writeback.operation.eq(drain.job_out.operation),
-            writeback.order.eq(drain.order_out),
+            result_program.enable.eq(1),
+            drain.instruction.eq(result_program.word),
+            # and results are scaled.
             writeback.norm.eq(norm.norm),
             writeback.temperature.eq(temperature),
-            norm.result.eq(result),
-            sampler.result.eq(result),
             sampler.greedy.eq(temperature.greedy),
             # The residual stream is read for the beat to come.
             stream.address.eq(quotient(drain.next_index, machine.writers)),
             writeback.stream.eq(stream.elements),
-            stream.write_address.eq(quotient(result.index, machine.writers)),
-            stream.write_enable.eq(
-                Mux(
-                    (result.destination == Destination.STREAM)
-                    | (result.destination == Destination.RESIDUAL),
-                    result.enable,
-                    0,
-                )
-            ),
             activations.address.eq(sequencer.row),
             activations.write_address.eq(writeback.row),
             activations.write_enable.eq(writeback.row_enable),
             activations.write_data.eq(writeback.row_data),
-            self.tap.result.eq(result),
+            self.tap.result.eq(writeback.o.beat),
         ]
         for unit in range(machine.units):
             m.d.comb += [
                 engine.words[unit].eq(operands.words[unit]),
                 drain.sums[unit].eq(engine.sums[unit]),
-            ]
-        for i, value in enumerate(result["values"]):
-            m.d.comb += [
-                writeback.sums[i].eq(drain.sums_out[i]),
-                stream.write_data[i].eq(value),
             ]
         rows = None
         if machine.recurrent:
@@ -244,11 +222,7 @@ class FoldedCore(wiring.Component):
             activations.address.eq(Mux(softmax.reading, softmax.read_row, sequencer.row)),
             writeback.reciprocals.eq(softmax.reciprocals),
             writeback.position.eq(row),
-            # Scores leave the drain for the softmax, which writes activations as well.
             softmax.begin.eq(sequencer.scores_begin),
-            softmax.valid.eq(drain.score_valid),
-            softmax.first.eq(drain.score_first),
-            softmax.target.eq(drain.order_out.target),
             softmax.position.eq(last),
             softmax.quads.eq(activations.quads),
         ]
@@ -257,8 +231,8 @@ class FoldedCore(wiring.Component):
                 sequencer.places.eq(prefix.places),
                 writeback.slot.eq(prefix.places.tail),
             ]
-        for head in range(machine.score_heads):
-            m.d.comb += softmax.sums[head].eq(drain.sums_out[head])
+        wiring.connect(m, drain.scores, softmax.i)
+        # The softmax writes activations as well.
         with m.If(softmax.tap_valid):
             m.d.comb += [
                 activations.write_address.eq(softmax.row),
@@ -295,9 +269,8 @@ class FoldedCore(wiring.Component):
             recurrence.read_address.eq(self.read.p.address),
             readback.positions.eq(recurrence.word),
         ]
-        with m.If(drain.order_out.scale == Scale.SUM):
-            for sum_, mixed in zip(writeback.sums, recurrence.sums, strict=True):
-                m.d.comb += sum_.eq(mixed)
+        for mixed, sum_ in zip(writeback.recurrent, recurrence.sums, strict=True):
+            m.d.comb += mixed.eq(sum_)
         # A token is over with the last of its sums.
         for over, ends in ((control.finished, sequencer.finished), (control.done, sampler.done)):
             waits = Signal()

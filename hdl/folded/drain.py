@@ -4,32 +4,34 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
-from gptloom.hdl.folded.layouts import accumulator, job, result_fields
+from gptloom.hdl.folded.layouts import (
+    Beat,
+    Listeners,
+    ScoreBus,
+    accumulator,
+    job,
+    listeners,
+    result_fields,
+)
 
 
 class Drain(wiring.Component):
     """Holds the sums of one pass and shifts them out, `writers` a cycle.
 
-    Passes come at least as many cycles apart as their beats take. Scores leave to `score_valid`
-    instead, `score_heads` a cycle, and without a limit of rows: the softmax knows the position.
+    Passes come at least as many cycles apart as their beats take. Scores leave to `scores` instead,
+    `score_heads` a cycle, and without a limit of rows: the softmax knows the position.
 
     Attributes
     ----------
-    load, sums, job, order : In
+    load, sums, job, instruction : In
         A finished pass.
-    valid : Out(1)
-        The first `writers` of `sums_out` are results `index`, `index + 1`, ... of `job_out`, to be
-        treated by `order_out`.
-    enable : Out
-        Which of the writers have a row.
-    last : Out(1)
-        The last row of the instruction is among them.
+    o : Out
+        Its results.
     next_index : Out
-        Value of `index` in the next cycle, if there is a result then.
-    score_valid, score_first : Out(1)
-        The first `score_heads` of `sums_out` are scores, the first ones of their instruction.
+        Value of ``o.index`` in the next cycle, if there is a result then.
+    scores : Out
+        Its scores.
     """
 
     def __init__(self, machine: Machine):
@@ -39,73 +41,72 @@ class Drain(wiring.Component):
                 "load": In(1),
                 "sums": In(accumulator(machine)).array(machine.units),
                 "job": In(job(machine)),
-                "order": In(result_fields(machine)),
-                "valid": Out(1),
-                "enable": Out(machine.writers),
-                "index": Out(machine.row_bits),
-                "last": Out(1),
+                "instruction": In(result_fields(machine)),
+                "o": Out(Beat(machine)),
                 "next_index": Out(machine.row_bits),
-                "job_out": Out(job(machine)),
-                "order_out": Out(result_fields(machine)),
-                "sums_out": Out(accumulator(machine)).array(machine.units),
-                "score_valid": Out(1),
-                "score_first": Out(1),
+                "scores": Out(ScoreBus(machine)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         machine = self._machine
-        writers = machine.writers
+        writers, index = machine.writers, self.o.index
+        held = [Signal(accumulator(machine), name=f"held_{unit}") for unit in range(machine.units)]
         active = Signal()
         beat = Signal(range(max(2, machine.units)))
         last_beat = Signal.like(beat)
 
         first_index = Signal(machine.row_bits)
         m.d.comb += [
-            first_index.eq(Mux(self.job.opening, 0, self.index + writers)),
-            self.next_index.eq(Mux(self.load, first_index, self.index + writers)),
+            first_index.eq(Mux(self.job.opening, 0, index + writers)),
+            self.next_index.eq(Mux(self.load, first_index, index + writers)),
         ]
-        scores = self.order_out.destination == Destination.SCORES
-        for_scores = self.order.destination == Destination.SCORES
+        to = Signal(Listeners)
+        m.d.comb += to.eq(listeners(self.instruction.destination))
+        scores = self.o.to.softmax
         with m.If(self.load):
-            for taken, sum_ in zip(self.sums_out, self.sums, strict=True):
+            for taken, sum_ in zip(held, self.sums, strict=True):
                 m.d.sync += taken.eq(sum_)
             m.d.sync += [
-                self.job_out.eq(self.job),
-                self.order_out.eq(self.order),
-                self.index.eq(first_index),
+                self.o.to.eq(to),
+                self.o.operation.eq(self.job.operation),
+                self.o.instruction.eq(self.instruction),
+                index.eq(first_index),
                 active.eq(1),
                 beat.eq(0),
-                last_beat.eq(Mux(for_scores, machine.score_beats - 1, machine.beats - 1)),
-                self.score_first.eq(self.job.opening),
+                last_beat.eq(Mux(to.softmax, machine.score_beats - 1, machine.beats - 1)),
+                self.scores.first.eq(self.job.opening),
             ]
         with m.Elif(active):
-            self._shift(m, scores)
-            m.d.sync += [beat.eq(beat + 1), self.score_first.eq(0)]
+            self._shift(m, held, scores)
+            m.d.sync += [beat.eq(beat + 1), self.scores.first.eq(0)]
             with m.If(beat == last_beat):
                 m.d.sync += active.eq(0)
             with m.Else():
-                m.d.sync += self.index.eq(self.index + writers)
+                m.d.sync += index.eq(index + writers)
 
-        rows = self.order_out.rows
-        has_row = Cat(self.index + i < rows for i in range(writers))
+        rows = self.o.instruction.rows
+        has_row = Cat(index + i < rows for i in range(writers))
         m.d.comb += [
-            self.valid.eq(active & ~scores & has_row[0]),
-            self.enable.eq(has_row),
-            self.last.eq(self.index + writers >= rows),
-            self.score_valid.eq(active & scores),
+            self.o.valid.eq(active & ~scores & has_row[0]),
+            self.o.enable.eq(has_row),
+            self.o.last.eq(index + writers >= rows),
+            self.scores.valid.eq(active & scores),
+            self.scores.target.eq(self.o.instruction.target),
         ]
+        for bus in (self.o, self.scores):
+            m.d.comb += [out.eq(sum_) for out, sum_ in zip(bus.sums, held, strict=False)]
         return m
 
-    def _shift(self, m: Module, scores) -> None:
+    def _shift(self, m: Module, held, scores) -> None:
         """Bring the sums of the next beat to the front."""
         machine = self._machine
         last = machine.units - 1
         for i in range(last):
-            following = self.sums_out[min(i + machine.writers, last)]
+            following = held[min(i + machine.writers, last)]
             # Scores that leave all at once need no shift, others mostly the same one.
             if machine.score_beats > 1 and machine.score_heads != machine.writers:
-                score = self.sums_out[min(i + machine.score_heads, last)]
+                score = held[min(i + machine.score_heads, last)]
                 following = Mux(scores, score, following)
-            m.d.sync += self.sums_out[i].eq(following)
+            m.d.sync += held[i].eq(following)

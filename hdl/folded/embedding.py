@@ -11,7 +11,7 @@ from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.attributes import BLOCK_RAM, NO_COLLISION
 from gptloom.hdl.delay import delayed
-from gptloom.hdl.folded.layouts import Quad
+from gptloom.hdl.folded.layouts import EmbeddingBus
 from gptloom.model.arithmetic import WEIGHT_BITS
 from gptloom.model.positions import Positions
 
@@ -62,15 +62,15 @@ class Embedding(wiring.Component):
     Attributes
     ----------
     latency
-        From `start` to the first `elements`: 1 cycle, 2 in a deep machine.
+        From `start` to the first elements: 1 cycle, 2 in a deep machine.
     init_tokens, init_positions
         First words of the tables at power-on, `writers` bytes each; the others are 0.
     start : In(1)
         `token` and `position` are new.
     last_beat : In
         Beats of a row, less one.
-    valid, index, last, elements : Out
-        Elements `index`, ... of the sum; `last` with the row's end.
+    o : Out
+        The sum.
     write_address, write_tokens, write_positions, write_data : In
         Load port: byte address (row, element), a strobe for each table, the byte.
     reading, read_address : In
@@ -98,10 +98,7 @@ class Embedding(wiring.Component):
                 "token": In(range(machine.vocabulary)),
                 "position": In(range(machine.context)),
                 "last_beat": In(range(self._beats)),
-                "valid": Out(1),
-                "index": Out(machine.row_bits),
-                "last": Out(1),
-                "elements": Out(data.ArrayLayout(Quad.elem_shape, machine.writers)),
+                "o": Out(EmbeddingBus(machine)),
                 "write_address": In(range(rows * machine.stream_elements)),
                 "write_tokens": In(1),
                 "write_positions": In(1),
@@ -139,11 +136,11 @@ class Embedding(wiring.Component):
         with m.If(active):
             m.d.sync += [busy.eq(~ends), beat.eq(Mux(ends, 0, beat + 1))]
         m.d.comb += [
-            self.valid.eq(delayed(m, active, self.latency)),
-            self.index.eq(delayed(m, beat, self.latency) * machine.writers),
-            self.last.eq(delayed(m, ends, self.latency)),
+            self.o.valid.eq(delayed(m, active, self.latency)),
+            self.o.index.eq(delayed(m, beat, self.latency) * machine.writers),
+            self.o.last.eq(delayed(m, ends, self.latency)),
         ]
         words = [delayed(m, table.word, machine.deep) for table, *_ in tables]
-        for element, *parts in zip(self.elements, *words, strict=True):
+        for element, *parts in zip(self.o.elements, *words, strict=True):
             m.d.comb += element.eq(sum(parts))
         return m

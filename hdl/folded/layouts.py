@@ -1,9 +1,18 @@
-"""Bundles of signals that travel between the folded core's blocks."""
+"""Bundles of signals that travel between the folded core's blocks.
 
-from amaranth.hdl import Const, Shape, Value, signed, unsigned
-from amaranth.lib import data
+A dot product goes from the engine to the drain, as a :class:`Beat` to write-back, and as a result
+(:class:`ResultBus`) to its listeners; scores leave the drain on a bus of their own
+(:class:`ScoreBus`).
+"""
 
-from gptloom.firmware.isa import InstructionLayout
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Shape, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
+
+from gptloom.firmware.isa import Destination, InstructionLayout
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.model.arithmetic import (
     ACTIVATION_BITS,
@@ -72,8 +81,105 @@ def operation_field(machine: Machine) -> tuple[int, int]:
     return place.offset + place.shape["operation"].offset, machine.embedding_operation
 
 
+LISTENERS = {
+    Destination.ACTIVATION: ("activations",),
+    Destination.STREAM: ("activations", "stream", "norm"),
+    Destination.KEY: ("keys",),
+    Destination.VALUE: ("values",),
+    Destination.LOGITS: ("sampler",),
+    Destination.SCORES: ("softmax",),
+    Destination.RESIDUAL: ("stream",),
+}
+"""Blocks that a destination means; keys and values are both parts of the operand memory."""
+
+Listeners = data.StructLayout(
+    dict.fromkeys(sorted({name for names in LISTENERS.values() for name in names}), 1)
+)
+"""One bit for each block that results can be for."""
+
+
+def listeners(destination: Value) -> Value:
+    """Return the bits of :data:`Listeners` that a destination means: it is decoded here alone."""
+    return Cat(
+        reduce(or_, (destination == d for d, names in LISTENERS.items() if name in names))
+        for name in Listeners.members
+    )
+
+
+class Beat(wiring.Signature):
+    """Sums on their way from the drain to write-back, `writers` in a cycle.
+
+    Attributes
+    ----------
+    valid : Out(1)
+        There is at least one.
+    enable : Out
+        Writers that have a row.
+    index, last : Out
+        Number of the first row; whether the instruction's last one is among them.
+    to : Out
+        Listeners of the results.
+    operation, instruction : Out
+        The instruction's number and the half of it that says how its results are treated.
+    sums : Out
+        Dot products.
+    """
+
+    def __init__(self, machine: Machine):
+        super().__init__(
+            {
+                "valid": Out(1),
+                "enable": Out(machine.writers),
+                "index": Out(machine.row_bits),
+                "last": Out(1),
+                "to": Out(Listeners),
+                "operation": Out(machine.operation_bits),
+                "instruction": Out(result_fields(machine)),
+                "sums": Out(accumulator(machine)).array(machine.writers),
+            }
+        )
+
+
+class ScoreBus(wiring.Signature):
+    """Scores on their way from the drain to the softmax, position by position, heads in order.
+
+    Attributes
+    ----------
+    valid, first : Out(1)
+        There are some; they are the first ones of their instruction.
+    target : Out
+        Activation word of the first position.
+    sums : Out
+        Dot products of `score_heads` heads.
+    """
+
+    def __init__(self, machine: Machine):
+        super().__init__(
+            {
+                "valid": Out(1),
+                "first": Out(1),
+                "target": Out(range(machine.activation_words)),
+                "sums": Out(accumulator(machine)).array(machine.score_heads),
+            }
+        )
+
+
+class EmbeddingBus(wiring.Signature):
+    """Sums of embeddings, elements `index`, ... of a row; `last` with its end."""
+
+    def __init__(self, machine: Machine):
+        super().__init__(
+            {
+                "valid": Out(1),
+                "index": Out(machine.row_bits),
+                "last": Out(1),
+                "elements": Out(data.ArrayLayout(Quad.elem_shape, machine.writers)),
+            }
+        )
+
+
 def results(machine: Machine) -> data.StructLayout:
-    """Return the layout of one beat of results, as they are written back.
+    """Return the layout of one beat of results.
 
     `enable` has a bit for each writer; element numbers are `index`, `index + 1`, ...
     """
@@ -82,11 +188,18 @@ def results(machine: Machine) -> data.StructLayout:
             "enable": unsigned(machine.writers),
             "index": machine.row_bits,
             "last": 1,
-            "destination": InstructionLayout(machine).result["destination"],
+            "to": Listeners,
             "operation": machine.operation_bits,
             "values": data.ArrayLayout(signed(LOGIT_BITS), machine.writers),
         }
     )
+
+
+class ResultBus(wiring.Signature):
+    """Results from write-back to whoever listens: one `beat` (:func:`results`) a cycle."""
+
+    def __init__(self, machine: Machine):
+        super().__init__({"beat": Out(results(machine))})
 
 
 def places(machine: Machine) -> data.StructLayout:

@@ -9,8 +9,9 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import QUAD, Machine
+from gptloom.hdl.arithmetic import narrowed, quotient
 from gptloom.hdl.attributes import BLOCK_RAM, NO_COLLISION
-from gptloom.hdl.folded.layouts import UNIT_BITS, Quad
+from gptloom.hdl.folded.layouts import UNIT_BITS, Quad, ResultBus
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 
 
@@ -123,20 +124,19 @@ class StreamMemory(wiring.Component):
     ----------
     address : In
         Word to read; `elements` follow one cycle later.
-    write_address, write_enable, write_data : In
-        Word, one bit and one element for each writer.
+    i : In
+        Write-back's results; those for the residual stream are written.
     """
 
     def __init__(self, machine: Machine):
+        self._machine = machine
         self._depth = max(2, machine.stream_elements // machine.writers)
         elements = data.ArrayLayout(Quad.elem_shape, machine.writers)
         super().__init__(
             {
                 "address": In(range(self._depth)),
                 "elements": Out(elements),
-                "write_address": In(range(self._depth)),
-                "write_enable": In(machine.writers),
-                "write_data": In(elements),
+                "i": In(ResultBus(machine)),
             }
         )
 
@@ -148,12 +148,19 @@ class StreamMemory(wiring.Component):
         )
         read = memory.read_port()
         write = memory.write_port(granularity=ACTIVATION_BITS)
+        result = self.i.beat
+        address = Signal(range(self._depth), name="write_address")
+        enable = Signal(self._machine.writers, name="write_enable")
+        elements = Signal(bits, name="write_data")
         m.d.comb += [
+            address.eq(quotient(result.index, self._machine.writers)),
+            enable.eq(Mux(result.to.stream, result.enable, 0)),
+            elements.eq(Cat(narrowed(v, ACTIVATION_BITS) for v in result["values"])),
             read.addr.eq(self.address),
             self.elements.eq(read.data),
-            write.addr.eq(self.write_address),
-            write.en.eq(self.write_enable),
-            write.data.eq(self.write_data),
+            write.addr.eq(address),
+            write.en.eq(enable),
+            write.data.eq(elements),
         ]
         return m
 

@@ -4,12 +4,11 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import leading_one, narrowed
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
-from gptloom.hdl.folded.layouts import Scale, results
+from gptloom.hdl.folded.layouts import ResultBus, Scale
 from gptloom.hdl.multipliers import pairs
 from gptloom.model.arithmetic import ACTIVATION_BITS
 from gptloom.model.tables import RSQRT_TABLE, RSQRT_WINDOW_BITS
@@ -21,9 +20,9 @@ class Norm(wiring.Component):
     Attributes
     ----------
     latency
-        From the last element of the stream in `result` to its `norm`: 6 cycles, 7 where several
+        From the last element of the stream in `i` to its `norm`: 6 cycles, 7 where several
         elements come in one, 11 in a deep machine.
-    result : In
+    i : In
         Write-back's results; those for the residual stream count.
     norm : Out
         Scale of the latest whole stream.
@@ -34,14 +33,14 @@ class Norm(wiring.Component):
         self._several = int(machine.writers > 1)
         self.latency = 6 + self._several + 5 * machine.deep
         self._machine = machine
-        super().__init__({"result": In(results(machine)), "norm": Out(Scale)})
+        super().__init__({"i": In(ResultBus(machine)), "norm": Out(Scale)})
 
     def elaborate(self, platform):
         m = Module()
-        result, deep = self.result, self._machine.deep
+        result, deep = self.i.beat, self._machine.deep
         bits = 2 * ACTIVATION_BITS - 1
 
-        taken = result.enable.any() & (result.destination == Destination.STREAM)
+        taken = result.enable.any() & result.to.norm
         squares = []
         for i, value in enumerate(result["values"]):
             element = Signal(signed(ACTIVATION_BITS), name=f"element_{i}")
@@ -95,5 +94,5 @@ class Norm(wiring.Component):
     def _flags(self, m: Module, taken) -> list[Signal]:
         """Return valid, first and last of a beat, as long delayed as its sum of squares."""
         cycles = 2 + self._several + 3 * self._machine.deep
-        flags = (taken, self.result.index == 0, self.result.last)
+        flags = (taken, self.i.beat.index == 0, self.i.beat.last)
         return [delayed(m, flag, cycles) for flag in flags]

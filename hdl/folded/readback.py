@@ -28,7 +28,7 @@ class Readback(wiring.Component):
         The core computes: requests wait.
     active : Out(1)
         Memories are to be read at the address asked for.
-    operands, program, order, tokens, positions : In
+    operands, issue_program, result_program, tokens, positions : In
         Words one cycle after their address, the last one after two at most: of every unit, of both
         halves of an instruction, of embeddings or what stands for those of positions.
     data : Out(8)
@@ -46,8 +46,8 @@ class Readback(wiring.Component):
                 "busy": In(1),
                 "active": Out(1),
                 "operands": In(UNIT_BITS).array(machine.units),
-                "program": In(8 * halves.issue_bytes),
-                "order": In(8 * halves.result_bytes),
+                "issue_program": In(8 * halves.issue_bytes),
+                "result_program": In(8 * halves.result_bytes),
                 "tokens": In(8 * machine.writers),
                 "positions": In(8 * machine.position_bytes),
                 "data": Out(8),
@@ -79,7 +79,9 @@ class Readback(wiring.Component):
         operand = Signal(8)
         unit = remainder(quotient(address, QUAD), machine.units)
         m.d.sync += operand.eq(quads.word_select(unit, 8))
-        instruction = byte(Cat(self.program, self.order), InstructionLayout(machine).stride)
+        instruction = byte(
+            Cat(self.issue_program, self.result_program), InstructionLayout(machine).stride
+        )
         found = {
             Region.OPERANDS: operand,
             Region.PROGRAM: instruction,

@@ -33,23 +33,24 @@ class Requantise(wiring.Component):
         Accumulator, of `bits` bits.
     mantissa, shift : In
         Scale; `shift` is one less than the function's, 0 to 31.
-    narrow, wide : In(1)
-        Result of ``WEIGHT_BITS`` or ``LOGIT_BITS`` instead of ``ACTIVATION_BITS``.
+    narrow, wide : In
+        Result of one of the `widths`, one bit for each, or of ``LOGIT_BITS`` instead of
+        ``ACTIVATION_BITS``.
     relu : In(1)
         Negative results become 0.
     o : Out
         Result, sign-extended.
     """
 
-    def __init__(self, bits: int, deep: bool = False):
-        self._deep = int(deep)
+    def __init__(self, bits: int, deep: bool = False, widths: tuple[int, ...] = (WEIGHT_BITS,)):
+        self._deep, self._widths = int(deep), widths
         self.latency = self.latency_of(deep)
         super().__init__(
             {
                 "i": In(signed(bits)),
                 "mantissa": In(MANTISSA_BITS),
                 "shift": In(EXPONENT_BITS),
-                "narrow": In(1),
+                "narrow": In(len(widths)),
                 "wide": In(1),
                 "relu": In(1),
                 "o": Out(signed(LOGIT_BITS)),
@@ -103,7 +104,7 @@ class Requantise(wiring.Component):
         rounded, result = delayed(m, rounded, deep), Signal(signed(LOGIT_BITS))
 
         # Sections of the value between the widths that results may have.
-        edges = sorted({0, WEIGHT_BITS, ACTIVATION_BITS, LOGIT_BITS, len(doubled)})
+        edges = sorted({0, *self._widths, ACTIVATION_BITS, LOGIT_BITS, len(doubled)})
         sections = {
             low: (delayed(m, bits.any(), deep), delayed(m, bits.all(), deep))
             for low, bits in ((low, doubled[low:high]) for low, high in pairwise(edges))
@@ -120,8 +121,9 @@ class Requantise(wiring.Component):
 
         with m.If(wide):
             choose(LOGIT_BITS)
-        with m.Elif(narrow):
-            choose(WEIGHT_BITS)
+        for chosen, width in zip(narrow, self._widths, strict=True):
+            with m.Elif(chosen):
+                choose(width)
         with m.Else():
             choose(ACTIVATION_BITS)
         return Mux(relu & negative, 0, result)

@@ -4,12 +4,11 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import less
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
-from gptloom.hdl.folded.layouts import results
+from gptloom.hdl.folded.layouts import ResultBus
 from gptloom.hdl.folded.noise import Noise
 from gptloom.model.arithmetic import LOGIT_BITS
 from gptloom.model.sampling import SEED_BITS
@@ -21,8 +20,8 @@ class Sampler(wiring.Component):
     Attributes
     ----------
     latency
-        From the last logits in `result` to `done`: 3 cycles.
-    result : In
+        From the last logits in `i` to `done`: 3 cycles.
+    i : In
         Write-back's results; logits count.
     greedy : In(1)
         Leave the noise out.
@@ -40,7 +39,7 @@ class Sampler(wiring.Component):
         self._machine = machine
         super().__init__(
             {
-                "result": In(results(machine)),
+                "i": In(ResultBus(machine)),
                 "greedy": In(1),
                 "load": In(1),
                 "seed": In(SEED_BITS),
@@ -52,11 +51,11 @@ class Sampler(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        result = self.result
+        result = self.i.beat
         m.submodules.noise = noise = Noise(self._machine)
         taken = Signal()
         m.d.comb += [
-            taken.eq(result.enable.any() & (result.destination == Destination.LOGITS)),
+            taken.eq(result.enable.any() & result.to.sampler),
             noise.load.eq(self.load),
             noise.seed.eq(self.seed),
             noise.last_token.eq(self.last_token),

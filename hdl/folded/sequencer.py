@@ -19,14 +19,15 @@ def _steps(machine: Machine) -> data.StructLayout:
     """
     read = issue_fields(machine)
     score_passes = machine.key_stride(machine.context)
+    value_stride = machine.value_stride(machine.context)
     beats = max(machine.beats, machine.score_beats)
     return data.StructLayout(
         {
             "base": read["base"].shape,
             "source": read["source"].shape,
-            "pass_step": range(max(1 << read["quads"].width, _value_stride(machine) + 1)),
+            "pass_step": range(max(1 << read["quads"].width, value_stride + 1)),
             "passes_left": range(max(1 << read["passes"].width, score_passes)),
-            "last_slot": range(max(1 << read["quads"].width, _value_stride(machine), beats)),
+            "last_slot": range(max(1 << read["quads"].width, value_stride, beats)),
             "padding": range(max(machine.beats, machine.score_beats)),
             "delay": read["delay"].shape,
             "waits": 1,
@@ -36,11 +37,6 @@ def _steps(machine: Machine) -> data.StructLayout:
             "over": 1,
         }
     )
-
-
-def _value_stride(machine: Machine) -> int:
-    """Return the most operand words from pass to pass of the values."""
-    return machine.context // QUAD
 
 
 class Sequencer(wiring.Component):
@@ -90,7 +86,7 @@ class Sequencer(wiring.Component):
                 "position": In(range(machine.context)),
                 "sample": In(1),
                 "key_stride": In(range(machine.key_stride(machine.context) + 1)),
-                "value_stride": In(range(_value_stride(machine) + 1)),
+                "value_stride": In(range(machine.value_stride(machine.context) + 1)),
                 "softmax_ready": In(1),
                 "fetch": Out(1),
                 "fetch_address": Out(range(machine.program_words)),

@@ -9,7 +9,7 @@ from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient, remainder, saturated
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
-from gptloom.hdl.folded.layouts import Quad, Scale, accumulator
+from gptloom.hdl.folded.layouts import Quad, Scale, ScoreBus
 from gptloom.hdl.folded.reciprocal import Reciprocal
 from gptloom.hdl.folded.requantise import ScoreQuantise
 from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS, SCORE_FRACTION
@@ -28,8 +28,8 @@ class Softmax(wiring.Component):
     ----------
     begin : In(1)
         New scores will come: what is there is no longer `ready`.
-    valid, sums, target : In
-        The drain's scores, heads in order, position by position; where to write them.
+    i : In
+        The drain's scores, and where to write them.
     position : In
         Last position that counts.
     reading, read_row : Out
@@ -56,10 +56,7 @@ class Softmax(wiring.Component):
         super().__init__(
             {
                 "begin": In(1),
-                "valid": In(1),
-                "first": In(1),
-                "sums": In(accumulator(machine)).array(machine.score_heads),
-                "target": In(range(machine.activation_words)),
+                "i": In(ScoreBus(machine)),
                 "position": In(range(machine.context)),
                 "reading": Out(1),
                 "read_row": Out(range(machine.activation_words)),
@@ -92,20 +89,20 @@ class Softmax(wiring.Component):
             Signal(signed(ACTIVATION_BITS), name=f"maximum_{h}", **LOADED) for h in range(heads)
         ]
 
-        scores, coming, slot, target, held = self._score(m)
+        scores, coming, number, target, held = self._score(m)
         # Scores are read back from the cycle in which the last ones are written.
-        start = delayed(m, coming & (slot == self._final))
+        start = delayed(m, coming & (number == self._final))
         stages = self._read(m, held, start)
         numerators = self._numerators(m, maxima, stages)
         last = stages[5].valid & stages[5].last
 
         # Where a score or a numerator goes is known ahead: write ports are a long way from here.
-        following = Mux(stages[4].valid, stages[4].position, quotient(slot, heads))
+        following = Mux(stages[4].valid, stages[4].position, quotient(number, heads))
         m.d.sync += [
             place.eq(following),
             self.row.eq(target + quotient(following, QUAD)),
             written.eq(stages[4].valid),
-            opening.eq(quotient(slot, heads) == 0),
+            opening.eq(quotient(number, heads) == 0),
             self.tap_valid.eq(stages[4].valid | coming),
         ]
         m.d.comb += [
@@ -114,7 +111,7 @@ class Softmax(wiring.Component):
             self.tap_heads.eq(enable),
         ]
         for head in range(heads):
-            at_once = remainder(slot, heads) == head - head % machine.score_heads
+            at_once = remainder(number, heads) == head - head % machine.score_heads
             m.d.sync += enable[head].eq(stages[4].valid | (coming & at_once))
             score = scores[head % machine.score_heads]
             value = Mux(written, numerators[head], score)
@@ -156,28 +153,30 @@ class Softmax(wiring.Component):
             m.submodules[f"score_{head}"] = quantise = ScoreQuantise(
                 machine.accumulator_bits, machine.deep
             )
-            m.d.comb += quantise.i.eq(self.sums[head])
+            m.d.comb += quantise.i.eq(self.i.sums[head])
             scores.append(quantise.o)
-        valid, first = (delayed(m, flag, quantise.latency - 1) for flag in (self.valid, self.first))
-        slot = Signal(range(machine.context * machine.heads + machine.units))
-        following = Signal.like(slot, **LOADED)
-        target, held = Signal.like(self.target), Signal.like(self.target)
-        m.d.comb += slot.eq(Mux(first, 0, following))
+        valid, first = (
+            delayed(m, flag, quantise.latency - 1) for flag in (self.i.valid, self.i.first)
+        )
+        number = Signal(range(machine.context * machine.heads + machine.units))
+        following = Signal.like(number, **LOADED)
+        target, held = Signal.like(self.i.target), Signal.like(self.i.target)
+        m.d.comb += number.eq(Mux(first, 0, following))
         with m.If(valid):
-            m.d.sync += following.eq(slot + together)
+            m.d.sync += following.eq(number + together)
         if machine.positions is Positions.ALIBI:
-            counts = valid & (slot <= self._final)
-            group = remainder(slot, machine.heads)
+            counts = valid & (number <= self._final)
+            group = remainder(number, machine.heads)
             m.d.comb += [
-                self.at.eq(quotient(slot, machine.heads)),
+                self.at.eq(quotient(number, machine.heads)),
                 self.passes.eq(counts & (group == machine.heads - together)),
             ]
             scores = self._penalised(m, scores, group)
-            valid, slot = delayed(m, valid), delayed(m, slot)
+            valid, number = delayed(m, valid), delayed(m, number)
         # Scores of the latest instruction: its row is there as long as they leave the drain.
-        m.d.comb += target.eq(Mux(self.valid, self.target, held))
+        m.d.comb += target.eq(Mux(self.i.valid, self.i.target, held))
         m.d.sync += held.eq(target)
-        return scores, valid & (slot <= self._final), slot, target, held
+        return scores, valid & (number <= self._final), number, target, held
 
     def _penalised(self, m: Module, scores, group) -> list[Signal]:
         """Take penalties from scores that come in the next cycle, heads from `group` on."""

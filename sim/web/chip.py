@@ -5,7 +5,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.image import Image
-from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.page import TEMPERATURE_TEXTS
 from gptloom.hdl.checksum import Checksum
@@ -247,8 +246,8 @@ class WebChip(wiring.Component):
             seen.seeded.eq(core.seed.valid & core.seed.ready),
             seen.sampled.eq(core.o.valid),
             seen.last.eq(core.o.p.last),
-            seen.key.eq(writes & (result.destination == Destination.KEY)),
-            seen.value.eq(writes & (result.destination == Destination.VALUE)),
+            seen.key.eq(writes & result.to.keys),
+            seen.value.eq(writes & result.to["values"]),
             seen.score.eq(tap.score_valid & ~tap.numerators),
             seen.numerator.eq(tap.score_valid & tap.numerators),
             Cat(seen.rs, seen.e, seen.d).eq(pins),

@@ -10,7 +10,7 @@ from blocks import MACHINE, WIDE, make_blocks
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from gptloom.firmware.isa import Destination, Scale
+from gptloom.firmware.isa import Scale
 from gptloom.firmware.machine import QUAD
 from gptloom.hdl.folded import layouts
 from gptloom.model import arithmetic, sampling, tables
@@ -168,12 +168,12 @@ async def engine(dut):
     assert len(expected) > 100
 
 
-def result(machine, destination, index, values, last, enable=None, operation=0):
+def result(machine, listener, index, values, last, enable=None, operation=0):
     layout = layouts.results(machine)
     enable = (1 << machine.writers) - 1 if enable is None else enable
     return layout.const(
         dict(
-            enable=enable, index=index, last=last, destination=int(destination),
+            enable=enable, index=index, last=last, to={listener: 1},
             operation=operation, values=list(values),
         )
     ).as_bits()  # fmt: skip
@@ -192,13 +192,13 @@ async def norm(dut):
         stream = [draw.randrange(-reach, reach) for _ in range(4 * draw.randrange(1, 5))]
         for index in range(0, len(stream), writers):
             while draw.random() < 0.3:
-                other = draw.choice([Destination.ACTIVATION, Destination.KEY, Destination.LOGITS])
+                other = draw.choice(["activations", "keys", "sampler"])
                 noise = [draw.randrange(-512, 512) for _ in range(writers)]
-                bench.set("result", draw.choice([0, result(WIDE, other, 0, noise, 1)]))
+                bench.set("i__beat", draw.choice([0, result(WIDE, other, 0, noise, 1)]))
                 await check_norm(bench, changes, layout)
             last = index + writers >= len(stream)
             values = stream[index : index + writers]
-            bench.set("result", result(WIDE, Destination.STREAM, index, values, last))
+            bench.set("i__beat", result(WIDE, "norm", index, values, last))
             if last:
                 scale = tables.rsqrt(np.sum(np.array(stream) ** 2))
                 changes[bench.cycle + BLOCKS["norm"].latency] = tuple(map(int, scale))
@@ -242,15 +242,15 @@ async def attend(bench, sums, position):
     pending, delivered, waited = list(sums), None, 0
     bench.set("begin", 1)
     bench.set("position", position)
-    bench.set("target", 0)
+    bench.set("i__target", 0)
     started = False
     while waited < 4 + heads + 1:
         valid = bool(pending) and draw.random() < 0.7
-        bench.set("valid", valid)
-        bench.set("first", valid and not started)
+        bench.set("i__valid", valid)
+        bench.set("i__first", valid and not started)
         if valid:
             for head, value in enumerate(pending.pop(0)):
-                bench.set(f"sums__{head}", value)
+                bench.set(f"i__sums__{head}", value)
             started = True
         if delivered is not None:
             bench.set("quads", packed(delivered.ravel(), 10))
@@ -293,17 +293,17 @@ async def sampled(dut, name, machine):
         bench.set("greedy", greedy)
         for index in range(0, vocabulary, writers):
             while draw.random() < 0.3:
-                bench.set("result", 0)
+                bench.set("i__beat", 0)
                 await bench.step()
             there = min(writers, vocabulary - index)
             beat = [*logits[index : index + there].tolist(), *[32_767] * (writers - there)]
             last = index + writers >= vocabulary
             enable = (1 << there) - 1
-            bench.set("result", result(machine, Destination.LOGITS, index, beat, last, enable))
+            bench.set("i__beat", result(machine, "sampler", index, beat, last, enable))
             await bench.settle()
             assert not bench.get("done")
             await bench.step()
-        bench.set("result", 0)
+        bench.set("i__beat", 0)
         for wait in range(1, BLOCKS[name].latency + 2):
             await bench.settle()
             assert bench.get("done") == (wait == BLOCKS[name].latency)
@@ -337,25 +337,25 @@ async def key_and_value_cache(dut):
     bench.set("value_stride", strides[1])
     for position in draw.sample(range(context), context):
         bench.set("position", position)
-        for destination, cache, base in (
-            (Destination.KEY, keys, bases[0]),
-            (Destination.VALUE, values, bases[1]),
+        for listener, cache, base in (
+            ("keys", keys, bases[0]),
+            ("values", values, bases[1]),
         ):
             for index in range(width):
                 value = draw.choice([*CORNERS, draw.randrange(-4_000, 4_000)])
-                order = layouts.result_fields(MACHINE).const(
-                    dict(destination=int(destination), target=base, rows=width, shift=10,
-                         relu=0, residual=0, scale=int(Scale.ONE))
-                ).as_bits()  # fmt: skip
-                bench.set("order", order)
-                bench.set("sums__0", value)
-                bench.set("index", index)
-                bench.set("enable", 1)
-                bench.set("last", index == width - 1)
-                bench.set("valid", 1)
+                fields = layouts.result_fields(MACHINE).const(
+                    dict(target=base, rows=width, shift=10, scale=int(Scale.ONE))
+                )
+                bench.set("i__instruction", fields.as_bits())
+                bench.set("i__to", layouts.Listeners.const({listener: 1}).as_bits())
+                bench.set("i__sums__0", value)
+                bench.set("i__index", index)
+                bench.set("i__enable", 1)
+                bench.set("i__last", index == width - 1)
+                bench.set("i__valid", 1)
                 cache[position, index] = arithmetic.requantise(value, 256, 11, 8)
                 await written(bench, memory)
-                bench.set("valid", 0)
+                bench.set("i__valid", 0)
                 while draw.random() < 0.2:
                     await written(bench, memory)
         for _ in range(BLOCKS["writeback"].latency + 1):

@@ -277,7 +277,10 @@ def test_the_load_port_gets_rows_of_embeddings_as_far_apart_as_the_hardware_need
 
 
 def test_the_header_can_be_read_without_the_rest(small):
-    magic, version, lanes, *shape, _, _, size, _, _ = HEADER.unpack_from(small.encode())
+    magic, version, lanes, *shape, _, _, keys, values, size, _, _ = HEADER.unpack_from(
+        small.encode()
+    )
     assert (magic, version, lanes) == (MAGIC, VERSION, 8)
     assert shape == [1, 4, 1, 4, 4, 3, 0, 0, 0]
+    assert (keys, values) == (8, 8)
     assert size == len(small.encode()) - HEADER.size

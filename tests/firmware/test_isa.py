@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from gptloom.firmware.isa import (
     FIELDS,
+    Combination,
     Destination,
+    Function,
     Instruction,
     InstructionLayout,
     Kind,
@@ -23,7 +25,13 @@ MACHINES = [
     Machine.for_models(8, ModelConfig(width=8, heads=1, hidden=8, context=4, vocabulary=2)),
     Machine.for_models(16, ModelConfig(16, 1024, 16, 1024, 1024, 4096)),
 ]
-ENUMS = {"kind": Kind, "destination": Destination, "scale": Scale}
+ENUMS = {
+    "kind": Kind,
+    "destination": Destination,
+    "function": Function,
+    "combination": Combination,
+    "scale": Scale,
+}
 
 
 def widths(machine):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gptloom.firmware.isa import Destination, Kind, Scale
+from gptloom.firmware.isa import Combination, Destination, Function, Kind, Scale
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import LANES, Machine
 from gptloom.firmware.program import compile_program
@@ -44,8 +44,8 @@ def test_shifts_scales_and_what_follows_are_the_models(case):
         i, site = slot.instruction, slot.step.site.name
         if site != "score":
             assert i.scale == scales.get(site, Scale.ONE), site
-        assert i.relu == (site == "hidden")
-        assert i.residual == (site in ("out", "mlp"))
+        assert (i.function is Function.RELU) == (site == "hidden")
+        assert (i.combination is Combination.ADD) == (site in ("out", "mlp"))
         if site not in ("score", "logits"):
             assert i.shift == model.shifts[slot.step.site.key] - 1
 
@@ -100,5 +100,5 @@ def test_rows_of_other_widths_are_refused(random_model):
     narrow = Precision(cache=CacheFormat(values=RowFormat(6)))
     model = replace(random_model(ModelConfig()), precision=narrow)
     layout = Layout(Machine.for_models(16, model.config), model.config)
-    with pytest.raises(UserError, match="keeps keys and values of 8 bits"):
+    with pytest.raises(UserError, match="values of 6 bits, this core keeps 8 and 8"):
         compile_program(model, layout)

@@ -13,7 +13,7 @@ import pytest
 from amaranth.hdl import UnusedElaboratable
 
 from gptloom.firmware import latencies
-from gptloom.firmware.isa import Destination, Kind, Scale
+from gptloom.firmware.isa import Combination, Destination, Kind, Scale
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import LANES, QUAD, Machine
 from gptloom.firmware.program import compile_program
@@ -192,7 +192,7 @@ class Replay:
                 memory.read("norm", cycle)
             if i.scale == Scale.SUM and self.sums and cycle < self.sums:
                 self.faults.append(f"sums are wanted in {cycle}, too early")
-            if i.residual or i.destination == Destination.RESIDUAL:
+            if i.combination is Combination.ADD or i.destination == Destination.RESIDUAL:
                 # The stream is addressed a cycle ahead.
                 memory.read(("stream", j), cycle - 1)
             written[j] = cycle + self.latencies.result

@@ -5,7 +5,6 @@ from amaranth.hdl import Mux, Signal, signed
 from amaranth.lib.data import View
 from prove import Bench
 
-from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.sampler import Sampler
 from gptloom.model.arithmetic import LOGIT_BITS
@@ -16,12 +15,10 @@ def sampling(prefers=lambda new, best: new > best):
     """Claim the index of the largest; with another preference a fault is planted."""
     bench = Bench(Sampler(Machine.for_models(8, ModelConfig())))
     m, dut = bench.m, bench.dut
-    result = dut.result
+    result = dut.i.beat
     assert isinstance(result, View)
     assert len(result.enable) == 1
-    logit = bench.named(
-        result.enable.any() & (result.destination == Destination.LOGITS), "logit_comes"
-    )
+    logit = bench.named(result.enable.any() & result.to.sampler, "logit_comes")
     noise = bench.inside("noise.values")
     added = Mux(dut.greedy, 0, noise.as_signed())
     value = bench.named(result["values"][0] + added, "value", signed(LOGIT_BITS + 1))

@@ -82,11 +82,11 @@ def test_readback_gives_the_byte_asked_for(proved):
     bench.assume("no document begins meanwhile", ~(begins & bench.before(dut.active)))
     # Words come a cycle after their address, which is there for as long as the request is.
     reads = bench.before(dut.active)
-    words = [*dut.operands, dut.program, dut.order, dut.tokens, dut.positions]
+    words = [*dut.operands, dut.issue_program, dut.result_program, dut.tokens, dut.positions]
     same = Cat(word == bench.before(word) for word in words).all()
     bench.assume("words stay", ~bench.before(reads & dut.active) | same)
     operands = Cat(dut.operands)
-    instruction = Cat(dut.program, dut.order)
+    instruction = Cat(dut.issue_program, dut.result_program)
     stride = InstructionLayout(machine).stride
     filled = Const(0, 8 * stride - len(instruction))
     memories = {

@@ -9,8 +9,8 @@ from gptloom.hdl.folded.drain import Drain
 from gptloom.model.config import ModelConfig
 
 OUTPUTS = (
-    "valid", "enable", "index", "last", "job_out", "sums_out", "score_valid", "score_first",
-    "next_index",
+    "o__valid", "o__enable", "o__index", "o__last", "o__to", "o__operation", "o__sums",
+    "scores__valid", "scores__first", "scores__target", "scores__sums", "next_index",
 )  # fmt: skip
 
 
@@ -30,13 +30,13 @@ def play(machine, block, instructions, beats, draw):
         for i in range(passes):
             taken = {
                 "job": {"opening": i == 0, "operation": number},
-                "order": {"destination": destination, "rows": rows},
+                "instruction": {"destination": destination, "rows": rows, "target": number},
                 "sums": sums[i].tolist(),
             }
             cycles.append({"load": 1, **taken})
             # While a pass leaves, the engine's sums are those of the next one, half finished.
             garbage = draw.integers(-(1 << 23), 1 << 23, machine.units).tolist()
-            idle = {"load": 0, "sums": garbage, "job": {"opening": 1}, "order": {"rows": 3}}
+            idle = {"load": 0, "sums": garbage, "job": {"opening": 1}, "instruction": {"rows": 3}}
             cycles += [idle] * (beats - 1 + int(draw.choice([0, 0, 1, 5])))
     return sent, block.play([*cycles, {"load": 0}], OUTPUTS, after=beats)
 
@@ -49,21 +49,21 @@ def test_results_leave_with_their_indices(drain):
     rows = [16, 27, units, 1, max(1, units - 3), 2 * units + 1]
     instructions = [(Destination.ACTIVATION, n, -(-n // units)) for n in rows]
     sent, seen = play(machine, block, instructions, machine.beats, draw)
-    assert not any(s["score_valid"] for s in seen)
+    assert not any(s["scores__valid"] for s in seen)
     found = [{} for _ in rows]
     ends = [[] for _ in rows]
     for before, now in zip([None, *seen], seen, strict=False):
-        if not now["valid"]:
+        if not now["o__valid"]:
             continue
-        number = now["job_out"].operation
+        number = now["o__operation"]
         # Whoever reads the residual stream has to know the index one cycle ahead.
-        assert before["next_index"] == now["index"]
+        assert before["next_index"] == now["o__index"]
         for i in range(machine.writers):
-            if now["enable"] >> i & 1:
-                assert now["index"] + i not in found[number]
-                found[number][now["index"] + i] = now["sums_out"][i]
-        if now["last"]:
-            ends[number].append(now["index"])
+            if now["o__enable"] >> i & 1:
+                assert now["o__index"] + i not in found[number]
+                found[number][now["o__index"] + i] = now["o__sums"][i]
+        if now["o__last"]:
+            ends[number].append(now["o__index"])
     for n, sums, seen_rows, last in zip(rows, sent, found, ends, strict=True):
         assert list(seen_rows.items()) == list(enumerate(sums[:n].tolist()))
         assert last == [(n - 1) // machine.writers * machine.writers]
@@ -74,13 +74,13 @@ def test_scores_leave_by_heads_without_a_limit_of_rows(drain):
     draw = np.random.default_rng(8)
     instructions = [(Destination.SCORES, 0, passes) for passes in (1, 3, 2)]
     sent, seen = play(machine, block, instructions, machine.score_beats, draw)
-    assert not any(s["valid"] for s in seen)
+    assert not any(s["o__valid"] for s in seen)
     found = [[] for _ in instructions]
     for now in seen:
-        if now["score_valid"]:
-            number = now["job_out"].operation
-            assert now["score_first"] == (not found[number])
-            found[number] += [now["sums_out"][i] for i in range(machine.score_heads)]
+        if now["scores__valid"]:
+            number = now["o__operation"]
+            assert now["scores__first"] == (not found[number])
+            found[number] += [now["scores__sums"][i] for i in range(machine.score_heads)]
     assert found == [sums.tolist() for sums in sent]
 
 
@@ -90,7 +90,7 @@ def test_results_follow_scores_without_a_gap(drain):
     kinds = (Destination.SCORES, Destination.STREAM, Destination.SCORES)
     beats = max(machine.beats, machine.score_beats)
     sent, seen = play(machine, block, [(kind, machine.units, 1) for kind in kinds], beats, draw)
-    assert sum(s["valid"] for s in seen) == machine.beats
-    assert sum(s["score_valid"] for s in seen) == 2 * machine.score_beats
-    results = [s["sums_out"][i] for s in seen if s["valid"] for i in range(machine.writers)]
+    assert sum(s["o__valid"] for s in seen) == machine.beats
+    assert sum(s["scores__valid"] for s in seen) == 2 * machine.score_beats
+    results = [s["o__sums"][i] for s in seen if s["o__valid"] for i in range(machine.writers)]
     assert results == sent[1].tolist()

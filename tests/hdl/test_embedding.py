@@ -37,16 +37,16 @@ def start(machine, block, token, position, width):
     seen = {}
     inputs = [{"start": 1, "token": token, "position": position}]
     inputs += [{"start": 0}] * (width // machine.writers + block.component.latency + 2)
-    outputs = block.play(inputs, ["valid", "index", "last", "elements"])
+    outputs = block.play(inputs, ["o__valid", "o__index", "o__last", "o__elements"])
     beats = width // machine.writers
     for cycle, o in enumerate(outputs):
         beat = cycle - block.component.latency
-        assert o["valid"] == (0 <= beat < beats)
-        if o["valid"]:
-            assert o["index"] == beat * machine.writers
-            assert o["last"] == (beat == beats - 1)
+        assert o["o__valid"] == (0 <= beat < beats)
+        if o["o__valid"]:
+            assert o["o__index"] == beat * machine.writers
+            assert o["o__last"] == (beat == beats - 1)
             for i in range(machine.writers):
-                seen[o["index"] + i] = o["elements"][i]
+                seen[o["o__index"] + i] = o["o__elements"][i]
     return [seen[i] for i in range(width)]
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import LANES, Machine
+from gptloom.hdl.folded.layouts import Listeners
 from gptloom.hdl.folded.norm import Norm
 from gptloom.model import tables
 from gptloom.model.config import ModelConfig
@@ -27,14 +27,14 @@ def streams(draw):
     yield np.zeros(WIDTH, np.int64)
 
 
-def beats(machine, values, destination=Destination.STREAM):
+def beats(machine, values, listeners=("norm",)):
     for index in range(0, WIDTH, machine.writers):
         yield {
-            "result": {
+            "i__beat": {
                 "enable": (1 << machine.writers) - 1,
                 "index": index,
                 "last": index + machine.writers == WIDTH,
-                "destination": destination,
+                "to": dict.fromkeys(listeners, 1),
                 "values": [int(v) for v in values[index : index + machine.writers]],
             }
         }
@@ -59,7 +59,7 @@ def norm(request, bench):
 def idle(machine, draw):
     # Not enabled, whatever else is on the wires.
     values = draw.integers(LOW, HIGH, machine.writers).tolist()
-    return {"result": {"destination": Destination.STREAM, "last": 1, "values": values}}
+    return {"i__beat": {"to": {"norm": 1}, "last": 1, "values": values}}
 
 
 def test_norm_of_a_stream_after_its_latency(norm):
@@ -94,8 +94,8 @@ def test_only_the_residual_stream_counts(norm):
     draw = np.random.default_rng(5)
     values = draw.integers(LOW, HIGH, WIDTH)
     block.play(beats(machine, values), [])
-    for destination in Destination:
-        if destination != Destination.STREAM:
-            block.play(beats(machine, draw.integers(LOW, HIGH, WIDTH), destination), [])
+    others = [name for name in Listeners.members if name != "norm"]
+    for listeners in (*((name,) for name in others), others):
+        block.play(beats(machine, draw.integers(LOW, HIGH, WIDTH), listeners), [])
     block.play([idle(machine, draw)], [], after=block.component.latency)
     assert scale(block) == expected(values)

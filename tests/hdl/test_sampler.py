@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import LANES, Machine
 from gptloom.hdl.folded.noise import Noise
 from gptloom.hdl.folded.sampler import Sampler
@@ -43,8 +42,8 @@ class Sampling:
         gaps = iter(gaps)
         for index in range(0, self.vocabulary, m.writers):
             for _ in range(next(gaps, 0)):
-                self.deliver({"enable": 1, "destination": Destination.STREAM, "values": [HIGH]})
-                self.deliver({"enable": 0, "destination": Destination.LOGITS, "last": 1})
+                self.deliver({"enable": 1, "to": {"norm": 1}, "values": [HIGH]})
+                self.deliver({"enable": 0, "to": {"sampler": 1}, "last": 1})
             enable = [index + i < self.vocabulary for i in range(m.writers)]
             # Rows that do not exist are products of padding, and could be any number.
             values = [int(logits[index + i]) if on else HIGH for i, on in enumerate(enable)]
@@ -52,11 +51,11 @@ class Sampling:
                 "enable": sum(1 << i for i, on in enumerate(enable) if on),
                 "index": index,
                 "last": index + m.writers >= self.vocabulary,
-                "destination": Destination.LOGITS,
+                "to": {"sampler": 1},
                 "values": values,
             }
             self.deliver(result)
-        self.block.set(result={})
+        self.block.set(i__beat={})
         for _ in range(Sampler.latency - 1):
             assert not self.block.get("done")
             self.block.step()
@@ -69,7 +68,7 @@ class Sampling:
         return token
 
     def deliver(self, result):
-        self.block.set(result=result)
+        self.block.set(i__beat=result)
         assert not self.block.get("done")
         self.block.step()
 

@@ -29,7 +29,7 @@ class Attention:
     def step(self, **inputs):
         """One cycle with the memory, which answers a cycle later with what it held before."""
         get = self.block.get
-        self.block.set(**{"valid": 0, "begin": 0, **inputs})
+        self.block.set(**{"i__valid": 0, "begin": 0, **inputs})
         read = self.memory[get("read_row")].tolist() if get("reading") else None
         enable, data = get("row_enable"), get("row_data")
         for i in range(self.machine.heads * QUAD):
@@ -65,7 +65,7 @@ class Attention:
         left_over = draw.integers(-(1 << 23), 1 << 23, slots - sums.size)
         drained = np.concatenate([sums.reshape(-1), left_over]).reshape(-1, m.score_heads)
         for beat, values in enumerate(drained):
-            self.step(valid=1, first=beat == 0, target=TARGET, sums=values.tolist())
+            self.step(i__valid=1, i__first=beat == 0, i__target=TARGET, i__sums=values.tolist())
             if (beat + 1) % m.score_beats == 0:
                 for _ in range(draw.choice([0, 0, 3])):
                     self.step()

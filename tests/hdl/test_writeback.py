@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from gptloom.firmware.isa import Destination, Scale
+from gptloom.firmware.isa import Combination, Destination, Function, Scale
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import LANES, QUAD, Machine
+from gptloom.hdl.folded.layouts import LISTENERS
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.model import arithmetic
 from gptloom.model.arithmetic import (
@@ -59,30 +60,31 @@ class Writing:
             value_stride=self.layout.value_stride,
         )
 
-    def write(self, order, sums, stream, position=0):
-        """Pass all rows of an order through, as the drain delivers them; padding has no enable."""
+    def write(self, instruction, sums, stream, position=0):
+        """Pass an instruction's rows through as the drain delivers them; padding has no enable."""
         m = self.machine
         self.block.set(position=position)
         memories = Memories()
-        rows, latency = order["rows"], self.block.component.latency
+        rows, latency = instruction["rows"], self.block.component.latency
         cycles = []
         for index in range(0, -(-rows // m.units) * m.units, m.writers):
             enable = [index + i < rows for i in range(m.writers)]
             if self.draw.random() < 0.2:
-                cycles.append({"valid": 0, "enable": (1 << m.writers) - 1})
+                cycles.append({"i__valid": 0, "i__enable": (1 << m.writers) - 1})
             cycles.append(
                 {
-                    "valid": any(enable),
-                    "enable": sum(1 << i for i, on in enumerate(enable) if on),
-                    "index": index,
-                    "last": index + m.writers >= rows,
-                    "order": order,
-                    "sums": sums[index : index + m.writers].tolist(),
+                    "i__valid": any(enable),
+                    "i__enable": sum(1 << i for i, on in enumerate(enable) if on),
+                    "i__index": index,
+                    "i__last": index + m.writers >= rows,
+                    "i__to": dict.fromkeys(LISTENERS[instruction["destination"]], 1),
+                    "i__instruction": instruction,
+                    "i__sums": sums[index : index + m.writers].tolist(),
                     "stream": stream[index : index + m.writers].tolist(),
                 }
             )
-        cycles += [{"valid": 0}] * (latency + 1)
-        due = {i + latency: c for i, c in enumerate(cycles) if c["valid"]}
+        cycles += [{"i__valid": 0}] * (latency + 1)
+        due = {i + latency: c for i, c in enumerate(cycles) if c["i__valid"]}
         for cycle, inputs in enumerate(cycles):
             self.block.set(**inputs)
             self.see(memories, due.get(cycle))
@@ -91,11 +93,11 @@ class Writing:
 
     def see(self, memories, due):
         get = self.block.get
-        result = get("result")
-        assert result.enable == (due["enable"] if due else 0)
+        result = get("o__beat")
+        assert result.enable == (due["i__enable"] if due else 0)
         if due:
-            assert (result.index, result.last) == (due["index"], due["last"])
-            on = range(bin(due["enable"]).count("1"))
+            assert (result.index, result.last) == (due["i__index"], due["i__last"])
+            on = range(bin(due["i__enable"]).count("1"))
             memories.results += [result["values"][i] for i in on]
         self.see_rows(memories.rows)
         units = zip(get("word_enable"), get("word_data"), strict=True)
@@ -148,11 +150,11 @@ def in_rows(config, base, values):
 def test_values_of_every_scale_go_to_the_activation_memory(writing, source):
     rows = writing.config.hidden
     for shift, relu in ((1, False), (9, True), (12, False), (19, True)):
-        order = {
+        instruction = {
             "destination": Destination.ACTIVATION,
             "target": writing.hidden,
             "rows": rows,
-            "relu": relu,
+            "function": Function.RELU if relu else Function.NONE,
             "scale": source,
             "shift": shift - 1,
         }
@@ -167,7 +169,7 @@ def test_values_of_every_scale_go_to_the_activation_memory(writing, source):
         }[source]
         expected = arithmetic.requantise(sums[:rows], mantissa, shift + exponent, ACTIVATION_BITS)
         expected = np.maximum(expected, 0) if relu else expected
-        memories = writing.write(order, sums, writing.random_stream(rows))
+        memories = writing.write(instruction, sums, writing.random_stream(rows))
         assert memories.results == expected.tolist()
         assert memories.rows == in_rows(writing.config, writing.hidden, expected)
         assert not memories.words
@@ -175,11 +177,11 @@ def test_values_of_every_scale_go_to_the_activation_memory(writing, source):
 
 def test_the_residual_is_added_and_saturates(writing):
     rows = writing.config.width
-    order = {
+    instruction = {
         "destination": Destination.STREAM,
         "target": writing.layout.stream,
         "rows": rows,
-        "residual": 1,
+        "combination": Combination.ADD,
         "scale": Scale.ONE,
         "shift": 11,
     }
@@ -188,7 +190,7 @@ def test_the_residual_is_added_and_saturates(writing):
     added = arithmetic.requantise(sums, UNIT_MANTISSA, 12, ACTIVATION_BITS) + stream
     expected = arithmetic.saturate(added, ACTIVATION_BITS)[:rows]
     assert expected[:2].tolist() == [-512, 511]
-    memories = writing.write(order, sums, stream)
+    memories = writing.write(instruction, sums, stream)
     assert memories.results == expected.tolist()
     assert memories.rows == in_rows(writing.config, writing.layout.stream, expected)
     assert not memories.words
@@ -196,7 +198,7 @@ def test_the_residual_is_added_and_saturates(writing):
 
 def test_the_raw_embedding_is_scaled_and_stays_out_of_the_activation_memory(writing):
     rows = writing.config.width
-    order = {
+    instruction = {
         "destination": Destination.RESIDUAL,
         "rows": rows,
         "scale": Scale.NORM,
@@ -206,7 +208,7 @@ def test_the_raw_embedding_is_scaled_and_stays_out_of_the_activation_memory(writ
     mantissa, exponent = writing.norm
     raised = stream[:rows] << EMBEDDING_SHIFT
     expected = arithmetic.requantise(raised, mantissa, 11 + exponent, ACTIVATION_BITS)
-    memories = writing.write(order, writing.random_sums(rows), stream)
+    memories = writing.write(instruction, writing.random_sums(rows), stream)
     assert memories.results == expected.tolist()
     assert not memories.rows
     assert not memories.words
@@ -214,7 +216,7 @@ def test_the_raw_embedding_is_scaled_and_stays_out_of_the_activation_memory(writ
 
 def test_logits_are_wide_and_stay_out_of_the_memories(writing):
     rows = writing.config.vocabulary
-    order = {
+    instruction = {
         "destination": Destination.LOGITS,
         "rows": rows,
         "scale": Scale.TEMPERATURE,
@@ -223,7 +225,7 @@ def test_logits_are_wide_and_stay_out_of_the_memories(writing):
     sums = writing.random_sums(rows)
     mantissa, exponent = writing.temperature
     expected = arithmetic.requantise(sums[:rows], mantissa, 1 + exponent, LOGIT_BITS)
-    memories = writing.write(order, sums, writing.random_stream(rows))
+    memories = writing.write(instruction, sums, writing.random_stream(rows))
     assert memories.results == expected.tolist()
     assert not memories.rows
     assert not memories.words
@@ -236,7 +238,7 @@ def test_keys_and_values_of_every_position_lie_where_the_engine_reads_them(writi
     rows = layout.key_rows if is_key else c.width
     base = (layout.key_base if is_key else layout.value_base)(c.layers - 1)
     stride = layout.key_stride if is_key else layout.value_stride
-    order = {
+    instruction = {
         "destination": destination,
         "target": base,
         "rows": rows,
@@ -248,7 +250,7 @@ def test_keys_and_values_of_every_position_lie_where_the_engine_reads_them(writi
     for position in range(c.context):
         sums = writing.random_sums(rows)
         values = arithmetic.requantise(sums[:rows], mantissa, 12 + exponent, WEIGHT_BITS).tolist()
-        memories = writing.write(order, sums, writing.random_stream(rows), position)
+        memories = writing.write(instruction, sums, writing.random_stream(rows), position)
         expected = {}
         for j, value in enumerate(values):
             if is_key:
@@ -277,23 +279,21 @@ def test_embeddings_are_written_like_a_stream(writing):
     memories, seen = Memories(), []
     for index in range(0, width, m.writers):
         writing.block.set(
-            embedding_valid=1,
-            embedding_index=index,
-            embedding_last=index + m.writers == width,
-            embedding=values[index : index + m.writers].tolist(),
+            embedding__valid=1,
+            embedding__index=index,
+            embedding__last=index + m.writers == width,
+            embedding__elements=values[index : index + m.writers].tolist(),
         )
         writing.block.step()
-        result = writing.block.get("result")
+        result = writing.block.get("o__beat")
         assert result.enable == (1 << m.writers) - 1
         assert (result.index, result.last) == (index, index + m.writers == width)
-        assert (result.destination, result.operation) == (
-            Destination.STREAM,
-            m.embedding_operation,
-        )
+        assert {name for name, on in result.to.items() if on} == {"activations", "norm", "stream"}
+        assert result.operation == m.embedding_operation
         seen += [result["values"][i] for i in range(m.writers)]
         writing.see_rows(memories.rows)
-    writing.block.set(embedding_valid=0)
+    writing.block.set(embedding__valid=0)
     writing.block.step()
     assert seen == values.tolist()
     assert memories.rows == in_rows(writing.config, writing.layout.stream, values)
-    assert writing.block.get("result").enable == 0
+    assert writing.block.get("o__beat").enable == 0

@@ -48,7 +48,8 @@ class StrayWrite(Writeback):
 
     def elaborate(self, platform):
         m = super().elaborate(platform)
-        with m.If((self.position == 1) & (self.result.operation == 7) & (self.result.index == 5)):
+        result = self.o.beat
+        with m.If((self.position == 1) & (result.operation == 7) & (result.index == 5)):
             m.d.sync += self.word_enable[2][1].eq(1)
         return m
 
@@ -58,8 +59,8 @@ class LostResult(Drain):
 
     def elaborate(self, platform):
         m = super().elaborate(platform)
-        with m.If((self.job_out.operation == 9) & (self.index == 7)):
-            m.d.comb += self.valid.eq(0)
+        with m.If((self.o.operation == 9) & (self.o.index == 7)):
+            m.d.comb += self.o.valid.eq(0)
         return m
 
 
@@ -149,7 +150,7 @@ def test_wrong_tables(diverge, monkeypatch, module, table, signal, step):
 def test_a_wrong_scale(diverge, monkeypatch):
     monkeypatch.setattr(requantise, "PRE_SHIFT", 5)
     mismatch, _ = diverge()
-    assert place(mismatch) == ("writeback.result", 0, "q")
+    assert place(mismatch) == ("writeback.o__beat", 0, "q")
     assert mismatch.element.startswith("element ")
 
 
@@ -166,7 +167,7 @@ def test_a_write_when_nothing_is_due(diverge, monkeypatch):
 def test_a_result_that_is_missing(diverge, monkeypatch):
     monkeypatch.setattr(core_module, "Drain", LostResult)
     mismatch, _ = diverge()
-    assert place(mismatch) == ("drain.valid", 1, "q")
+    assert place(mismatch) == ("drain.o__valid", 1, "q")
     assert mismatch.element == "element 7"
     assert (mismatch.expected, mismatch.seen) == (1, 0)
 
@@ -181,7 +182,7 @@ def test_an_instruction_a_cycle_early(diverge, random_model):
     at = sum(list(widths.values())[: list(widths).index("delay")])
 
     def hurry(preload):
-        preload.program[number] -= 1 << at
+        preload.issue_program[number] -= 1 << at
 
     mismatch, _ = diverge(hurry)
     span = spans(program, MACHINE, 0)[number]
@@ -206,12 +207,12 @@ def test_the_window_shows_what_was_expected(diverge, monkeypatch, tmp_path):
             elif token.kind is TokenKind.CHANGE_SCALAR:
                 change = token.scalar_change
                 changes.setdefault(names[change.id_code], []).append(change.value)
-    seen, expected = changes["drain.valid"], changes["expected.drain.valid"]
+    seen, expected = changes["drain.o__valid"], changes["expected.drain.o__valid"]
     assert len(names) > 80
     # The recorded one lacks a cycle at the end of its last pulse.
     assert seen.count("1") >= 1
     assert expected.count("1") >= 1
-    assert set(changes["judged.drain.valid"]) == {"1"}
+    assert set(changes["judged.drain.o__valid"]) == {"1"}
 
 
 def test_every_field_of_a_plan_is_needed_once(random_model):

@@ -1,8 +1,10 @@
 """Random shapes, widths, weights and uses of a core; `--seed N` draws others, and repeats them."""
 
 import random
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 
 from gptloom.firmware.image import build_image
@@ -10,6 +12,8 @@ from gptloom.firmware.machine import LANES, Machine
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.preload import Preload
 from gptloom.model.config import ModelConfig
+from gptloom.model.formats import CacheFormat, Precision, RowFormat
+from gptloom.model.golden import GoldenModel
 from gptloom.sim.engines import open_engine
 from verification.scoreboard.bench import CheckedCore
 from verification.scoreboard.player import Habits, Player
@@ -72,3 +76,35 @@ def test_a_core_beyond_a_former_limit(random_model, waves, name):
     bench.power_on(model)
     bench.session.temperature(model.logit_scale(1.0))
     assert bench.documents(2)
+
+
+PRECISIONS = {
+    "weights of 8 bits, keys and values of 6": Precision(
+        8, CacheFormat(RowFormat(6), RowFormat(6))
+    ),
+    "weights of 6 bits, keys and values of 8": Precision(6),
+    "keys of 5 bits, values of 7": Precision(8, CacheFormat(RowFormat(5), RowFormat(7))),
+}
+
+
+@pytest.mark.parametrize("lanes", [16, 64])
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_rows_of_the_cache_have_a_width_of_their_own(random_model, waves, name, lanes):
+    precision, config = PRECISIONS[name], ModelConfig(1, 16, 4, 16, 8, 7)
+    drawn = random_model(config, 6, 1)
+    narrower = 8 - precision.weights
+    weights = {tensor: values >> narrower for tensor, values in drawn.weights.items()}
+    shifts = drawn.shifts | {(0, site): drawn.shifts[0, site] - narrower for site in ("k", "v")}
+    model = replace(drawn, precision=precision, weights=weights, shifts=shifts)
+    machine = Machine.for_models(lanes, config, cache=precision.cache)
+    core = FoldedCore(machine, preload=Preload.of(build_image(model, machine), machine))
+    bench = CheckedCore(machine, partial(open_engine, kind="pysim"), waves.folder, core, waves.keep)
+    bench.power_on(model)
+    bench.session.temperature(model.logit_scale(1.0))
+    assert bench.documents(2)
+    # Both ends are reached: rows of another width would have been seen.
+    found = {}
+    tokens = np.arange(8).reshape(1, 8) % config.vocabulary
+    GoldenModel(model).logits(tokens, lambda _, site, value: found.update({site: value}))
+    for site, bits in zip(("k", "v"), precision.cache.widths, strict=True):
+        assert (found[site].min(), found[site].max()) == (-1 << (bits - 1), (1 << (bits - 1)) - 1)

@@ -44,7 +44,7 @@ class FunctionPlan:
         numbers = sheet.numbers
         n, beat = np.indices((span.passes, m.score_beats)).reshape(2, -1)
         drained = span.start + n * span.length + span.quads - 1 + sheet.latencies.drain + beat
-        sheet.due.constant(drained, column["drain.score_valid"], 1, 1)
+        sheet.due.constant(drained, column["drain.scores__valid"], 1, 1)
         slot = n * m.units + beat * m.score_heads
         # What follows the last position in its word is not a score.
         there = slot // m.heads <= sheet.position
@@ -52,7 +52,7 @@ class FunctionPlan:
         position, first = slot // m.heads, slot % m.heads
         sums = numbers.segment(site, "sum").indices[:, :, -1]
         for i in range(m.score_heads):
-            path = f"drain.sums_out__{i}"
+            path = f"drain.scores__sums__{i}"
             source = sums[position, first + i]
             sheet.due.number(drained, column[path], source, m.accumulator_bits)
 

@@ -18,7 +18,7 @@ _WRITE = data.Layout.cast(Write)
 _STROBES = {
     Region.TOKENS: "embedding.write_tokens",
     Region.POSITIONS: "embedding.write_positions",
-    Region.PROGRAM: "program.write_enable",
+    Region.PROGRAM: "issue_program.write_enable",
 }
 
 

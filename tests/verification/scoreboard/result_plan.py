@@ -5,10 +5,25 @@ import numpy as np
 from gptloom.firmware.isa import Destination, Kind
 from gptloom.firmware.machine import QUAD
 from gptloom.firmware.timeline import Span
-from gptloom.hdl.folded.layouts import results
+from gptloom.hdl.folded.layouts import Listeners, results
 from gptloom.model.arithmetic import ACTIVATION_BITS, LOGIT_BITS, WEIGHT_BITS
 from verification.scoreboard.sheet import Sheet
 from verification.scoreboard.values import ZERO
+
+
+def _bits(*names: str) -> int:
+    return sum(1 << Listeners[name].offset for name in names)
+
+
+LISTENING = {
+    Destination.ACTIVATION: _bits("activations"),
+    Destination.STREAM: _bits("activations", "stream", "norm"),
+    Destination.RESIDUAL: _bits("stream"),
+    Destination.KEY: _bits("keys"),
+    Destination.VALUE: _bits("values"),
+    Destination.LOGITS: _bits("sampler"),
+}
+"""Blocks that a result is for, as bits of the bus."""
 
 
 class ResultPlan:
@@ -81,26 +96,26 @@ class ResultPlan:
         due, column, writers = self._sheet.due, self._column, self._machine.writers
         rows = span.slot.instruction.rows
         enable = _enabled(index, rows, writers)
-        due.constant(cycle, column["drain.valid"], 1, 1, element=index)
-        due.constant(cycle, column["drain.enable"], enable, writers, element=index)
-        due.constant(cycle, column["drain.index"], index, self._machine.row_bits, element=index)
-        due.constant(cycle, column["drain.last"], index + writers >= rows, 1, element=index)
+        due.constant(cycle, column["drain.o__valid"], 1, 1, element=index)
+        due.constant(cycle, column["drain.o__enable"], enable, writers, element=index)
+        due.constant(cycle, column["drain.o__index"], index, self._machine.row_bits, element=index)
+        due.constant(cycle, column["drain.o__last"], index + writers >= rows, 1, element=index)
         if span.slot.instruction.kind is not Kind.START:
             sums = self._sums(span)
             width = self._machine.accumulator_bits
             for i in range(writers):
                 there = index + i < rows
-                path = f"drain.sums_out__{i}"
+                path = f"drain.o__sums__{i}"
                 due.number(cycle[there], column[path], sums[index[there] + i], width)
 
     def _result(self, cycle, index, rows: int, destination, operation: int, source) -> None:
         due, writers = self._sheet.due, self._machine.writers
-        column = self._column["writeback.result"]
+        column = self._column["writeback.o__beat"]
         for name, value in (
             ("enable", _enabled(index, rows, writers)),
             ("index", index),
             ("last", index + writers >= rows),
-            ("destination", int(destination)),
+            ("to", LISTENING[destination]),
             ("operation", operation),
         ):
             field = self._layout[name]

@@ -203,14 +203,16 @@ def _engine(machine: Machine) -> Iterator[Signal]:
 
 
 def _results(machine: Machine) -> Iterator[Signal]:
-    yield _always("drain.valid")
-    yield _always("drain.score_valid")
-    yield _due("drain.enable", machine.writers)
-    yield _due("drain.index", machine.row_bits)
-    yield _due("drain.last", 1)
-    for i in range(max(machine.writers, machine.score_heads)):
-        yield _due(f"drain.sums_out__{i}", machine.accumulator_bits)
-    yield _always("writeback.result", results(machine).size, mask=(1 << machine.writers) - 1)
+    yield _always("drain.o__valid")
+    yield _always("drain.scores__valid")
+    yield _due("drain.o__enable", machine.writers)
+    yield _due("drain.o__index", machine.row_bits)
+    yield _due("drain.o__last", 1)
+    for i in range(machine.writers):
+        yield _due(f"drain.o__sums__{i}", machine.accumulator_bits)
+    for i in range(machine.score_heads):
+        yield _due(f"drain.scores__sums__{i}", machine.accumulator_bits)
+    yield _always("writeback.o__beat", results(machine).size, mask=(1 << machine.writers) - 1)
 
 
 def _memories(machine: Machine) -> Iterator[Signal]:
@@ -228,7 +230,7 @@ def _memories(machine: Machine) -> Iterator[Signal]:
         yield _due(f"operands.write_data__{unit}", UNIT_BITS)
     yield _always("embedding.write_tokens")
     yield _always("embedding.write_positions")
-    yield _always("program.write_enable")
+    yield _always("issue_program.write_enable")
 
 
 def _functions(machine: Machine) -> Iterator[Signal]:
