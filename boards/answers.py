@@ -1,4 +1,4 @@
-"""What a chip answers on its serial line, and how it refuses."""
+"""Answers of a chip on its serial line, and its refusals."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ class LinkError(UserError):
 
 
 class RefusedError(LinkError):
-    """The chip has answered, but not by OK.
+    """The chip has answered, but not with OK.
 
     Attributes
     ----------
     reply
-        How.
+        The code of its answer.
     """
 
     def __init__(self, reply: int, message: str):
@@ -39,16 +39,16 @@ REFUSALS = {
 
 @dataclass(frozen=True)
 class Identity:
-    """What a chip says of itself.
+    """Identity that a chip reports.
 
     Attributes
     ----------
     version
-        Of the protocol.
+        Protocol version.
     config
         See :func:`.config_hash`.
     weights
-        CRC-32 of weights, program and embeddings, as :meth:`.Image.checksum`.
+        CRC-32 of weights, program and embeddings, see :meth:`.Image.checksum`.
     """
 
     version: int
@@ -73,7 +73,7 @@ CACHE_COUNTERS = {
     "documents that found rows": Item.HITS,
     "rows found": Item.REUSED,
 }
-"""Counters of the KV cache, as people say them: see :class:`gptloom.hdl.core.CacheCounters`."""
+"""Counters of the KV cache by displayed name, see :class:`gptloom.hdl.core.CacheCounters`."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class Spoken:
     Attributes
     ----------
     numerators
-        Of the softmax, [layers, cached positions, heads], if they were asked for: what the token
-        at `position` attended.
+        Softmax numerators, [layers, cached positions, heads], if they were requested: the attention
+        of the token at `position`.
     """
 
     token: int

@@ -1,4 +1,4 @@
-"""Bitstreams that are there for a board: of the latest build, or swapped to another model since."""
+"""Bitstreams available for a board: from the latest build, or swapped to another model since."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gptloom.model.errors import UserError
 from gptloom.model.files import write_json
 
 REPORT = "report.json"
-"""What a build says of itself, in its folder."""
+"""Report of a build, in its folder."""
 
 SWAPPED = "swapped.json"
-"""Bitstreams that were made from a build for other models, in its folder, the latest one last."""
+"""List of bitstreams made from a build for other models, in its folder, the latest one last."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def find_bitstream(board: Board, folder: Path) -> Bitstream:
 
 
 def identify(board: Board, file: Path, folder: Path) -> Bitstream:
-    """Return what is known of a file, from the folder of builds and from that which it is in."""
+    """Return what is known of a file, from the folder of builds and from the file's own folder."""
     for build in (file.parent, *folder.glob(f"{board.name}-*")):
         for bitstream in _bitstreams(board, build):
             if bitstream.file.resolve() == file.resolve():
@@ -78,7 +78,7 @@ def identify(board: Board, file: Path, folder: Path) -> Bitstream:
 
 
 def check_bitstream(board: Board, file: Path) -> None:
-    """Refuse what is no bitstream of a board, as far as its name and its report tell.
+    """Refuse a file that is not a board's bitstream, as far as its name and its report tell.
 
     Raises
     ------
@@ -98,21 +98,21 @@ def check_bitstream(board: Board, file: Path) -> None:
 
 
 def record_swap(build: Path, file: Path, image: Path, weights_crc: int) -> None:
-    """Remember in a build's folder which bitstream was made from it for another model.
+    """Record in a build's folder which bitstream was made from it for another model.
 
     Parameters
     ----------
     build
         The folder.
     file
-        The bitstream, anywhere.
+        The bitstream, in any folder.
     image
         The file of the other model's image.
     weights_crc
-        What a chip says that holds it.
+        Checksum of the weights that a chip holding the bitstream reports.
     """
     build, file = build.resolve(), file.resolve()
-    # So that a folder can be moved with what is in it.
+    # A relative name, so that a folder can be moved with its contents.
     name = file.relative_to(build) if file.is_relative_to(build) else file
     entry = {
         "file": str(name),
@@ -125,7 +125,7 @@ def record_swap(build: Path, file: Path, image: Path, weights_crc: int) -> None:
 
 
 def _bitstreams(board: Board, build: Path) -> list[Bitstream]:
-    """Return what a build's folder knows of: the build's own bitstream, then swapped ones."""
+    """Return the bitstreams that a build's folder records: the build's own, then swapped ones."""
     found = {}
     built = build / f"{build.name}.{board.family.bitstream}"
     if built.is_file():
@@ -135,9 +135,9 @@ def _bitstreams(board: Board, build: Path) -> list[Bitstream]:
         found[built] += f" (weights {crc})" if crc else ""
     for swap in _swaps(build):
         file = build / swap["file"]
-        # Whatever else was written there since is not what was swapped.
+        # A file rewritten since is not the swapped bitstream.
         if file.is_file() and _crc(file) == swap["bitstream_crc"]:
-            # One that took the place of the build's own is in its place no longer.
+            # A swapped bitstream written over the build's own replaces it.
             found.pop(file, None)
             found[file] = f"swapped to {swap['image']} (weights {swap['weights_crc']})"
     return [Bitstream(file, origin) for file, origin in found.items()]
@@ -148,12 +148,12 @@ def _swaps(build: Path) -> list[dict[str, str]]:
 
 
 def _is_of(board: Board, build: Path) -> bool:
-    """Tell whether a folder is of a board's build, or of none that says so."""
+    """Tell whether a folder is of this board's build, or of none that names a board."""
     return _read(build / REPORT).get("board") in (None, board.name)
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Return a JSON object; an empty one where there is none."""
+    """Return a JSON object; an empty one if the file is missing or holds none."""
     try:
         value = json.loads(file.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What an entry of the board table says; the pins themselves are amaranth-boards' platforms."""
+"""Entries of the board table; the pins themselves are amaranth-boards' platforms."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Pin:
     Attributes
     ----------
     resource, number
-        As amaranth-boards names them.
+        Name and number in amaranth-boards.
     part
         Subsignal, where the resource has several.
     """
@@ -42,14 +42,14 @@ class Pin:
 
 @dataclass(frozen=True)
 class Header:
-    """Where a display is to be plugged in.
+    """Connector that a display is plugged into.
 
-    It becomes the resource ``display`` of the platform, with the parts that its driver has.
+    It becomes the platform's resource ``display``, with the parts that its driver has.
 
     Attributes
     ----------
     connector, number
-        As amaranth-boards names it.
+        Name and number in amaranth-boards.
     rs, e, d
         The connector's pins for a character display (HD44780, four data lines, write only):
         register select, enable, and data bits 4 to 7. Serial ones take `sck` and `mosi` for the
@@ -76,12 +76,12 @@ class Wires:
     Attributes
     ----------
     name
-        Of the resource, whose number is 0.
+        Name of the resource, whose number is 0.
     outputs, inputs
-        Parts and their pins; ``!`` before the pin inverts. The name ``-`` makes the resource that
-        pin itself.
+        Parts and their pins; ``!`` before the pin inverts. The part name ``-`` makes the pin itself
+        the resource.
     connector
-        Connector (name and number) to which the pins belong; ball or pad names without.
+        Connector (name and number) that the pins belong to; without it they are ball or pad names.
     """
 
     name: str
@@ -97,38 +97,38 @@ class Board:
     Attributes
     ----------
     name
-        What ``--board`` takes.
+        Name that ``--board`` takes.
     title
-        As it is sold.
+        Name that it is sold under.
     platform
         Class in amaranth-boards, ``module:class``.
     oscillator
         Resource of the clock input.
     loader
-        What puts bitstreams on it.
+        Loader that puts bitstreams on it.
     uart
         Resource with parts ``tx`` and ``rx``.
     button
-        The one that changes the temperature.
+        The button that changes the temperature.
     leds
-        For running and error, in this order; as many as there are.
+        Lights for running and error, in this order; as many as there are.
     display
         Connector for a display.
     shows
-        Which display a build has unless another one is asked for, see :data:`.DISPLAYS`; ``none``
-        where there is no room for one.
+        Display of a build that asks for no other, see :data:`.DISPLAYS`; ``none`` where there is no
+        room for one.
     extra
         Resources that amaranth-boards lacks.
     quiet
         Outputs that have to be inactive, such as the select of a memory on shared pins.
     target_mhz
-        What the PLL should come near to.
+        Clock frequency that the PLL should come near to.
     on_pad
         iCE40: the oscillator is on the PLL's own pad.
     tier
         1: measured builds are recorded; 2: builds.
     note
-        What one has to know before using it.
+        Anything to know before using it.
     """
 
     name: str
@@ -202,7 +202,7 @@ class Board:
 
     @property
     def capacity(self) -> dict[str, int]:
-        """How many of each resource the part has, by the names that reports use."""
+        """Number of each resource that the part has, by the names that reports use."""
         family, device = self.family, self.device
         logic = family.logic_of[device]
         return {
@@ -213,7 +213,7 @@ class Board:
         }
 
     def pll(self, mhz: float | None = None) -> Pll:
-        """Return the setting nearest to a frequency, or to the entry's own.
+        """Return the setting nearest to a frequency, by default the entry's own.
 
         Raises
         ------

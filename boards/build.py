@@ -29,7 +29,7 @@ NO_COLLISION = "setparam -set COLLISION_X_MASK 1'1 */a:no_rw_check %m t:$memrd_v
 """Yosys command that frees the read ports of :data:`gptloom.hdl.attributes.NO_COLLISION`."""
 
 Stage = Callable[[str], AbstractContextManager[None]]
-"""Shows that a stage of this name runs, for as long as its context is open."""
+"""Shows that the stage of this name is running, for as long as its context is open."""
 
 
 class TimingError(Exception):
@@ -55,11 +55,11 @@ class Build:
     Attributes
     ----------
     board
-        What it is for.
+        The board.
     folder
         ``build/<board>-<design>``; everything is written there.
     tools
-        What runs.
+        Tools to run.
     stage
         Shows progress.
     frees_carries
@@ -74,7 +74,7 @@ class Build:
 
     @property
     def bitstream(self) -> Path:
-        """The file that `flash` takes; it is there only when timing is met."""
+        """The file that `flash` takes; it exists only if timing is met."""
         return self.folder / f"{self.folder.name}.{self.board.family.bitstream}"
 
     @property
@@ -84,7 +84,7 @@ class Build:
 
     @property
     def image(self) -> Path:
-        """The model that is in the bitstream."""
+        """The model in the bitstream."""
         return self.folder / f"{self.folder.name}.img"
 
     def required_tools(self) -> tuple[str, ...]:
@@ -93,12 +93,12 @@ class Build:
         return ("yosys", family.place, family.pack[0], family.contents[0])
 
     def find_tools(self) -> None:
-        """Refuse to begin without a tool that is needed in the end.
+        """Refuse to begin if any tool needed on the way is missing.
 
         Raises
         ------
         UserError
-            Naming the missing one.
+            Naming the missing tool.
         """
         for name in self.required_tools():
             self.tools.find(name)
@@ -106,7 +106,7 @@ class Build:
     def begin(self) -> None:
         """Make the folder and remove what an earlier build left in it.
 
-        From here on the folder's contents belong together: no bitstream of an earlier design.
+        From here on the folder's contents belong together: no earlier design's bitstream is left.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for file in (
@@ -123,7 +123,7 @@ class Build:
         return (self.folder / REPORT, self.folder / "report.md")
 
     def synthesise(self, sources: Sources, required: checks.Required) -> int:
-        """Run yosys, check what it made (see :mod:`.checks`) and return its flip-flops.
+        """Run yosys, check its netlist (see :mod:`.checks`) and return the number of flip-flops.
 
         Raises
         ------
@@ -191,7 +191,7 @@ class Build:
             "--report", f"seed{seed}.json",
             "--log", f"seed{seed}.log",
             "--seed", str(seed),
-            # What is not met is judged here, with the report at hand.
+            # A missed clock is judged here, with the report at hand.
             "--timing-allow-fail",
             "--quiet",
         ]  # fmt: skip
@@ -201,7 +201,7 @@ class Build:
         return parse_timing(report, seed, clock_mhz)
 
     def _explain(self, error: ToolError) -> UserError:
-        """Say what does not fit, where that is why nextpnr failed."""
+        """Return an error that says what does not fit, if that is why nextpnr failed."""
         logs = "".join(log.read_text() for log in self.folder.glob("seed*.log"))
         over = {
             kind: (int(used), int(available))
@@ -217,7 +217,7 @@ class Build:
         )
 
     def pack(self, timing: Timing) -> Path:
-        """Make the bitstream of a design that has its model in it, whole or not at all.
+        """Make the bitstream of a design that already contains its model, whole or not at all.
 
         Raises
         ------
@@ -232,7 +232,7 @@ class Build:
         return self.bitstream
 
     def pack_image(self, timing: Timing, image: Image, machine: Machine) -> Path:
-        """Put the image in and make the bitstream, whole or not at all.
+        """Put the image into the memories and make the bitstream, whole or not at all.
 
         The placed design is kept as it is, with its placeholder: :func:`.swap` needs it.
 
@@ -254,7 +254,7 @@ class Build:
         return self.bitstream
 
     def discard(self) -> None:
-        """Remove placed designs that are not the bitstream's."""
+        """Remove placed designs that did not become the bitstream."""
         for file in self.folder.glob(f"seed*.{self.board.family.placed}"):
             file.unlink()
 
@@ -265,9 +265,9 @@ def check_timing(timing: Timing, smaller: str = "") -> None:
     Parameters
     ----------
     timing
-        Of the best placement.
+        Timing of the best placement.
     smaller
-        Options of a core that may.
+        Options of a smaller core, which may reach it.
 
     Raises
     ------
@@ -285,7 +285,7 @@ def check_timing(timing: Timing, smaller: str = "") -> None:
 
 
 def best_of(timings: Iterable[Timing]) -> Timing:
-    """Return the fastest; of equals the one of the lowest seed."""
+    """Return the fastest; among equals, the one with the lowest seed."""
     return max(timings, key=lambda timing: (timing.fmax_mhz, -timing.seed))
 
 

@@ -1,8 +1,8 @@
 """The designs that the size model is fitted on: synthesised, packed, and recorded.
 
 ``gptloom estimate --calibrate`` makes the record anew; it is due when the hardware or the tools
-changed. Packing is what turns yosys' cells into what a part has (carry chains, lookup tables beside
-flip-flops), so nextpnr does it here as well, but goes no further.
+have changed. Packing turns yosys' cells into those that a part has (carry chains, lookup tables
+beside flip-flops), so nextpnr does it here as well, but goes no further.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class Packed:
     Attributes
     ----------
     board, lanes, model
-        What it was.
+        The design.
     lut, ff, dsp, bram
-        What it takes, as a build's report counts it.
+        Resources that it takes, counted as in a build's report.
     """
 
     board: str
@@ -91,22 +91,22 @@ class Packed:
 
     @property
     def family(self) -> str:
-        """Of the part."""
+        """Name of the part's family."""
         return find_board(self.board).family.name
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the record holds.
+    """Contents of the record.
 
     Attributes
     ----------
     sizes
         The fitted model.
     designs
-        What it was fitted on.
+        Designs that it was fitted on.
     tools
-        That made them.
+        Versions of the tools that made them.
     """
 
     sizes: SizeModel
@@ -138,9 +138,9 @@ def calibrate(folder: Path, tools: Tools, stage: Stage) -> Calibration:
     Parameters
     ----------
     folder
-        Where the designs go, each in a folder of its own.
+        Folder of the designs, each in a folder of its own.
     tools
-        What runs.
+        Tools to run.
     stage
         Shows progress.
 
@@ -175,7 +175,7 @@ def fit_all(designs: Iterable[Packed]) -> dict[str, dict[str, dict[str, float]]]
 
 
 def point(design: Packed) -> Point:
-    """Return what a design is fitted with."""
+    """Return the terms and the size that a design contributes to the fit."""
     model, machine, board = *_machine(design.lanes, design.model), find_board(design.board)
     placed = placed_memories(model, machine, board)
     size = {"lut": design.lut, "ff": design.ff}
@@ -189,7 +189,7 @@ def compare(calibration: Calibration) -> Iterator[tuple[Packed, dict[str, int]]]
 
 
 def make_model(shape: Shape) -> IntegerModel:
-    """Return a shipped checkpoint's model, or one of random weights; the same one every time."""
+    """Return a shipped checkpoint's model, or one with random weights; the same one every time."""
     return _make_model(shape if isinstance(shape, str) else tuple(shape.items()))
 
 

@@ -1,7 +1,7 @@
-"""Carry chains of an ECP5 without cells that only lead a carry in or out.
+"""Removal of the ECP5 cells that only lead a carry into or out of a carry chain.
 
 Nextpnr puts two lookup tables before a chain whose carry in is connected, and two behind one whose
-carry out is, and does not ask whether it is needed. Synthesis (abc9) connects both, always.
+carry out is, without asking whether they are needed. Synthesis (abc9) always connects both.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ _OPEN = "x"
 
 
 def free_carries(module: Mapping[str, Any]) -> int:
-    """Disconnect the carries of a netlist that have no effect, and return how many these are.
+    """Disconnect the carries of a netlist that have no effect, and return how many there are.
 
     Parameters
     ----------
     module
-        Of the JSON that yosys writes; it is changed.
+        Module in the JSON that yosys writes; it is changed in place.
     """
     cells = module["cells"].values()
     users: set[int | str] = set()
@@ -44,7 +44,7 @@ def free_carries(module: Mapping[str, Any]) -> int:
         if "COUT" in connections and users.isdisjoint(connections["COUT"]):
             connections["COUT"] = [_OPEN]
             freed += 1
-        # The sum of the first half would be the carry in, which then is not defined.
+        # The sum of the first half would be the carry in, which is then undefined.
         unused = users.isdisjoint(connections.get("S0", []))
         if connections.get("CIN") == ["0"] and unused and _ignores_carry(cell):
             connections["CIN"] = [_OPEN]
@@ -55,7 +55,7 @@ def free_carries(module: Mapping[str, Any]) -> int:
 def _ignores_carry(cell: Mapping[str, Any]) -> bool:
     """Whether a cell's first half ignores the carry in: its lookup table is 0 as connected."""
     init = int(cell["parameters"]["INIT0"], 2)
-    # Of inputs that are not constant both values count.
+    # Inputs that are not constant may have either value.
     indices = [0]
     for place, pin in enumerate("ABCD"):
         bit = cell["connections"][f"{pin}0"][0]

@@ -1,4 +1,4 @@
-"""What a netlist must keep of the design: memories, multipliers and registers.
+"""Check that a netlist keeps the design's memories, multipliers and registers.
 
 Synthesis says nothing when a memory does not fit block RAM or a register never changes, so netlists
 (yosys ``write_json``, top module, flattened) are compared: the design as it is (`before`), with
@@ -34,7 +34,7 @@ design -reset
 
 @dataclass(frozen=True)
 class Required:
-    """What the netlist of a top is to have.
+    """Requirements on the netlist of a top.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Required:
     constant
         Registers that are constant by the top's purpose, as patterns of their names.
     multipliers, count
-        Pattern of the names of multiplier cells, and how many of these are to be there.
+        Pattern of the names of multiplier cells, and the number of these required.
     """
 
     memories: tuple[str, ...]
@@ -53,7 +53,7 @@ class Required:
 
 
 def folded(lanes_in_cells: int) -> Required:
-    """Return what a folded core's top is to have, with so many lanes in multiplier cells."""
+    """Return the requirements of a folded core's top with this many lanes in multiplier cells."""
     return Required(
         memories=(
             ".operands.",
@@ -69,7 +69,7 @@ def folded(lanes_in_cells: int) -> Required:
             # Nobody loads an image: it is there from power-on.
             r"\.core\.(bos|last_position|last_beat|key_stride|value_stride|load|loaded.*)$",
             r"\.(embedding|issue_program|result_program|recurrence\.table)(\$\d+)?\.(\w+\.)?(write_\w+|port\$\d+)(\$\d+)?$",
-            # Greedy decoding is none of the temperatures, for it makes one name only.
+            # Greedy decoding is not among the temperatures, because it makes one name only.
             r"\.core\.greedy$",
             # There is no prompt that could be too long for the context.
             r"\.control\.truncated$",
@@ -84,16 +84,16 @@ def folded(lanes_in_cells: int) -> Required:
 def check_netlist(
     before: Netlist, kept: Netlist, mapped: Netlist, family: Family, required: Required
 ) -> None:
-    """Refuse a netlist that lost what the design means.
+    """Refuse a netlist that lost a part of the design.
 
     Parameters
     ----------
     before, kept, mapped
         See the module.
     family
-        Of the part, for the names of its cells.
+        Family of the part, for the names of its cells.
     required
-        What the design means.
+        Requirements of the design.
 
     Raises
     ------
@@ -146,9 +146,9 @@ def _multipliers(mapped: Netlist, family: Family, required: Required) -> list[st
 
 
 def constant_registers(before: Netlist, kept: Netlist, meant: tuple[str, ...]) -> list[str]:
-    """Return registers that keep their initial value forever, but those that are meant to.
+    """Return registers that keep their initial value forever, except those meant to.
 
-    A constant bit is ordinary (a counter need not use all); a whole register is not.
+    A constant bit is ordinary (a counter need not use all bits); a whole register is not.
     """
     driven: set[int | str] = set()
     for cell in before["cells"].values():

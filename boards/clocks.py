@@ -1,4 +1,4 @@
-"""Choosing a PLL's setting for a clock."""
+"""Choice of a PLL's setting for a clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gptloom.boards.family import Pll
 
 FARTHEST = 0.1
-"""A clock farther than this from what was asked for is refused."""
+"""Largest relative deviation from the requested clock; beyond it the clock is refused."""
 
 
 def within(hz: float, limits: tuple[float, float]) -> bool:
@@ -30,7 +30,7 @@ def nearest(
     target_hz: float,
     preference: Callable[[Pll], object],
 ) -> Pll:
-    """Return the setting nearest to a frequency; of equals the one that is preferred.
+    """Return the setting nearest to a frequency; among equals, the preferred one.
 
     Raises
     ------

@@ -31,13 +31,13 @@ class Table:
     Attributes
     ----------
     title
-        What it shows.
+        Title, above the table.
     columns
         Their headings.
     rows
-        As many cells each as there are columns.
+        Rows of cells, one per column.
     texts
-        So many columns from the left are text, and the others numbers.
+        Number of columns from the left that are text; the others are numbers.
     """
 
     title: str
@@ -46,7 +46,7 @@ class Table:
     texts: int = 1
 
     def markdown(self) -> str:
-        """Return it without its title and without a line's end."""
+        """Return it without its title and without a final newline."""
         lines = ["---" if i < self.texts else "---:" for i in range(len(self.columns))]
         return "\n".join(f"| {' | '.join(row)} |" for row in (self.columns, lines, *self.rows))
 
@@ -59,11 +59,11 @@ def compare(
     Parameters
     ----------
     cores
-        Measured by :mod:`.lineup`.
+        Figures measured by :mod:`.lineup`.
     software
-        Measured on this machine.
+        Figures measured on this machine.
     machine
-        What the machine and the measurement were.
+        Facts about the machine and the measurement.
     """
     return with_records(
         {
@@ -77,7 +77,7 @@ def compare(
 
 
 def with_records(figures: Figures) -> dict[str, Any]:
-    """Return the same measurement with what is recorded now of builds and of peers."""
+    """Return the same measurement with the current records of builds and of peers."""
     builds = [
         {name: build[name] for name in _OF_A_BUILD if name in build}
         for build in load_results()
@@ -98,7 +98,7 @@ def tables(figures: Figures) -> dict[str, Table]:
 
 
 def cores_table(figures: Figures) -> Table:
-    """Return what cores take in simulation."""
+    """Return the table of the cores' figures in simulation."""
     hz = figures["clock_mhz"] * 1e6
 
     def speed(cycles: float | None) -> str:
@@ -125,14 +125,14 @@ def cores_table(figures: Figures) -> Table:
 
 
 def name(core: Figures) -> str:
-    """Return what a core is, in few words."""
+    """Return a core's description, in few words."""
     if core["core"] == "folded":
         return f"folded, {core['lanes']} lanes"
     return f"unrolled, {core['bits']}-bit weights, {core['streams']} streams"
 
 
 def positions_table(figures: Figures) -> Table:
-    """Return cycles of a token by its position."""
+    """Return the table of a token's cycles by its position."""
     cycles = [core["cycles_by_position"] for core in figures["cores"]]
     rows = [
         (str(p), *(f"{of_core[p]:.0f}" if p < len(of_core) else "" for of_core in cycles))
@@ -143,7 +143,7 @@ def positions_table(figures: Figures) -> Table:
 
 
 def builds_table(figures: Figures) -> Table:
-    """Return the fastest build of every core: that with the highest frequency after routing."""
+    """Return the table of every core's fastest build: the highest frequency after routing."""
     best: dict[str, Figures] = {}
     for build in figures["builds"]:
         core = describe_core(build)
@@ -166,7 +166,7 @@ def builds_table(figures: Figures) -> Table:
 
 
 def software_table(figures: Figures) -> Table:
-    """Return what programs do on this machine."""
+    """Return the table of the programs measured on this machine."""
     rows = [
         (s["name"], s["made_with"], _number(s["tokens_per_second"]), _loss(s["loss"]))
         if not s["missing"]
@@ -179,7 +179,7 @@ def software_table(figures: Figures) -> Table:
 
 
 def peers_table(figures: Figures) -> Table:
-    """Return others' figures."""
+    """Return the table of others' figures."""
     rows = [
         (
             f"{peer['name']}, {peer['on']} ({peer['figure']})",

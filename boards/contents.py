@@ -1,9 +1,9 @@
-"""Contents of a bitstream's memories, and how another model's are put in their place.
+"""Contents of a bitstream's memories, and how they are replaced by another model's.
 
-A design is placed and routed with memories full of random bits. Every column (the bits of one
-place in a memory's words, for as many words as one block RAM has) is then found in the placed
-design by its contents, wherever it went, and replaced by the model's: by icebram and ecpbram, which
-know how blocks are laid out in the files.
+A design is placed and routed with memories full of random bits. Every column (one bit position of
+a memory's words, for as many words as one block RAM has) is then found in the placed design by its
+contents, wherever it went, and replaced by the model's: by icebram and ecpbram, which know how
+blocks are laid out in the files.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def memory_shapes(machine: Machine) -> dict[str, Shape]:
 
 
 def placeholder(image: Image, machine: Machine, seed: int = 0) -> Preload:
-    """Return random contents for all memories, the same ones for every image of these settings."""
+    """Return random contents for all memories, the same for every image of these settings."""
     source = random.Random(seed)
     memories = {
         name: [source.getrandbits(bits) for _ in range(words)]
@@ -51,7 +51,7 @@ def columns(preload: Preload, machine: Machine, depth: int) -> list[int]:
     preload
         The contents.
     machine
-        What they are for.
+        The machine that they are for.
     depth
         Words of a column: 256 (iCE40) or 512 (ECP5).
 
@@ -59,7 +59,7 @@ def columns(preload: Preload, machine: Machine, depth: int) -> list[int]:
     -------
     list of int
         Word i of a column is its bit i; memory by memory, `depth` words by `depth` words, the
-        lowest place first. A multiple of 8 in number.
+        lowest bit position first. Their number is a multiple of 8.
     """
     found = []
     for name, (words, bits) in memory_shapes(machine).items():

@@ -1,4 +1,4 @@
-"""Text to a chip and back: what it holds decides which tokens characters are."""
+"""Text to a chip and back: the model that it holds decides how characters become tokens."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def held_image(weights: int, images: Iterable[Image]) -> Image:
     Parameters
     ----------
     weights
-        The checksum that it tells.
+        Checksum that the chip reports.
     images
-        Those that it may be.
+        Images that it may hold.
 
     Raises
     ------
@@ -44,7 +44,7 @@ class Conversation:
     link
         The chip.
     image
-        What it holds.
+        Image that the chip holds.
     """
 
     def __init__(self, link: Link, image: Image):
@@ -58,7 +58,7 @@ class Conversation:
         Raises
         ------
         UserError
-            If the model does not know a character, or the text leaves nothing to say.
+            If the model does not know a character, or the text leaves no room for a continuation.
         """
         unknown = sorted(set(text) - set(self._characters))
         if unknown:
@@ -73,7 +73,7 @@ class Conversation:
         return [self._characters.index(character) for character in text]
 
     def continuation(self, text: str) -> Iterator[str]:
-        """Yield what follows a text, a character at a time, as the chip says it.
+        """Yield the continuation of a text, a character at a time, as the chip produces it.
 
         Raises
         ------
@@ -84,12 +84,12 @@ class Conversation:
             yield self.character(spoken)
 
     def character(self, spoken: Spoken) -> str:
-        """Return what a token is, nothing if it ends the document.
+        """Return the character of a token, or nothing if the token ends the document.
 
         Raises
         ------
         LinkError
-            If it is no token of the model.
+            If it is not a token of the model.
         """
         if spoken.token < len(self._characters):
             return self._characters[spoken.token]
@@ -98,10 +98,10 @@ class Conversation:
         raise LinkError(f"the chip says token {spoken.token}, which is no character")
 
     def watched(self, text: str, temperature: float, seed: int) -> list[Spoken]:
-        """Return what follows a text, each token with what it attended.
+        """Return the continuation of a text, each token with the positions that it attended to.
 
-        Names, which draw from the same random numbers, pause meanwhile: so the continuation is the
-        seed's.
+        Names draw from the same random numbers, so they pause meanwhile: the continuation
+        depends on the seed alone.
 
         Raises
         ------

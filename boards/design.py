@@ -28,7 +28,7 @@ from gptloom.hdl.uart import LEAST_DIVIDER, baud_divider
 from gptloom.model.errors import UserError
 
 NAME = "top"
-"""Of the design, and of the files that synthesis reads and writes."""
+"""Name of the design, and of the files that synthesis reads and writes."""
 
 
 class BoardTop(Elaboratable):
@@ -41,7 +41,7 @@ class BoardTop(Elaboratable):
     pll
         Settings of the PLL.
     top
-        What the pins are connected to.
+        Top whose ports are connected to the pins.
     """
 
     def __init__(self, board: Board, pll: Pll, top: Top):
@@ -84,9 +84,9 @@ class BoardTop(Elaboratable):
 
 
 def multipliers(board: Board, machine: Machine) -> list[type[Multiplier]]:
-    """Choose what every lane multiplies with: the part's own multipliers as far as they go.
+    """Choose every lane's multiplier: the part's own multipliers as far as they go.
 
-    Requantiser and norm need none of them: their products are made of lookup tables everywhere.
+    Requantiser and norm need none of them: their products are always made of lookup tables.
     """
     family = board.family
     count = min(machine.lanes, family.multipliers_of[board.device])
@@ -95,7 +95,7 @@ def multipliers(board: Board, machine: Machine) -> list[type[Multiplier]]:
 
 @dataclass(frozen=True)
 class Sources:
-    """What synthesis and place-and-route read.
+    """Input files of synthesis and place-and-route.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Sources:
     constraints
         Pins and clocks, in the family's format.
     pll
-        How the clock is made.
+        PLL setting that makes the clock.
     """
 
     rtlil: str
@@ -118,8 +118,8 @@ _NAME = re.compile(r"\\\S*\[\S*")
 def unambiguous(rtlil: str) -> str:
     """Write fields of arrays as ``name.0`` and not as ``name[0]``.
 
-    Yosys (abc9) gives a wire's bits such names and takes an array's field for one of them: that
-    connects what does not belong together.
+    Yosys (abc9) gives a wire's bits such names and takes an array's field for one of them, which
+    connects signals that do not belong together.
     """
     return _NAME.sub(lambda name: name[0].replace("[", ".").replace("]", ""), rtlil)
 
@@ -143,28 +143,28 @@ def elaborate(
     board
         Its entry in the table.
     image
-        The model that the design is for; of its dimensions, not of its weights.
+        The model that the design is for; its dimensions matter, not its weights.
     machine
         Dimensions of the core.
     preload
         Contents of the memories from power-on: the image's, or a placeholder.
     mhz
-        Another clock than the entry's.
+        Clock frequency, if not the entry's own.
     baud
-        Of the serial line.
+        Baud rate of the serial line.
     framed
-        Whether the serial line takes commands and uploads, see :class:`.Host`; if not said, where
+        Whether the serial line takes commands and uploads, see :class:`.Host`; by default where
         there is room for it.
     instruments
-        Whether it tells what tokens attend, if it takes commands.
+        Whether the chip reports what tokens attend to, if it takes commands.
     display
         Name in :data:`.DISPLAYS` or ``none``, if not the entry's own.
 
     Raises
     ------
     UserError
-        If the PLL or the serial line cannot be made, the part is too small for commands, nothing
-        can be asked of attention without them, or the extra is missing.
+        If the PLL or the serial line cannot be made, the part is too small for commands,
+        `instruments` is set without them, or the extra is missing.
     """
     pll = board.pll(mhz)
     options = dict(framed=framed, instruments=instruments, display=display)
@@ -192,9 +192,9 @@ def make_top(
     instruments: bool = False,
     display: str | None = None,
 ) -> Top:
-    """Return all of a board's design that does not depend on its pins.
+    """Return the part of a board's design that does not depend on its pins.
 
-    Parameters and errors are those of :func:`elaborate`; `clock_hz` is what the PLL makes.
+    Parameters and errors are those of :func:`elaborate`; `clock_hz` is the frequency of the PLL.
     """
     if framed is None:
         framed = board.framed and not image.config.endless
@@ -213,7 +213,7 @@ def make_top(
             "--instruments out"
         )
     shown = find_display(board.shows if display is None else display)
-    # Before any hardware is made, which amaranth wants to be used.
+    # Before any hardware is made, because amaranth warns about hardware that is not used.
     baud_divider(clock_hz, baud, LEAST_DIVIDER if framed else 1)
     return Top(
         FoldedCore(machine, multipliers(board, machine), preload),

@@ -1,4 +1,4 @@
-"""What can be built for a board: a core in its top, and what a report says of it."""
+"""Designs that can be built for a board: a core in its top, and its figures in a report."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from gptloom.model.positions import Positions
 
 @dataclass(frozen=True)
 class Settings:
-    """What of a board's design does not depend on its core.
+    """Settings of a board's design that do not depend on its core.
 
     Attributes
     ----------
     mhz
-        Another clock than the board's own.
+        Clock frequency, if not the board's own.
     baud
-        Of the serial line.
+        Baud rate of the serial line.
     framed
-        Whether it takes commands, if that is said.
+        Whether the serial line takes commands; None for the board's default.
     instruments
-        Whether it tells what tokens attend.
+        Whether the chip reports what tokens attend to.
     display
-        Its name, if that is said.
+        Name of the display; None for the board's own.
     """
 
     mhz: float | None = None
@@ -59,17 +59,17 @@ class Design:
     Attributes
     ----------
     characters
-        What its model's tokens are.
+        Characters that its model's tokens stand for.
     name
-        Of the folder that it is built in, without the board's.
+        Name of the folder that it is built in, without the board's name.
     options
-        Of the command that builds it.
+        Options of the command that builds it.
     smaller
         Options of a core that may be faster; empty if there is none.
     figures
-        Of the report: the core, its dimensions, loss and checksum.
+        Figures for the report: the core, its dimensions, loss and checksum.
     required
-        What its netlist is to have.
+        Requirements on its netlist.
     sources
         Elaborates it.
     measure
@@ -143,7 +143,7 @@ def folded_design(
 
 
 def _cache_of(config: ModelConfig) -> tuple[str, str]:
-    """Return options that ask for a model's cache, and its part of a folder's name."""
+    """Return the options that select a model's cache, and the cache's part of a folder's name."""
     if config.recurrent:
         return f" --cache {config.eviction}", f"-{config.eviction}"
     options, kind = "", ""
@@ -162,7 +162,7 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
     Raises
     ------
     UserError
-        If there is none of this shape, or for this model.
+        If there is no core of this shape, or for this model.
     """
     core, seen = unrolled.make_core(board, model, shape), shape.positions_per_cycle
     dimensions = {
@@ -191,7 +191,7 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
         return connect(board, pll, top, settings.display)
 
     def measure(hz: float) -> dict[str, Any]:
-        # The same with products as simulation computes them.
+        # The same core, with products as simulation computes them.
         one, together = measure_unrolled(model, shape.make(model))
         return {
             "cycles_per_token": round(one, 2),
@@ -204,7 +204,7 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
         name=f"unrolled-w{widths.weights}k{widths.keys}v{widths.values}-"
         + "x".join(map(str, dimensions.values()))
         + kind,
-        # Without it a build takes what the part holds.
+        # Without these options a build takes the largest core that the part holds.
         options=f" --core unrolled{options}{cache} --checkpoint {checkpoint}"
         f" --bits {widths.weights}",
         smaller=f"--positions-per-cycle {seen // 2}" if seen > 1 else "",

@@ -1,4 +1,4 @@
-"""Displays that a board's header takes: which of them, and which pin is what."""
+"""Displays that a board's header takes: the kinds, and the use of each pin."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Display:
     Attributes
     ----------
     title
-        What it is.
+        Description for people.
     pins
         Ports of its driver, on the header's pins in this order.
     make
-        Make its driver for a clock in Hz.
+        Makes its driver for a clock in Hz.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""What this machine has for building, loading and talking to boards, and how to get the rest."""
+"""Tools for building, loading and talking to boards: found on this machine, or how to get them."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ USB_BRIDGES = ("0403", "1d50", "1209")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked for.
+    """Result of looking for one thing.
 
     Attributes
     ----------
     need
-        What it is needed for.
+        Task that it is needed for.
     name
-        What it is.
+        Name of the thing.
     found
-        Version or place; None where it is missing.
+        Version or place; None if it is missing.
     remedy
         How to get it.
     """

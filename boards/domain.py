@@ -17,7 +17,7 @@ from gptloom.boards.family import Pll
 class PllDomain(Elaboratable):
     """Drives the domain ``sync``, which the design's top defines, from a board's oscillator.
 
-    Reset holds until the PLL is locked, and where the part needs it a while longer.
+    Reset holds until the PLL is locked, and for a while longer where the part needs it.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class PllDomain(Elaboratable):
     def elaborate(self, platform: Platform) -> Module:
         """Request the oscillator."""
         m = Module()
-        # The constraint is for the net of this name, which synthesis would otherwise join.
+        # The constraint names this net, which synthesis would otherwise merge with another.
         clock = Signal(name="pll_clock", attrs={"keep": 1})
         locked = Signal(name="pll_locked")
         pin = platform.request(self._oscillator, dir="-")

@@ -23,15 +23,14 @@ RAMS = (
     Ram((1, 2, 4, 9, 18), 1 << 14, cost=128, byte=9, ports=2),
     Ram((1, 2, 4, 9, 18, 36), 1 << 14, cost=128, byte=9, least_write=36),
 )
-"""Kinds of RAM cells, as yosys has them in lutrams_trellis.txt and brams_16kd.txt of
-share/lattice."""
+"""Kinds of RAM cells, as in yosys' lutrams_trellis.txt and brams_16kd.txt (share/lattice)."""
 
 
 @dataclass(frozen=True)
 class Ecp5Pll(Pll):
     """Dividers of an ``EHXPLLL`` whose feedback is its output CLKOP.
 
-    ``f = reference * feedback / input``, and the oscillator inside runs at ``f * output``.
+    ``f = reference * feedback / input``, and the internal oscillator runs at ``f * output``.
 
     Attributes
     ----------
@@ -53,7 +52,7 @@ class Ecp5Pll(Pll):
 
     @property
     def vco_hz(self) -> float:
-        """Frequency of the oscillator inside."""
+        """Frequency of the internal oscillator."""
         return self.hz * self.output
 
     def connect(self, m: Module, pin, clock: Signal, locked: Signal, *, on_pad: bool) -> None:
@@ -97,9 +96,9 @@ class Ecp5Pll(Pll):
 
 
 def solve(reference_hz: float, target_hz: float) -> Ecp5Pll:
-    """Return the setting nearest to a frequency; of equals the one with the fastest detector.
+    """Return the setting nearest to a frequency; among equals, the one with the fastest detector.
 
-    Of the oscillator's frequencies the one nearest to the middle of its range is taken.
+    The oscillator's frequency is then the one nearest to the middle of its range.
 
     Raises
     ------
@@ -130,7 +129,7 @@ _KINDS = {"LFE5U": "", "LFE5UM": "um-", "LFE5UM5G": "um5g-"}
 
 
 def _by_part(*counts: int) -> dict[str, int]:
-    """By part, from those of 25F, 45F and 85F; a 12F is the same die as a 25F."""
+    """Return counts by part from those of 25F, 45F and 85F; a 12F is the same die as a 25F."""
     sizes = dict(zip(_SIZES, (counts[0], *counts), strict=True))
     return {f"{kind}-{size}": count for kind in _KINDS for size, count in sizes.items()}
 

@@ -1,7 +1,7 @@
-"""What a build will come to, before anyone waits for it: size, cycles/token, tokens/s, and fit.
+"""Estimate of a build, before anyone waits for it: size, cycles/token, tokens/s, and fit.
 
-Multipliers, block RAM and cycles are exact; lookup tables and flip-flops come from a model that was
-fitted on synthesised designs (:mod:`.calibration`).
+Multipliers, block RAM and cycles are exact; lookup tables and flip-flops come from a model fitted
+on synthesised designs (:mod:`.calibration`).
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from gptloom.model.recurrent import golden_of
 NAMES = 200
 TEMPERATURE = TEMPERATURES[0]
 SEED = 1
-"""What is sampled from the golden model, to know how often each position occurs: the documents that
-a build's cycles are counted over."""
+"""Documents that are sampled from the golden model to know how often each position occurs: those
+that a build's cycles are counted over."""
 
 NEXT_DOCUMENT = 1
-"""Cycles before a document's first token, in which the core takes it from its input."""
+"""Cycles before a document's first token, in which the core takes the token from its input."""
 
 CLOCK_HZ = 80e6
-"""Of the top whose memories are looked at: they are the same at any clock."""
+"""Clock of the top whose memories are examined: they are the same at any clock."""
 
 ROUTABLE = 0.99
 """Share of a part's logic that place-and-route can be expected to use: 98.4 % of a UP5K and 98.2 %
@@ -46,23 +46,23 @@ of an HX8K were routed."""
 
 LOGIC, OTHERS = ("lut", "ff"), ("dsp", "bram")
 RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "BRAM"}
-"""What a part has so many of, as it is shown."""
+"""Displayed names of a part's resources."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a core on a board needs, and what there is.
+    """Resources and cycles that a core on a board needs, and the resources available.
 
     Attributes
     ----------
     board
         Its entry in the table.
     used, available
-        By the names of ``RESOURCES``.
+        Numbers by the names of ``RESOURCES``.
     cycles_per_token
-        Mean over whole documents, sampling and end tokens included; of a single stream.
+        Mean over whole documents, sampling and end tokens included; for a single stream.
     clock_hz
-        What the PLL makes; whether the design reaches it shows place-and-route only.
+        Frequency of the PLL; only place-and-route shows whether the design reaches it.
     """
 
     board: Board
@@ -78,7 +78,7 @@ class Needs:
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """What there is too little of."""
+        """Resources that do not suffice."""
         return lacking(self.used, self.available)
 
     @property
@@ -101,7 +101,7 @@ class Needs:
 
 
 def lacking(used: Mapping[str, int], available: Mapping[str, int]) -> tuple[str, ...]:
-    """Return what there is too little of; both are by the names of ``RESOURCES``."""
+    """Return the resources that do not suffice; both mappings use the names of ``RESOURCES``."""
     limits = dict.fromkeys(LOGIC, ROUTABLE) | dict.fromkeys(OTHERS, 1.0)
     return tuple(name for name, limit in limits.items() if used[name] > limit * available[name])
 
@@ -129,7 +129,7 @@ class Estimator:
     Parameters
     ----------
     model
-        What the core is to run.
+        Model that the core is to run.
     sizes
         The fitted model of lookup tables and flip-flops.
     """
@@ -137,7 +137,7 @@ class Estimator:
     def __init__(self, model: IntegerModel, sizes: SizeModel):
         self.model, self._sizes = model, sizes
         self._placed: dict[tuple, Placed] = {}
-        # Of all boards the same, so computed once for every width.
+        # The same on all boards, so computed once for every width.
         self._cycles = cache(lambda machine: mean_cycles(model, machine, self._positions))
 
     @cached_property
@@ -145,7 +145,7 @@ class Estimator:
         return sampled_positions(self.model)
 
     def estimate(self, board: Board, lanes: int, mhz: float | None = None) -> Estimate:
-        """Return what a core with so many lanes comes to on a board.
+        """Return the estimate of a core with so many lanes on a board.
 
         Parameters
         ----------
@@ -154,12 +154,12 @@ class Estimator:
         lanes
             Multipliers of the engine.
         mhz
-            Another clock than the entry's.
+            Clock frequency, if not the entry's own.
 
         Raises
         ------
         UserError
-            If the width cannot be built, or not for this model.
+            If the width cannot be built at all, or not for this model.
         """
         clock_hz = board.pll(mhz).hz
         machine = Machine.for_models(lanes, self.model.config)
@@ -167,14 +167,14 @@ class Estimator:
         return Estimate(board, used, board.capacity, self._cycles(machine), clock_hz, lanes)
 
     def used(self, board: Board, machine: Machine) -> dict[str, int]:
-        """Return what a machine takes of a board's part, by the names of ``RESOURCES``.
+        """Return the resources that a machine takes in a board's part, named as in ``RESOURCES``.
 
         Raises
         ------
         UserError
-            If it cannot have the model.
+            If the machine cannot hold the model.
         """
-        # Many boards have the same.
+        # Many boards give the same result.
         kind = machine, board.family.name, board.framed, board.shows
         if kind not in self._placed:
             self._placed[kind] = placed_memories(self.model, machine, board)
@@ -224,7 +224,7 @@ class Estimator:
         raise UserError(_refusal(refused, widest, others))
 
     def _widest(self, board: Board, mhz: float | None) -> Estimate:
-        """Return the widest that fits, or where none does the narrowest."""
+        """Return the widest estimate that fits, or the narrowest if none does."""
         for estimate in self.widths(board, mhz):
             if estimate.fits:
                 break
@@ -248,12 +248,12 @@ def _refusal(refused: Estimate, widest: Estimate, others: Sequence[str]) -> str:
 
 
 def cells(board: Board, machine: Machine) -> int:
-    """Return the part's multipliers that a machine's lanes take; nothing else takes any."""
+    """Return the number of the part's multipliers that the lanes take; nothing else takes any."""
     return machine.lanes - fabric(board, machine)
 
 
 def fabric(board: Board, machine: Machine) -> int:
-    """Return the lanes that multiply in lookup tables."""
+    """Return the number of lanes that multiply in lookup tables."""
     return sum(kind is FabricMultiplier for kind in multipliers(board, machine))
 
 
@@ -264,7 +264,7 @@ def memories(model: IntegerModel, machine: Machine, board: Board) -> list[Shape]
 
 
 def placed_memories(model: IntegerModel, machine: Machine, board: Board) -> Placed:
-    """Return what the memories of a board's top become in its part."""
+    """Return the cells that the memories of a board's top take in its part."""
     return place_all(memories(model, machine, board), board.family.rams)
 
 
@@ -286,11 +286,11 @@ def mean_cycles(model: IntegerModel, machine: Machine, positions: Mapping[int, i
     Parameters
     ----------
     model
-        What is run.
+        Model to run.
     machine
-        What it runs on.
+        Machine that runs it.
     positions
-        How often each position occurs.
+        Number of tokens at each position.
     """
     slots = compile_program(model, Layout(machine, model.config))
     cycles = sum(

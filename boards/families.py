@@ -8,5 +8,5 @@ FAMILIES = {family.name: family for family in (ICE40, ECP5)}
 
 
 def family_of(device: str) -> Family:
-    """Return the family that has a part."""
+    """Return the family that a part belongs to."""
     return next(family for family in FAMILIES.values() if device in family.devices)

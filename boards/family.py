@@ -24,7 +24,7 @@ class Pll(ABC):
     Attributes
     ----------
     settling
-        Seconds from lock in which the part is not ready yet.
+        Seconds after lock during which the part is not ready yet.
     """
 
     settling = 0.0
@@ -41,9 +41,9 @@ class Pll(ABC):
         Parameters
         ----------
         m
-            Gets the cell.
+            Module that gets the cell.
         pin
-            The oscillator's.
+            Pin of the oscillator.
         clock, locked
             Driven by the cell.
         on_pad
@@ -60,16 +60,16 @@ class Family:
     name
         Its name in files of figures, e.g. ``ice40``.
     solve
-        Returns the setting of the PLL nearest to a frequency: reference and target in Hz.
+        Finds the setting of the PLL nearest to a frequency, from reference and target in Hz.
     multiplier
-        Its own multiplier.
+        The family's own multiplier.
     rams
         Kinds of RAM cells.
     unrolled
-        Returns what an unrolled core with so many multipliers is made of; None where there can be
-        none.
+        Returns the target of an unrolled core with so many multiplier cells; None if the family
+        cannot have one.
     framed
-        There is room for commands and uploads on the serial line.
+        Whether there is room for commands and uploads on the serial line.
     synthesis
         The yosys command, without ``-top``.
     synthesis_options
@@ -77,34 +77,34 @@ class Family:
     place
         The nextpnr tool.
     place_output
-        Its option for the placed design.
+        nextpnr's option for the placed design.
     devices, packages
-        Its options for a part, and its names of packages.
+        nextpnr's options by part, and its names of packages.
     constraints, placed, bitstream
-        Endings of the files for pins and clocks, of the placed design, and of the bitstream.
+        File extensions of the pins and clocks, of the placed design, and of the bitstream.
     pack
         The tool that makes a bitstream, and its arguments; ``{placed}`` and ``{bitstream}`` are
         the files.
     unpack
-        The tool that undoes it, and its arguments; ``{bitstream}`` and ``{placed}``.
+        The tool that reverses it, and its arguments, with ``{bitstream}`` and ``{placed}``.
     contents
         The tool that replaces the contents of block RAMs, and its arguments: ``{before}`` and
-        ``{after}`` are the contents, ``{placed}`` and ``{patched}`` the designs; these are its
-        standard input and output where they are not named.
+        ``{after}`` are the contents, ``{placed}`` and ``{patched}`` the designs; designs that are
+        not named are its standard input and output.
     contents_section
         Word that begins a block RAM's contents in the placed design.
     column
-        Words of a block RAM's column, as that tool counts them.
+        Words of a block RAM's column, as the contents tool counts them.
     attributes
         Attributes of an ordinary 3.3 V pin.
     logic, multipliers, memories
-        Names of what the report counts, as nextpnr has them. An iCE40's logic cell is a lookup
+        Names of the cells that the report counts, in nextpnr. An iCE40's logic cell is a lookup
         table with a flip-flop.
     memory_cells, multiplier_cells, flip_flop_cells
-        Beginnings of the netlist's cell types.
+        Prefixes of the netlist's cell types.
     multipliers_of, logic_of, memories_of
-        Multiplier cells, logic cells (of an ECP5: lookup tables; each has a flip-flop) and block
-        RAMs by part.
+        Number of multiplier cells, logic cells (on an ECP5 lookup tables, each with a flip-flop)
+        and block RAMs by part.
     """
 
     name: str
@@ -145,7 +145,7 @@ class Family:
         return [*options, "--speed", speed] if speed else options
 
     def resource(self, wires: Wires) -> Resource:
-        """Make the platform's resource of an entry's wires."""
+        """Make the platform's resource from an entry's wires."""
         from amaranth.build import Attrs, Pins, Resource, Subsignal
 
         def pins(names: str, direction: str) -> Pins:

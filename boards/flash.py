@@ -20,8 +20,8 @@ def flash_command(board: Board, file: Path, memory: str | None) -> list[str]:
     file
         The bitstream.
     memory
-        ``sram`` (lost at power-off), ``flash``, or None for what the board does best: the first
-        where it can.
+        ``sram`` (lost at power-off), ``flash``, or None for the board's preferred one: ``sram`` if
+        it can be loaded.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def flash_command(board: Board, file: Path, memory: str | None) -> list[str]:
 
 
 def run_flash(board: Board, command: list[str]) -> None:
-    """Load a bitstream; the tool's own messages are shown.
+    """Load a bitstream, showing the tool's own messages.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a token attended, from the frames that tell it."""
+"""Attention of a token, gathered from the frames that report it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Gathering:
         self._frames: list[Numerators] = []
 
     def add(self, frame: Frame) -> None:
-        """Take a frame of the token to come."""
+        """Take a frame that belongs to the next token."""
         self._frames.append(Numerators.of(frame, self._config.heads))
 
     def take(self, position: int) -> Integers | None:

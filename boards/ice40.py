@@ -12,7 +12,7 @@ from gptloom.hdl.multipliers import Mac16Multiplier
 
 BLOCK_RAM_SECONDS = 15e-6
 """After configuration, block RAM of an iCE40 reads zero for about 3 us (Project IceStorm, issue
-76); five times as long is what amaranth waits as well."""
+76); amaranth also waits five times as long."""
 
 PLL_DETECTOR = (10e6, 133e6)
 PLL_OUTPUT = (16e6, 275e6)
@@ -24,8 +24,8 @@ RAMS = (
     Ram((2, 4, 8, 16), 2048, cost=64, most_write=8),
     Ram((2, 4, 8, 16), 2048, cost=64, byte=1),
 )
-"""Kinds of RAM cells, as share/ice40/brams.txt of yosys has them: with enables for every bit, or
-narrow words without."""
+"""Kinds of RAM cells, as in yosys' share/ice40/brams.txt: with enables for every bit, or narrow
+words without."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Ice40Pll(Pll):
 
     @property
     def vco_hz(self) -> float:
-        """Frequency of the oscillator inside."""
+        """Frequency of the internal oscillator."""
         return self.detector_hz * (self.divf + 1)
 
     @property
@@ -66,7 +66,7 @@ class Ice40Pll(Pll):
 
     @property
     def filter_range(self) -> int:
-        """FILTER_RANGE for the detector's frequency, as icepll of Project IceStorm sets it."""
+        """FILTER_RANGE for the detector's frequency, as Project IceStorm's icepll sets it."""
         limits = (17e6, 26e6, 44e6, 66e6, 101e6)
         return 1 + sum(self.detector_hz >= limit for limit in limits)
 
@@ -93,7 +93,7 @@ class Ice40Pll(Pll):
 
 
 def solve(reference_hz: float, target_hz: float) -> Ice40Pll:
-    """Return the setting nearest to a frequency; of equals the one with the fastest detector.
+    """Return the setting nearest to a frequency; among equals, the one with the fastest detector.
 
     Raises
     ------

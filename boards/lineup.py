@@ -1,4 +1,4 @@
-"""The cores that are compared, and what they take in simulation."""
+"""The cores that are compared, and their cycles in simulation."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ UNROLLED = {
     "names": Shape(),
     "names-w5": Shape(bits_per_cycle=4, positions_per_cycle=8),
 }
-"""Shapes by the checkpoint that is in the logic, as ``boards/results.json`` has builds of them."""
+"""Shapes by the checkpoint that is in the logic; ``boards/results.json`` has builds of them."""
 
 
 def measure_folded_cores(lanes: Sequence[int], names: int, simulate: Open) -> Iterator[dict]:
-    """Yield the figures of folded cores: cycles of a single stream by position and as their mean.
+    """Yield the figures of folded cores: cycles of a single stream by position, and their mean.
 
     Parameters
     ----------
     lanes
-        Of each.
+        Lanes of each core.
     names
-        How many are generated.
+        Number of names to generate.
     simulate
         Opens a simulation.
 
@@ -63,9 +63,9 @@ def measure_folded_cores(lanes: Sequence[int], names: int, simulate: Open) -> It
 
 
 def measure_unrolled_cores(names: int, simulate: Open) -> Iterator[dict[str, Any]]:
-    """Yield the figures of unrolled cores, those of all streams together among them.
+    """Yield the figures of unrolled cores, including those of all streams together.
 
-    As on a board, the pipeline is full: a stream's very first token does not count. Parameters and
+    The pipeline is full as on a board: a stream's very first token does not count. Parameters and
     errors are those of :func:`measure_folded_cores`.
     """
     for checkpoint, shape in UNROLLED.items():

@@ -40,25 +40,25 @@ from gptloom.model.errors import UserError
 from gptloom.model.integer import LogitScale
 
 ATTEMPTS = 4
-"""So often a command is sent, and an upload begun, before it has failed."""
+"""Number of times that a command is sent, or an upload begun, before it is given up."""
 
 FRAMES_UNASKED = 16
 """Data frames after which the chip is asked how much of an upload it has received."""
 
 MOST_LINES = 1_000
-"""Lines of text that are kept for whoever asks for them."""
+"""Number of lines of text that are kept until they are read."""
 
 CONTINUATION = (Reply.TOKEN, Reply.ATTENTION)
-"""Frames that a prompt is followed by."""
+"""Frames that follow a prompt."""
 
 Progress = Callable[[int, int], None]
-"""Told how many bytes of an upload have arrived, and of how many."""
+"""Called with the number of bytes of an upload that have arrived, and with their total."""
 
 
 class Port(Protocol):
     """A line of bytes: a serial port, or a simulated chip's pins.
 
-    `patience` are the seconds after which an answer is not to be expected any more.
+    `patience` is the number of seconds after which an answer is no longer expected.
     """
 
     patience: float
@@ -70,25 +70,24 @@ class Port(Protocol):
         """Send bytes."""
 
     def read(self, seconds: float) -> bytes:
-        """Return what has come, waiting for so many seconds at most until something has."""
+        """Return the bytes that have come, waiting at most so many seconds for the first."""
 
     def close(self) -> None:
-        """Give the line back."""
+        """Release the line."""
 
 
 class Link:
-    """Talks to a chip.
+    """Conversation with a chip.
 
     Parameters
     ----------
     port
-        Where it is.
+        The line to the chip.
 
     Attributes
     ----------
     lines
-        Lines of text that came while something else was waited for, the oldest first; at most
-        1,000.
+        Lines of text that came while something else was awaited, the oldest first; at most 1,000.
     damaged
         Frames that arrived damaged.
     """
@@ -102,16 +101,16 @@ class Link:
         self.damaged = 0
 
     def get(self, item: Item) -> int:
-        """Return one of the chip's numbers."""
+        """Return one of the chip's items."""
         return self._command(Command.GET, item)
 
     def identify(self) -> Identity:
-        """Ask the chip what it is.
+        """Ask the chip for its identity.
 
         Raises
         ------
         LinkError
-            If nothing answers, or something else than a GPTLoom chip of this version.
+            If nothing answers, or anything but a GPTLoom chip of this version does.
         """
         identity = self.get(Item.IDENTITY)
         magic, version = identity >> 8, identity & 0xFF
@@ -123,41 +122,41 @@ class Link:
         return Identity(version, self.get(Item.CONFIG), self.get(Item.WEIGHTS))
 
     def counters(self) -> Counted:
-        """Read the core's counters, one after the other."""
+        """Read the core's counters, one after another."""
         return Counted(*(self.get(item) for item in (Item.CYCLES, Item.TOKENS, Item.STALLS)))
 
     def cache_counters(self) -> dict[str, int]:
-        """Read those of the KV cache, by the names of ``CACHE_COUNTERS``; none if it has none."""
+        """Read the KV cache's counters, named as in ``CACHE_COUNTERS``; empty without a cache."""
         if not self.can(Feature.CACHE):
             return {}
         return {name: self.get(item) for name, item in CACHE_COUNTERS.items()}
 
     def temperature(self, scale: LogitScale) -> None:
-        """Set the scale of the logits, or greedy decoding, for the tokens to come."""
+        """Set the scale of the logits, or greedy decoding, for the following tokens."""
         self._command(Command.TEMPERATURE, encode_scale(scale))
 
     def seed(self, seed: int) -> None:
-        """Set the state of the random numbers, when the document under way has ended."""
+        """Set the state of the random numbers, after the current document has ended."""
         self._command(Command.SEED, seed)
 
     def pause(self) -> None:
-        """Let the chip generate no further names; prompts are still continued."""
+        """Stop the chip from generating further names; prompts are still continued."""
         self._command(Command.RUN, 0)
 
     def resume(self) -> None:
-        """Let it generate names."""
+        """Let the chip generate names again."""
         self._command(Command.RUN, 1)
 
     def reset(self) -> None:
-        """Begin anew as after power-on: first temperature, seed 1, names; the model stays."""
+        """Restart as after power-on: first temperature, seed 1, names; the model stays."""
         self._command(Command.RESET, 1)
 
     def can(self, feature: Feature) -> bool:
-        """Whether the chip has something that not every one has."""
+        """Tell whether the chip has an optional feature."""
         try:
             return bool(self.get(Item.FEATURES) >> feature & 1)
         except RefusedError as error:
-            # It is older than all of them.
+            # The chip is older than all features.
             if error.reply == Reply.UNKNOWN:
                 return False
             raise
@@ -168,15 +167,14 @@ class Link:
         Parameters
         ----------
         tokens
-            Token ids, without the one that begins a document.
+            Token ids, without the token that begins a document.
         watched
-            Shape of the chip's model, if what the tokens attend is asked for as well.
+            Shape of the chip's model, if the tokens' attention is requested as well.
 
         Raises
         ------
         LinkError
-            If the chip does not begin, or a token is lost, or the chip cannot tell what they
-            attend.
+            If the chip does not begin, or a token is lost, or the chip cannot report attention.
         """
         if len(tokens) > LONGEST_DATA:
             raise UserError(f"a prompt of {len(tokens)} tokens is too long: {LONGEST_DATA} at most")
@@ -203,7 +201,7 @@ class Link:
             at = frame.argument >> 8 & 0xFF
             numerators = gathering.take(at) if gathering else None
             token = Spoken(frame.argument & 0xFF, at, bool(frame.argument >> 16), numerators)
-            # A prompt that is too long is cut, and its first token stands at an earlier place.
+            # A prompt that is too long is cut, so its first token has an earlier position.
             if token.position != position + 1 and not (first and token.position <= position):
                 raise LinkError("a token was lost on the line: check the cable and try again")
             if gathering and numerators is None:
@@ -218,7 +216,7 @@ class Link:
     def upload(
         self, image: Image, machine: Machine, progress: Progress = lambda done, total: None
     ) -> None:
-        """Replace the chip's model; until all of it has arrived and is right, the old one runs.
+        """Replace the chip's model; the old one runs until the new one has arrived and is verified.
 
         Raises
         ------
@@ -240,8 +238,8 @@ class Link:
             try:
                 self._command(Command.COMMIT, crc)
             except RefusedError as error:
-                # A commit whose answer was lost is refused when it is repeated. Only other weights
-                # than before tell that it was obeyed.
+                # A commit whose answer was lost is refused when it is repeated. Only changed
+                # weights show that it was obeyed.
                 if error.reply != Reply.BAD_IMAGE:
                     raise
                 there = self.get(Item.WEIGHTS)
@@ -255,7 +253,7 @@ class Link:
         )
 
     def _send_data(self, data: bytes, progress: Progress) -> bool:
-        """Send until all has arrived; data frames are not answered, so the chip is asked."""
+        """Send until all data has arrived; data frames are not answered, so the chip is asked."""
         received, stuck = 0, 0
         while received < len(data):
             end = min(len(data), received + FRAMES_UNASKED * LONGEST_DATA)
@@ -312,10 +310,10 @@ class Link:
         raise RefusedError(last, REFUSALS.get(last, f"the chip answered {last:02X}"))
 
     def _wait(self, sequence: int, tokens: deque[Frame] | None) -> Frame | None:
-        """Return the next frame of a sequence number; None when none comes in time.
+        """Return the next frame of a sequence number; None if none comes in time.
 
-        With `tokens`, those of this number are put there, and only the answer returned; but the
-        first token says that the prompt was taken, whose answer may have been lost.
+        A frame of a continuation is also appended to `tokens`, if given: the first one shows that
+        the prompt was taken, even if the answer to it was lost.
         """
         deadline = self._port.now() + self._port.patience
         while True:

@@ -1,4 +1,4 @@
-"""What puts a bitstream on a board: the tool, and its arguments."""
+"""Loaders of bitstreams: the tool for a board, and its arguments."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ class Loader:
     Attributes
     ----------
     tool
-        Command.
+        Name of the command.
     sram, flash
-        Its arguments before the file, for memory that forgets and memory that does not; None
-        where it cannot.
+        Its arguments before the file, for volatile and for non-volatile memory; None if it cannot
+        write that memory.
     install
         How to get it.
     absent
-        What it prints where no board is plugged in.
+        Parts of its message if no board is plugged in.
     """
 
     tool: str

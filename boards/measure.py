@@ -27,7 +27,7 @@ def run_folded(
 ) -> Generation:
     """Generate whole documents in simulation.
 
-    The same documents as ``gptloom generate --count 200`` has: every token equals the golden
+    They are the documents of ``gptloom generate --count 200``: every token equals the golden
     model's.
     """
     generator = Generator(model, machine, simulate, build_image(model, machine))
@@ -41,7 +41,7 @@ def run_unrolled(
     names: int = MEASURED_NAMES,
     simulate: Open = open_engine,
 ) -> tuple[Generation, Generation]:
-    """Generate documents in simulation, of one stream alone and of all of them together."""
+    """Generate documents in simulation: of one stream alone, and of all streams together."""
     streams = [Stream(SEED + n, TEMPERATURE) for n in range(core.streams)]
     with simulate(core) as engine:
         alone = generate_streams(core, engine, model, streams[:1], max(1, names // core.streams))
@@ -55,10 +55,10 @@ def measure_folded(model: IntegerModel, machine: Machine) -> float:
 
 
 def measure_unrolled(model: MergedModel, core: UnrolledCore) -> tuple[float, float]:
-    """Return the mean cycles of a token, of one stream alone and of all of them together.
+    """Return the mean cycles of a token, of one stream alone and of all streams together.
 
-    The beginning is left out, for the board generates without end: of one stream its very first
-    token, whose prompt takes a cycle, of all of them what passes until each has a token.
+    The beginning is left out, because the board generates without end: for one stream its very
+    first token, whose prompt takes a cycle; for all streams the time until each has a token.
     """
     alone, together = run_unrolled(model, core)
     return mean(token.cycles for token in alone.emitted[1:]), together.steady_cycles_per_token

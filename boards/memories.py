@@ -1,8 +1,8 @@
-"""What a design's memories become in block RAM: how many blocks, or lookup tables instead.
+"""Mapping of a design's memories to cells: how many block RAMs, or lookup tables instead.
 
-yosys (pass ``memory_libmap``) gives every memory a cost in each kind of RAM cell, and in logic, and
-takes the cheapest. The same rules are applied here to the memories of the elaborated design, so
-that the number of blocks is exact and known without synthesis.
+yosys (pass ``memory_libmap``) computes the cost of every memory in each kind of RAM cell, and in
+logic, and takes the cheapest. The same rules are applied here to the memories of the elaborated
+design, so that the number of blocks is exact and known without synthesis.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOADED = (".tokens.", ".positions.", ".recurrence.table.", ".issue_program.", ".result_program.")
 """Parts of the names of memories that are written by the load port only: the boards' tops have an
-image from power-on and leave that port alone, so that these are ROM."""
+image from power-on and leave that port unused, so these memories are ROM."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Shape:
     words, width
         Depth, and bits of a word.
     enables
-        Write enables of a word, each for an equal share of it; 0 for what is never written.
+        Write enables of a word, each for an equal share of it; 0 if it is never written.
     readers
-        Read ports.
+        Number of read ports.
     in_blocks
-        The design asks for block RAM.
+        Whether the design asks for block RAM.
     collisions
-        A word that is written while it is read must be read as it was.
+        Whether a word that is written while it is read must be read with its old value.
     """
 
     name: str
@@ -53,22 +53,22 @@ class Shape:
 
     @property
     def bits(self) -> int:
-        """All of its bits."""
+        """Bits of the whole memory."""
         return self.words * self.width
 
 
 @dataclass(frozen=True)
 class Placed:
-    """What memories become.
+    """Cells that memories take.
 
     Attributes
     ----------
     blocks
-        Block RAMs.
+        Number of block RAMs.
     distributed
-        Cells of lookup tables.
+        Number of cells of lookup tables.
     multiplexers
-        Bits that are chosen from two, where words are in more than one row of cells.
+        Bits that are selected from two, where words are in more than one row of cells.
     rom_bits, register_bits
         Bits of constants, and of flip-flops, in logic.
     """
@@ -91,19 +91,19 @@ class Ram:
     Attributes
     ----------
     widths
-        Of a word, from the narrowest; each next one has half as many words.
+        Widths of a word, the narrowest first; each next one has half as many words.
     words
-        At the narrowest width.
+        Words at the narrowest width.
     cost
-        Of a cell, where a bit in flip-flops costs 1.
+        Cost of a cell; a bit in flip-flops costs 1.
     byte
-        Bits that a write enable stands for; 0 where there is one for the whole word.
+        Bits per write enable; 0 if there is one enable for the whole word.
     least_write, most_write
-        Narrowest and widest word that can be written, where that is not any width.
+        Narrowest and widest word that can be written, if not any width.
     ports
-        How many can read; the last one can write instead, where there is more than one.
+        Number of read ports; if there are several, the last one can write instead.
     distributed
-        Made of lookup tables, and read without a clock.
+        Whether it is made of lookup tables, and read without a clock.
     """
 
     widths: tuple[int, ...]
@@ -116,17 +116,17 @@ class Ram:
     distributed: bool = False
 
     def place(self, memory: Shape) -> tuple[float, Placed]:
-        """Return what a memory costs in such cells, and what it becomes.
+        """Return the cost of a memory in such cells, and the cells that it takes.
 
-        Cells in parallel make words wider; cells for more words need multiplexers, which cost as
-        well.
+        Cells in parallel make words wider; cells for more words need multiplexers, which also
+        have a cost.
         """
         best: tuple[float, Placed] | None = None
         for step, width in enumerate(self.widths):
             if memory.enables:
                 if best and width > self.most_write:
                     break
-                # Narrower words than can be written are possible through enables for their bytes.
+                # Words narrower than the narrowest write are possible through byte enables.
                 if width < self.least_write and width < self.byte:
                     continue
                 width = min(width, self.most_write)
@@ -139,28 +139,28 @@ class Ram:
                 + (multiplexers + demultiplexers) / 2
                 + 2 * self._emulation(memory)
             )
-            # What was found before is compared without its fraction.
+            # yosys compares with the best cost so far without its fraction.
             if best is None or cost < int(best[0]):
                 kind = "distributed" if self.distributed else "blocks"
                 best = cost, Placed(multiplexers=multiplexers, **{kind: cells})
         return best
 
     def _padded(self, memory: Shape, width: int) -> int:
-        """Return the bits of a word, with those that its enables leave unused."""
+        """Return the bits of a word, including those that its enables leave unused."""
         if not memory.enables:
             return memory.width
         byte = min(self.byte or width, width)
         return memory.enables * ceil(memory.width / memory.enables / byte) * byte
 
     def _copies(self, memory: Shape) -> int:
-        """Return how many copies of all cells give every reader a port."""
+        """Return how many copies of all cells it takes to give every reader a port."""
         free = self.ports - 1 if memory.enables and self.ports > 1 else self.ports
         return ceil(memory.readers / free)
 
     def _emulation(self, memory: Shape) -> int:
         """Return the score of the logic around the cells.
 
-        Block RAM does not promise what collisions read.
+        Block RAM does not guarantee what a read gets that collides with a write.
         """
         promised = self.distributed or not memory.enables or not memory.collisions
         collisions = 0 if promised else 3 + 3 * memory.readers
@@ -172,7 +172,7 @@ ROM_BIT, RAM_BIT = 1 / 16, 1
 
 
 def place(memory: Shape, rams: Iterable[Ram]) -> Placed:
-    """Return what one memory becomes, where there are these kinds of RAM cells."""
+    """Return the cells that one memory takes, given these kinds of RAM cells."""
     written = bool(memory.enables)
     if written:
         best, placed = memory.bits * RAM_BIT, Placed(register_bits=memory.bits)
@@ -191,12 +191,12 @@ def place(memory: Shape, rams: Iterable[Ram]) -> Placed:
 
 
 def place_all(memories: Iterable[Shape], rams: Iterable[Ram]) -> Placed:
-    """Return what all memories of a design become, see :func:`place`."""
+    """Return the cells that all memories of a design take, see :func:`place`."""
     return sum((place(memory, rams) for memory in memories), Placed())
 
 
 class _Recorder:
-    """Stands in for a platform: instead of a memory's hardware it leaves the memory itself."""
+    """Stand-in for a platform: it returns the memory itself instead of a memory's hardware."""
 
     def get_memory(self, memory: Memory) -> Fragment:
         """Return the memory as a fragment."""
@@ -206,7 +206,7 @@ class _Recorder:
 
 
 def find_memories(design: Elaboratable) -> list[Shape]:
-    """Elaborate a design, without any of a board's cells, and return its memories."""
+    """Elaborate a design, without any board's cells, and return its memories."""
     return list(_walk(Fragment.get(design, _Recorder()), ""))
 
 

@@ -23,7 +23,7 @@ IN_README = ("cores", "builds", "software")
 
 
 def write_pages(home: Path = HOME) -> None:
-    """Make all pages anew from ``docs/bench.json``, and what that says of builds and peers, too.
+    """Make all pages anew from ``docs/bench.json``, and update its records of builds and peers.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def write_pages(home: Path = HOME) -> None:
     Raises
     ------
     UserError
-        Outside a checkout, or where a page lacks the place of a table.
+        Outside a checkout, or if a page lacks the place of a table.
     """
     record, readme = home / RECORD, home / README
     for file in (record, readme):
@@ -56,7 +56,7 @@ def with_tables(text: str, made: Mapping[str, Table]) -> str:
     Raises
     ------
     UserError
-        If the place of one is missing.
+        If the place of a table is missing.
     """
     for name in IN_README:
         begin, end = f"<!-- bench: {name} -->\n", f"<!-- end of {name} -->"
@@ -76,9 +76,9 @@ def markdown(figures: Mapping[str, Any], picture: str = "bench.png") -> str:
     Parameters
     ----------
     figures
-        As :func:`.compare` makes them.
+        Figures from :func:`.compare`.
     picture
-        Where the plot is, as seen from the page; empty for none.
+        Path of the plot, relative to the page; empty for none.
     """
     made, machine = tables(figures), figures["machine"]
     notes = {

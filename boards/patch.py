@@ -33,22 +33,22 @@ def patch(
     Parameters
     ----------
     tools
-        What runs.
+        Tools to run.
     family
-        Of the part.
+        Family of the part.
     folder
-        Where the files are.
+        Folder of the files.
     names
-        The placed design, and the one to write.
+        Names of the placed design, and of the one to write.
     contents
-        What the placed design holds (see :func:`.placeholder`), and what it shall hold.
+        Contents of the placed design (see :func:`.placeholder`), and those to replace them.
     machine
-        What they are for.
+        The machine that they are for.
 
     Raises
     ------
     UserError
-        If the placed design does not hold every bit of the former exactly once.
+        If the placed design does not hold every bit of the first contents exactly once.
     """
     placed, patched = names
     depth = family.column
@@ -59,7 +59,7 @@ def patch(
     files = dict(placed=placed, patched=patched, before="from.hex", after="to.hex")
     pipes = {} if "{placed}" in template else dict(read=placed, write=patched)
     tools.run(name, [part.format_map(files) for part in template], folder, **pipes)
-    # No tool tool says so if a column is missing, or there twice.
+    # Neither tool reports a column that is missing, or there twice.
     old, new = (_memories(family, (folder / name).read_text()) for name in names)
     changed = sum((old[key] ^ new.get(key, 0)).bit_count() for key in old)
     expected = sum((a ^ b).bit_count() for a, b in zip(before, after, strict=True))
@@ -100,11 +100,11 @@ def swap(board: Board, tools: Tools, bitstream: Path, image: Image, out: Path) -
     Parameters
     ----------
     board
-        What it is for.
+        The board.
     tools
-        What runs.
+        Tools to run.
     bitstream
-        In the folder of its build, beside the placed design and the image that it was built for.
+        Bitstream in its build's folder, beside the placed design and the image it was built with.
     image
         The other model.
     out
@@ -113,7 +113,7 @@ def swap(board: Board, tools: Tools, bitstream: Path, image: Image, out: Path) -
     Raises
     ------
     UserError
-        If the bitstream is of another build or board, or the image of other dimensions.
+        If the bitstream is of another build or board, or the image has other dimensions.
     """
     family = board.family
     build = bitstream.parent.resolve()
@@ -134,17 +134,17 @@ def swap(board: Board, tools: Tools, bitstream: Path, image: Image, out: Path) -
         contents = placeholder(image, machine), Preload.of(image, machine)
         patch(tools, family, folder, ("placed", "patched"), contents, machine)
         pack(tools, family, folder, "patched", "packed")
-        # Not moved: it may be another disk.
+        # Not moved: it may be on another disk.
         write_file(out, (folder / "packed").read_bytes())
 
 
 def check_same_shape(image: Image, inside: Image) -> None:
-    """Refuse an image of other dimensions than a build's.
+    """Refuse an image whose dimensions differ from a build's.
 
     Raises
     ------
     UserError
-        Saying what the two are for.
+        Naming both dimensions.
     """
     same = (image.lanes, image.config) == (inside.lanes, inside.config) and (
         image.regions[Region.SETTINGS] == inside.regions[Region.SETTINGS]
@@ -167,7 +167,7 @@ def check_same_shape(image: Image, inside: Image) -> None:
 def _check_same_build(
     tools: Tools, family: Family, folder: Path, bitstream: Path, placed: Path
 ) -> None:
-    """Compare all of a bitstream but memory contents with the placed design beside it."""
+    """Compare a bitstream, except memory contents, with the placed design beside it."""
     _convert(tools, family.pack, folder, "placed", "expected")
     for name in ("expected", "given"):
         try:

@@ -1,4 +1,4 @@
-"""What place-and-route says about a design, as figures."""
+"""Figures from the reports of place-and-route."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gptloom.model.loss import loss_label
 _CELL_SUFFIX = re.compile(
     r"(_(SB|TRELLIS|LUT4|PFUMX|L6MUX21|CCU2C|MULT18X18D|DP16KD|PDPW16KD|Z|Q|DI)(_|$)|\$nextpnr).*"
 )
-"""What yosys and nextpnr add to the name of a signal to name the cells that drive it."""
+"""Suffixes that yosys and nextpnr add to a signal's name to name the cells that drive it."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Path:
     Attributes
     ----------
     points
-        Signals of the design from register to register, as the design names them.
+        Signals from register to register, as the design names them.
     nanoseconds
         From the first register's clock edge to the last one's setup.
     logic_nanoseconds
-        The part that is not routing.
+        Share of the logic, without routing.
     """
 
     points: tuple[str, ...]
@@ -54,15 +54,15 @@ class Timing:
     Attributes
     ----------
     seed
-        Of the placement.
+        Seed of the placement.
     fmax_mhz
         Highest frequency, after routing.
     constraint_mhz
-        What it has to reach: the PLL's frequency.
+        Frequency that it has to reach: the PLL's.
     path
-        The one that limits it.
+        The slowest path, which limits it.
     utilisation
-        By nextpnr's kinds of cells.
+        Cells used, by nextpnr's kinds of cells.
     """
 
     seed: int
@@ -82,7 +82,7 @@ class Timing:
         return 1e3 / self.constraint_mhz - 1e3 / self.fmax_mhz
 
     def count(self, kind: str) -> int:
-        """Return how many cells of a kind are used; 0 for what the family has not."""
+        """Return how many cells of a kind are used; 0 for kinds that the family does not have."""
         return self.utilisation[kind].used if kind in self.utilisation else 0
 
 
@@ -92,9 +92,9 @@ def parse_timing(report: Mapping[str, Any], seed: int, clock_mhz: float) -> Timi
     Parameters
     ----------
     report
-        Decoded.
+        The decoded report.
     seed
-        Of the placement.
+        Seed of the placement.
     clock_mhz
         The PLL's frequency, which is the constraint; nextpnr rounds it to a period of whole
         picoseconds.
@@ -102,7 +102,7 @@ def parse_timing(report: Mapping[str, Any], seed: int, clock_mhz: float) -> Timi
     Raises
     ------
     ValueError
-        If no clock was timed, or with another constraint.
+        If no clock was timed, or one with another constraint.
     """
     if not report["fmax"]:
         raise ValueError("nextpnr timed no clock")
@@ -144,7 +144,7 @@ def _path(steps: list[Mapping[str, Any]]) -> Path:
 def design_name(cell: str) -> str:
     """Return the signal or block of the design that a cell belongs to, without the top's name.
 
-    Empty for a cell that has no name of its own.
+    The result is empty for a cell that has no name of its own.
     """
     if cell.startswith("$"):
         return ""
@@ -158,11 +158,11 @@ class Result:
     Attributes
     ----------
     timing
-        Of the best seed.
+        Timing of the best seed.
     seeds
         Fmax of every seed that was tried.
     family
-        Of the part.
+        Family of the part.
     figures
         The object of ``boards/results.json``.
     """
@@ -232,7 +232,7 @@ class Result:
 
 
 def describe_core(figures: Mapping[str, Any]) -> str:
-    """Return what a build's core is, in words."""
+    """Return a description of a build's core, in words."""
     if figures["core"] == "folded":
         made = f"{figures['lanes']} lanes"
     else:
@@ -248,7 +248,7 @@ def describe_core(figures: Mapping[str, Any]) -> str:
 
 
 def speeds(figures: Mapping[str, Any]) -> tuple[str, str]:
-    """Return tokens/s of a single stream and of all; the second is empty where there is one."""
+    """Return tokens/s of a single stream and of all; the latter is empty if there is only one."""
     if not figures["met"]:
         return "timing not met", ""
     together = figures.get("aggregate_tokens_per_second")
@@ -256,6 +256,6 @@ def speeds(figures: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def bar(share: float, width: int = 20) -> str:
-    """Return a bar of a share of 1; what is more than all of it fills the bar."""
+    """Return a bar for a share of 1; a larger share also fills it."""
     filled = min(width, round(share * width))
     return "█" * filled + "░" * (width - filled) + f" {share:4.0%}"

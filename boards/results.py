@@ -15,7 +15,7 @@ FIELDS = (
     "board", "device", "core", "bits", "fmax_mhz", "constraint_mhz", "met", "lut", "ff", "dsp",
     "bram", "cycles_per_token", "tokens_per_second", "integer_loss", "seed", "tools", "command",
 )  # fmt: skip
-"""Of every build."""
+"""Fields of every build."""
 
 FIELDS_OF = {
     "folded": ("lanes",),
@@ -24,7 +24,7 @@ FIELDS_OF = {
         "key_bits", "value_bits", "aggregate_tokens_per_second", "wall_seconds",
     ),
 }  # fmt: skip
-"""Of one core's builds; ``tokens_per_second`` is a single stream's."""
+"""Further fields by core; ``tokens_per_second`` is a single stream's."""
 
 _HOME = Path(__file__).resolve().parent
 RESULTS = _HOME / "results.json"
@@ -33,7 +33,7 @@ BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
 def load_results(path: Path = RESULTS) -> list[dict[str, Any]]:
-    """Return all recorded builds; none where nothing was recorded."""
+    """Return all recorded builds; an empty list if nothing was recorded."""
     return json.loads(path.read_text()) if path.exists() else []
 
 

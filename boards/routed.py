@@ -1,4 +1,4 @@
-"""A design for a board, placed and routed: what a build reports and a sweep keeps."""
+"""Placement and routing of a board's design, with the figures that builds and sweeps keep."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ def place_and_route(
 ) -> Result:
     """Elaborate, synthesise, simulate, and place and route a design.
 
-    Placed designs of all seeds are left in the task's folder.
+    The placed designs of all seeds are left in the task's folder.
 
     Parameters
     ----------
     task
-        Where it is done.
+        The build, with its board and folder.
     design
-        What is built.
+        The design to build.
     settings
-        What does not depend on the core.
+        Settings that do not depend on the core.
     seeds
-        Of the placements; the fastest is reported.
+        Seeds of the placements; the fastest is reported.
 
     Returns
     -------
     Result
-        Without tokens/s where the clock is not reached.
+        Figures; without tokens/s if the clock is not reached.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def place_and_route(
 
 
 def check_characters(characters: str) -> None:
-    """Refuse what the serial line would show as question marks.
+    """Refuse characters that the serial line would show as question marks.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def check_characters(characters: str) -> None:
 
 
 def describe(task: Build, timing: Timing) -> dict:
-    """Return what place-and-route says, under the names of the record."""
+    """Return the figures of place-and-route, under the names of the record."""
     board, family = task.board, task.board.family
     versions = dict.fromkeys(task.tools.version(name) for name in task.required_tools())
     return {

@@ -7,25 +7,25 @@ import time
 from gptloom.model.errors import UserError
 
 PATIENCE = 0.5
-"""Seconds: a commit takes some milliseconds, a USB adapter as many for a byte."""
+"""Seconds: a commit takes some milliseconds, and a USB adapter as many for a byte."""
 
 EXTRA = "pip install 'gptloom[serial]'"
 
 
 class SerialPort:
-    """A port of pyserial.
+    """A pyserial port.
 
     Parameters
     ----------
     name
-        Such as ``/dev/ttyUSB0`` or ``COM3``; or one of pyserial's URLs.
+        Name such as ``/dev/ttyUSB0`` or ``COM3``, or one of pyserial's URLs.
     baud
         Bits per second.
 
     Attributes
     ----------
     patience
-        Seconds after which an answer is not to be expected any more.
+        Seconds after which an answer is no longer expected.
 
     Raises
     ------
@@ -62,7 +62,7 @@ class SerialPort:
             raise self._gone(error) from None
 
     def read(self, seconds: float = 0.0) -> bytes:
-        """Return what has come, waiting for so many seconds at most until something has."""
+        """Return the bytes that have come, waiting at most so many seconds for the first."""
         try:
             self._port.timeout = seconds
             first = self._port.read(1)
@@ -71,7 +71,7 @@ class SerialPort:
             raise self._gone(error) from None
 
     def close(self) -> None:
-        """Give the port back."""
+        """Release the port."""
         self._port.close()
 
     def _gone(self, error: Exception) -> UserError:

@@ -1,4 +1,4 @@
-"""The model of lookup tables and flip-flops: a sum of parts, each so many times a coefficient.
+"""The model of lookup tables and flip-flops: a sum of parts, each a count times a coefficient.
 
 The coefficients are fitted for each family on designs that were synthesised and packed.
 """
@@ -15,27 +15,27 @@ from gptloom.firmware.machine import Machine
 
 FIGURES = ("lut", "ff")
 TERMS = ("fixed", "deep", "lane", "writer", "head", "fabric")
-"""Parts that have a coefficient: the core itself, a deep machine's further registers, and every
+"""Parts that have a coefficient: the core itself, a deep machine's additional registers, and every
 lane, writer, head and lane that multiplies in lookup tables."""
 
 DISTRIBUTED = 4
 """Lookup tables of a cell of distributed RAM."""
 
 Coefficients = Mapping[str, float]
-"""By the names of ``TERMS``."""
+"""Coefficients by the names of ``TERMS``."""
 
 
 def terms(machine: Machine, fabric: int, memories: Placed) -> dict[str, float]:
-    """Return how often a design has each part.
+    """Return the number of each part in a design.
 
     Parameters
     ----------
     machine
         Dimensions of the core.
     fabric
-        Lanes that multiply in lookup tables.
+        Number of lanes that multiply in lookup tables.
     memories
-        What its memories become; those in logic are counted under ``memory``, in lookup tables.
+        Cells that its memories take; those in logic are counted under ``memory``, in lookup tables.
     """
     return {
         "fixed": 1,
@@ -59,7 +59,7 @@ class Point:
     terms
         See :func:`terms`.
     size
-        What it came to, by the names of ``FIGURES``.
+        Measured size, by the names of ``FIGURES``.
     """
 
     terms: Mapping[str, float]
@@ -73,7 +73,7 @@ class SizeModel:
     coefficients: Mapping[str, Mapping[str, Coefficients]]
 
     def size(self, family: str, terms: Mapping[str, float]) -> dict[str, int]:
-        """Return lookup tables (of an iCE40: logic cells) and flip-flops of a design."""
+        """Return a design's lookup tables (on an iCE40: logic cells) and flip-flops."""
         size = {}
         for figure, coefficients in self.coefficients[family].items():
             total = sum(coefficients[name] * terms[name] for name in TERMS)
@@ -87,7 +87,7 @@ def _known(figure: str, terms: Mapping[str, float]) -> float:
 
 
 def fit(points: Iterable[Point]) -> dict[str, dict[str, float]]:
-    """Return the coefficients of a family that make the sum of squared relative errors least."""
+    """Return a family's coefficients that minimise the sum of squared relative errors."""
     points = list(points)
     fitted = {}
     for figure in FIGURES:

@@ -1,4 +1,4 @@
-"""The picture of a comparison: tokens per second of all, and cycles by position of each core."""
+"""The picture of a comparison: all speeds in tokens/s, and each core's cycles by position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLOURS = {OURS: "tab:blue", HERE: "tab:green", OTHERS: "tab:gray"}
 
 
 class Bar(NamedTuple):
-    """One bar: what it is called, whose it is, and tokens/s."""
+    """One bar: its label, whose it is, and tokens/s."""
 
     label: str
     whose: str
@@ -21,7 +21,7 @@ class Bar(NamedTuple):
 
 
 def bars(figures: Mapping[str, Any]) -> Iterator[Bar]:
-    """Yield all that have a speed, as they are listed."""
+    """Yield a bar for everything with a speed, in the order listed."""
     for core in figures["cores"]:
         speed = figures["clock_mhz"] * 1e6 / core["cycles_per_token"]
         yield Bar(name(core), OURS, speed)
@@ -40,7 +40,7 @@ def draw_speeds(figures: Mapping[str, Any]) -> bytes:
     Parameters
     ----------
     figures
-        As :func:`.compare` makes them.
+        Figures from :func:`.compare`.
     """
     from matplotlib.figure import Figure
 

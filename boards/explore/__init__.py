@@ -1,1 +1,1 @@
-"""Sweeps over what can be built: which points there are, who computes them, what is kept."""
+"""Sweeps over designs that can be built: the points, the workers that compute them, the results."""

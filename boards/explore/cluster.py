@@ -1,4 +1,4 @@
-"""The workers of a Dask cluster that somebody runs already."""
+"""The workers of a Dask cluster that is already running."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gptloom.boards.explore.workers import Call, Evaluate, Workers
 from gptloom.model.errors import UserError
 
 TIMEOUT = 5
-"""Seconds in which a scheduler has to answer."""
+"""Seconds within which a scheduler has to answer."""
 
 AHEAD = 2
-"""Points for each thread of the cluster that are handed out at a time: one is computed while
-another one is on its way."""
+"""Points handed out at a time per thread of the cluster: one is computed while another is on its
+way."""
 
 
 class DaskWorkers(Workers):
@@ -24,7 +24,7 @@ class DaskWorkers(Workers):
     Parameters
     ----------
     address
-        Of the scheduler, e.g. ``tcp://10.0.0.7:8786``.
+        Address of the scheduler, e.g. ``tcp://10.0.0.7:8786``.
 
     Raises
     ------
@@ -32,7 +32,7 @@ class DaskWorkers(Workers):
         If the extra is missing, nothing answers there, or the cluster has no workers.
     """
 
-    # Dask has tried other workers by then.
+    # By then Dask has tried other workers.
     deaths = 1
 
     def __init__(self, address: str):

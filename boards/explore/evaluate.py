@@ -1,4 +1,4 @@
-"""What one point of a sweep comes to: by the estimate, or by placing and routing it."""
+"""Outcome of one point of a sweep: by the estimate, or by placing and routing it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gptloom.model.errors import UserError
 
 
 def estimate_point(point: Point, model: Model) -> Outcome:
-    """Return what ``gptloom estimate`` says of a point."""
+    """Return the outcome of ``gptloom estimate`` for a point."""
     begun = time.monotonic()
     try:
         needs = _needs(point, model)
@@ -35,7 +35,7 @@ def estimate_point(point: Point, model: Model) -> Outcome:
 
 
 _estimators: dict[tuple[str, str], Estimator] = {}
-"""By checkpoint and digest: what boards have in common is computed once in every process."""
+"""Estimators by checkpoint and digest: each process computes only once what boards share."""
 
 
 def _needs(point: Point, model: Model) -> Needs:
@@ -58,21 +58,21 @@ def _lacking(needs: Needs) -> str | None:
 
 
 def build_point(point: Point, model: Model, folder: Path, *, native: bool = False) -> Outcome:
-    """Place and route a point's design with its seed; one that does not fit is not tried.
+    """Place and route a point's design with its seed, unless its estimate does not fit.
 
     Parameters
     ----------
     point, model
-        What is built.
+        The point and its model.
     folder
-        Where it is, in a folder of its own that is removed afterwards.
+        Parent of the build's own folder, which is removed afterwards.
     native
         See :class:`.Tools`.
 
     Raises
     ------
     UserError
-        If a tool is missing, or was ended from outside: nothing is known about the point then.
+        If a tool is missing, or was killed from outside: the point's outcome is then unknown.
     """
     begun = time.monotonic()
     expected = estimate_point(point, model)
@@ -83,7 +83,7 @@ def build_point(point: Point, model: Model, folder: Path, *, native: bool = Fals
     place = folder / f"{point.key}-{uuid4().hex[:8]}"
     tools = Tools(native=native)
     task = Build(board, place, tools, nullcontext, frees_carries=point.core != FOLDED)
-    # Outside of what is kept: with the tool there, the point will have another result.
+    # Not kept as an outcome: with the tool there, the point will have another result.
     task.find_tools()
     figures, reason = {}, None
     try:
@@ -91,7 +91,7 @@ def build_point(point: Point, model: Model, folder: Path, *, native: bool = Fals
     except ToolError as error:
         if error.code < 0:
             raise
-        # It says which folder to look into, so that stays.
+        # The message says which folder to look into, so the folder stays.
         return Outcome(point, reason=str(error), seconds=time.monotonic() - begun)
     except UserError as error:
         reason = str(error)
@@ -100,7 +100,7 @@ def build_point(point: Point, model: Model, folder: Path, *, native: bool = Fals
 
 
 def _placed(task: Build, point: Point, model: Model) -> tuple[dict[str, Any], str | None]:
-    """Return a routed design's figures, and what is wrong with them."""
+    """Return a routed design's figures, and the reason why it is of no use, if there is one."""
     if point.core == FOLDED:
         design = folded_design(task.board, point.checkpoint, model, point.lanes)
     else:

@@ -1,6 +1,6 @@
 """The models of a sweep: each checkpoint is read once, and quantised once for each form and width.
 
-Quantising measures the loss as well: the golden model's over the held-out documents.
+Quantising also measures the loss: the golden model's over the held-out documents.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from gptloom.model.merged import quantise as merged
 from gptloom.model.merged.integer import MergedModel, Widths
 
 Model = IntegerModel | MergedModel
-"""Of the folded and of the unrolled core."""
+"""Models of the folded and of the unrolled core."""
 
 
 class Models:
-    """Checkpoints by name or file, and what is made from them."""
+    """Checkpoints by name or file, and the models made from them."""
 
     def __init__(self):
         self.checkpoint = cache(load_checkpoint)
@@ -35,7 +35,7 @@ class Models:
         Raises
         ------
         UserError
-            If its core cannot have one.
+            If its core cannot run the model.
         """
         if point.core == FOLDED:
             return self._plain(point.checkpoint)
@@ -56,7 +56,7 @@ class Models:
 
 
 def digest(checkpoint: Checkpoint) -> str:
-    """Return a checksum of all of a checkpoint that a model depends on."""
+    """Return a checksum of everything in a checkpoint that a model depends on."""
     whole = sha256(repr((checkpoint.config, checkpoint.tokenizer.characters)).encode())
     for array in (*checkpoint.weights.values(), checkpoint.calibration):
         whole.update(array.tobytes())

@@ -22,20 +22,20 @@ def draw_front(
     Parameters
     ----------
     outcomes
-        All that are of use; at least one.
+        All usable outcomes; at least one.
     best
-        Those of the front: they have a black edge.
+        Outcomes of the front, drawn with a black edge.
     speed
         Tokens/s of an outcome.
     title
-        What is on the vertical axis.
+        Title of the vertical axis.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     axes = figure.subplots()
     losses = [outcome.loss for outcome in outcomes]
-    # The line looks at speed and size only: whatever is on it, nothing smaller is as fast.
+    # The line considers speed and size only: for each point on it, nothing smaller is as fast.
     stairs = sorted((o.lut, speed(o)) for o in front(outcomes, lambda o: (o.lut, -speed(o))))
     axes.step(*zip(*stairs, strict=True), where="post", color="0.6", lw=1, zorder=1)
     for core, marker in _MARKERS.items():

@@ -1,4 +1,4 @@
-"""A point of a sweep, and what it comes to. All processes know these: nothing slow is imported."""
+"""A point of a sweep, and its outcome. All processes import this: it imports nothing slow."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Point:
     core
         ``folded`` or ``unrolled``.
     checkpoint, digest
-        The model: what it is called, and a checksum of what it is.
+        The model: its name, and a checksum of its contents.
     bits
-        Of a weight.
+        Bits of a weight.
     lanes
         Folded: multipliers of the engine.
     bits_per_cycle, positions, heads_per_cycle
         Unrolled: see :class:`gptloom.hdl.unrolled.shape.Shape`.
     seed
-        Of the placement; None for an estimate.
+        Seed of the placement; None for an estimate.
     """
 
     board: str
@@ -46,12 +46,12 @@ class Point:
 
     @property
     def key(self) -> str:
-        """A name that no other point has: of its core and board, and a checksum of all of it."""
+        """Unique name of the point: its board and core, and a checksum of all attributes."""
         checksum = crc32(repr(sorted(asdict(self).items())).encode())
         return f"{self.board}-{self.core}-{checksum:08x}"
 
     def describe(self) -> str:
-        """Return the core in a few words; of a cycle bits, positions and heads."""
+        """Return the core in a few words; its bits, positions and heads are per cycle."""
         if self.core == FOLDED:
             made = f"{self.lanes} lanes"
         else:
@@ -70,14 +70,14 @@ class Outcome:
     Attributes
     ----------
     point
-        Which one.
+        The point.
     figures
-        As ``gptloom estimate`` or ``gptloom build`` report them; of a core that cannot be made
-        nothing.
+        Figures as ``gptloom estimate`` or ``gptloom build`` report them; empty for a core that
+        cannot be made.
     reason
-        Why it is of no use; None where it is.
+        Reason why it is of no use; None if it is usable.
     seconds
-        That it took.
+        Seconds that it took.
     """
 
     point: Point
@@ -87,12 +87,12 @@ class Outcome:
 
     @property
     def tokens_per_second(self) -> int:
-        """Of a single stream."""
+        """Tokens/s of a single stream."""
         return self.figures["tokens_per_second"]
 
     @property
     def all_tokens_per_second(self) -> int:
-        """Of all streams together; the folded core has one."""
+        """Tokens/s of all streams together; the folded core has one."""
         return self.figures.get("aggregate_tokens_per_second") or self.tokens_per_second
 
     @property

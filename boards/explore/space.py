@@ -1,4 +1,4 @@
-"""The points of a sweep: every combination of the options that is a core for a board."""
+"""The points of a sweep: every combination of the options that makes a core for a board."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Space:
     Attributes
     ----------
     boards, cores, lanes, bits_per_cycle, positions
-        As the attributes of :class:`Point`.
+        Values of the attributes of :class:`Point`.
     bits
-        Of weights; none for those that a checkpoint is made for.
+        Bits of a weight; empty for those that a checkpoint is made for.
     heads_per_cycle
-        None for what is usual for the part.
+        None for the part's usual number.
     checkpoints
-        Names or files. None for ``names``, and with few bits those made for them.
+        Names or files. None for ``names``, and for few bits the checkpoints made for them.
     seeds
-        Of placements; None for estimates.
+        Seeds of placements; None for estimates.
     """
 
     boards: Sequence[str]
@@ -45,24 +45,24 @@ class Space:
     seeds: Sequence[int | None] = (None,)
 
     def points(self, models: Models) -> tuple[list[Point], Counter[str]]:
-        """Return all points, those of the folded core first, and what is left out.
+        """Return all points, those of the folded core first, and the combinations left out.
 
         Parameters
         ----------
         models
-            Knows the checkpoints.
+            Reads the checkpoints.
 
         Returns
         -------
         points
-            Each once.
+            All points, each once.
         left_out
-            How many combinations have been, by the reason.
+            Number of combinations left out, by reason.
 
         Raises
         ------
         UserError
-            If there is no such board or checkpoint.
+            If a board or checkpoint does not exist.
         """
         boards = [find_board(name) for name in self.boards]
         points: list[Point] = []
@@ -102,7 +102,7 @@ class Space:
                 left_out[str(error)] += len(shapes) * len(self.seeds)
                 continue
             for (bits_per_cycle, positions, heads), seed in product(shapes, self.seeds):
-                # None is all of them; said as a number, it is the same point as that number.
+                # None means all heads; given as a number, they are the same point.
                 at_once = heads or usual.heads_per_cycle or models.checkpoint(name).config.heads
                 points.append(
                     Point(
@@ -130,4 +130,4 @@ class Space:
 
 
 MERGED_BITS = (4, 5, 6, 8)
-"""Of weights, where neither bits nor a checkpoint are given: all that shipped ones are made for."""
+"""Bits of a weight if neither bits nor checkpoint are given: all that shipped ones are made for."""

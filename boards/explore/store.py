@@ -1,7 +1,7 @@
 """The file of a sweep: a header, then a line of JSON for every finished point.
 
-A line is written as soon as its point is finished, so that an interrupted sweep goes on where it
-was; what an interruption leaves of a line is dropped. Points of several sweeps may share a file.
+A line is written as soon as its point is finished, so that an interrupted sweep continues where it
+stopped; a line that was cut off is dropped. Points of several sweeps may share a file.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ FORMAT, VERSION = "gptloom-sweep", 1
 
 
 class Store:
-    """Finished points, in memory and in a file; a context, in which nobody else may write to it.
+    """Finished points, in memory and in a file; as a context it keeps other writers out.
 
     Parameters
     ----------
     path
-        Of the file; it is made if there is none.
+        Path of the file; it is created if it is missing.
 
     Raises
     ------
     UserError
-        If it cannot be written, is none of a sweep, or of one by another estimate. The file stays
-        as it was.
+        If it cannot be written, is not a sweep's file, or was made with another estimate. The file
+        is left as it was.
     """
 
     def __init__(self, path: Path):
@@ -107,24 +107,24 @@ class Store:
 
     @property
     def outcomes(self) -> Collection[Outcome]:
-        """All of them, in the order in which they were kept."""
+        """All outcomes, in the order in which they were added."""
         return self._outcomes.values()
 
     def __len__(self) -> int:
         return len(self._outcomes)
 
     def add(self, outcome: Outcome) -> None:
-        """Keep a finished point; when this returns it is in the file.
+        """Add a finished point; when this returns it is in the file.
 
         Raises
         ------
         ValueError
-            If it is there already.
+            If the point is finished already.
         """
         if outcome.point in self:
             raise ValueError(f"{outcome.point.key} is finished already")
         self._file.write(json.dumps(asdict(outcome)).encode() + b"\n")
-        # Before it is on the disk, which takes a while in which one may be interrupted.
+        # Before it is on the disk: an interruption may come while that is waited for.
         self._outcomes[outcome.point] = outcome
         self._flush()
 
@@ -140,7 +140,7 @@ class Store:
 
 
 def _made_by() -> dict[str, str]:
-    """Return what figures depend on that is no part of a point."""
+    """Return whatever the figures depend on besides the point."""
     return {"calibration": f"{crc32(CALIBRATION.read_bytes()):08x}"}
 
 

@@ -1,4 +1,4 @@
-"""A sweep: what is not known of its points is computed, and kept as it comes."""
+"""A sweep: outcomes that are not known yet are computed, and stored as they come."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ def sweep(
     Parameters
     ----------
     points
-        All that are wanted.
+        All points wanted.
     store
-        Gets each as soon as it is finished.
+        Gets each outcome as soon as it is known.
     workers
         Compute them.
     evaluate
-        Computes one.
+        Computes one point.
     models
-        Of the points; each is quantised, and its loss measured, once.
+        Models of the points; each is quantised, and its loss measured, once.
     done
-        Called after each, with None for one that is not finished.
+        Called after each point, with None for one that is not finished.
 
     Returns
     -------
     dict
-        The points that are not finished, with what happened to them: a fault of the program or of
-        the machine, for a core that is no good is a result like any other.
+        Points that are not finished, with the exception: a fault of the program or of the machine.
+        A core that turns out useless is a result like any other.
     """
     calls: list[Call] = []
     for point in points:
@@ -69,10 +69,10 @@ def front(outcomes: Sequence[Outcome], cost: Callable[[Outcome], tuple]) -> list
     Parameters
     ----------
     outcomes
-        Those that are of use.
+        Usable outcomes.
     cost
-        What is to be small. An outcome is left out if another one costs no more in anything, and
-        less in something.
+        Values to be kept small. An outcome is left out if another one costs no more in any of them,
+        and less in one.
     """
     costs = [cost(outcome) for outcome in outcomes]
     best = {

@@ -1,4 +1,4 @@
-"""Workers that compute the points of a sweep, and those that are processes of this machine."""
+"""Workers that compute the points of a sweep, and those that run on this machine."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from typing import Any
 from gptloom.boards.explore.point import Outcome, Point
 
 Call = tuple[Point, Any]
-"""The arguments of a function that computes a point: which one, and its model."""
+"""Arguments of a function that computes a point: the point and its model."""
 
 Evaluate = Callable[[Point, Any], Outcome]
-"""Computes a point; known to other processes by its name."""
+"""Computes a point; other processes find it by its name."""
 
 DIED = "every worker that was given it has died, perhaps for lack of memory"
 
 
 class WorkerError(Exception):
-    """Workers have died of a point."""
+    """All workers that were given a point have died."""
 
 
 class Workers(ABC):
@@ -36,9 +36,9 @@ class Workers(ABC):
     Attributes
     ----------
     death
-        The exception of a call whose process has died.
+        Exception of a call whose process has died.
     deaths
-        How many of a point's processes may die before it is given up.
+        Number of processes that may die of a point before it is given up.
     """
 
     death: type[Exception]
@@ -46,24 +46,24 @@ class Workers(ABC):
 
     @abstractmethod
     def room(self) -> int:
-        """Return how many calls may be under way at a time."""
+        """Return how many calls may run at a time."""
 
     @abstractmethod
     def submit(self, evaluate: Evaluate, point: Point, model: Any) -> Future:
-        """Begin a call."""
+        """Start a call."""
 
     @abstractmethod
     def end(self) -> None:
-        """End whatever still runs."""
+        """End whatever is still running."""
 
     def run(
         self, evaluate: Evaluate, calls: Sequence[Call]
     ) -> Iterator[tuple[Point, Outcome | Exception]]:
-        """Compute points, many at a time, and yield each once, as they are done.
+        """Compute points, many at a time, and yield each once, as it finishes.
 
         A point whose worker has died is computed by another one. An exception is yielded in place
-        of the outcome; the others are computed all the same. When the iterator is closed, whatever
-        still runs is ended.
+        of an outcome; the other points are computed all the same. Whatever is still running when
+        the iterator is closed is ended.
         """
         waiting, running, deaths = deque(calls), dict[Future, Call](), Counter[Point]()
         try:
@@ -92,7 +92,7 @@ class LocalWorkers(Workers):
     Parameters
     ----------
     jobs
-        How many.
+        Number of processes.
     """
 
     death, deaths = BrokenProcessPool, 3
@@ -116,9 +116,9 @@ class LocalWorkers(Workers):
 
 
 class _Process:
-    """A process that is started anew when it has died.
+    """A process that is restarted when it has died.
 
-    It is a pool of its own: when the process of a pool dies, all that it runs is lost.
+    It is a pool of its own: when a process of a pool dies, everything the pool runs is lost.
     """
 
     def __init__(self):
@@ -131,7 +131,7 @@ class _Process:
         return self._last is None or self._last.done()
 
     def _start(self) -> None:
-        # Only this process holds the other end, so its end is noticed as well.
+        # Only this process holds the other end, so even its sudden death closes the connection.
         alive, self._alive = get_context("spawn").Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(
             1, mp_context=get_context("spawn"), initializer=_live_while, initargs=(alive,)
@@ -147,18 +147,18 @@ class _Process:
         return self._last
 
     def end(self) -> None:
-        """End it, and what it has started."""
+        """End it, and everything that it has started."""
         self._alive.close()
         self._pool.shutdown(cancel_futures=True)
 
 
 def _live_while(alive: Connection) -> None:
-    """Give this process a group of its own, and end it all when the connection is closed.
+    """Give this process a group of its own, and end the group when the connection is closed.
 
-    Control-C in a terminal does not reach it there: its parent decides what happens.
+    Control-C in a terminal does not reach the group: the parent decides what happens.
     """
     os.setpgrp()
-    # A core that is refused has been made in part, which Amaranth would tell of.
+    # A core that is refused has been made in part, which Amaranth would warn about.
     warnings.filterwarnings("ignore", message=".* created but never used")
     Thread(target=_end_after, args=(alive,), daemon=True).start()
 
