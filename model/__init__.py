@@ -1,1 +1,1 @@
-"""What the network is: configuration, float model, quantiser and the golden integer model."""
+"""The network: configuration, float model, quantiser and the golden integer model."""

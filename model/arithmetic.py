@@ -1,12 +1,13 @@
 """The integer operations of the machine, defined once.
 
-Hardware and golden model both mean exactly these functions: every block in :mod:`gptloom.hdl`
-is tested against them bit for bit. All of them work on NumPy integers of any shape.
+These functions define the arithmetic of hardware and golden model alike: every block in
+:mod:`gptloom.hdl` is tested against them bit for bit. All of them work on NumPy integers of any
+shape.
 
 Widths shared by every model and core (bits, two's complement unless said otherwise):
 
 ========================  =====  ==========================================================
-name                      bits   what it bounds
+name                      bits   meaning
 ========================  =====  ==========================================================
 ``WEIGHT_BITS``               8  weights; K and V have a format of their own, :mod:`.formats`
 ``ACTIVATION_BITS``          10  everything the engine multiplies weights with
@@ -32,7 +33,7 @@ PRE_SHIFT = 4
 """Low accumulator bits dropped before the scale multiplier (``SCALED_BITS`` wide)."""
 
 EMBEDDING_SHIFT = 8
-"""Left shift of the raw embedding where it takes an accumulator's place (site ``start``)."""
+"""Left shift of the raw embedding where it replaces an accumulator (site ``start``)."""
 
 UNIT_MANTISSA = 1 << (MANTISSA_BITS - 1)
 """Mantissa that stands for a scale of one."""

@@ -1,4 +1,4 @@
-"""What counting alone achieves: n-gram losses to set beside a model's."""
+"""Losses that counting alone achieves: n-gram models to compare a model with."""
 
 from collections.abc import Mapping
 
@@ -26,9 +26,9 @@ def better_ngram(loss: float, baselines: Mapping[str, float]) -> str:
     Parameters
     ----------
     loss
-        The model's, held out.
+        Held-out loss of the model.
     baselines
-        What `ngram_losses` returned for the same documents.
+        Losses that `ngram_losses` returned for the same documents.
     """
     for name, counted in baselines.items():
         if counted < loss:
@@ -50,12 +50,12 @@ def ngram_loss(training: np.ndarray, heldout: np.ndarray, vocabulary: int, order
     Parameters
     ----------
     training, heldout
-        Token rows as `Tokenizer.rows` makes them: counted, and measured. The same tokens are
-        predicted as by `FloatModel.loss`.
+        Token rows as `Tokenizer.rows` makes them: the former are counted, the latter measured. The
+        predicted tokens are the same as in `FloatModel.loss`.
     vocabulary
         Number of token ids.
     order
-        Length of the n-gram: 2 predicts from one token before.
+        Length of the n-gram: 2 predicts from one previous token.
     """
     probability = np.full(int((heldout[:, 1:] != PADDING).sum()), 1 / vocabulary)
     for length in range(1, order + 1):

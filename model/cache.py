@@ -1,18 +1,18 @@
-"""The KV cache: which rows are kept, and which one makes room.
+"""The KV cache: the rows that are kept, and the one that makes room.
 
-A cache has so many rows. As long as there are free ones every token gets the next; then it depends
-on the eviction:
+A cache has a fixed number of rows. While some are free, every token gets the next one; after that
+it depends on the eviction:
 
 - ``none``: the document is at its end.
 - ``window``: the oldest row makes room, so that the last tokens are kept, in a ring. The rows of
-  the first tokens, the sinks, may be kept for ever. (G. Xiao et al., "Efficient Streaming
+  the first tokens, the sinks, may be kept forever. (G. Xiao et al., "Efficient Streaming
   Language Models with Attention Sinks", 2023.)
-- ``attention``: the row makes room that was attended least lately. (Z. Zhang et al., "H2O:
+- ``attention``: the row that got the least attention lately makes room. (Z. Zhang et al., "H2O:
   Heavy-Hitter Oracle for Efficient Generative Inference of Large Language Models", 2023, whose
   sums do not fade.) Its mass fades by 1/16 with every token, and grows by the numerators of all
-  heads and layers; a new row begins with what the heads of one layer could give it at most, so
-  that it has time to be of use.
-- ``recurrent``: there are no rows, but sums over everything that was: :mod:`.recurrent`.
+  heads and layers; a new row begins with the most that the heads of one layer could give it, so
+  that it has time to become useful.
+- ``recurrent``: there are no rows, but sums over everything so far: :mod:`.recurrent`.
 """
 
 from enum import StrEnum
@@ -32,7 +32,7 @@ FADE = 4
 
 
 class Eviction(StrEnum):
-    """Which row makes room when all are taken."""
+    """Policy that decides which row makes room when all are taken."""
 
     NONE = "none"
     WINDOW = "window"
@@ -41,7 +41,7 @@ class Eviction(StrEnum):
 
 
 def first_mass(heads: int) -> int:
-    """Return the mass of a new row: that of one which all heads of a layer always attend most."""
+    """Return the mass of a new row: the limit if all heads of a layer always attend to it most."""
     return heads << MANTISSA_BITS + FADE
 
 
@@ -51,25 +51,25 @@ def mass_bits(heads: int) -> int:
 
 
 class KVCache:
-    """Keys, values and what is known of the rows, for a batch of documents.
+    """Keys, values and state of the rows, for a batch of documents.
 
     Parameters
     ----------
     config
-        Its context are the rows.
+        Shape of the model; its context is the number of rows.
     batch
-        Documents.
+        Number of documents.
 
     Attributes
     ----------
     rows
         Keys and values, [layers, batch, rows, width] each.
     born
-        Position of every row's token, [batch, rows]; -1 where there is none.
+        Position of every row's token, [batch, rows]; -1 for a free row.
     mass
-        Of eviction by attention, [batch, rows].
+        Attention mass of every row, for eviction by attention, [batch, rows].
     evicted
-        Rows that made room, of each document.
+        Number of rows evicted from each document.
     """
 
     def __init__(self, config: "ModelConfig", batch: int):
@@ -86,12 +86,12 @@ class KVCache:
         Parameters
         ----------
         position
-            Of these tokens, one for all, or [batch] for each its own; 0 begins a document anew.
+            Position of these tokens, common or one each, [batch]; 0 begins a document anew.
 
         Raises
         ------
         UserError
-            If there is no room and nothing to be evicted.
+            If there is no room and nothing may be evicted.
         """
         c = self._config
         rows = position = np.broadcast_to(position, len(self.born))
@@ -115,7 +115,7 @@ class KVCache:
         return rows
 
     def attend(self, numerators: Integers) -> None:
-        """Remember what a layer attended: [batch, occupied rows, heads]."""
+        """Add the attention of a layer to the rows' masses: [batch, occupied rows, heads]."""
         used = self.mass[:, : numerators.shape[1]]
         used[:] = np.minimum(
             used + numerators.sum(axis=-1), (1 << mass_bits(self._config.heads)) - 1
@@ -123,7 +123,7 @@ class KVCache:
 
     @property
     def occupied(self) -> int:
-        """Rows in use, of the document that has most; they are the first ones."""
+        """Number of rows in use in the document that has most; they are the first ones."""
         return int((self.born >= 0).sum(axis=1).max())
 
 
@@ -148,7 +148,7 @@ class Memory(Protocol):
     Attributes
     ----------
     visible, distance
-        Which ones, and how far they are: [batch or 1, time, keys].
+        Visibility of the keys, and their distance: [batch or 1, time, keys].
     """
 
     visible: np.ndarray
@@ -159,7 +159,7 @@ class Memory(Protocol):
         ...
 
     def attend(self, numerators: Integers) -> None:
-        """Take notice of attention, [batch, time, keys, heads]."""
+        """Receive the numerators of attention, [batch, time, keys, heads]."""
         ...
 
 
@@ -172,11 +172,11 @@ class Whole:
         self.distance = np.maximum(place[:, None] - place, 0)[None]
 
     def append(self, layer: int, becomes: Becomes, rows: Integers) -> Integers:
-        """Return them: they are all."""
+        """Return the rows as they are: they are all there is."""
         return rows
 
     def attend(self, numerators: Integers) -> None:
-        """Nothing depends on it."""
+        """Do nothing: no row is ever evicted."""
 
 
 class Cached:
@@ -189,11 +189,11 @@ class Cached:
         self.visible, self.distance = born >= 0, np.reshape(position, (-1, 1, 1)) - born
 
     def append(self, layer: int, becomes: Becomes, rows: Integers) -> Integers:
-        """Write rows, and return those that are in use."""
+        """Write rows, and return all rows in use."""
         kept = self._cache.rows[becomes][layer]
         kept[self._every, self._rows] = rows[:, 0]
         return kept[:, self._used]
 
     def attend(self, numerators: Integers) -> None:
-        """Let the cache know, for some eviction depends on it."""
+        """Pass attention on to the cache, because eviction may depend on it."""
         self._cache.attend(numerators[:, 0])

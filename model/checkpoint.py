@@ -1,4 +1,4 @@
-"""Trained weights on disk, with everything needed to judge and to quantise them."""
+"""Trained weights on disk, with everything needed to evaluate and to quantise them."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ FORMAT = "gptloom-checkpoint"
 VERSION = 1
 CALIBRATION = "calibration"
 FINGERPRINT = "fingerprint"
-"""Key of the metadata for what the weights compute; files from elsewhere may lack it."""
+"""Key of the metadata for a fingerprint of the computation; files from elsewhere may lack it."""
 
 CALIBRATION_DOCUMENTS = 512
 
@@ -40,13 +40,13 @@ class Checkpoint:
         float32 arrays by name, shaped as `ModelConfig.weight_shapes` says.
     calibration
         int16 [documents, context + 1], token rows of training documents (`Tokenizer.rows`), at
-        most `CALIBRATION_DOCUMENTS`: the quantiser sees on them what values occur.
+        most `CALIBRATION_DOCUMENTS`: from them the quantiser learns which values occur.
     metadata
-        ``corpus`` (name, licence, documents, split rule), ``heldout`` (which set, its size, the
+        ``corpus`` (name, licence, documents, split rule), ``heldout`` (the set's name and size, the
         float loss of these weights in nats per token, and that before quantisation-aware steps),
         ``baselines`` (the same set, nats per token) and ``training`` (command, seed, steps, ...).
     name
-        What to call it in reports: the name of the file it was loaded from.
+        Name in reports: that of the file it was loaded from.
     """
 
     config: ModelConfig
@@ -58,7 +58,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a safetensors file; a reader sees all of it or the file that was there before.
+    """Write a safetensors file; a reader sees either all of it or the previous file.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
         for name in checkpoint.config.weight_shapes()
     }
     tensors[CALIBRATION] = np.ascontiguousarray(checkpoint.calibration, dtype=np.int16)
-    # The values are JSON, for safetensors' metadata knows only strings.
+    # The values are JSON, because safetensors' metadata holds only strings.
     text = {key: json.dumps(value) for key, value in described.items()}
     write_file(path, _sort_header(save(tensors, metadata={"format": FORMAT, **text})))
 
@@ -85,14 +85,14 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
 def _sort_header(content: bytes) -> bytes:
     """Put a safetensors file's metadata into sorted order.
 
-    The library writes them in another order every time, and equal checkpoints should be equal
+    The library writes them in a different order every time, but equal checkpoints should be equal
     files: that is how a reproduction is recognised.
     """
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":")).encode()
-    # Spaces keep the tensors aligned, as the format asks for.
+    # Spaces keep the tensors aligned, as the format requires.
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + content[start:]
 
@@ -102,7 +102,7 @@ FOLDERS = {
     "merged": "checkpoints/merged",
     "alibi": "checkpoints/alibi",
 }
-"""Where shipped checkpoints are, by what they were trained for."""
+"""Folders of the shipped checkpoints, by the form that they were trained for."""
 
 
 def shipped_checkpoints(form: str = "plain") -> tuple[str, ...]:
@@ -112,7 +112,7 @@ def shipped_checkpoints(form: str = "plain") -> tuple[str, ...]:
     ----------
     form
         ``plain``: good for both forms; ``merged``: refined for few bits in the merged form;
-        ``alibi``: for documents without end.
+        ``alibi``: for endless documents.
     """
     names = (Path(entry.name) for entry in _folder(form).iterdir())
     return tuple(sorted(name.stem for name in names if name.suffix == ".safetensors"))
@@ -206,7 +206,7 @@ def _read(path: Path) -> tuple[Mapping[str, str], dict[str, np.ndarray]]:
 
 
 def _check_losses(described: Mapping[str, Any]) -> None:
-    """Raise ValueError where stated losses cannot be compared with measured ones."""
+    """Raise ValueError if stated losses cannot be compared with measured ones."""
     corpus, heldout = (described.get(key, {}) for key in ("corpus", "heldout"))
     if not isinstance(corpus, dict) or not isinstance(heldout, dict):
         raise ValueError("corpus and heldout must be objects")

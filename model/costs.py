@@ -1,4 +1,4 @@
-"""What each approximation of an integer model costs, in nats per token.
+"""Cost of each approximation of an integer model, in nats per token.
 
 The golden model's own graph is executed on real numbers, with one approximation at a time put
 back. With all of them put back it is the golden model again.
@@ -26,12 +26,12 @@ from gptloom.model.scales import weight_scales
 from gptloom.model.sites import Kind
 
 EMBEDDINGS = "embeddings"
-"""Tokens and positions together, which are rounded to one grid."""
+"""Tokens and positions together, which are rounded to the same grid."""
 
 TABLES = ("rsqrt", "exp2", "reciprocal")
 
 _FINER = 20
-"""Bits by which real numbers are scaled up where an integer operation takes them."""
+"""Bits by which real numbers are scaled up before an integer operation takes them."""
 
 Real = NDArray[np.float64]
 
@@ -45,12 +45,12 @@ class Cost:
     kind
         ``weights``, ``activations`` or ``tables``.
     site
-        The matrix as the checkpoint calls it, the site (those of a layer begin with its number) or
-        the table.
+        The matrix by its name in the checkpoint, the site (those of a layer begin with its number)
+        or the table.
     bits
         Width of the numbers.
     shift
-        The shift chosen for a site; None where there is nothing to choose.
+        The shift chosen for a site; None if there is nothing to choose.
     nats
         Loss with this approximation alone, minus the loss without any.
     """
@@ -64,16 +64,16 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """What the approximations of a model cost.
+    """Costs of the approximations of a model.
 
     Attributes
     ----------
     exact
         Loss of the checkpoint's weights without any approximation (nor the epsilon of the norms).
     sites
-        Every approximation by itself.
+        Cost of every approximation by itself.
     together
-        All approximations of each kind together, and under ``all`` those of every kind: nats
+        Cost of all approximations of each kind together, and under ``all`` of every kind: nats
         above `exact`.
     """
 
@@ -83,7 +83,7 @@ class Costs:
 
 
 def approximations(model: IntegerModel) -> list[Cost]:
-    """Return every approximation of a model, in the order of the computation, as yet at no cost."""
+    """Return every approximation of a model, in order of computation, with its cost still 0."""
     table, bits = model.network, model.precision.weights
     matrices = [site.matrix.name for site in table.sites if site.matrix]
     found = [Cost("weights", name, bits, None, 0.0) for name in (EMBEDDINGS, *matrices)]
@@ -105,24 +105,24 @@ def approximation_costs(
     rows: NDArray[np.integer],
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Costs:
-    """Measure what every approximation of a quantised checkpoint costs.
+    """Measure the cost of every approximation of a quantised checkpoint.
 
     Parameters
     ----------
     checkpoint
-        What was quantised.
+        The checkpoint that was quantised.
     model
-        What it became.
+        Its integer model.
     rows
         [documents, context + 1] token rows to measure on.
     progress
-        Called with the number of approximations measured and of all.
+        Called with the number of approximations measured and the number of all.
 
     Returns
     -------
     Costs
         The table of exp2 is addressed by rounded scores: its cost is what it adds to theirs.
-        Costs can be negative, after quantisation-aware training especially, and their sum is not
+        Costs can be negative, especially after quantisation-aware training, and their sum is not
         quite the cost of all.
     """
     scales = weight_scales(checkpoint.config, checkpoint.weights, model.precision.weights)
@@ -157,7 +157,7 @@ def approximation_costs(
 def _partly_exact(
     model: IntegerModel, grid: dict[str, Real], approximate: Collection[str]
 ) -> GoldenModel:
-    """Return the golden model with real numbers everywhere but at the sites named."""
+    """Return the golden model with real numbers everywhere except at the given sites."""
     embeddings = {tensor.name: EMBEDDINGS for tensor in model.network.embeddings}
     weights = {
         name: rounded if embeddings.get(name, name) in approximate else grid[name]
@@ -167,7 +167,7 @@ def _partly_exact(
 
 
 class _PartlyExact(Operations):
-    """The machine's operations at the sites named, and real-valued ones at all others.
+    """The machine's operations at the given sites, and real-valued ones at all others.
 
     Scales keep their form of mantissa and exponent; a real one has a real mantissa.
     """

@@ -1,9 +1,10 @@
-"""What a change of formats does to what a model says.
+"""Effect of a change of formats on a model's predictions.
 
-A model with few bits in its KV cache says other things before its loss tells: the loss is a mean
-of changes for better and for worse. So beside it stand the distributions themselves: how far those
-of all held-out predictions moved, of a document's first three characters together, how often the
-likeliest token is another, at which position, and in which head attention looks elsewhere.
+A model with few bits in its KV cache says other things before its loss shows it: the loss is a
+mean of changes for better and for worse. So the distributions themselves are compared as well: how
+far those of all held-out predictions moved, how far that of a document's first three characters
+together, how often the likeliest token is another, at which position, and in which head attention
+looks elsewhere.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from gptloom.model.sites import Kind
 from gptloom.model.tokenizer import parts
 
 FIRST = 3
-"""Characters whose joint distribution is compared."""
+"""Number of characters whose joint distribution is compared."""
 
 
 class TracedPredictor(Predictor):
@@ -35,18 +36,18 @@ class TracedPredictor(Predictor):
 
 @dataclass(frozen=True)
 class PositionShift:
-    """What changed at one position.
+    """Change at one position.
 
     Attributes
     ----------
     position
-        Of the token that predicts.
+        Position of the token that predicts.
     loss, reference_loss
         Mean cross-entropy in nats.
     kl
         Mean Kullback-Leibler divergence of the predictions from the reference's, in nats.
     agreement
-        Part of the predictions whose likeliest token is the reference's.
+        Share of the predictions whose likeliest token is the reference's.
     """
 
     position: int
@@ -58,17 +59,17 @@ class PositionShift:
 
 @dataclass(frozen=True)
 class HeadShift:
-    """What changed in one head.
+    """Change in one head.
 
     Attributes
     ----------
     layer, head
-        Which one.
+        Layer, and head within it.
     attention
-        Mean total variation of its attention weights: what keys did.
+        Mean total variation of its attention weights: the effect of keys.
     mix
-        Part of the variance of its mixed values that the reference's do not explain, up to a factor
-        for each element: what keys and values did.
+        Share of the variance of its mixed values that the reference's do not explain, up to a
+        factor for each element: the effect of keys and values.
     """
 
     layer: int
@@ -79,7 +80,7 @@ class HeadShift:
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a model may be from its reference before it counts as another model.
+    """Largest deviations from its reference before a model counts as another one.
 
     Attributes
     ----------
@@ -88,7 +89,7 @@ class Limits:
     variation
         Total variation of a document's first characters.
     agreement
-        Least part of predictions with the same likeliest token.
+        Least share of predictions with the same likeliest token.
     """
 
     loss: float = 0.002
@@ -98,14 +99,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A model beside its reference; see the fields of :class:`PositionShift`.
+    """A model compared with its reference; see the fields of :class:`PositionShift`.
 
     Attributes
     ----------
     first_kl, first_variation
-        Of the joint distribution of a document's first three characters, by enumeration of all.
+        Divergence and total variation of the joint distribution of a document's first three
+        characters, by enumeration of all.
     positions, heads
-        The same position by position, and what changed in each head.
+        The same position by position, and the change in each head.
     """
 
     loss: float
@@ -118,7 +120,7 @@ class Diagnosis:
     heads: list[HeadShift]
 
     def faults(self, limits: Limits | None = None) -> list[str]:
-        """Return in words what is beyond the limits."""
+        """Return the limits that are exceeded, in words."""
         limits, rise = limits or Limits(), self.loss - self.reference_loss
         found = []
         if rise > limits.loss:
@@ -144,7 +146,7 @@ def diagnose(
     Parameters
     ----------
     reference, candidate
-        Of the same shape and tokens.
+        Models of the same shape and tokens.
     rows
         [documents, context + 1] token rows padded with -1, to measure on.
     bos
@@ -189,7 +191,7 @@ def _first_characters(model: Predictor, bos: int) -> Real:
     chances = np.exp(log_probabilities(model, tokens)).reshape(*[bos] * (FIRST - 1), FIRST, -1)
     found, so_far = [], np.ones(())
     for place in range(FIRST):
-        # What comes later in a prefix does not count: any stands for all.
+        # Later tokens of a prefix do not matter here: any prefix stands for all.
         earlier = (slice(None),) * place + (0,) * (FIRST - 1 - place)
         joint = so_far[..., None] * chances[(*earlier, place)]
         last = place == FIRST - 1
@@ -199,7 +201,7 @@ def _first_characters(model: Predictor, bos: int) -> Real:
 
 
 class _PositionSums:
-    """Sums of loss, the reference's, divergence, agreement and count, [5, positions]."""
+    """Sums of the loss, the reference's loss, divergence, agreement and count, [5, positions]."""
 
     def __init__(self, positions: int):
         self.sums = np.zeros((5, positions))
@@ -224,7 +226,7 @@ class _PositionSums:
 
 
 class _HeadSums:
-    """Sums of what attention weights and mixed values of both models have in common."""
+    """Sums that compare attention weights and mixed values of both models."""
 
     def __init__(self, config: ModelConfig):
         self._config, self._network = config, network(config)

@@ -1,4 +1,4 @@
-"""What reaches people as a sentence instead of a traceback."""
+"""Errors and notices that reach people as a sentence instead of a traceback."""
 
 import errno
 
@@ -12,9 +12,9 @@ class UserError(Exception):
 
 
 class UserNotice(UserWarning):
-    """A doubt that the person at the keyboard should know of, with which work goes on.
+    """A doubt that the person at the keyboard should know of, but that does not stop the work.
 
-    Given to `warnings.warn`. The message is one sentence; the command line prints it to standard
+    Passed to `warnings.warn`. The message is one sentence; the command line prints it to standard
     error.
     """
 
@@ -32,5 +32,5 @@ _REMEDIES = {
 
 
 def explain(error: OSError) -> str:
-    """Return the end of a sentence: why the machine refused something, and what to do."""
+    """Return the end of a sentence: why the system refused something, and what to do."""
     return f"({error.strerror or error}): {_REMEDIES.get(error.errno, 'see to that')}"

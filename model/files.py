@@ -1,4 +1,4 @@
-"""Files written for people: whole or not at all, and through whatever is no plain file."""
+"""Files written for people: whole or not at all, and directly to anything but a plain file."""
 
 import errno
 import json
@@ -33,28 +33,28 @@ def write_file(path: str | Path, content: bytes) -> None:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file to write, which appears whole when the context ends, or not at all.
+    """Open a file for writing; it appears whole when the context ends, or not at all.
 
-    A plain file keeps its mode, and its content until then; a new one has the mode that the umask
-    gives. A link stays, for the file that it leads to. Pipes, devices and open descriptors
-    (``/dev/stdout``, or `STDOUT`) cannot be replaced, so they are written to at once.
+    A plain file keeps its mode, and its content until then; a new one gets its mode from the
+    umask. A link stays, and the file that it leads to is written. Pipes, devices and open
+    descriptors (``/dev/stdout``, or `STDOUT`) cannot be replaced, so they are written to at once.
 
     Raises
     ------
     UserError
-        The file cannot be written; what was there is untouched.
+        The file cannot be written; the previous content is untouched.
     """
     with _explained(path), _open(Path(path)) as file:
         yield file
 
 
 def check_writable(path: str | Path) -> None:
-    """Find out now whether a file can be written, before what goes into it is made.
+    """Find out now whether a file can be written, before its content is made.
 
     Raises
     ------
     UserError
-        As :func:`writing` would, as far as can be told without writing.
+        See :func:`writing`, as far as can be told without writing.
     """
     target = Path(os.path.realpath(path))
     if _descriptor(path) is not None or _is_special(target):
@@ -73,26 +73,26 @@ def is_stdout(path: str | Path) -> bool:
 
 
 def is_plain(path: str | Path) -> bool:
-    """Return whether a path leads to a plain file or to nothing yet, so a file may lie beside."""
+    """Return whether a path leads to a plain file or to nothing, so a file may lie beside it."""
     return _descriptor(path) is None and not _is_special(Path(os.path.realpath(path)))
 
 
 def stamped(content: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
-    """Return content with a last line by which :func:`is_ours` knows it again.
+    """Return content with a last line by which :func:`is_ours` recognises it.
 
     Parameters
     ----------
     content
-        In a format that has comments, or whose readers stop at an end that it has.
+        Content in a format that has comments, or whose readers stop at its own end mark.
     before, after
-        Short texts that make a comment of the line.
+        Short texts that turn the line into a comment.
     """
     content = content.removesuffix(b"\n")
     return content + b"\n" + before + b"made by gptloom " + _digest(content) + after + b"\n"
 
 
 def is_ours(path: Path) -> bool:
-    """Return whether nothing is at a path, or just what :func:`stamped` made, unchanged.
+    """Return whether nothing is at a path, or only a file that :func:`stamped` made, unchanged.
 
     Files that nobody has named, such as one beside another, may be written only there.
     """
@@ -118,7 +118,7 @@ def _explained(path: str | Path) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # a reader that leaves is no fault
+        raise  # a reader that leaves is not a fault
     except OSError as error:
         name = "standard output" if is_stdout(path) else path
         raise UserError(f"{name} cannot be written {explain(error)}") from None
@@ -129,8 +129,8 @@ def _open(path: Path) -> Iterator[BinaryIO]:
     descriptor = _descriptor(path)
     if descriptor is not None:
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()  # what was said before comes before
-        # Not opened anew by its name, which would begin at its file's start.
+            stream.flush()  # earlier output comes first
+        # Not opened anew by name, which would begin at the start of its file.
         with os.fdopen(os.dup(descriptor), "wb") as file:
             yield file
         return
@@ -160,7 +160,7 @@ def _check_replaceable(target: Path) -> int | None:
         return None
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    # A rename does not ask for the right to write to what it replaces.
+    # A rename does not need the right to write to the file that it replaces.
     if not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, "it is read-only")
     return stat.S_IMODE(mode)
@@ -176,7 +176,7 @@ def _is_special(target: Path) -> bool:
 
 
 def _descriptor(path: str | Path) -> int | None:
-    """Return the open descriptor of this process that a path leads to, if it does."""
+    """Return the open descriptor of this process that a path leads to, if any."""
     at = os.fspath(path)
     if at == STDOUT:
         return 1
@@ -194,4 +194,4 @@ def _descriptor(path: str | Path) -> int | None:
 
 
 _MOST_LINKS = 40
-"""Followed before a loop is assumed, as Linux does."""
+"""Number of links followed before a loop is assumed, as on Linux."""

@@ -1,4 +1,4 @@
-"""A few numbers that tell whether weights still compute what they did when they were saved."""
+"""A few numbers that tell whether weights still compute the same as when they were saved."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,19 +8,19 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.float_model import FloatModel
 
 _WAVES = 4
-"""Numbers in a fingerprint."""
+"""Count of numbers in a fingerprint."""
 
 _TOKENS = 128
 """Most tokens and most positions of the forward pass, so that loading stays fast."""
 
 _TOLERANCE = 1e-6
-"""Between what machines make of the same weights, and what a change of any importance makes."""
+"""Larger than the differences between machines, smaller than those of any change that matters."""
 
 
 def fingerprint(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> list[float]:
     """Return sums over the logits of a forward pass that sees every token and position.
 
-    Where there are more than 128 it sees the first positions, and tokens spread evenly.
+    If there are more than 128, it sees the first positions, and tokens spread evenly.
 
     Parameters
     ----------
@@ -30,16 +30,16 @@ def fingerprint(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> list[
     Returns
     -------
     list of float
-        Every logit counts with a factor of its own in each sum: a transposed matrix, tensors in
-        each other's place or another number of heads all show.
+        Every logit counts with a factor of its own in each sum: a transposed matrix, exchanged
+        tensors or another number of heads all show.
     """
     positions, count = min(config.context, _TOKENS), min(config.vocabulary, _TOKENS)
     seen = np.arange(count) * config.vocabulary // count
     tokens = np.resize(seen, (-(-count // positions), positions))
     logits = FloatModel(config, weights).logits(tokens).ravel()
-    # The period of these waves is no whole number, so that no two logits count alike.
+    # The period of these waves is not a whole number, so that no two logits count alike.
     factors = np.cos(np.multiply.outer(np.arange(1, _WAVES + 1), np.arange(logits.size)))
-    # Rounded below what is compared, so that equal checkpoints are equal files.
+    # Rounded more finely than the comparison, so that equal checkpoints are equal files.
     return [round(float(value), 9) for value in factors @ logits / np.sqrt(logits.size)]
 
 

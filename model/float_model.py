@@ -18,7 +18,7 @@ NORM_EPSILON = 1e-5
 
 
 Append = Callable[[Site, np.ndarray], np.ndarray]
-"""Adds rows of the present tokens to a cache, [batch, time, width], and returns all it has."""
+"""Adds rows of the present tokens to a cache, [batch, time, width], and returns all its rows."""
 
 
 class Cache:
@@ -60,7 +60,7 @@ class FloatModel:
                     "give weights and configuration of the same model."
                 )
         self.config = config
-        # Everything that was is seen, whatever a cache would make room for.
+        # All earlier tokens are seen, whatever a cache would evict.
         self.network = network(replace(config, eviction=Eviction.NONE, sinks=0))
         self.weights = {name: weights[name].astype(np.float64) for name in config.weight_shapes()}
 
@@ -99,7 +99,7 @@ class FloatModel:
         token
             The token at ``position``.
         position
-            Where it stands; all positions before it were given to the same cache already.
+            Its position; all positions before it were given to the same cache already.
         cache
             Keys and values; this position's are written into it.
 
@@ -123,7 +123,7 @@ class FloatModel:
     def loss(self, rows: np.ndarray) -> float:
         """Return the mean cross-entropy in nats per predicted token.
 
-        Every token after the first of a row counts, the end of the document included.
+        Every token after the first of a row counts, including the end of the document.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class FloatModel:
     def _run(self, tokens: np.ndarray, positions: np.ndarray, append: Append) -> np.ndarray:
         """Execute the table of sites in real numbers.
 
-        Norms stand where they are published, before what reads the stream: no site defers one.
+        Norms are applied where they are published, before the stream is read: no site defers one.
         """
         config, weights = self.config, self.weights
         found: dict[Key, np.ndarray] = {}
@@ -186,7 +186,7 @@ class FloatModel:
         return rows.reshape(split).swapaxes(1, 2)
 
     def _penalised(self, scores: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Return scores less ALiBi's penalty, and minus infinity where a key is yet to come."""
+        """Return scores less ALiBi's penalty, and minus infinity for keys that are yet to come."""
         distance = positions[:, None] - np.arange(scores.shape[-1])
         if self.config.positions is Positions.ALIBI:
             scores = scores + np.multiply.outer(-slopes(self.config.heads), distance)

@@ -1,4 +1,4 @@
-"""How numbers are stored: bits of the weights, and the format of what is cached."""
+"""Number formats: bits of the weights, and the format of cached rows."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,13 +10,13 @@ LEAST_BITS = 2
 
 
 class Encoding(StrEnum):
-    """Readings of a cached number's bits."""
+    """Encodings of a cached number's bits."""
 
     TWOS_COMPLEMENT = "two's complement"
 
 
 class CacheScale(StrEnum):
-    """Parts of keys and values that have a scale of their own.
+    """Parts of keys and values that share a scale.
 
     Hardware is the same for all: queries and matrices absorb the scales.
     """
@@ -48,8 +48,9 @@ class CacheFormat:
         return self.keys.bits, self.values.bits
 
     def row_bits(self, width: int) -> int:
-        """Return the bits of a key and a value of `width` elements each."""
+        """Return the bits of a key and a value with `width` elements each."""
         return width * sum(self.widths)
+
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Precision:
     Raises
     ------
     UserError
-        A width is one that the accumulators are not made for.
+        The accumulators are not made for one of the widths.
     """
 
     weights: int = WEIGHT_BITS
@@ -84,4 +85,4 @@ class Precision:
 
 
 STANDARD = Precision()
-"""Precision of every model that is not asked for another: 8 bits throughout."""
+"""Default precision of models: 8 bits throughout."""

@@ -1,6 +1,6 @@
 """The golden model: executes an integer model with NumPy integers, exactly as the hardware does.
 
-Every named intermediate can be traced, so that hardware is compared value by value.
+Every named intermediate can be traced, so that hardware can be compared value by value.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,7 @@ _ONE: Scale = (np.int64(UNIT_MANTISSA), np.int64(0))
 
 
 MAX_POSITION = 255
-"""Positions in a document beyond it are told as it."""
+"""Largest position in a document that is reported; later ones are reported as this one."""
 
 
 @dataclass(frozen=True)
@@ -55,38 +55,38 @@ def check_prompt(config: ModelConfig, prompt: Sequence[int]) -> Sequence[int]:
 
 
 class Operations:
-    """What the machine does between its products: the integer operations, by site.
+    """Operations of the machine between its products, in integers, by site.
 
-    :mod:`.costs` puts real-valued ones in the place of some, to see what each rounding costs.
+    :mod:`.costs` replaces some by real-valued ones, to see the cost of each rounding.
     """
 
     def rsqrt(self, value: Integers) -> Scale:
-        """Scale of an RMSNorm from its sum of squares."""
+        """Return the scale of an RMSNorm from its sum of squares."""
         return tables.rsqrt(value)
 
     def reciprocal(self, value: Integers) -> Scale:
-        """Scale of a softmax from its sum of numerators."""
+        """Return the scale of a softmax from its sum of numerators."""
         return tables.reciprocal(value)
 
     def exp2_negative(self, distance: Integers) -> Integers:
-        """Numerator of a softmax from a score's distance to the largest."""
+        """Return the numerator of a softmax from a score's distance to the largest."""
         return tables.exp2_negative(distance)
 
     def quantise_score(self, site: Site, accumulators: Integers) -> Integers:
-        """Score from a q.k dot product."""
+        """Return the score from a q.k dot product."""
         return arithmetic.quantise_score(accumulators)
 
     def penalty(self, site: Site, distance: Integers, heads: int) -> Integers:
-        """Part of a score that ALiBi takes from it at a distance."""
+        """Return the penalty that ALiBi subtracts from a score at a distance."""
         return positions.penalty(distance, heads)
 
     def requantise(self, site: Site, accumulators: Integers, scale: Scale, shift: int) -> Integers:
-        """Value of a site from its dot product, its scale and its constant shift."""
+        """Return a site's value from its dot product, its scale and its constant shift."""
         mantissa, exponent = scale
         return arithmetic.requantise(accumulators, mantissa, shift + exponent, site.bits)
 
     def saturate(self, site: Site, value: Integers) -> Integers:
-        """Sum of a site's value and what it is combined with."""
+        """Return the sum of a site's value and the value it is combined with, saturated."""
         return arithmetic.saturate(value, site.bits)
 
 
@@ -98,7 +98,7 @@ class GoldenModel:
     model
         The network.
     operations
-        What happens between the products; others than the machine's are for analysis only.
+        Operations between the products; others than the machine's are for analysis only.
     """
 
     def __init__(self, model: IntegerModel, operations: Operations | None = None):
@@ -123,7 +123,7 @@ class GoldenModel:
         position
             Position of these tokens: the one after those that the cache has seen.
         cache
-            Its rows are read, and one of them is written.
+            Cache whose rows are read, and one of them is written.
         trace
             Receives every intermediate; scores and numerators by row.
 
@@ -141,14 +141,14 @@ class GoldenModel:
         return self._run(np.asarray(tokens)[:, None], np.array([position]), memory, trace)[:, 0]
 
     def logits(self, tokens: Integers, trace: Trace | None = None) -> Integers:
-        """Accumulators of the logits for whole sequences at once, without a cache.
+        """Return the accumulators of the logits for whole sequences at once, without a cache.
 
         Parameters
         ----------
         tokens
             [batch, time] token ids, time up to the context unless there is eviction.
         trace
-            Receives every intermediate, but of eviction by attention.
+            Receives every intermediate, except with eviction by attention.
 
         Returns
         -------
@@ -164,7 +164,7 @@ class GoldenModel:
         return self._run(tokens, np.arange(time), Whole(self.config, time), trace)
 
     def scaled_logits(self, accumulators: Integers, scale: LogitScale) -> Integers:
-        """Logits over the temperature, Q8.7."""
+        """Return the logits over the temperature, Q8.7."""
         mantissa = np.int64(scale.mantissa), np.int64(0)
         return self.operations.requantise(self.network.head, accumulators, mantissa, scale.shift)
 
@@ -180,22 +180,22 @@ class GoldenModel:
         prompt: Sequence[int] = (),
         trace: Callable[[int, int], Trace] | None = None,
     ) -> Iterator[GeneratedToken]:
-        """Documents without end, token by token, as the hardware emits them.
+        """Yield documents without end, token by token, as the hardware emits them.
 
         With eviction they are one stream: a document that ends is followed by another that can
-        see it, as those the model was trained on, and only the first begins with the prompt.
+        see it, like those that the model was trained on, and only the first begins with the prompt.
 
         Parameters
         ----------
         seed
-            1 to 2**32 - 1.
+            Seed of the noise, 1 to 2**32 - 1.
         temperature
-            0.1 to 2.0, or 0 for greedy.
+            Sampling temperature, 0.1 to 2.0, or 0 for greedy decoding.
         prompt
-            Token ids that every document starts with, the beginning-of-document token left out.
+            Token ids that every document starts with, without the beginning-of-document token.
         trace
-            Called with the document's number and the position in it before each step; returns what
-            receives the step's intermediates.
+            Called with the document's number and the position in it before each step; returns the
+            function that receives the step's intermediates.
         """
         scale = self.model.logit_scale(temperature)
         noise = sampling.noise(seed)
@@ -284,7 +284,7 @@ class GoldenModel:
         return rows.reshape(*rows.shape[:2], self.config.heads, self.config.head_width)
 
     def _scores(self, site: Site, q: Integers, keys: Integers, memory: Memory) -> Integers:
-        """Scores of the keys, [batch, time, keys, heads]."""
+        """Return the scores of the keys, [batch, time, keys, heads]."""
         heads, do = self.config.heads, self.operations
         products = np.einsum("bthd,bshd->btsh", self._by_head(q), self._by_head(keys))
         scores = do.quantise_score(site, products)
@@ -293,7 +293,7 @@ class GoldenModel:
         return scores
 
     def _numerators(self, scores: Integers, memory: Memory) -> Integers:
-        """Numerators of the softmax, shaped as the scores; of keys that are not seen, zeros."""
+        """Return the numerators of the softmax, shaped as the scores; zeros for unseen keys."""
         seen = memory.visible[..., None]
         maximum = np.max(np.where(seen, scores, np.iinfo(np.int64).min), axis=2, keepdims=True)
         distance = np.where(seen, maximum - scores, 0)

@@ -1,7 +1,7 @@
 """The plain integer model: integer tensors and the shift of every site.
 
-Weights are integers on the grids of :mod:`.scales`; :mod:`.network` says what is computed of them,
-and which sites have a shift, chosen by :mod:`.quantise`.
+Weights are integers on the grids of :mod:`.scales`; :mod:`.network` says what is computed from
+them, and which sites have a shift, chosen by :mod:`.quantise`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ MAX_TEMPERATURE = 2.0
 
 @dataclass(frozen=True)
 class LogitScale:
-    """What a logit accumulator is multiplied with: ``mantissa * 2**-shift``, greedy or sampled.
+    """Scale of a logit accumulator: ``mantissa * 2**-shift``, greedy or sampled.
 
     Sampled logits are ``logit / temperature`` in Q8.7, ready for noise of the same format.
     """
@@ -43,18 +43,18 @@ class IntegerModel:
     Attributes
     ----------
     config, tokenizer
-        As the float checkpoint has them.
+        Shape and tokens of the float checkpoint.
     weights
-        By the names of the float checkpoint's.
+        Integers by the names of the float checkpoint's weights.
     shifts
-        By layer and name of the site, each 1 to 31 before its exponent is added.
+        Shifts by layer and name of the site, each 1 to 31 before its exponent is added.
     logit_unit
-        What one unit of a logit's accumulator is worth, in nats.
+        Worth of one unit of a logit's accumulator, in nats.
     metadata
-        ``checkpoint`` (its name), ``float_loss`` (the lower of what training measured before and
-        after quantisation-aware steps), ``integer_loss`` and ``loss_set``.
+        ``checkpoint`` (its name), ``float_loss`` (the lower of those that training measured before
+        and after quantisation-aware steps), ``integer_loss`` and ``loss_set``.
     precision
-        Bits of the weights and of what is cached.
+        Bits of the weights and format of cached rows.
     """
 
     config: ModelConfig
@@ -76,7 +76,7 @@ class IntegerModel:
         Parameters
         ----------
         rows
-            Of the cache.
+            Rows of the cache.
         eviction, sinks
             See :class:`.ModelConfig`.
 
@@ -90,19 +90,19 @@ class IntegerModel:
         return replace(self, config=config, metadata=metadata)
 
     def logit_scale(self, temperature: float) -> LogitScale:
-        """Scale of the logits for a sampling temperature; see :func:`logit_scale`."""
+        """Return the scale of the logits for a sampling temperature; see :func:`logit_scale`."""
         return logit_scale(self.logit_unit, temperature)
 
 
 def logit_scale(logit_unit: float, temperature: float) -> LogitScale:
-    """Scale of the logits for a sampling temperature; 0 asks for greedy decoding.
+    """Return the scale of the logits for a sampling temperature; 0 asks for greedy decoding.
 
     Parameters
     ----------
     logit_unit
-        What one unit of a logit's accumulator is worth, in nats.
+        Worth of one unit of a logit's accumulator, in nats.
     temperature
-        0.1 to 2.0, or 0.
+        Sampling temperature, 0.1 to 2.0, or 0.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def logit_scale(logit_unit: float, temperature: float) -> LogitScale:
 
 
 def check_temperature(temperature: float) -> float:
-    """Return `temperature` if one can sample at it, else raise :class:`.UserError`."""
+    """Return `temperature` if sampling supports it, else raise :class:`.UserError`."""
     if not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
         raise UserError(
             f"temperature {temperature:g} is out of range: choose {MIN_TEMPERATURE} to "
@@ -126,7 +126,7 @@ def check_temperature(temperature: float) -> float:
 
 
 def mantissa_and_shift(scale: float) -> tuple[int, int]:
-    """Nearest ``mantissa * 2**-shift`` with a mantissa of ``MANTISSA_BITS`` bits."""
+    """Return the nearest ``mantissa * 2**-shift`` with a mantissa of ``MANTISSA_BITS`` bits."""
     fraction, exponent = np.frexp(scale)
     mantissa = round(float(fraction) * (1 << MANTISSA_BITS))
     shift = MANTISSA_BITS - int(exponent)

@@ -1,23 +1,23 @@
-"""Characters that nobody sees, which must not become tokens."""
+"""Invisible characters, which must not become tokens."""
 
 import unicodedata
 from collections.abc import Sequence
 
 INVISIBLE = ("Cc", "Cf")
-"""Categories of Unicode: control characters, NUL among them, and those without a width."""
+"""Unicode categories: control characters, NUL among them, and characters without width."""
 
 MOST_NAMED = 4
 
 
 def without_invisible(lines: Sequence[str], name: str) -> tuple[list[str], tuple[str, ...]]:
-    """Drop such characters; those that separate words, like a tab, become spaces.
+    """Drop invisible characters; those that separate words, like a tab, become spaces.
 
     Parameters
     ----------
     lines
-        As a text has them.
+        Lines of a text.
     name
-        The text's name.
+        Name of the text.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def without_invisible(lines: Sequence[str], name: str) -> tuple[list[str], tuple
 
 
 def _places(character: str, lines: Sequence[str]) -> str:
-    """Return a character's name and where it is."""
+    """Return a character's name and its place."""
     numbers = [number for number, line in enumerate(lines, start=1) if character in line]
     name = unicodedata.name(character, "").lower()
     more = f" and {len(numbers) - 1} more" if len(numbers) > 1 else ""

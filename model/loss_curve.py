@@ -12,23 +12,23 @@ from gptloom.model.errors import UserError
 from gptloom.model.files import is_ours, stamped, write_file
 
 FEW = 100
-"""Fewer steps than these are drawn as points."""
+"""Number of steps below which they are drawn as points."""
 
 
 @dataclass
 class LossCurve:
-    """Losses in nats per token, of weights as the steps see them, and what came of it.
+    """Losses in nats per token, of weights as the steps see them, and the outcome.
 
     Attributes
     ----------
     training
-        Of each step's minibatch.
+        Loss of each step's minibatch.
     heldout
-        By the number of steps done.
+        Held-out losses by the number of steps done.
     kept
         The step whose weights were kept.
     interrupted
-        Whether somebody stopped it.
+        Whether somebody stopped the training.
     """
 
     training: list[float]
@@ -37,12 +37,12 @@ class LossCurve:
     interrupted: bool = False
 
     def steps_made(self) -> dict[str, int | bool]:
-        """Return how far training came, for a checkpoint's metadata."""
+        """Return the progress of training, for a checkpoint's metadata."""
         stopped = {"interrupted": True} if self.interrupted else {}
         return {"steps_made": len(self.training), "kept_step": self.kept, **stopped}
 
     def limits(self, baselines: Iterable[float]) -> tuple[float, float]:
-        """Return the losses between which a picture shows all of these but a few outliers."""
+        """Return the limits of a picture that shows all these losses but a few outliers."""
         usual = np.percentile(self.training, (1, 99)) if self.training else ()
         shown = [*usual, *self.heldout.values(), *baselines]
         margin = 0.05 * (max(shown) - min(shown)) + 0.01
@@ -55,23 +55,23 @@ def write_results(path: Path, checkpoint: Checkpoint, curve: LossCurve) -> Path:
     Returns
     -------
     Path
-        The picture: the checkpoint's path with the ending ``.png``.
+        Path of the picture: the checkpoint's path with the suffix ``.png``.
 
     Raises
     ------
     UserError
         A file cannot be written, or the picture would replace another file.
     """
-    # First what took longest.
+    # The file that took longest to make comes first.
     save_checkpoint(path, checkpoint)
     picture = check_picture(path)
-    # Readers of PNG stop before what follows its end.
+    # Readers of PNG ignore anything after its end.
     write_file(picture, stamped(_draw(checkpoint, curve)))
     return picture
 
 
 def check_picture(path: Path) -> Path:
-    """Return where a checkpoint's picture goes.
+    """Return the path of a checkpoint's picture.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def _draw(checkpoint: Checkpoint, curve: LossCurve) -> bytes:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     steps, losses = range(1, len(curve.training) + 1), curve.training
-    # Single points make no line.
+    # A single point makes no line.
     axes.plot(steps, losses, lw=0.4, marker="." if len(steps) < FEW else "", label="minibatch")
     axes.plot(list(curve.heldout), list(curve.heldout.values()), "k.-", label="held out")
     axes.axvline(curve.kept, ls="--", color="grey", lw=0.8, label="kept")

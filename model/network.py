@@ -22,7 +22,7 @@ logits        lm_head       stream        1/T                   logits
 A value's scale in the integer model is ``mantissa * 2**-shift`` (:func:`.arithmetic.requantise`).
 The scalar of each RMSNorm is deferred past the matrix that follows it (for the MLP past ReLU and
 the second matrix: ReLU commutes with a positive factor), so products start before the norm is
-known. Layer 0 skips its own norm, which would normalise what the embedding's norm already did.
+known. Layer 0 skips its own norm, which would normalise the embedding's normalised sum again.
 """
 
 from collections.abc import Sequence
@@ -53,14 +53,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """The table of sites, and what it says as a whole.
+    """The table of sites, and facts about it as a whole.
 
     Attributes
     ----------
     tokens, positions
-        Embeddings; None with positions that are not learned.
+        Embeddings; None for positions that are not learned.
     sites
-        In the order of computation.
+        Sites in the order of computation.
     """
 
     tokens: Weights
@@ -87,7 +87,7 @@ class Network:
 
     @property
     def computed(self) -> tuple[Site, ...]:
-        """Sites that hardware computes, those left out whose values it has in a table."""
+        """Sites that hardware computes, without those whose values it reads from a table."""
         return tuple(site for site in self.sites if not site.tabled)
 
     @property
@@ -101,7 +101,7 @@ class Network:
         return self.sites[-1]
 
     def layer_weights(self, layer: int) -> tuple[Weights, ...]:
-        """Matrices of a layer, in order of use."""
+        """Return the matrices of a layer, in order of use."""
         return tuple(site.matrix for site in self.sites if site.layer == layer and site.matrix)
 
     def of_kind(self, kind: Kind, layer: int | None = None) -> Site:
@@ -131,7 +131,7 @@ def network(config: "ModelConfig", precision: Precision = STANDARD) -> Network:
     config
         The shape.
     precision
-        Bits of what is cached.
+        Bits of weights and cached rows.
     """
     width = config.width
     tokens, positions = Weights("wte", config.vocabulary, width), None
@@ -156,7 +156,7 @@ def network(config: "ModelConfig", precision: Precision = STANDARD) -> Network:
 
 
 def _layer(config: "ModelConfig", precision: Precision, layer: int, stream: Key) -> list[Site]:
-    """Return the sites of a layer that reads the stream at a site."""
+    """Return the sites of a layer that reads the stream at a given site."""
     width, hidden_width, tabled = config.width, config.hidden, config.recurrent
 
     def product(name: str, matrix: str, rows: int, columns: int, **fields) -> Site:

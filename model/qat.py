@@ -6,7 +6,7 @@ estimator of Y. Bengio et al., "Estimating or Propagating Gradients Through Stoc
 Efficient Integer-Arithmetic-Only Inference", 2018.
 
 Activations stay real: with 10 bits they cost little, and the golden model remains the only place
-that says how they are rounded.
+that defines their rounding.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 LEARNING_RATE = 0.004
-"""The highest of the phase: enough to settle on other grid points, too little to start anew."""
+"""Highest of the phase: enough to settle on other grid points, too little to start anew."""
 
 PEAK = 4.0
 """Largest weight in units of its tensor's rms.
@@ -38,7 +38,7 @@ class Grid:
     config
         The shape.
     weights
-        float32 tensors by name, as the phase begins: their rms sets the limits.
+        float32 tensors by name, at the start of the phase: their rms sets the limits.
     """
 
     def __init__(self, config: ModelConfig, weights: Mapping[str, "torch.Tensor"]):

@@ -1,7 +1,7 @@
-"""Float checkpoint to plain integer model.
+"""Quantisation of a float checkpoint to a plain integer model.
 
-Weights are rounded to the grids of :mod:`.scales`. What remains, the shift of every site, is
-chosen on the checkpoint's calibration rows.
+Weights are rounded to the grids of :mod:`.scales`. The rest, the shift of every site, is chosen on
+the checkpoint's calibration rows.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ MAX_SHIFT = 16
 """Largest shift of a site: with its exponent (up to 15) it stays within `requantise`'s 31."""
 
 _SEARCH_DOCUMENTS = 256
-"""Calibration documents for the search: more were found to choose the same, more slowly."""
+"""Calibration documents for the search: more were found to choose the same, only more slowly."""
 
 
 def quantise(checkpoint: Checkpoint, precision: Precision = STANDARD) -> IntegerModel:
@@ -37,12 +37,12 @@ def quantise(checkpoint: Checkpoint, precision: Precision = STANDARD) -> Integer
     checkpoint
         Its calibration rows choose the shifts; the held-out documents are only measured.
     precision
-        Bits of the weights and of what is cached.
+        Bits of the weights and format of cached rows.
 
     Returns
     -------
     IntegerModel
-        Its metadata are what :func:`.loss.measure` says of it.
+        The model; its metadata come from :func:`.loss.measure`.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def on_grid(checkpoint: Checkpoint, scales: WeightScales) -> dict[str, Array]:
 
 
 def integer_loss(model: IntegerModel, rows: NDArray[np.integer]) -> float:
-    """Mean cross-entropy of the integer model in nats per predicted token.
+    """Return the mean cross-entropy of the integer model in nats per predicted token.
 
     Parameters
     ----------
@@ -90,12 +90,12 @@ def _first_guess(
     scales: WeightScales,
     rounded: dict[str, NDArray[np.int64]],
 ) -> IntegerModel:
-    """Join integer weights to a model, with shifts that fit their scales."""
+    """Make a model of integer weights, with shifts that fit their scales."""
     table = network(checkpoint.config, precision)
     shifts = {site.key: scales.start_shift for site in table.sites if site.kind is Kind.NORM}
     for (layer, path), sites in table.paths.items():
-        # The scales along a path are fixed, so its shifts add up to a fixed sum. How the sum is
-        # divided here is typical of trained networks, and where the search starts.
+        # The scales along a path are fixed, so its shifts have a fixed sum. The division of the sum
+        # chosen here is typical of trained networks, and the start of the search.
         total = scales.exponents[layer, path] + len(sites) * UNIT_SHIFT - sites[-1].is_stream
         shares = [(total + i) // len(sites) for i in range(len(sites))]
         leaning = [share + site.lean for share, site in zip(shares, sites, strict=True)]
@@ -117,11 +117,11 @@ def _first_guess(
 
 
 def _choose_shifts(model: IntegerModel, expected: Expected) -> IntegerModel:
-    """Move factors of two between sites as long as the model comes closer to what is expected."""
+    """Move factors of two between sites as long as the model comes closer to the expectation."""
     measured: dict[tuple, float] = {}
 
     def distance(candidate: IntegerModel) -> float:
-        # Moves lead back to where others have been.
+        # Moves may lead back to models measured before.
         key = tuple(candidate.shifts.items())
         if key not in measured:
             measured[key] = expected.cross_entropy(GoldenModel(candidate))
@@ -139,11 +139,11 @@ def _choose_shifts(model: IntegerModel, expected: Expected) -> IntegerModel:
 
 
 Change = dict[Key, int]
-"""By how much shifts change."""
+"""Changes of shifts, by site."""
 
 
 def _moves(table: Network) -> Iterator[tuple[Change, int]]:
-    """Every step of the search: changed shifts, and by how many octaves the stream is coarser."""
+    """Yield every step of the search: changes of shifts, and octaves that coarsen the stream."""
     for sites in table.paths.values():
         for one, other in combinations(sites, 2):
             yield {one.key: 1, other.key: -1}, 0
@@ -154,9 +154,9 @@ def _moves(table: Network) -> Iterator[tuple[Change, int]]:
 
 
 def _coarser_stream(table: Network) -> Change:
-    """Return what halves the integers of the residual stream and leaves all others as they are.
+    """Return the change that halves the integers of the residual stream and leaves all others.
 
-    The embedding's own are those of its weights.
+    The embedding's integers stay those of its weights.
     """
     change: Change = {}
     halved, norm_halved = set(), False
@@ -174,7 +174,7 @@ def _coarser_stream(table: Network) -> Change:
 
 
 def _shifted(model: IntegerModel, change: Change, octaves: int) -> IntegerModel | None:
-    """Return the model with other shifts; None where one is out of range."""
+    """Return the model with other shifts; None if one is out of range."""
     shifts = {key: shift + change.get(key, 0) for key, shift in model.shifts.items()}
     if not all(1 <= shift <= MAX_SHIFT for shift in shifts.values()):
         return None

@@ -1,21 +1,21 @@
-"""Softmax attention without end in a fixed number of bits: one layer with ALiBi, recurrently.
+"""Endless softmax attention in a fixed number of bits: one layer with ALiBi, recurrently.
 
 Without learned positions, query, key and value of a token in the first layer depend on the token
 alone, so a query has as many scores as there are tokens in the vocabulary. And a score falls by
-whole octaves with every position: all weights of a head are divided by the same power of two when a
-token comes. What attention needs to know of the past is then, for every head and every token q that
-may be the next query,
+whole octaves with every position: a new token divides all weights of a head by the same power of
+two. So attention needs to know only this of the past, for every head and every token q that may be
+the next query:
 
     S[q] = sum_t 2**(score(q, t) - slope * distance) (1, v_t)
 
-and with each token t every one of them becomes ``S[q] / 2**slope + E[q, t] (1, v_t)``, where E are
-the weights of the scores, in a table. The mix is S's second part over its first: in real numbers
-exactly the softmax over everything that was ever said, as an unlimited cache has it. In integers E
-and S have a width each; that is all that is lost. (A. Katharopoulos et al., "Transformers are
-RNNs", 2020, has to find a feature map for keys; here the vocabulary is one.)
+Each new token t turns every one of them into ``S[q] / 2**slope + E[q, t] (1, v_t)``, where E
+holds the weights of the scores, in a table. The mix is S's second part over its first: in real
+numbers exactly the softmax over all earlier tokens, as with an unlimited cache. In integers E and S
+have a width each; nothing else is lost. (A. Katharopoulos et al., "Transformers are RNNs", 2020,
+has to find a feature map for keys; here the vocabulary is one.)
 
-The folded core has it with ``--cache recurrent`` (:mod:`.hdl.folded.recurrence`): table and values
-are a part of the image.
+The folded core implements it with ``--cache recurrent`` (:mod:`.hdl.folded.recurrence`): table and
+values are part of the image.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ MOST_TABLE_BITS = 14
 
 
 def golden_of(model: IntegerModel) -> GoldenModel:
-    """Return the golden model of a network with the cache that its configuration names."""
+    """Return the golden model of a network with the cache of its configuration."""
     return RecurrentModel(model) if model.config.recurrent else GoldenModel(model)
 
 
@@ -46,10 +46,10 @@ class StateWidths:
     Attributes
     ----------
     table
-        Fraction bits of E, whose largest entry for every query is one; at most 14, for a weighted
-        sum has to fit the accumulator.
+        Fraction bits of E, whose largest entry for every query is one; at most 14, because a
+        weighted sum has to fit the accumulator.
     fraction
-        Of S, in units of E's last bit.
+        Fraction bits of S, in units of E's last bit.
     """
 
     table: int = 14
@@ -64,16 +64,16 @@ class StateWidths:
 
     @property
     def weight_bits(self) -> int:
-        """Of a sum of weights, unsigned: a geometric series adds at most as much again."""
+        """Bits of a sum of weights, unsigned: a geometric series adds at most as much again."""
         return self.table + 2 + self.fraction
 
     @property
     def value_bits(self) -> int:
-        """Of a sum of weighted values, signed."""
+        """Bits of a sum of weighted values, signed."""
         return self.weight_bits + STANDARD.cache.values.bits - 1
 
     def sum_bits(self, head_width: int) -> int:
-        """Bits of one head's sums for one query."""
+        """Return the bits of one head's sums for one query."""
         return self.weight_bits + head_width * self.value_bits
 
 
@@ -83,7 +83,7 @@ class State:
     Attributes
     ----------
     sums
-        [batch, heads, queries, 1 + head width]: of weights, and of values times weights.
+        Sums of weights, and of weighted values: [batch, heads, queries, 1 + head width].
     """
 
     def __init__(self, model: IntegerModel, batch: int):
@@ -92,23 +92,23 @@ class State:
 
 
 class RecurrentModel(GoldenModel):
-    """The golden model of one layer with ALiBi, with sums in the place of a cache.
+    """The golden model of one layer with ALiBi, with sums instead of a cache.
 
     Parameters
     ----------
     model
-        The network; its context does not count.
+        The network; its context does not matter.
     widths
-        Of table and sums; hardware has the default ones.
+        Widths of table and sums; hardware has the default ones.
 
     Attributes
     ----------
     table
-        [heads, queries, tokens]: weights of the scores, ``1 << widths.table`` at most.
+        Weights of the scores, [heads, queries, tokens], ``1 << widths.table`` at most.
     values
-        [heads, tokens, head width].
+        Values of all tokens, [heads, tokens, head width].
     slopes
-        Bits by which sums fade with a token: [heads, 1, 1].
+        Bits by which sums fade with every token, [heads, 1, 1].
 
     Raises
     ------
@@ -128,7 +128,7 @@ class RecurrentModel(GoldenModel):
         scores, self.values = self._of_tokens()
         distance = scores.max(axis=-1, keepdims=True) - scores
         weights = np.rint(2.0 ** (self.widths.table - distance / (1 << SCORE_FRACTION)))
-        # A query's own token is always there: no sum of weights is zero.
+        # A query's own token is always included: no sum of weights is zero.
         own = np.arange(config.vocabulary)
         weights[:, own, own] = np.maximum(weights[:, own, own], 1)
         self.table: Integers = weights.astype(np.int64)
@@ -141,7 +141,7 @@ class RecurrentModel(GoldenModel):
         return c.heads * c.vocabulary * self.widths.sum_bits(c.head_width)
 
     def _of_tokens(self) -> tuple[Integers, Integers]:
-        """Scores [heads, queries, tokens] and values [heads, tokens, head width]."""
+        """Return scores [heads, queries, tokens] and values [heads, tokens, head width]."""
         c, values = self.config, {}
         alone = GoldenModel(self.model.with_cache(c.context, Eviction.NONE))
         tokens = np.arange(c.vocabulary)[:, None]
@@ -160,7 +160,7 @@ class RecurrentModel(GoldenModel):
     def step(
         self, tokens: Integers, position: int, cache: State, trace: Trace | None = None
     ) -> Integers:
-        """Advance a batch of streams by one token each; the position does not count."""
+        """Advance a batch of streams by one token each; the position does not matter."""
         tokens = np.asarray(tokens)
         memory = _Sums(self, tokens, cache)
         return self._run(tokens[:, None], np.array([position]), memory, trace)[:, 0]
@@ -176,7 +176,7 @@ class RecurrentModel(GoldenModel):
 
 @dataclass(frozen=True)
 class _Sums:
-    """Stands for a cache: attention takes what it needs from the state."""
+    """Replacement of a cache: attention takes everything it needs from the state."""
 
     golden: RecurrentModel
     tokens: Integers

@@ -1,4 +1,4 @@
-"""Sentences about a corpus, said before hours are spent on it."""
+"""Sentences about a corpus, said before hours of training are spent on it."""
 
 import importlib.util
 from collections import Counter
@@ -9,7 +9,7 @@ from gptloom.model.corpus import Corpus, speller
 from gptloom.model.positions import Positions
 
 RARE = 5
-"""Documents that a character has to be in, not to be called odd."""
+"""Number of documents below which a character in them is called odd."""
 
 MOST_NAMED = 8
 LONGEST_EXAMPLE = 30
@@ -18,7 +18,7 @@ CONTEXT_STEP = 4
 
 
 def remarks(corpus: Corpus, config: ModelConfig) -> list[str]:
-    """Return what is left out, what is cut, and which characters are odd; empty if all is well."""
+    """Return sentences about omitted, cut and odd parts of the corpus; empty if all is well."""
     found = (*corpus.remarks, cut(corpus, config), odd(corpus))
     return [remark for remark in found if remark]
 
@@ -31,7 +31,7 @@ def cut(corpus: Corpus, config: ModelConfig) -> str:
     corpus
         The documents.
     config
-        The shape. With ALiBi documents follow each other, and none is cut.
+        The shape. With ALiBi documents follow one another, and none is cut.
     """
     if config.positions is not Positions.LEARNED:
         return ""

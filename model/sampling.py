@@ -2,7 +2,7 @@
 
 Adding Gumbel noise to ``logit / T`` and taking the largest draws exactly from ``softmax(logit/T)``
 (Gumbel-max). The noise of a token does not depend on its logits, so hardware prepares it while
-the logits are computed; then one argmax is left.
+the logits are computed; then only an argmax remains.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def check_seed(seed: int) -> int:
 
 
 def xorshift32(state: int) -> int:
-    """Next state of Marsaglia's 32-bit xorshift (shifts 13, 17, 5); never 0 from a state not 0.
+    """Return the next state of Marsaglia's 32-bit xorshift (13, 17, 5); never 0 from a nonzero one.
 
     Source: G. Marsaglia, "Xorshift RNGs", Journal of Statistical Software 8 (14), 2003.
     """
@@ -39,7 +39,7 @@ def xorshift32(state: int) -> int:
 
 
 def noise(seed: int) -> Iterator[int]:
-    """Endless Gumbel noise values (Q5.7): table entries at the top bits of successive states."""
+    """Yield Gumbel noise (Q5.7) without end: table entries at the top bits of successive states."""
     state = check_seed(seed)
     while True:
         state = xorshift32(state)
@@ -47,5 +47,5 @@ def noise(seed: int) -> Iterator[int]:
 
 
 def draw(logits: Integers, values: NDArray[np.int64] | int) -> int:
-    """Index of the largest noisy logit; the first of equals."""
+    """Return the index of the largest noisy logit; the first among equals."""
     return int(np.argmax(logits + values))

@@ -1,4 +1,4 @@
-"""Which integer grid every float weight is rounded to.
+"""Integer grids that the float weights are rounded to.
 
 A weight becomes an integer in units of its grid, and each tensor or channel has a grid of
 its own. Most of these scales cost nothing, because the network does not change when a factor moves
@@ -39,13 +39,13 @@ def weight_limit(bits: int) -> int:
 WEIGHT_LIMIT = weight_limit(WEIGHT_BITS)
 
 UNIT_SHIFT = MANTISSA_BITS - PRE_SHIFT
-"""``requantise`` multiplies by ``2**(UNIT_SHIFT - shift)`` times what the mantissa stands for."""
+"""``requantise`` multiplies by ``2**(UNIT_SHIFT - shift)`` times the value of the mantissa."""
 
 _SMALLEST_PEAK = 1e-3
-"""Stands in for smaller peaks, those of zeros among them."""
+"""Replaces smaller peaks, including those of zeros."""
 
 _LARGEST_EXPONENT = 16
-"""Finer grids than this would need larger shifts than there are; only zeros want them."""
+"""Finer grids would need larger shifts than there are; only zeros would use them."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ class WeightScales:
     Attributes
     ----------
     factors
-        By the name of the weight, an array that broadcasts to its shape: ``weight * factor`` is
-        the weight in units of its grid, within +-`weight_limit`.
+        Array by the name of the weight that broadcasts to its shape: ``weight * factor`` is the
+        weight in units of its grid, within +-`weight_limit`.
     start_shift
         Shift of the site ``start`` that fits `stream`.
     stream
-        What one is worth in the integer residual stream.
+        Integer of the residual stream that stands for one.
     exponents
-        By layer and path the exponent of the product of the path's two factors; the shifts of the
-        path's sites make up for it.
+        Exponent of the product of the path's two factors, by layer and path; the shifts of the
+        path's sites compensate for it.
     """
 
     factors: dict[str, Array]
@@ -116,7 +116,7 @@ def weight_scales(
 def share(
     first: Array, second: Array, unit: float, limit: int = WEIGHT_LIMIT
 ) -> tuple[Array, Array, int]:
-    """Factors for two matrices joined row by row, such that each pair has equal peaks.
+    """Return factors for two matrices joined row by row, such that each pair has equal peaks.
 
     Every pair of factors multiplies to ``unit * 2**exponent``, the largest for which both fit.
 
@@ -125,7 +125,7 @@ def share(
     first, second
         Peaks of the pairs.
     unit
-        What the products may differ from by powers of two only.
+        Value that the products may differ from only by powers of two.
     limit
         Largest integer of either matrix.
 

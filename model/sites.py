@@ -1,7 +1,7 @@
-"""One line of the table that describes a network: a site, and what can be said of it.
+"""One line of the table that describes a network: a site and its properties.
 
-A site is a place where a value comes into being that has a name: the embedding, a matrix' product
-that became an activation again, scores. :mod:`.network` makes the table.
+A site is a place where a named value is computed: the embedding, a matrix product rescaled to
+activations, scores. :mod:`.network` makes the table.
 """
 
 from dataclasses import dataclass
@@ -10,26 +10,26 @@ from enum import Enum, auto
 from gptloom.model.arithmetic import ACTIVATION_BITS
 
 Key = tuple[int, str]
-"""Layer and name of a site, as traces have them; sites outside the layers stand in layer 0."""
+"""Layer and name of a site, as in traces; sites outside the layers are in layer 0."""
 
 
 class Kind(Enum):
     """Computations that a site can be."""
 
     EMBEDDING = auto()
-    """The sum of the token's row and of the position's, where positions are learned."""
+    """The sum of the token's row and, if positions are learned, the position's."""
     NORM = auto()
     """The source itself, normalised."""
     PRODUCT = auto()
-    """A matrix with the source."""
+    """A matrix times the source."""
     SCORES = auto()
-    """Every head's query with its cached keys, less the penalty of a distance."""
+    """Every head's query times its cached keys, less the penalty of the distance."""
     SOFTMAX = auto()
     """The numerators of the softmax."""
     MIX = auto()
-    """Every head's numerators with its cached values."""
+    """Every head's numerators times its cached values."""
     SUMS = auto()
-    """The same from sums over all that was: :mod:`.recurrent`."""
+    """The same from sums over all earlier tokens: :mod:`.recurrent`."""
 
 
 class ElementOrder(Enum):
@@ -40,20 +40,20 @@ class ElementOrder(Enum):
 
     NATURAL = auto()
     HEAD_BY_HEAD = auto()
-    """Queries and keys: head by head in quads, the last of a head padded."""
+    """Queries and keys: head by head in quads, the last quad of a head padded."""
     INTERLEAVED = auto()
-    """Values and what is mixed of them: the first elements of all heads, then the second ones."""
+    """Values and their mix: the first elements of all heads, then the second ones, and so on."""
 
 
 class Function(Enum):
-    """Functions that follow a scale."""
+    """Functions applied after a scale."""
 
     NONE = auto()
     RELU = auto()
 
 
 class Combination(Enum):
-    """Combinations that follow a function."""
+    """Combinations applied after a function."""
 
     NONE = auto()
     ADD = auto()
@@ -65,30 +65,30 @@ class Scaling(Enum):
 
     ONE = auto()
     NORM = auto()
-    """One over the root mean square of the stream as it is by then."""
+    """One over the root mean square of the present stream."""
     SUM = auto()
     """One over the sum of the head's numerators."""
     TEMPERATURE = auto()
 
 
 class Becomes(Enum):
-    """Uses of a value, which tell where the hardware writes it."""
+    """Uses of a value, which determine where the hardware writes it."""
 
     ACTIVATION = auto()
     STREAM = auto()
     """The residual stream, which is read, added to and normalised."""
     RESIDUAL = auto()
-    """The residual stream as far as the next site that adds it: nothing else reads it."""
+    """The residual stream up to the next site that adds it: nothing else reads it."""
     KEY = auto()
     VALUE = auto()
     """Rows of the cache."""
     SCORES = auto()
-    """Scores, in whose place their numerators are written."""
+    """Scores, which their numerators replace."""
     LOGITS = auto()
 
 
 class Path(Enum):
-    """Sites between which a factor can move without a change of the network."""
+    """Sites between which a factor can move without changing the network."""
 
     SCORE = auto()
     VALUE = auto()
@@ -97,9 +97,9 @@ class Path(Enum):
 
 @dataclass(frozen=True)
 class Weights:
-    """A tensor of the checkpoint and of the integer model: [rows, columns], a row for an output.
+    """A tensor of the checkpoint and of the integer model: [rows, columns], a row per output.
 
-    An embedding has a row for every token or position.
+    An embedding has a row per token or position.
     """
 
     name: str
@@ -119,11 +119,11 @@ class Site:
     Attributes
     ----------
     layer
-        Its layer; None outside them.
+        Its layer; None outside the layers.
     name
         The site's name in its layer.
     kind
-        What is computed.
+        Computation of the value.
     elements
         Elements of the value; scores and numerators have as many for every cached position.
     bits
@@ -139,16 +139,16 @@ class Site:
     order
         Order of the elements.
     scale
-        None where there is nothing to scale, or a constant that needs no choice.
+        None if there is nothing to scale, or only a constant that needs no choice.
     function, combination
         Post-operations, in this order.
     becomes
         Use of the value.
     path, lean
-        The path that the site's shift belongs to, and by how much the shift usually differs from
-        an equal share of the path's: where the quantiser's search begins.
+        Path that the site's shift belongs to, and the usual difference of the shift from an equal
+        share of the path's sum: the start of the quantiser's search.
     phase
-        The part of a token's time that its instruction is told as.
+        Part of a token's time that its instruction is reported under.
     tabled
         Whether the value depends on the token alone and is read from a table.
     """
@@ -174,7 +174,7 @@ class Site:
 
     @property
     def key(self) -> Key:
-        """Layer and name, as traces have them."""
+        """Layer and name, as in traces."""
         return self.layer or 0, self.name
 
     @property

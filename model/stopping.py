@@ -1,4 +1,4 @@
-"""How long to train, when to stop, and which step's weights to keep."""
+"""Rules for how long to train, when to stop, and which step's weights to keep."""
 
 import math
 from collections.abc import Mapping
@@ -6,31 +6,31 @@ from collections.abc import Mapping
 import numpy as np
 
 EPOCHS = 82
-"""Times that each row is seen, unless told otherwise: as often as those of the shipped names."""
+"""Default number of times that each row is seen: as often as for the shipped names."""
 
 FEWEST_STEPS, MOST_STEPS = 50, 14_000
 AWARE_SHARE = 3 / 14
-"""Quantisation-aware steps for each one in floating point."""
+"""Quantisation-aware steps per step in floating point."""
 
 MEASUREMENTS = 50
-"""How often the held-out loss is measured, evenly; in between, early on, after 1, 2, 4, ... steps,
-for few documents are soon learned by heart."""
+"""Number of measurements of the held-out loss, evenly spaced; early on also after 1, 2, 4, ...
+steps, because few documents are soon learned by heart."""
 
 RISE = 0.05
-"""Nats per token by which a held-out loss is above the lowest when it has risen."""
+"""Rise of a held-out loss above the lowest, in nats per token, that counts as risen."""
 
 PATIENCE, LEAST_PATIENCE = 0.1, 10
-"""Part of the steps, and at least how many, that a loss may have risen before training stops: far
-longer than it rises while the learning rate is high."""
+"""Share of the steps, and their least number, for which a loss may have risen before training
+stops: far longer than it rises while the learning rate is high."""
 
 
 def default_steps(rows: int, batch: int) -> tuple[int, int]:
-    """Return steps in floating point, and quantisation-aware ones after those.
+    """Return the steps in floating point, and the quantisation-aware ones that follow.
 
     Parameters
     ----------
     rows
-        How many there are to train on.
+        Number of rows to train on.
     batch
         Rows per step.
     """
@@ -51,11 +51,11 @@ class Best:
     Attributes
     ----------
     step
-        Number of steps before the weights were as they are kept.
+        Number of steps after which the kept weights were reached.
     loss
-        The lowest measured, in nats per token; infinite before the first.
+        Lowest loss measured, in nats per token; infinite before the first.
     weights
-        Arrays by name, copies.
+        Copies of the weights, arrays by name.
     """
 
     def __init__(self) -> None:
@@ -65,22 +65,22 @@ class Best:
         self._near = 0
 
     def note(self, step: int, loss: float, weights: Mapping[str, np.ndarray]) -> None:
-        """Keep the weights if no step before had a loss as low."""
+        """Keep the weights if no earlier step had a loss as low."""
         if loss < self.loss:
             kept = {name: weight.copy() for name, weight in weights.items()}
-            # Together, so that an interrupt finds the one with the other.
+            # Assigned together, so that an interrupt finds them consistent.
             self.step, self.loss, self.weights = step, loss, kept
         if loss < self.loss + RISE:
             self._near = step
 
     def has_passed(self, step: int, steps: int) -> bool:
-        """Whether the loss has risen for so long that it will not fall again.
+        """Tell whether the loss has risen for so long that it will not fall again.
 
         Parameters
         ----------
         step
-            That was noted last.
+            Step that was noted last.
         steps
-            Of the phase in all.
+            Total steps of the phase.
         """
         return step - self._near > max(LEAST_PATIENCE, PATIENCE * steps)

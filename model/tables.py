@@ -1,8 +1,8 @@
 """Nonlinear functions as tables of integers.
 
 Each table is filled from its real function once, here; the golden model looks values up and the
-hardware holds the same entries in its ROMs. Results are a mantissa and an exponent where the
-range is wide, so that one multiplication and one shift apply them (:func:`.requantise`).
+hardware holds the same entries in its ROMs. Results with a wide range are a mantissa and an
+exponent, so that one multiplication and one shift apply them (:func:`.requantise`).
 """
 
 import numpy as np
@@ -52,7 +52,7 @@ Entries below 32 are reached only by a sum of squares of zero, where any scale g
 
 SQRT_TABLE = np.minimum(np.round((1 << (MANTISSA_BITS - 1)) * np.sqrt(_root_at)), _TOP)
 SQRT_TABLE = SQRT_TABLE.astype(np.int64)
-"""``sqrt(m)`` for m in [1, 4), addressed as `RSQRT_TABLE` is; 8 fraction bits, unsigned.
+"""``sqrt(m)`` for m in [1, 4), addressed like `RSQRT_TABLE`; 8 fraction bits, unsigned.
 
 The root of zero becomes 1/8.
 """
@@ -63,7 +63,7 @@ NOISE_TABLE = np.round(-np.log(-np.log(_uniform)) * (1 << LOGIT_FRACTION)).astyp
 
 
 def exp2_negative(distance: ArrayLike, entries: Integers = EXP2_TABLE) -> Integers:
-    """``2**-distance`` for a distance of 0 to 1,023 sixteenths of an octave; floor.
+    """Return ``2**-distance`` for a distance of 0 to 1,023 sixteenths of an octave; floor.
 
     The result has the format of `entries` (Q0.9 unless others are given).
     """
@@ -73,9 +73,9 @@ def exp2_negative(distance: ArrayLike, entries: Integers = EXP2_TABLE) -> Intege
 
 
 def reciprocal(value: ArrayLike) -> tuple[Integers, Integers]:
-    """Mantissa m and exponent p with ``1/value`` close to ``m * 2**-(MANTISSA_BITS + p)``.
+    """Return m and p with ``1/value`` close to ``m * 2**-(MANTISSA_BITS + p)``.
 
-    `value` is a positive integer; p is the position of its leading one.
+    `value` is a positive integer; the exponent p is the position of its leading one.
     """
     value = np.asarray(value, dtype=np.int64)
     exponent = _leading_one(value)
@@ -84,7 +84,7 @@ def reciprocal(value: ArrayLike) -> tuple[Integers, Integers]:
 
 
 def rsqrt(value: ArrayLike) -> tuple[Integers, Integers]:
-    """Mantissa m and exponent k with ``value**-0.5`` close to ``m * 2**-(MANTISSA_BITS + k)``.
+    """Return m and k with ``value**-0.5`` close to ``m * 2**-(MANTISSA_BITS + k)``.
 
     `value` is a non-negative integer; k is half the (even) position of its leading pair of bits.
     """
@@ -93,7 +93,7 @@ def rsqrt(value: ArrayLike) -> tuple[Integers, Integers]:
 
 
 def sqrt(value: ArrayLike) -> tuple[Integers, Integers]:
-    """Mantissa m and exponent k with ``value**0.5`` close to ``m * 2**(k - MANTISSA_BITS + 1)``.
+    """Return m and k with ``value**0.5`` close to ``m * 2**(k - MANTISSA_BITS + 1)``.
 
     `value` and k are as in `rsqrt`.
     """
@@ -102,19 +102,19 @@ def sqrt(value: ArrayLike) -> tuple[Integers, Integers]:
 
 
 def softmax_limit(context: int) -> int:
-    """Largest possible sum of softmax numerators over `context` positions."""
+    """Return the largest possible sum of softmax numerators over `context` positions."""
     return context * int(EXP2_TABLE[0])
 
 
 def _root_window(value: ArrayLike) -> tuple[Integers, Integers]:
-    """Return the address of both tables of roots, and half the position of the leading pair."""
+    """Return the address in both tables of roots, and half the position of the leading pair."""
     value = np.asarray(value, dtype=np.int64)
     exponent = _leading_one(np.maximum(value, 1)) >> 1
     return (value << (RSQRT_WINDOW_BITS - 2)) >> (2 * exponent), exponent
 
 
 def _leading_one(value: Integers) -> Integers:
-    """Position of the most significant one of positive integers below 2**53."""
+    """Return the position of the most significant one of positive integers below 2**53."""
     return np.frexp(value.astype(np.float64))[1].astype(np.int64) - 1
 
 

@@ -9,17 +9,17 @@ from gptloom.model.errors import UserError
 from gptloom.model.positions import Positions
 
 PADDING = -1
-"""What fills the token rows of documents shorter than the longest."""
+"""Token id that fills the rows of documents shorter than the longest."""
 
 _PART = 128
-"""Documents computed at once: the scores of thousands would fill the memory."""
+"""Number of documents computed at once: the scores of thousands would fill the memory."""
 
 
 class Tokenizer:
     """Characters are tokens, numbered in sorted order; the last id is the special token.
 
-    As in Karpathy's microGPT (gist 8627fe009c40f57531cb18360106ce95) the special token `bos`
-    stands both before a document's first character and after its last.
+    The special token `bos` stands both before a document's first character and after its last, as
+    in Karpathy's microGPT (gist 8627fe009c40f57531cb18360106ce95).
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Tokenizer:
 
     @classmethod
     def from_documents(cls, documents: Iterable[str]) -> "Tokenizer":
-        """Make the tokenizer that knows every character of the documents."""
+        """Make a tokenizer that knows every character of the documents."""
         return cls("".join(sorted(set().union(*documents))))
 
     @property
@@ -73,7 +73,7 @@ class Tokenizer:
             ) from None
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text up to the first `bos`, or of all ids where there is none.
+        """Return the text up to the first `bos`, or of all ids if there is none.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class Tokenizer:
         documents
             One text each.
         context
-            The most predictions that a document gives; a longer one is cut.
+            Most predictions per document; a longer one is cut.
 
         Returns
         -------
@@ -116,24 +116,24 @@ class Tokenizer:
         return rows
 
     def rows_of(self, positions: Positions) -> Callable[[Sequence[str], int], np.ndarray]:
-        """Return what makes the rows for a model: one document each, or without end."""
+        """Return the method that makes the rows for a model: one per document, or endless ones."""
         return self.rows if positions is Positions.LEARNED else self.stream_rows
 
     def stream_rows(self, documents: Sequence[str], length: int) -> np.ndarray:
-        """Return documents as token rows in which one follows the other without end.
+        """Return documents as token rows in which one document follows another without end.
 
         Parameters
         ----------
         documents
-            One text each; what does not fill a row at their end is left out.
+            One text each; tokens at the end that do not fill a row are left out.
         length
             Predictions in a row.
 
         Returns
         -------
         numpy.ndarray
-            int16, [rows, length + 1]. A row begins with the `bos` before the first document that
-            was not in the one before, so that no prediction lacks its document's beginning.
+            int16, [rows, length + 1]. A row begins with the `bos` before the first document with no
+            part in the previous row, so that no prediction lacks its document's beginning.
 
         Raises
         ------
@@ -158,9 +158,9 @@ class Tokenizer:
 
 
 def parts(rows: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Iterate over inputs and targets [documents, positions] of a part of the rows, padded with -1.
+    """Yield inputs and targets [documents, positions] of one part of the rows each, padded with -1.
 
-    Documents of like length are together, so that little padding is computed.
+    Documents of similar length are in one part, so that little padding is computed.
     """
     ordered = rows[np.argsort((rows >= 0).sum(axis=1), kind="stable")].astype(np.int64)
     for part in np.array_split(ordered, max(1, len(rows) // _PART)):

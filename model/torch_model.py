@@ -61,9 +61,9 @@ def torch_logits(
 
 
 def score_bias(config: ModelConfig, positions: int, dtype: "torch.dtype") -> "torch.Tensor | None":
-    """Return what ALiBi adds to scores in nats, [heads, positions, positions]; None without it.
+    """Return ALiBi's bias of scores in nats, [heads, positions, positions]; None without it.
 
-    Keys that come later are masked.
+    Later keys are masked.
     """
     import torch
 

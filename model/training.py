@@ -1,6 +1,6 @@
 """Training in PyTorch, from a corpus to a checkpoint.
 
-PyTorch is imported where it is used: everything else of the package works without it.
+PyTorch is imported where it is used: the rest of the package works without it.
 """
 
 import importlib.util
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 INITIAL_DEVIATION = 0.08
 """Standard deviation of the initial weights, as in microGPT."""
 WARM_UP = 0.02
-"""Part of the steps in which the learning rate rises from zero."""
+"""Share of the steps during which the learning rate rises from zero."""
 BETAS = (0.9, 0.99)
 # This decay and the default learning rate were compared with others in short runs, on held-out
 # names outside the shipped set. Decay also keeps the embeddings small, whose norm the model
-# ignores and fixed point does not.
+# ignores but fixed point does not.
 WEIGHT_DECAY = 0.03
 
 Logits = Callable[[Mapping[str, "torch.Tensor"], "torch.Tensor"], "torch.Tensor"]
-"""What is trained: logits [batch, positions, vocabulary] of weights and tokens."""
+"""Model to train: logits [batch, positions, vocabulary] of weights and tokens."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long and how fast to train.
+    """Length and rate of training.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ class TrainingSettings:
     batch
         Documents per step.
     learning_rate
-        The highest; it rises linearly and then falls to zero along a cosine.
+        Highest learning rate; it rises linearly and then falls to zero along a cosine.
     seed
-        Of the initial weights, the order of the documents and the choice for calibration.
+        Seed of the initial weights, the order of the documents and the choice for calibration.
     quantise_aware_steps
         Updates after those, in which the weights are seen as 8-bit integers (:mod:`.qat`); may
         be 0.
@@ -87,7 +87,7 @@ class TrainingSettings:
 
 
 def require_extra() -> None:
-    """Make sure, before hours of training, that all it needs until its end is installed.
+    """Make sure, before hours of training, that everything needed until its end is installed.
 
     Raises
     ------
@@ -111,29 +111,29 @@ def train_checkpoint(
     Parameters
     ----------
     corpus
-        What to train and to measure on. The held-out documents choose the step whose weights are
+        Documents to train and to measure on. The held-out ones choose the step whose weights are
         kept, and nothing else.
     config
         The shape; its vocabulary must be that of the corpus.
     settings
         Steps, batch, learning rate and seed.
     command
-        What reproduces the checkpoint, for its metadata.
+        Command that reproduces the checkpoint, for its metadata.
     progress
         Called after each step with the number of steps done and that step's loss.
 
     Returns
     -------
     Checkpoint, LossCurve
-        The trained model with its metadata, and how it came about. The same settings on the
-        same machine give the same weights. After an interrupt it is the best so far.
+        The trained model with its metadata, and its losses during training. The same settings on
+        the same machine give the same weights. After an interrupt it is the best so far.
 
     Raises
     ------
     UserError
         A package of the extra is missing, the vocabularies differ, or the loss diverged.
     KeyboardInterrupt
-        It came before any step was better than none.
+        The interrupt came before any step was better than none.
     """
     require_extra()
     tokenizer = Tokenizer.from_documents(corpus.documents)
@@ -181,7 +181,7 @@ def train_checkpoint(
                 progress,
                 aware,
                 lambda seen, tokens: torch_logits(config, grid.round(seen), tokens),
-                # What the weights are in integers is what these steps improve.
+                # These steps improve the rounded weights, so those are measured.
                 lambda seen: heldout_loss(config, grid.round(seen), heldout),
                 grid.limit,
             )
@@ -221,7 +221,7 @@ def train_checkpoint(
 
 
 def trainable(weights: Mapping[str, np.ndarray]) -> dict[str, "torch.Tensor"]:
-    """Return weights as float32 tensors with gradients; the arrays stay as they are."""
+    """Return weights as float32 tensors with gradients; the arrays stay unchanged."""
     import torch
 
     return {
@@ -244,7 +244,7 @@ def optimise(
 ) -> None:
     """Update the weights in place with AdamW on minibatches, and continue the curve.
 
-    It ends when the steps are made, or when the held-out loss has risen for long.
+    Training ends when the steps are made, or when the held-out loss has risen for long.
 
     Parameters
     ----------
@@ -255,24 +255,24 @@ def optimise(
     settings
         Steps, batch and learning rate of this phase.
     random
-        Chooses the minibatches.
+        Generator that chooses the minibatches.
     curve
-        Is appended to.
+        Curve to append to.
     progress
-        As `train_checkpoint` has it.
+        See `train_checkpoint`.
     best
-        Keeps the step with the lowest held-out loss; the weights before the first are the first.
+        Keeps the step with the lowest held-out loss; the first candidate is the initial weights.
     logits
-        What is trained.
+        Model to train.
     measure
-        Returns the held-out loss of weights.
+        Returns the held-out loss of given weights.
     limit
-        Is called after every step to clip weights in place.
+        Called after every step to clip weights in place.
     """
     import torch
 
-    # The matrices are too small to be shared out: more threads are slower, and the order of
-    # their sums would make the result depend on the machine's cores.
+    # The matrices are too small to be split among threads: more threads are slower, and the order
+    # of their sums would make the result depend on the machine's cores.
     torch.set_num_threads(1)
     optimiser = torch.optim.AdamW(
         list(weights.values()),
@@ -325,7 +325,7 @@ def cross_entropy(
 def mean_loss(
     logits: Logits, weights: Mapping[str, "torch.Tensor"], rows: np.ndarray, batch: int
 ) -> float:
-    """Return what `cross_entropy` is of many rows, so many at a time, without a gradient."""
+    """Return `cross_entropy` of many rows, computed batch by batch without a gradient."""
     import torch
 
     parts = [rows[start : start + batch] for start in range(0, len(rows), batch)]
@@ -338,7 +338,7 @@ def mean_loss(
 def heldout_loss(
     config: ModelConfig, weights: Mapping[str, "torch.Tensor"], heldout: np.ndarray
 ) -> float:
-    """Return `FloatModel.loss` of tensors, or raise :class:`.UserError` where it is not finite."""
+    """Return `FloatModel.loss` of tensors, or raise :class:`.UserError` if it is not finite."""
     arrays = {name: weight.detach().numpy() for name, weight in weights.items()}
     loss = FloatModel(config, arrays).loss(heldout)
     if not math.isfinite(loss):

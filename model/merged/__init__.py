@@ -1,1 +1,1 @@
-"""The merged form: the same network with its matrices multiplied out where nothing divides them."""
+"""The merged form: the network with its matrices multiplied out where nothing is between them."""

@@ -1,9 +1,9 @@
 """The merged form in real numbers: equal to the float model, with a shorter chain of products.
 
-Into a layer enter its query, keys and values, and three linear functions of the residual stream x:
-x itself, ``fx = F x`` with F = fc1, and ``lx = D x``. D are the rows that the layer is asked for:
-of the last layer ``lm_head``, of any other the query, key and value matrices of the next layer and
-the identity, one below the other. For every layer,
+The inputs of a layer are its query, keys and values, and three linear functions of the residual
+stream x: x itself, ``fx = F x`` with F = fc1, and ``lx = D x``. D has the rows that are asked of
+the layer: those of ``lm_head`` for the last layer, for any other the query, key and value matrices
+of the next layer and the identity, one below the other. For every layer,
 
     a   = sum_t e_t v_t / sum_t e_t      e_t = 2**(q.k_t - max), log2(e)/sqrt(d) folded into q
     u   = relu(fx + A1 a)                A1 = fc1 Wo
@@ -12,18 +12,18 @@ the identity, one below the other. For every layer,
 
 S is the divisor of the MLP's norm. ReLU and the second matrix let a positive factor pass, so the
 division may wait until y; and y itself may keep the factor S: the largest logit stays the largest,
-and the next layer's norm takes it away. Then S multiplies what is known beside B u, and nothing
-stands behind B u.
+and the next layer's norm removes it. S then multiplies terms that are known while B u is being
+computed, and no multiplication follows B u.
 
-What enters layer 0 depends on token and position only, with ALiBi on the token alone: it is a
-table. ALiBi's penalties stand in the exponents of e_t, in octaves. Into a later layer y enters
-as it is: with x its last part, q, k and v are y's divided by sqrt(mean x**2), where S y may stand
-for y. Scores may be divided instead of q, so the chain goes on with q.k at once; x, fx and lx are
-computed beside attention. So each layer has two dense products in the chain and no more.
+The inputs of layer 0 depend on token and position only, with ALiBi on the token alone: they are a
+table. ALiBi's penalties are part of the exponents of e_t, in octaves. A later layer takes y as it
+is: its last part is x, and its other parts divided by sqrt(mean x**2) are q, k and v, where S y may
+replace y. Scores may be divided instead of q, so the chain goes on with q.k at once; x, fx and lx
+are computed in parallel with attention. So each layer has only two dense products in the chain.
 
-To hand fx and lx on too, as further rows of D, would save the products F x and D x, which stand in
-no chain, and make A2 and B of all layers but the last larger: for two layers of microGPT's size,
-17,120 weights and not 11,296.
+Handing on fx and lx as well, as further rows of D, would save the products F x and D x, which are
+not in the chain, and make A2 and B of all layers but the last larger: for two layers of microGPT's
+size, 17,120 weights instead of 11,296.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,13 +38,13 @@ from gptloom.model.network import network
 from gptloom.model.positions import Positions, slope_shifts
 
 ENTRIES = ("q", "k", "v", "x", "fx", "lx")
-"""What enters a layer."""
+"""Inputs of a layer."""
 
 MATRICES = ("a1", "a2", "wo", "b")
-"""Products by constants of a layer."""
+"""Matrices of a layer's products by constants."""
 
 LATER_MATRICES = (*MATRICES, "f", "d")
-"""Those of a layer other than the first."""
+"""Matrices of a layer other than the first."""
 
 Array = Any
 """A NumPy array or a PyTorch tensor: merging is the same for both."""
@@ -76,14 +76,14 @@ class Merged:
 
 
 def entry_sizes(config: ModelConfig, layer: int) -> dict[str, int]:
-    """Elements of each of `ENTRIES` of a layer."""
+    """Return the number of elements of each of `ENTRIES` in a layer."""
     sizes = dict.fromkeys(("q", "k", "v", "x"), config.width) | {"fx": config.hidden}
     last = layer == config.layers - 1
     return sizes | {"lx": config.vocabulary if last else 4 * config.width}
 
 
 def table_places(config: ModelConfig, positions: Array) -> Array:
-    """Return where in the table tokens at these positions stand."""
+    """Return the places in the table of tokens at these positions."""
     return positions if config.positions is Positions.LEARNED else np.zeros_like(positions)
 
 
@@ -129,7 +129,7 @@ def merge(
 
 
 def _norm(x: Array) -> Array:
-    """One over the root mean square of the last axis."""
+    """Return one over the root mean square of the last axis."""
     return ((x * x).mean(-1)[..., None] + NORM_EPSILON) ** -0.5
 
 

@@ -1,6 +1,6 @@
 """The golden model of the merged form: NumPy integers, exactly as the hardware computes.
 
-Each step and its width stand in :mod:`.integer`. Every named intermediate can be traced.
+Each step and its width are listed in :mod:`.integer`. Every named intermediate can be traced.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,17 +20,17 @@ from gptloom.model.sites import Becomes
 
 @dataclass(frozen=True)
 class Stream:
-    """What one stream of documents is made with.
+    """Settings of one stream of documents.
 
     Attributes
     ----------
     seed
-        1 to 2**32 - 1.
+        Seed of the noise, 1 to 2**32 - 1.
     temperature
-        0.1 to 2.0, or 0 for greedy.
+        Sampling temperature, 0.1 to 2.0, or 0 for greedy decoding.
     prompt
-        Token ids that every document starts with, the beginning-of-document token left out; with
-        eviction only the first one does, which all others can see.
+        Token ids that every document starts with, without the beginning-of-document token; with
+        eviction only the first one starts with it, and all others can see that one.
     """
 
     seed: int
@@ -69,17 +69,17 @@ class GoldenModel:
         tokens
             [batch] token ids.
         position
-            Position of these tokens: one for all, or [batch] for each its own. It is the one after
-            those that the cache has seen of the document; 0 begins another.
+            Position of these tokens, common or one each, [batch]. It is the one after those that
+            the cache has seen of the document; 0 begins another.
         cache
-            Its rows are read, and one of each document is written.
+            Cache whose rows are read, and one per document is written.
         trace
             Receives every intermediate.
 
         Returns
         -------
         Outputs
-            [batch, ...] of each.
+            The layer's outputs, [batch, ...] each.
 
         Raises
         ------
@@ -105,19 +105,19 @@ class GoldenModel:
         Returns
         -------
         Outputs
-            [batch, time, ...] of each.
+            The layer's outputs, [batch, time, ...] each.
         """
         tokens = np.asarray(tokens)
         time = tokens.shape[1]
         return self._run(tokens, np.arange(time), Whole(self.config, time), trace)
 
     def nats(self, tokens: Integers, trace: Trace | None = None) -> np.ndarray:
-        """Return the logits in nats: float64 [batch, time, vocabulary], of whole sequences."""
+        """Return the logits of whole sequences in nats: float64 [batch, time, vocabulary]."""
         outputs = self.outputs(tokens, trace)
         return self.noisy(outputs) * self.unit(outputs)
 
     def unit(self, outputs: Outputs) -> np.ndarray:
-        """Return what a unit of the logits is worth in nats: float64 [..., 1]."""
+        """Return the worth of a unit of the logits in nats: float64 [..., 1]."""
         worth = self.model.logit_unit * 2.0 ** self.model.layers[-1].shifts["offset"]
         return worth / np.maximum(outputs.root, 1)
 
@@ -126,11 +126,11 @@ class GoldenModel:
         return outputs.product + self.offset(outputs, noise)
 
     def offset(self, outputs: Outputs, noise: Integers | int) -> Integers:
-        """Return all that is added to the last product."""
+        """Return the sum of everything that is added to the last product."""
         return offset_of(outputs, self.model.layers[-1].shifts["offset"], noise)
 
     def scaled_noise(self, values: Integers, scale: NoiseScale) -> Integers:
-        """Gumbel noise (Q5.7) times the temperature, in units of ``direct``."""
+        """Return Gumbel noise (Q5.7) times the temperature, in units of ``direct``."""
         return round_shift(np.asarray(values) * scale.mantissa, scale.shift)
 
     def generate(
@@ -140,15 +140,15 @@ class GoldenModel:
         prompt: Sequence[int] = (),
         trace: Callable[[int, int], Trace] | None = None,
     ) -> Iterator[GeneratedToken]:
-        """Documents without end, token by token, as one stream of the hardware emits them.
+        """Yield documents without end, token by token, as one stream of the hardware emits them.
 
         Parameters
         ----------
         seed, temperature, prompt
-            As `Stream` has them.
+            Settings as in `Stream`.
         trace
-            Called with the document's number and the position before each step; returns what
-            receives the step's intermediates.
+            Called with the document's number and the position before each step; returns the
+            function that receives the step's intermediates.
         """
 
         def first(documents: list[int], positions: list[int]) -> Trace | None:
@@ -163,17 +163,17 @@ class GoldenModel:
         streams: Sequence[Stream],
         trace: Callable[[list[int], list[int]], Trace | None] = lambda *_: None,
     ) -> Iterator[list[GeneratedToken | None]]:
-        """Yield what every stream emits, step by step; None while a prompt is read.
+        """Yield the tokens that every stream emits, step by step; None while a prompt is read.
 
         The tokens of a stream do not depend on the others.
 
         Parameters
         ----------
         streams
-            What runs side by side.
+            Streams that run side by side.
         trace
-            Called before each step with the number of every stream's document and its place in it;
-            returns what receives the step's intermediates, [streams, 1, ...] each.
+            Called before each step with the number of every stream's document and the position in
+            it; returns the function that receives the step's intermediates, [streams, 1, ...] each.
         """
         runs = [_Run(self, stream) for stream in streams]
         cache = self.new_cache(len(runs))
@@ -224,9 +224,9 @@ class GoldenModel:
 
 
 class _Run:
-    """Where one stream stands.
+    """State of one stream.
 
-    `position` is that of the cache, which with eviction goes on from document to document; the
+    `position` is that of the cache, which with eviction continues from document to document; the
     present one began at `begun`.
     """
 
@@ -240,7 +240,7 @@ class _Run:
         self.token = bos
 
     def noise(self) -> Integers:
-        """Scaled noise of this step; none is drawn for a token that the prompt decides."""
+        """Return scaled noise for this step; none is drawn for a token that the prompt decides."""
         vocabulary = self._golden.config.vocabulary
         if self.position + 1 < len(self._known):
             return np.zeros(vocabulary, np.int64)
@@ -248,7 +248,7 @@ class _Run:
         return self._golden.scaled_noise(values, self._scale)
 
     def advance(self, drawn: int) -> GeneratedToken | None:
-        """Go on to the next position or document; return what is emitted."""
+        """Go on to the next position or document; return the emitted token, if any."""
         config, position = self._golden.config, self.position
         self.position += 1
         if self.position < len(self._known):

@@ -1,13 +1,14 @@
-"""Which integer grid every number of the merged form is rounded to.
+"""Integer grids that the numbers of the merged form are rounded to.
 
 Hardware scales by powers of two only: every site has a shift. That costs little, because the
 factors between two neighbours are free (see :mod:`gptloom.model.scales`) and are absorbed by
-tables and matrices: from query to key, from the values into all that is multiplied with a, from
-A1's rows through ReLU to B's columns, from the residual stream through its norm to B, from the
-logits into the noise. So each matrix fills its integers, and so do queries, keys and values.
+tables and matrices: from query to key, from the values into everything that a is multiplied with,
+from A1's rows through ReLU to B's columns, from the residual stream through its norm to B, from
+the logits into the noise. So each matrix uses its integers' full range, and so do queries, keys
+and values.
 
 The matrices' grids come from the weights alone, which is why training can see them (:mod:`.qat`).
-What remains is a power of two for every site, its exponent in `Formats`.
+The rest is a power of two for every site, whose exponent is in `Formats`.
 """
 
 from dataclasses import dataclass
@@ -26,43 +27,43 @@ from gptloom.model.scales import share
 Array = NDArray[np.float64]
 
 LOADING = {2: 1.2, 3: 1.7, 4: 2.3, 5: 3.0, 6: 3.4, 7: 4.0}
-"""Largest entry in rms of its matrix, by weight bits; what lies beyond is clipped.
+"""Largest entry as a multiple of its matrix' rms, by weight bits; beyond it entries are clipped.
 
-The fewer the bits, the more a coarse grid for all costs, beside a few clipped entries; from 8
-bits on nothing is clipped. Those for 4 to 6 bits are near the best of several tried on calibration
-rows.
+The fewer the bits, the more a coarse grid for all entries costs compared with clipping a few; from
+8 bits on nothing is clipped. Those for 4 to 6 bits are near the best of several tried on
+calibration rows.
 """
 
 SMALLEST = 1e-6
-"""Stands in for peaks of zero."""
+"""Replaces peaks of zero."""
 
 
 @dataclass(frozen=True)
 class Grids:
     """The units of one layer: a real number times its unit is an integer before rounding.
 
-    All but those of the matrices, and in layer 0 those of q, k and v, are up to a power of two.
+    Units are up to a power of two, except those of the matrices, and in layer 0 of q, k and v.
 
     Attributes
     ----------
     matrices
-        By the matrix' name, arrays that broadcast to it.
+        Units by the matrix' name, arrays that broadcast to it.
     queries, keys, values
-        For every element of q, k and v.
+        Units of every element of q, k and v.
     score_exponent
         ``queries * keys`` is 2 to this times the unit of scores, sixteenths of an octave.
     hidden
-        For every element of fx and u.
+        Units of every element of fx and u.
     residual
-        Of x and the residual.
+        Unit of x and the residual.
     direct, product
-        For every element of lx and y, and of ``B u``.
+        Units of every element of lx and y, and of ``B u``.
     norm_exponent
         ``residual * direct * sqrt(width) * 2**norm_exponent`` is `product`: the root of a sum of
         squares times ``direct`` is added to ``B u``.
     exponents
-        Of later layers, by name, how many powers of two the products by F and D of an x in units
-        of `residual` are finer than `hidden` and `direct`.
+        For later layers, by name: the power of two by which the products of F and D with an x in
+        units of `residual` are finer than `hidden` and `direct`.
     """
 
     matrices: dict[str, Array]
@@ -79,9 +80,9 @@ class Grids:
 
 
 def reachable(config: ModelConfig) -> NDArray[np.bool_]:
-    """Which combinations occur, [vocabulary, places]: the special token is first, nothing else.
+    """Return the pairs that occur, [vocabulary, places]: the special token only at the first place.
 
-    With ALiBi there is one place, where every token is.
+    With ALiBi there is one place, for every token.
     """
     if config.positions is Positions.ALIBI:
         return np.ones((config.vocabulary, 1), bool)
@@ -92,14 +93,14 @@ def reachable(config: ModelConfig) -> NDArray[np.bool_]:
 
 
 def fit_grids(merged: Merged, widths: Widths) -> tuple[Grids, ...]:
-    """Fit the grids of a network, those of each layer.
+    """Fit the grids of a network, one per layer.
 
     Parameters
     ----------
     merged
-        In NumPy arrays.
+        The network, in NumPy arrays.
     widths
-        What the integers have to fit.
+        Widths that the integers have to fit.
     """
     found: list[Grids] = []
     for index in reversed(range(merged.config.layers)):
@@ -108,11 +109,11 @@ def fit_grids(merged: Merged, widths: Widths) -> tuple[Grids, ...]:
 
 
 def _fit_layer(merged: Merged, widths: Widths, index: int, after: Grids | None) -> Grids:
-    """Fit a layer's grids; those of the layer `after` it say in which units it hands on."""
+    """Fit a layer's grids; those of the layer `after` it determine the units of its outputs."""
     root, bits = np.sqrt(merged.config.width), widths.weights
     matrix = merged.layers[index]
     queries, keys, values, score_exponent = _attention(merged, widths, index)
-    # As they multiply values that fill their integers.
+    # These matrices multiply values that fill their integers.
     a1, a2, wo = (matrix[name] / values for name in ("a1", "a2", "wo"))
     hidden = np.sqrt(_peak(matrix["b"], axis=0) / _peak(a1, axis=1))
     hidden_unit = _fill(a1 * hidden[:, None], bits)
@@ -126,8 +127,8 @@ def _fit_layer(merged: Merged, widths: Widths, index: int, after: Grids | None) 
         direct = _power(_fill(a2 * asked[:, None], bits))
     product_unit = _fill(matrix["b"] * asked[:, None] / hidden, bits)
     product = product_unit * hidden_unit
-    # The residual's unit may only be so many powers of two from what the norm turns into the
-    # logits': the largest that Wo has room for.
+    # The residual's unit must be a power of two times the one that the norm turns into the
+    # logits': it is the largest that Wo has room for.
     residual = product / (direct * root)
     fitting = _power(_fill(wo, bits, np.inf) / residual)
     residual *= fitting
@@ -164,7 +165,7 @@ def _attention(merged: Merged, widths: Widths, index: int) -> tuple[Array, Array
     """Return units of queries, keys and values, and the exponent of scores."""
     octave = float(1 << SCORE_FRACTION)
     if index:
-        # A row times a normalised x is at most this; formats tell how far k and v stay below.
+        # Upper bound of a row times a normalised x; formats tell how far k and v stay below it.
         root = np.sqrt(merged.config.width)
         most = np.maximum(np.linalg.norm(merged.asked[index - 1], axis=1) * root, SMALLEST)
         q, k, v, _ = np.split(most, 4)
@@ -172,7 +173,7 @@ def _attention(merged: Merged, widths: Widths, index: int) -> tuple[Array, Array
         return queries, keys, 1 / v, exponent
     seen = reachable(merged.config)
     q, k, v = (_peak(merged.table[name][seen], axis=0) for name in ("q", "k", "v"))
-    # One scale for many elements is that of the largest.
+    # Elements with a common scale take that of the largest.
     groups = {CacheScale.ELEMENT: q.size, CacheScale.HEAD: merged.config.heads}
     shape = (groups.get(widths.cache_scale, 1), -1)
     q, k, v = (np.broadcast_to(
@@ -181,7 +182,7 @@ def _attention(merged: Merged, widths: Widths, index: int) -> tuple[Array, Array
     if widths.keys == widths.table:
         queries, keys, exponent = share(q, k, octave, _largest(widths.keys))
     else:
-        # Of few bits every key needs all; its query takes what that costs.
+        # With few bits every key needs all of them; the queries bear the cost.
         keys = _largest(widths.keys) / k
         room = _largest(widths.table) * _largest(widths.keys) / (octave * (q * k).max())
         exponent = int(np.floor(np.log2(room)))
@@ -194,13 +195,13 @@ def _largest(bits: int) -> int:
 
 
 SUMS = {"fx": "hidden", "x": "residual", "lx": "direct"}
-"""Where each of the table's words is added that does not enter attention."""
+"""Sums that the table's words are added to, except those that enter attention."""
 
 Formats = dict[str, int]
-"""For every site of a layer the exponent of two by which its unit differs from that of `Grids`.
+"""Exponent of two by which the unit of every site of a layer differs from that of `Grids`.
 
 One more is one more fraction bit. There are ``mix``, ``hidden``, ``residual``, ``root``, ``direct``
-and ``product``, which is that of the logits or of the stream, too. Layer 0 has ``x``, ``fx`` and
+and ``product``, which is also that of the logits or of the stream. Layer 0 has ``x``, ``fx`` and
 ``lx``, the formats of the table; they are taken to be no finer than the sum that each is added to.
 Later layers have ``k``, ``v``, ``scale`` and ``inverse``.
 """
@@ -217,7 +218,7 @@ def table_formats(merged: Merged, grids: Grids, widths: Widths) -> Formats:
 
 
 def added_formats(formats: Formats) -> Formats:
-    """Return the formats of fx, x and lx, as coarse as that of their sum at least."""
+    """Return the formats of fx, x and lx, at least as coarse as those of their sums."""
     return {name: min(formats[name], formats[to]) for name, to in SUMS.items()}
 
 
@@ -234,7 +235,7 @@ def table_units(grids: Grids, formats: Formats) -> dict[str, Array]:
 
 
 def first_shifts(grids: Grids, formats: Formats) -> dict[str, int]:
-    """Return :data:`.integer.SHIFTS` by name; some may be negative, which hardware cannot."""
+    """Return :data:`.integer.SHIFTS` by name; some may be negative, which hardware cannot do."""
     added = added_formats(formats)
     return {
         "score": grids.score_exponent,
@@ -252,9 +253,9 @@ def later_shifts(
     Parameters
     ----------
     before, formats_before
-        Of the layer before.
+        Grids and formats of the layer before.
     grids, formats
-        Of this layer.
+        Grids and formats of this layer.
     """
     f, stream = formats, formats_before["product"]
     return {
@@ -272,7 +273,7 @@ def later_shifts(
 
 
 def stream_exponent(before: Grids, grids: Grids) -> int:
-    """By how many powers of two the stream's x is finer than x times the root of the square."""
+    """Return the power of two by which the stream's x is finer than x times the square's root."""
     return before.norm_exponent + int(np.rint(np.log2(before.direct[-1] / grids.residual)))
 
 
@@ -295,7 +296,7 @@ def _fill(values: Array, bits: int, loading: float | None = None) -> float:
 
 
 def _power(value: float) -> float:
-    """Return the largest power of two that is no larger."""
+    """Return the largest power of two that is not above a value."""
     return 2.0 ** np.floor(np.log2(value))
 
 

@@ -40,13 +40,13 @@ bits) and exponent (4 bits) of `tables.sqrt` are ``root_mantissa`` and ``root_ex
 The penalty is that of ALiBi, :func:`.positions.penalty` of the distance; with learned positions
 there is none.
 
-What is added from the table is added after rounding, which gives the same bits as before it.
-Nothing saturates after ``direct``. The offset is known beside B u, so that one addition and the
-comparison remain behind it. The widths of what depends on weights are those of
+Terms from the table are added after rounding, which gives the same bits as adding them before.
+Nothing saturates after ``direct``. The offset is known by the time B u is, so that only one
+addition and the comparison follow it. Widths that depend on the weights are those of
 `MergedModel.bits`.
 
-A later layer has no table. What enters it comes from the product, direct, S and square of the
-layer before, which has no noise and four times the width as outputs:
+A later layer has no table. Its inputs come from the product, direct, S and square of the layer
+before, which has no noise and four times the width as outputs:
 
 ==============  =====  =============================================================  ==========
 ``stream``      10 s   ``product + (direct * S >> offset)``: parts q', k', v', x'     yes
@@ -60,14 +60,14 @@ layer before, which has no noise and four times the width as outputs:
 ``lx``          -      ``D x >> lx``, in units of ``direct``
 ==============  =====  =============================================================  ==========
 
-All else is as in layer 0, but that x, fx and lx are added without a shift. The query waits for no
-norm: its products with cached keys start from ``stream``, and ``scale`` is known by the time they
-are done. x, fx and lx stand beside attention. In the trace ``f`` and ``d`` are the bare products;
-``logits`` and what follows from noise belong to the last layer.
+All else is as in layer 0, except that x, fx and lx are added without a shift. The query waits for
+no norm: its products with cached keys start from ``stream``, and ``scale`` is known by the time
+they are done. x, fx and lx are computed in parallel with attention. In the trace ``f`` and ``d``
+are the bare products; ``logits`` and everything that follows from noise belong to the last layer.
 
 Logits and ``noisy`` count in units of ``logit_unit * 2**offset / S`` nats, which differ from token
-to token: S is the divisor of the MLP's norm, and instead of B u being divided by it, everything
-else is multiplied. The largest stays the largest.
+to token: S is the divisor of the MLP's norm, and instead of dividing B u by it, everything else is
+multiplied by it. The largest stays the largest.
 
 The noise carries the temperature T: the largest of ``logits + T * noise`` is the largest of
 ``logits / T + noise``. The factor, T over the worth of a unit of ``direct``, is rounded to 9
@@ -90,10 +90,10 @@ from gptloom.model.tokenizer import Tokenizer
 
 NUMERATOR_BITS = 8
 EXP2_ENTRIES = exp2_entries(NUMERATOR_BITS)
-"""``2**-f`` for f in steps of 1/16 octave, 255 to 133: 8 bits, of which the first is one."""
+"""``2**-f`` for f in steps of 1/16 octave, 255 to 133: 8 bits, the top one set."""
 
 LEAST_EXPONENT = NUMERATOR_BITS - 1
-"""Of the denominator, which holds the numerator of the maximum, 255."""
+"""Least exponent of the denominator, which includes the numerator of the maximum, 255."""
 
 SCORE_BITS = ACTIVATION_BITS
 
@@ -107,7 +107,7 @@ LATER_SHIFTS = (*SHIFTS, "scale", "k", "v", "inverse")
 """Constants of a later layer: right shifts, but for the left shifts of scale and inverse."""
 
 STREAM_ENTRIES = ("q", "k", "v", "x")
-"""What a layer hands to the next, in the order of the elements of ``stream``."""
+"""Parts of a layer's output for the next layer, in the order of the elements of ``stream``."""
 
 WEIGHT_WIDTHS = range(2, 11)
 ACTIVATION_WIDTHS = range(4, 13)
@@ -123,19 +123,19 @@ class Widths:
     weights
         Entries of A1, A2, Wo and B.
     activations
-        ``mix`` (signed) and ``hidden`` (unsigned): what enters products by constants.
+        ``mix`` (signed) and ``hidden`` (unsigned): the inputs of products by constants.
     table
-        Every word of the table but keys and values.
+        Every word of the table except keys and values.
     keys, values
-        What is cached, of every layer.
+        Cached keys and values, in every layer.
     cache_scale
-        Of these, what has a scale of its own.
+        Parts of keys and values that share a scale.
     residual, root, direct, stream
-        As in the tables above; x of later layers has the width of ``residual``, scale and inverse
-        that of ``root``.
+        Sites in the tables above; x of later layers has the width of ``residual``, scale and
+        inverse that of ``root``.
     product
-        What B u fits on calibration rows; no input exceeds its true width, which is some bits
-        more. The fewer, the more of its last bits are left out of sums and comparison.
+        Width that B u fits on calibration rows; its true width, which no input exceeds, is some
+        bits more. The smaller, the more of B u's last bits are left out of sums and comparison.
     """
 
     weights: int = 8
@@ -170,7 +170,7 @@ class Widths:
 
 @dataclass(frozen=True)
 class NoiseScale:
-    """What noise is multiplied with: ``mantissa * 2**-shift``; a mantissa of 0 is greedy."""
+    """Scale of the noise: ``mantissa * 2**-shift``; a mantissa of 0 is greedy decoding."""
 
     mantissa: int
     shift: int
@@ -183,8 +183,8 @@ class Layer:
     Attributes
     ----------
     weights
-        Of layer 0 :data:`.algebra.MATRICES` by name, of a later one
-        :data:`.algebra.LATER_MATRICES`; row = output.
+        Matrices by name: :data:`.algebra.MATRICES` in layer 0,
+        :data:`.algebra.LATER_MATRICES` in a later one; row = output.
     shifts
         `SHIFTS` or `LATER_SHIFTS` by name, 0 or more.
     """
@@ -200,18 +200,18 @@ class MergedModel:
     Attributes
     ----------
     config, tokenizer
-        As the float checkpoint has them.
+        Shape and tokens of the float checkpoint.
     widths
-        Of everything below.
+        Widths of everything below.
     table
-        :data:`.algebra.ENTRIES` by name, each [vocabulary, places, elements], as
-        :class:`.algebra.Merged` has them.
+        :data:`.algebra.ENTRIES` by name, each [vocabulary, places, elements], see
+        :class:`.algebra.Merged`.
     layers
-        The first to the last.
+        Layers from the first to the last.
     logit_unit
-        What one unit of ``direct`` and of the noise is worth, in nats.
+        Worth of one unit of ``direct`` and of the noise, in nats.
     metadata
-        What :func:`.loss.measure` says of it.
+        Measurements of :func:`.loss.measure`.
     """
 
     config: ModelConfig
@@ -228,7 +228,7 @@ class MergedModel:
         Parameters
         ----------
         rows
-            Of the cache.
+            Rows of the cache.
         eviction, sinks
             See :class:`.ModelConfig`.
 
@@ -247,7 +247,7 @@ class MergedModel:
         return replace(self, config=config, metadata=metadata)
 
     def noise_scale(self, temperature: float) -> NoiseScale:
-        """Scale of the noise for a sampling temperature; 0 asks for greedy decoding.
+        """Return the scale of the noise for a sampling temperature; 0 asks for greedy decoding.
 
         Raises
         ------
@@ -260,17 +260,17 @@ class MergedModel:
         return NoiseScale(*mantissa_and_shift(check_temperature(temperature) / unit))
 
     def checksum(self) -> int:
-        """Return the CRC-32 of everything that is computed with: tables, matrices, shifts."""
+        """Return the CRC-32 of everything used in computation: tables, matrices, shifts."""
         arrays = [*self.table.values()]
         for layer in self.layers:
             arrays += [*layer.weights.values(), np.array([*layer.shifts.values()])]
         return zlib.crc32(b"".join(array.astype("<i2").tobytes() for array in arrays))
 
     def bits(self) -> tuple[dict[str, int], ...]:
-        """Width of every sum and product that depends on the weights, signed, for each layer.
+        """Return the signed width of every sum and product that depends on the weights, per layer.
 
-        ``a1``, ``wo``, ``a2`` and ``b``, of later layers ``f`` and ``d``, bare and before
-        rounding; ``product`` and ``offset``; of the last layer ``noise`` and ``offset`` at the
+        ``a1``, ``wo``, ``a2`` and ``b``, in later layers also ``f`` and ``d``, bare and before
+        rounding; ``product`` and ``offset``; in the last layer ``noise`` and ``offset`` at the
         highest temperature, ``noisy``, and ``logits``. No input exceeds them.
         """
         w = self.widths

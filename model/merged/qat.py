@@ -1,8 +1,8 @@
 """Quantisation-aware training of the merged form.
 
-The weights trained are the plain ones. Each forward pass merges them, rounds tables and matrices
-to the grids that :mod:`.grids` would fit now, and goes on in real numbers; the gradient passes
-rounding as if it were not there (:mod:`gptloom.model.qat` tells why), and merging as it is.
+The trained weights are the plain ones. Each forward pass merges them, rounds tables and matrices
+to the grids that :mod:`.grids` would fit now, and goes on in real numbers; the gradient ignores
+rounding (:mod:`gptloom.model.qat` tells why), and passes through merging exactly.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class MergedLogits:
     Parameters
     ----------
     config
-        The shape, of one layer.
+        Shape with one layer.
     widths
         Bits of matrices and table.
     """
@@ -38,7 +38,7 @@ class MergedLogits:
     def rounded(self, weights: Mapping[str, "torch.Tensor"]) -> Merged:
         """Return the merged form as the quantiser would round it now.
 
-        Its gradient passes to the exact merged form unchanged, but for what is clipped.
+        Its gradient passes to the exact merged form unchanged, except for clipped values.
         """
         import torch
 
@@ -96,7 +96,7 @@ class MergedLogits:
 
 
 def _round(values: "torch.Tensor", unit: np.ndarray, bits: int) -> "torch.Tensor":
-    """Round half up in units of ``1 / unit``; what is clipped stays at the limit."""
+    """Round half up in units of ``1 / unit``; clipped values stay at the limit."""
     import torch
 
     unit = torch.from_numpy(np.asarray(unit, dtype=np.float32))

@@ -1,4 +1,4 @@
-"""Float checkpoint to merged integer model.
+"""Quantisation of a float checkpoint to a merged integer model.
 
 Matrices are rounded to the grids of :mod:`.grids`. The formats of the sites are chosen on the
 checkpoint's calibration rows: first so that all values fit, then as long as predictions improve.
@@ -43,12 +43,12 @@ def quantise(checkpoint: Checkpoint, widths: Widths | None = None) -> MergedMode
     checkpoint
         Its calibration rows choose the formats; the held-out documents are only measured.
     widths
-        Bits of weights and activations; :func:`refined_widths` where nothing is said.
+        Bits of weights and activations; :func:`refined_widths` by default.
 
     Returns
     -------
     MergedModel
-        Its metadata are what :func:`.loss.measure` says of it.
+        The model; its metadata come from :func:`.loss.measure`.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def quantise(checkpoint: Checkpoint, widths: Widths | None = None) -> MergedMode
 
 
 def refined_widths(checkpoint: Checkpoint) -> Widths:
-    """Return what a checkpoint was refined for; 8 bits for others."""
+    """Return the widths that a checkpoint was refined for; 8 bits for others."""
     training = checkpoint.metadata.get("training", {})
     if training.get("form") == "merged":
         bits = {name: training.get(f"{name}_bits", 8) for name in ("key", "value")}
@@ -87,7 +87,7 @@ def refined_widths(checkpoint: Checkpoint) -> Widths:
 
 
 def _build(checkpoint, merged, grids, widths, formats) -> MergedModel | None:
-    """Round to the grids; None where a shift is none that hardware can have."""
+    """Round to the grids; None if hardware cannot do one of the shifts."""
     shifts = [first_shifts(grids[0], formats[0])]
     for before, after in itertools.pairwise(zip(grids, formats, strict=True)):
         shifts.append(later_shifts(*before, *after))
@@ -117,13 +117,13 @@ def _build(checkpoint, merged, grids, widths, formats) -> MergedModel | None:
 
 
 def round_to(values, bits: int):
-    """Round half up to integers of `bits` bits, as many below zero as above."""
+    """Round half up to integers of `bits` bits, with the same limit below zero as above."""
     limit = (1 << (bits - 1)) - 1
     return np.clip(np.floor(values + 0.5), -limit, limit).astype(np.int64)
 
 
 def _first_guess(merged: Merged, grids, widths: Widths, rows) -> list[Formats]:
-    """Return the finest formats of every layer in which nothing saturates on some rows."""
+    """Return the finest formats of every layer with which nothing saturates on some rows."""
     peaks: list[dict[str, NDArray]] = [{} for _ in grids]
     predicted = rows[:, 1:] >= 0
 
@@ -138,7 +138,7 @@ def _first_guess(merged: Merged, grids, widths: Widths, rows) -> list[Formats]:
         def finest(site, bits, unit, peak=peak):
             return int(np.floor(np.log2(((1 << bits) - 1) / np.max(peak[site] * unit))))
 
-        # Nothing is finer than the sum that it comes from or what is added to it.
+        # Nothing is finer than the sum that it comes from or the term added to it.
         mix = most_x = finest("mix", widths.activations - 1, grid.values)
         if index:
             before, last = grids[index - 1], found[-1]
@@ -179,7 +179,7 @@ def _first_guess(merged: Merged, grids, widths: Widths, rows) -> list[Formats]:
 
 
 def _search(build, formats: list[Formats], expected: Expected) -> MergedModel:
-    """Make formats finer or coarser as long as the model comes closer to what is expected."""
+    """Make formats finer or coarser as long as the model comes closer to the expectation."""
     measured = {}
 
     def distance(candidate: list[Formats]) -> float:
@@ -194,7 +194,7 @@ def _search(build, formats: list[Formats], expected: Expected) -> MergedModel:
         return [*formats[:index], changed, *formats[index + 1 :]]
 
     sites = [(index, site) for index, layer in enumerate(formats) for site in layer]
-    # It would become as fine as it can, however wide.
+    # It would become as fine as it can, whatever its width.
     sites.remove((len(formats) - 1, "product"))
     improved = True
     while improved:

@@ -1,6 +1,6 @@
-"""One layer of the merged golden model, step by step as :mod:`.integer` has them.
+"""One layer of the merged golden model, with the steps listed in :mod:`.integer`.
 
-Values are [batch, time, elements] throughout, ``note`` receives and returns each by its name.
+Values are [batch, time, elements] throughout; ``note`` receives and returns each by its name.
 """
 
 from collections.abc import Callable
@@ -27,16 +27,16 @@ Note = Callable[[str, Integers], Integers]
 
 
 class Entry(NamedTuple):
-    """What enters a layer, in the units in which it is used.
+    """Inputs of a layer, in the units in which they are used.
 
     Attributes
     ----------
     q, k, v
-        Query, and what is cached: [..., width].
+        Query, and the key and value to cache: [..., width].
     x, fx, lx
-        Added to the residual, to the hidden layer and to ``direct``.
+        Terms added to the residual, to the hidden layer and to ``direct``.
     scale
-        What scores are still to be multiplied with, [..., 1]; None in layer 0.
+        Factor that scores are still to be multiplied with, [..., 1]; None in layer 0.
     """
 
     q: Integers
@@ -49,12 +49,12 @@ class Entry(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What leaves a layer.
+    """Outputs of a layer.
 
     Attributes
     ----------
     product, direct
-        [..., outputs]; of the last layer, one for each token.
+        [..., outputs]; in the last layer, one for each token.
     root, square
         [..., 1].
     """
@@ -72,7 +72,7 @@ class LayerSteps:
     Parameters
     ----------
     config, widths
-        Of the model.
+        Shape and widths of the model.
     layer
         Its constants.
     note
@@ -93,7 +93,7 @@ class LayerSteps:
         return Entry(rows["q"], rows["k"], rows["v"], *added, None)
 
     def enter(self, before: Outputs, offset: int) -> Entry:
-        """Enter a later layer with what leaves the one before, whose shift ``offset`` is given."""
+        """Enter a later layer with the outputs of the one before and its shift ``offset``."""
         note, widths, shifts = self.note, self.widths, self.layer.shifts
         stream = saturate(before.product + offset_of(before, offset), widths.stream)
         names = zip(STREAM_ENTRIES, np.split(note("stream", stream), 4, axis=-1), strict=True)
@@ -114,9 +114,9 @@ class LayerSteps:
         return Entry(part["q"], k, v, x, fx, lx, scale)
 
     def mix(self, entry: Entry, keys: Integers, values: Integers, memory: Memory) -> Integers:
-        """Softmax-weighted values, [batch, time, width].
+        """Return the softmax-weighted values, [batch, time, width].
 
-        `keys` and `values` are [batch, keys, width], of which the memory says which ones are seen.
+        `keys` and `values` are [batch, keys, width]; the memory says which of them are seen.
         """
         c, note, shifts = self.config, self.note, self.layer.shifts
         q, keys, values = (
@@ -149,7 +149,7 @@ class LayerSteps:
         return note("mix", mixed.reshape(entry.q.shape))
 
     def finish(self, entry: Entry, a: Integers) -> Outputs:
-        """Go from the mixed values to what leaves the layer."""
+        """Compute the outputs of the layer from the mixed values."""
         note, widths, shifts = self.note, self.widths, self.layer.shifts
 
         def added(value: Integers, matrix: str, site: str) -> Integers:
@@ -179,10 +179,10 @@ class LayerSteps:
 
 
 def _exact(one: Integers, two: Integers) -> Integers:
-    """Multiply matrices: doubles hold integers up to 2**53, and only they multiply fast."""
+    """Multiply matrices as doubles, which hold integers up to 2**53 and are multiplied fast."""
     return (one.astype(float) @ two.astype(float)).astype(np.int64)
 
 
 def offset_of(outputs: Outputs, shift: int, noise: Integers | int = 0) -> Integers:
-    """Return what is added to ``product``: ``(direct + noise) * root >> shift``."""
+    """Return the term added to ``product``: ``(direct + noise) * root >> shift``."""
     return round_shift((outputs.direct + noise) * outputs.root, shift)

@@ -1,4 +1,4 @@
-"""From a float checkpoint to one whose merged form can do with fewer bits."""
+"""Training of a float checkpoint so that its merged form gets by with fewer bits."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,30 +31,30 @@ def refine_checkpoint(
     command: str,
     progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> tuple[Checkpoint, LossCurve]:
-    """Train a checkpoint on, its merged form being seen as integers of some widths.
+    """Train a checkpoint further, with its merged form seen as integers of some widths.
 
     Parameters
     ----------
     checkpoint
-        Where to start; of one layer.
+        Starting point; it has one layer.
     corpus
-        What to train and to measure on, of the checkpoint's characters. The held-out documents
+        Documents to train and to measure on, with the checkpoint's characters. The held-out ones
         choose the step whose weights are kept.
     widths
         Bits of the matrices, of the table, of keys and values.
     settings
         ``quantise_aware_steps``, batch, learning rate and seed; ``steps`` does not count.
     command
-        What reproduces the checkpoint, for its metadata.
+        Command that reproduces the checkpoint, for its metadata.
     progress
         Called after each step with the number of steps done and that step's loss.
 
     Returns
     -------
     Checkpoint, LossCurve
-        The trained model and how it came about; calibration rows and baselines are those of the
-        checkpoint, and its better loss stays the one to compare with. After an interrupt it is
-        the best so far.
+        The trained model and its losses during training; calibration rows and baselines are
+        those of the checkpoint, and its better loss stays the one to compare with. After an
+        interrupt it is the best so far.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def refine_checkpoint(
         A package of the extra is missing, there are several layers, the corpus has other
         characters, or the loss diverged.
     KeyboardInterrupt
-        It came before any step was better than none.
+        The interrupt came before any step was better than none.
     """
     require_extra()
     config, tokenizer = checkpoint.config, checkpoint.tokenizer
