@@ -1,4 +1,4 @@
-"""What each token attended, as the hardware tells it, and maps of that."""
+"""Attention of each token, as the hardware computes it, and maps of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ class Attended:
     Attributes
     ----------
     position
-        Of the token, in its document or stream.
+        Position of the token, in its document or stream.
     seen
-        Positions of the cached tokens that it saw, the rows of the cache in order.
+        Positions of the cached tokens that it saw, in the order of the cache's rows.
     weights
-        [layers, heads, rows]: numerators of the softmax over their sum. A prompt's token has none
-        in the last layer, where it is not computed: zeros.
+        [layers, heads, rows]: numerators of the softmax over their sum. A prompt's token has zeros
+        in the last layer, where its attention is not computed.
     """
 
     position: int
@@ -51,7 +51,7 @@ class Attended:
         return dict(zip(self.seen, self.weights[layer, head].tolist(), strict=True))
 
     def top(self, count: int) -> list[tuple[int, float]]:
-        """Return the positions that all heads of all layers attended most, and their share."""
+        """Return the positions that all heads of all layers attended to most, and their shares."""
         shares = self.weights.sum(axis=(0, 1)) / max(self.weights.sum(), 1e-9)
         best = np.argsort(-shares, kind="stable")[:count]
         return [(self.seen[row], float(shares[row])) for row in best if shares[row] > 0]
@@ -63,19 +63,19 @@ def watch(
     open_engine: Callable[[FoldedCore], Engine],
     request: Request,
 ) -> tuple[list[int], list[Attended]]:
-    """Let simulated hardware write documents, and return their tokens and what each attended.
+    """Let simulated hardware write documents, and return their tokens and each one's attention.
 
     Parameters
     ----------
     model, machine, open_engine
         The network and the hardware.
     request
-        What to write; without eviction one document is watched, whatever the count.
+        Documents to write; without eviction one document is watched, whatever the count.
 
     Raises
     ------
     MismatchError
-        If a value that the hardware wrote is not the golden model's.
+        If the hardware wrote a value that is not the golden model's.
     """
     traces: list[dict] = []
     golden = GoldenModel(model).generate(
@@ -117,7 +117,7 @@ def _attended(model: IntegerModel, written) -> list[Attended]:
             numerators = np.zeros((config.layers, cache.occupied, config.heads), np.int64)
         elif item.site.kind is Kind.SOFTMAX:
             row, head = divmod(item.element, config.heads)
-            # Whole words are written; the last one's end may be beyond the rows in use.
+            # Whole words are written; the end of the last one may lie beyond the rows in use.
             if row < cache.occupied:
                 numerators[item.site.layer, row, head] = item.value
     close()
@@ -125,7 +125,7 @@ def _attended(model: IntegerModel, written) -> list[Attended]:
 
 
 def heat_map(labels: list[str], attended: list[Attended], layer: int, head: int) -> str:
-    """Return a head's attention as text: a line for each token, a column for each it could see."""
+    """Return a head's attention as text: a line per token, a column per token that it could see."""
     lines = ["      " + "".join(labels[: attended[-1].position + 1])]
     for token in attended:
         weights = token.by_position(layer, head)

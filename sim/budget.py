@@ -1,4 +1,4 @@
-"""The cycle budget of a token, measured in simulation beside its prediction."""
+"""The cycle budget of a token, measured in simulation and compared with its prediction."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -31,9 +31,9 @@ class Budget:
     Attributes
     ----------
     position
-        Of the token.
+        Position of the token.
     predicted, measured
-        Cycles by phase; it lasts until the next one's first multiplication.
+        Cycles by phase; a phase lasts until the next one's first multiplication.
     """
 
     position: int
@@ -49,7 +49,7 @@ def budgets(
     Parameters
     ----------
     model
-        What is run, with prompts that lead to each position.
+        Model to run, with prompts that lead to each position.
     machine, core, engine
         The hardware and its simulation.
     """
@@ -71,7 +71,7 @@ def budgets(
 def _measured(
     recording: dict[str, NDArray[np.uint64]], slots: Sequence[Slot], machine: Machine
 ) -> list[Phase]:
-    """Phases of the last token in a recording that ends with its emission."""
+    """Return the phases of the last token in a recording that ends with its emission."""
     end = int(np.flatnonzero(recording["o__valid"])[0])
     begun = int(np.flatnonzero(recording["control.start"][:end])[-1])
     issue = recording["sequencer.issue"][begun:end]

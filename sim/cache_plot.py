@@ -1,4 +1,4 @@
-"""Pictures of what the KV cache is worth."""
+"""Pictures of the KV cache's speedup."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -9,18 +9,18 @@ from gptloom.sim.cache_speedup import PositionCycles, mean_speedup
 
 
 def check_extra() -> None:
-    """Raise :class:`.UserError` if the extra that draws is not installed."""
+    """Raise :class:`.UserError` if the extra for drawing is not installed."""
     if find_spec("matplotlib") is None:
         raise UserError("a plot needs matplotlib: run pip install 'gptloom[pictures]'")
 
 
 def draw_speedup(measured: Mapping[str, Sequence[PositionCycles]]) -> bytes:
-    """Return a PNG: cycles by position with and without the cache, a column for each core.
+    """Return a PNG: cycles by position with and without the cache, a column per core.
 
     Parameters
     ----------
     measured
-        By the name of the core.
+        Cycles by the name of the core.
     """
     from matplotlib.figure import Figure
 

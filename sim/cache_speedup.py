@@ -1,4 +1,4 @@
-"""What the KV cache is worth: cycles of a token at every position, with it and without."""
+"""Speedup by the KV cache: cycles of a token at every position, with it and without."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class PositionCycles:
 
 
 def mean_speedup(rows: list[PositionCycles]) -> float:
-    """How many times faster a document that fills the context is with the cache."""
+    """Return how many times faster a document that fills the context is with the cache."""
     return mean(row.uncached for row in rows) / mean(row.cached for row in rows)
 
 
@@ -46,7 +46,7 @@ def folded_speedup(
     Raises
     ------
     MismatchError
-        If either core's token is not the golden model's.
+        If a token of either core is not the golden model's.
     """
     cached, uncached = (
         list(_token_cycles(model, FoldedCore(machine, cached=cache), open_engine))
@@ -81,8 +81,8 @@ def unrolled_speedup(
 ) -> list[PositionCycles]:
     """Count an unrolled core's cycles of one stream in simulation.
 
-    It has no build without a cache. What takes its place is the same core that is given a document
-    from its beginning for every token, as a prompt.
+    There is no build without a cache. In its place the same core gets the document from its
+    beginning for every token, as a prompt.
 
     Raises
     ------

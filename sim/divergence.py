@@ -1,4 +1,4 @@
-"""Hardware against golden model, value by value: where they first differ."""
+"""Comparison of hardware and golden model, value by value, up to their first difference."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Written:
     cycle
         Clock cycle of the write.
     site
-        What it is.
+        Site that it belongs to.
     element
         Index into the site's flattened value; for scores ``position * heads + head``.
     value
@@ -35,7 +35,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first difference: the hardware wrote `seen` where the golden model has `expected`."""
+    """The first difference: the hardware wrote another value than the golden model's `expected`."""
 
     written: Written
     expected: int
@@ -49,7 +49,7 @@ class Divergence:
 
 
 def traced(traces: list[dict]) -> Trace:
-    """Add a token's values to some traces, and return what receives them from the golden model."""
+    """Append a token's values to traces; return the golden model's trace, which fills them in."""
     values: dict[tuple[int, str], Integers] = {}
     traces.append(values)
     return lambda layer, site, value: values.__setitem__((layer, site), value)
@@ -69,7 +69,7 @@ def written_values(
     tap
         The tap's value in consecutive cycles.
     first_cycle
-        Cycle of the first one.
+        Cycle of the first value.
     """
     shape = core.tap.shape()
     heads, table = layout.config.heads, layout.network
@@ -101,12 +101,12 @@ def written_values(
 def first_divergence(
     written: Iterable[Written], traces: Iterable[Mapping[tuple[int, str], Integers]]
 ) -> Divergence | None:
-    """Return the first written value that is not the golden model's, or None.
+    """Return the first written value that differs from the golden model's, or None.
 
     Parameters
     ----------
     written
-        What the hardware wrote, from the start of a token on.
+        Values that the hardware wrote, from the start of a token on.
     traces
         The golden model's values by layer and site, token by token; the comparison ends with them.
     """

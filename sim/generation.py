@@ -31,16 +31,16 @@ CLOCK_MHZ = 80.0
 
 @dataclass(frozen=True)
 class Request:
-    """What to generate.
+    """Documents to generate.
 
     Attributes
     ----------
     count
-        Documents.
+        Number of documents.
     temperature
-        0.1 to 2.0, or 0 for greedy.
+        Sampling temperature, 0.1 to 2.0, or 0 for greedy decoding.
     seed
-        1 to 2**32 - 1.
+        Seed of the noise, 1 to 2**32 - 1.
     prompt
         Token ids that every document starts with.
     """
@@ -60,11 +60,11 @@ class Generation:
     begun
         Clock cycle before the first one that counts.
     emitted
-        Sampled tokens of all streams as they came, end tokens and those of unfinished documents
-        included.
+        Sampled tokens of all streams in order of arrival, including end tokens and those of
+        unfinished documents.
     documents
-        Stream and token ids of each document in the order in which they ended: prompt included
-        where the document begins with it, end token left out.
+        Stream and token ids of each document in the order in which they ended: with the prompt, if
+        the document begins with it, and without the end token.
     cache
         Events in the KV cache, by the names of :class:`.CacheCounters`.
     """
@@ -87,7 +87,7 @@ class Generation:
         Parameters
         ----------
         hardware
-            Tokens as they come.
+            Tokens as they arrive.
         model
             The network.
         prompts
@@ -106,7 +106,7 @@ class Generation:
             if seen.last:
                 self.documents.append((seen.stream, document))
                 emit(document)
-                # A stream without end begins with its prompt once.
+                # An endless stream begins with its prompt once.
                 unfinished[seen.stream] = [] if model.config.endless else [*prompts[seen.stream]]
                 if len(self.documents) == count:
                     return
@@ -118,12 +118,12 @@ class Generation:
 
     @property
     def tokens(self) -> int:
-        """Count of sampled tokens."""
+        """Number of sampled tokens."""
         return len(self.emitted)
 
     @property
     def tokens_of(self) -> Counter[int]:
-        """Count of sampled tokens by stream."""
+        """Number of sampled tokens by stream."""
         return Counter(token.stream for token in self.emitted)
 
     @property
@@ -133,12 +133,12 @@ class Generation:
 
     @property
     def cycles_per_token(self) -> float:
-        """Mean over all tokens of the cycles since the one before in the same stream."""
+        """Mean over all tokens of the cycles since the previous one in the same stream."""
         return sum(token.cycles for token in self.emitted) / self.tokens
 
     @property
     def cycles_per_token_of_all(self) -> float:
-        """Mean over all streams together, the pipeline's filling included."""
+        """Mean over all streams together, including the time to fill the pipeline."""
         return self.cycles / self.tokens
 
     @property
@@ -153,9 +153,9 @@ class Generation:
 
     @property
     def cycles_by_position(self) -> dict[int, list[int]]:
-        """Cycles of every token by the position it was computed at.
+        """Cycles of every token by the position that it was computed at.
 
-        Reading the prompt counts for the first token after it.
+        Reading the prompt counts towards the first token after it.
         """
         found = defaultdict(list)
         for token in self.emitted:
@@ -163,7 +163,7 @@ class Generation:
         return dict(sorted(found.items()))
 
     def mean_by_position(self) -> dict[int, float]:
-        """Mean cycles of a token, by position."""
+        """Return the mean cycles of a token, by position."""
         return {position: mean(cycles) for position, cycles in self.cycles_by_position.items()}
 
 
@@ -172,19 +172,19 @@ class MismatchError(Exception):
 
 
 def compared(hardware: Iterator[Emitted], *golden: Iterator[GeneratedToken]) -> Iterator[Emitted]:
-    """Yield the hardware's tokens as long as they are the golden model's.
+    """Yield the hardware's tokens as long as they equal the golden model's.
 
     Parameters
     ----------
     hardware
-        Tokens as they come.
+        Tokens as they arrive.
     golden
-        Tokens that the golden model makes of each stream alone.
+        Tokens that the golden model generates for each stream alone.
 
     Raises
     ------
     MismatchError
-        If a token, its position, or whether it ends a document is another.
+        If a token, its position, or its end-of-document flag differs.
     """
     for seen in hardware:
         right = next(golden[seen.stream])
@@ -210,7 +210,7 @@ class Generator:
     open_engine
         Opens a simulation of the core.
     image
-        What is loaded: the model's, for this machine.
+        The model's image for this machine, to be loaded.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class Generator:
         Parameters
         ----------
         request
-            What to generate.
+            Documents to generate.
         emit
             Called with each document as the hardware finishes it.
 
@@ -256,7 +256,7 @@ class Generator:
         return generation
 
     def start(self, request: Request) -> tuple[CoreSession, Iterator[Emitted]]:
-        """Reset and load the core; return what drives it, and the tokens that it will emit."""
+        """Reset and load the core; return the session that drives it, and the tokens to come."""
         self.engine.reset()
         session = CoreSession(self.core, self.engine)
         session.load(self.image)
@@ -272,14 +272,14 @@ class Generator:
         return f"in document {number + 1}, {where}"
 
     def find_divergence(self, request: Request, number: int) -> Divergence | None:
-        """Run again up to a document, and compare its every intermediate value.
+        """Run again up to a document, and compare all its intermediate values.
 
         Parameters
         ----------
         request
-            As it was.
+            The original request.
         number
-            The document, counted from 0.
+            Number of the document, counted from 0.
         """
         traces: list[dict] = []
         golden = golden_of(self.model).generate(
@@ -296,7 +296,7 @@ class Generator:
         first, before = self.engine.cycles, session.cache()["reused"]
         _next_document(golden)
         _next_document(hardware)
-        # What is kept of the document before is not computed.
+        # Rows kept from the previous document are not computed.
         traces = traces[session.cache()["reused"] - before :]
         return first_divergence(self.written(session.taps, first), traces)
 
@@ -307,6 +307,6 @@ class Generator:
 
 
 def _next_document(tokens: Iterator[GeneratedToken]) -> None:
-    """Read up to a document's end."""
+    """Read up to the end of a document."""
     while not next(tokens).last:
         pass

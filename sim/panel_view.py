@@ -1,4 +1,4 @@
-"""What a simulated panel shows: in the terminal, as a picture (PNG), as a film (GIF)."""
+"""Views of a simulated panel: in the terminal, as a picture (PNG), as a film (GIF)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _BLANK = " " * 16
 
 _SHORTEST = 0.02
-"""Seconds: viewers show a GIF's frame no shorter."""
+"""Seconds: viewers show no GIF frame for a shorter time."""
 
 
 def framed(lines: Lines | None, title: str = "") -> Panel:
-    """Return what a panel shows as rich draws it: two lines in a frame, dim when it is dark."""
+    """Return a panel's text as rich draws it: two lines in a frame, dim if the panel is dark."""
     text = Text("\n".join(lines or (_BLANK, _BLANK)), style="bold", no_wrap=True)
     style = "green" if lines else "dim"
     return Panel(text, title=title or None, box=box.ROUNDED, border_style=style, expand=False)
@@ -40,7 +40,7 @@ def write_png(path: Path, picture: NDArray[np.uint8], scale: int = 4) -> None:
     Raises
     ------
     UserError
-        If the extra that writes pictures is not installed, or the file cannot be written.
+        If the extra for writing pictures is not installed, or the file cannot be written.
     """
     content = io.BytesIO()
     _image(picture, scale).save(content, format="PNG")
@@ -48,29 +48,29 @@ def write_png(path: Path, picture: NDArray[np.uint8], scale: int = 4) -> None:
 
 
 def write_gif(path: Path, shown: Sequence[Shown], seconds: float, scale: int = 4) -> None:
-    """Write all that a panel has shown, as long as it was shown, in a loop.
+    """Write everything that a panel has shown, each for as long as it was shown, in a loop.
 
     Parameters
     ----------
     path
         File to write.
     shown
-        One picture at least; those shown for less than 0.02 s, which no viewer can do, are left
-        out, as a panel's short darkness between two texts is.
+        At least one picture; those shown for less than 0.02 s, which no viewer can do, are left
+        out, such as a panel's short darkness between two texts.
     seconds
-        When it ends, as `shown` counts.
+        End of the film, in the time of `shown`.
     scale
-        Pixels of a dot.
+        Pixels per dot.
 
     Raises
     ------
     UserError
-        If the extra that writes pictures is not installed, or the file cannot be written.
+        If the extra for writing pictures is not installed, or the file cannot be written.
     """
     ends = [*(s.seconds for s in shown[1:]), seconds]
     lasting = [(s, end) for s, end in zip(shown, ends, strict=True) if end - s.seconds >= _SHORTEST]
     kept = [s for s, _ in lasting] or [shown[-1]]
-    # What is left out goes to the picture before it.
+    # The time of omitted pictures goes to the picture before them.
     until = [*(s.seconds for s in kept[1:]), max(seconds, kept[-1].seconds + _SHORTEST)]
     first, *others = (_image(s.picture, scale) for s in kept)
     durations = [round(100 * (end - s.seconds)) * 10 for s, end in zip(kept, until, strict=True)]
@@ -85,7 +85,7 @@ def require_pictures() -> None:
     Raises
     ------
     UserError
-        If the extra that writes them is not installed.
+        If the extra for writing them is not installed.
     """
     if find_spec("PIL") is None:
         raise UserError("pictures need the package Pillow: run `pip install 'gptloom[pictures]'`")

@@ -1,4 +1,4 @@
-"""What other programs and chips do with this model: figures that are not measured here."""
+"""Figures of other programs and chips with this model, which are not measured here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FILE = Path(__file__).with_name("peers.toml")
 
 
 class Kind(StrEnum):
-    """What a peer runs on."""
+    """Hardware that a peer runs on."""
 
     FPGA = "fpga"
     CPU = "cpu"
@@ -19,7 +19,7 @@ class Kind(StrEnum):
 
 
 class Figure(StrEnum):
-    """Whose figure it is."""
+    """Origin of a figure."""
 
     PUBLISHED = "published"
     MEASURED = "measured by us"
@@ -27,7 +27,7 @@ class Figure(StrEnum):
 
 @dataclass(frozen=True)
 class Peer:
-    """One line of ``peers.toml``, which says what the fields are; None for what nobody has told."""
+    """One line of ``peers.toml``, which explains the fields; None for figures nobody published."""
 
     name: str
     kind: Kind

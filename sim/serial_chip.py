@@ -15,7 +15,7 @@ from gptloom.sim.serial_port import SimulatedPort
 
 CLOCK_HZ = 80e6
 DIVIDER = 8
-"""Clock cycles of a bit: the line is as fast as it is patient to simulate."""
+"""Clock cycles per bit: a fast line, because cycles cost simulation time."""
 
 
 def serial_top(image: Image, machine: Machine, core=None, *, instruments: bool = True) -> Top:
@@ -28,7 +28,7 @@ def serial_top(image: Image, machine: Machine, core=None, *, instruments: bool =
     machine
         Dimensions of the core.
     core
-        Another component with :class:`.CoreSignature` than the folded core.
+        Component with :class:`.CoreSignature` to use instead of the folded core.
     instruments
         See :class:`.Top`.
     """

@@ -10,27 +10,27 @@ from gptloom.hdl.uart import BITS
 from gptloom.sim.engines import Engine
 
 PATIENCE_BYTES = 2_000
-"""For the time of so many bytes an answer is waited for; a commit takes a few hundred."""
+"""Number of bytes for whose time an answer is awaited; a commit takes a few hundred."""
 
 
 class SimulatedPort:
-    """Has what :class:`gptloom.boards.link.Link` needs of a serial port; its time is the chip's.
+    """Port for :class:`gptloom.boards.link.Link`; its time is the chip's.
 
     Parameters
     ----------
     engine
         Simulation of a component with the pins `rx` and `tx`; the port is its only user.
     divider
-        Clock cycles of a bit on the line.
+        Clock cycles per bit on the line.
     clock_hz
-        Of the chip.
+        Clock frequency of the chip.
 
     Attributes
     ----------
     patience
-        Seconds after which an answer is not to be expected any more.
+        Seconds after which an answer is no longer expected.
     broken_frames
-        Bytes received whose stop bit was missing.
+        Number of bytes received without a stop bit.
     """
 
     def __init__(self, engine: Engine, divider: int, clock_hz: float = 80e6):
@@ -55,7 +55,7 @@ class SimulatedPort:
         self._decode()
 
     def write_levels(self, levels: list[int], cycles: int) -> None:
-        """Put any levels on the line, each for so many cycles, then let it rest."""
+        """Put given levels on the line, each for so many cycles, then let it rest."""
         self.engine.record(["tx"])
         for level in levels:
             self.engine.poke("rx", level)
@@ -68,7 +68,7 @@ class SimulatedPort:
         self.engine.step(self._divider)
 
     def read(self, seconds: float = 0.0) -> bytes:
-        """Return what has come, as soon as something has; wait for so many seconds at most."""
+        """Return the bytes that have come, waiting at most so many seconds for the first."""
         deadline = self.engine.cycles + ceil(seconds * self._clock)
         while not self._received and self.engine.cycles < deadline:
             self.engine.record(["tx"])

@@ -15,7 +15,7 @@ from gptloom.model.integer import LogitScale
 from gptloom.sim.engines import Engine
 
 LONGEST_STEP = 100_000
-"""Cycles after which a core that has not answered is taken to hang."""
+"""Cycles after which a core that has not answered is considered hung."""
 
 
 class HangError(Exception):
@@ -31,9 +31,9 @@ class Emitted(GeneratedToken):
     cycle
         Clock cycle in which it was taken.
     cycles
-        Cycles since the token before it in its stream, or since that one's first was asked for.
+        Cycles since the previous token in its stream, or since the first token of the request.
     stream
-        Stream that it belongs to, in a core that has several.
+        Stream that it belongs to, in a core with several.
     """
 
     cycle: int
@@ -42,14 +42,14 @@ class Emitted(GeneratedToken):
 
 
 def cache_counters(engine: Engine) -> dict[str, int]:
-    """Return what the :class:`.CacheCounters` of a simulated core say, by name."""
+    """Return the :class:`.CacheCounters` of a simulated core, by name."""
     layout = data.Layout.cast(CacheCounters)
     counters = layout.from_bits(engine.peek("cache"))
     return {name: getattr(counters, name) for name, _ in layout}
 
 
 def received(engine: Engine, since: int, stream: int = 0) -> Emitted:
-    """Return the token that a simulated core shows, in this cycle.
+    """Return the token that a simulated core presents in this cycle.
 
     Parameters
     ----------
@@ -75,13 +75,13 @@ class CoreSession:
     engine
         Its simulation; the session is its only user.
     bos
-        Token that begins a document, of the model that the core holds; loading another one
+        Token that begins a document of the model that the core holds; loading another model
         replaces it.
 
     Attributes
     ----------
     taps
-        Set to a list, it receives the core's tap in every cycle; slow.
+        List that receives the core's tap in every cycle, if set; slow.
     """
 
     def __init__(self, core: FoldedCore, engine: Engine, bos: int = 0):
@@ -94,7 +94,7 @@ class CoreSession:
         engine.poke("o__ready", 1)
 
     def load(self, image: Image) -> int:
-        """Write an image into the core and return the cycles that this took.
+        """Write an image into the core and return the cycles taken.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class CoreSession:
         self._send("seed", seed)
 
     def read(self, region: Region, address: int) -> int:
-        """Read a byte of the core's memories back; it waits for the end of a document."""
+        """Read back a byte of the core's memories, after waiting for the end of a document."""
         self.engine.poke("read__payload", encode(Address, region=region, address=address))
         self.engine.poke("read__valid", 1)
         self._wait("read__ready")
@@ -123,18 +123,18 @@ class CoreSession:
         return byte
 
     def temperature(self, scale: LogitScale) -> None:
-        """Set the logits' scale for the tokens to come."""
+        """Set the logits' scale for the following tokens."""
         self.engine.poke("temperature", encode_scale(scale))
 
     def tokens(self, prompt: Sequence[int] = ()) -> Iterator[Emitted]:
-        """Documents without end, token by token; the next one is asked for without a gap.
+        """Yield documents without end, token by token; the next one is requested without a gap.
 
-        Of a core whose cache evicts they are one stream, asked for once.
+        If the core's cache evicts, the documents are one stream, which is requested once.
 
         Parameters
         ----------
         prompt
-            Token ids that every document starts with, or the stream.
+            Token ids that every document, or the stream, starts with.
         """
         known = [self._bos, *prompt]
         self._previous = self.engine.cycles
@@ -148,12 +148,12 @@ class CoreSession:
             yield emitted
 
     def ask(self, known: Sequence[int]) -> None:
-        """Give the core a document's known tokens, the first one of all documents included."""
+        """Give the core a document's known tokens, including the first one of all documents."""
         for i, token in enumerate(known, 1):
             self._send("i", encode(Prompt, token=token, last=i == len(known)))
 
     def cache(self) -> dict[str, int]:
-        """Return what :class:`.CacheCounters` say, by name."""
+        """Return the core's :class:`.CacheCounters`, by name."""
         return cache_counters(self.engine)
 
     def _send(self, port: str, payload: int) -> None:

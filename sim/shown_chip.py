@@ -1,4 +1,4 @@
-"""A whole chip under simulation whose display's pins are decoded by a model of the panel."""
+"""A whole chip under simulation; a model of the panel decodes the pins of its display."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ PANELS: dict[str, type[PanelModel]] = {
 }
 
 PREFIX = "display__"
-"""Before the names of a display's pins among the top's ports."""
+"""Prefix of the names of a display's pins among the top's ports."""
 
 CHUNK = 1 << 16
-"""Cycles from look to look."""
+"""Cycles from one check of the panel to the next."""
 
 
 class ShownChip:
@@ -45,11 +45,11 @@ class ShownChip:
     image, machine
         The model, held from power-on, and dimensions of the core.
     kind
-        Of the panel, in `PANELS`.
+        Kind of the panel, in `PANELS`.
     driver
         Its driver, for the same clock.
     clock_hz
-        Of the chip. The panel's times are real ones: a slower clock is faster to simulate.
+        Clock frequency of the chip. The panel's times are real: a slower clock simulates faster.
     open_engine
         Opens a simulation.
 
@@ -58,7 +58,7 @@ class ShownChip:
     engine
         The simulation.
     panel
-        What people see; it complains of every minimum time that is not kept.
+        Panel that people see; it raises an error for every minimum time that is not kept.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class ShownChip:
         self.panel = PANELS[kind](1 / clock_hz)
 
     def shown(self) -> Iterator[Shown]:
-        """Yield what is seen, picture by picture, without end; dark ones are left out.
+        """Yield the pictures shown, one by one, without end; dark ones are left out.
 
         Raises
         ------
         PanelError
-            If the panel is not driven as its datasheet says.
+            If the panel is not driven according to its datasheet.
         """
         number = 0
         while True:

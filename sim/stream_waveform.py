@@ -18,24 +18,24 @@ SIGNALS = (
     "turn", "i__valid", "i__ready", "i__payload", "o__valid", "o__ready", "o__payload", "o_stream",
     "tokens", "busy",
 )  # fmt: skip
-"""What is recorded, in every clock cycle."""
+"""Signals recorded in every clock cycle."""
 
 
 def write_stream_waveform(
     path: Path, recording: dict[str, NDArray[np.uint64]], core: UnrolledCore, model: MergedModel
 ) -> str:
-    """Write what was recorded and return how to open it.
+    """Write the recorded signals and return how to open the file.
 
     Parameters
     ----------
     path
         VCD file; its signal grouping is saved beside it.
     recording
-        ``SIGNALS``, one value a cycle.
+        Values of ``SIGNALS``, one per cycle.
     core
-        For the number of its streams.
+        The hardware, for the number of its streams.
     model
-        For the characters of the tokens.
+        The network, for the characters of its tokens.
     """
     characters = {i: repr(c)[1:-1] for i, c in enumerate(model.tokenizer.characters)}
     characters[model.tokenizer.bos] = "<end>"
@@ -50,7 +50,7 @@ def write_stream_waveform(
     cycles = np.arange(len(taken))
     for stream in range(core.streams):
         own = taken & (recording["o_stream"] == stream)
-        # It is shown until the stream's next one.
+        # A token is shown until the stream's next one.
         last = np.maximum.accumulate(np.where(own, cycles, -1))
         recording[f"streams.{stream}"] = np.where(last < 0, np.uint64(none), sampled[last])
 

@@ -1,6 +1,6 @@
 """An unrolled core under simulation: documents of several streams, compared with the golden model.
 
-Each stream is compared with the golden model's run of that stream alone.
+Each stream is compared with the golden model run for that stream alone.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class StreamSession:
     engine
         Its simulation, from power-on or after a reset; the session is its only user.
     model
-        What the core computes.
+        Model that the core computes.
     streams
-        What each stream is made with, at most as many as the core has; the others stay empty.
+        Settings of each stream, at most as many as the core has; the others stay empty.
         With eviction the prompt of each is offered once.
     """
 
@@ -54,12 +54,12 @@ class StreamSession:
         self._since: list[int | None] = [None] * len(streams)
 
     def tokens(self) -> Iterator[Emitted]:
-        """Tokens of all streams as they come, without end.
+        """Yield the tokens of all streams as they arrive, without end.
 
         Raises
         ------
         HangError
-            If none comes for a long time.
+            If none arrives for a long time.
         """
         engine = self._engine
         last = engine.cycles
@@ -75,7 +75,7 @@ class StreamSession:
                 raise HangError(f"no token in {LONGEST_STEP} cycles")
 
     def ask(self, stream: int, known: Sequence[int], seed: int | None = None) -> None:
-        """Offer a stream another prompt, the first token of all documents included, and a seed."""
+        """Offer a stream another prompt, including the first token of all documents, and a seed."""
         self._known[stream], self._place[stream] = [*known], 0
         self._seeds[stream] = seed
 
@@ -87,7 +87,7 @@ class StreamSession:
             self._engine.step()
 
     def _offer(self, stream: int) -> None:
-        """Give a stream in its turn its seed first, and then what is known of its documents."""
+        """Give a stream in its turn first its seed, and then the known tokens of its documents."""
         engine = self._engine
         known = self._known[stream] if stream < len(self._known) else None
         seed = self._seeds[stream] if known else None
@@ -141,7 +141,7 @@ def generate_streams(
     Raises
     ------
     MismatchError
-        Of the first token that is not the golden model's.
+        With the first token that is not the golden model's.
     """
     engine.reset()
     generation = Generation(engine.cycles - 1)

@@ -1,4 +1,4 @@
-"""A token's way through the unrolled core, drawn: what happens when, and what beside it."""
+"""A token's way through the unrolled core, drawn: each step in time, and those parallel to it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ STEP = 5
 
 @dataclass(frozen=True)
 class Bar:
-    """Something that lasts.
+    """A step with a duration.
 
     Attributes
     ----------
     begin, end
-        Cycles since the token's turn; the end is when it is done.
+        Cycles since the token's turn; the step is done at its end.
     text
-        What it is.
+        Description of the step.
     """
 
     begin: int
@@ -28,7 +28,7 @@ class Bar:
 
 
 def bars(core: UnrolledCore) -> list[Bar]:
-    """Return what happens to a token, in the order of the data."""
+    """Return the steps of a token, in the order of the data."""
     begin, lap = core.schedules[0].begin, core.streams * core.interval
     found = [
         Bar(0, ENTERING, "turn: the sampled token, or a known one"),
@@ -64,7 +64,7 @@ def _bars_of(core: UnrolledCore, layer: int) -> list[Bar]:
 
 
 def draw(core: UnrolledCore) -> str:
-    """Return the drawing, a character for each cycle."""
+    """Return the drawing, a character per cycle."""
     found = bars(core)
     width = max(bar.end for bar in found)
     marks = "".join(f"{cycle:<{STEP}}" for cycle in range(0, width, STEP)).rstrip()

@@ -1,4 +1,4 @@
-"""A cache folder for the tools that cannot run without one, where the user's cannot be written."""
+"""A cache folder for tools that cannot run without one, if the user's cannot be written."""
 
 import os
 import tempfile
@@ -9,16 +9,16 @@ from pathlib import Path
 import platformdirs
 
 _READ_ONLY = ("gptloom", "wasmtime", "YoWASP/*")
-"""Caches that are of use without being written to."""
+"""Caches that are useful without being written to."""
 
 
 @contextmanager
 def usable_caches() -> Iterator[None]:
-    """Let this process and those it starts have a home and a cache folder while the context lasts.
+    """Give this process and its children a home and a cache folder while the context lasts.
 
-    Yosys, nextpnr and zig keep what they compile there, and fail where they cannot. Where there is
-    no such folder, or it cannot be written, a temporary one takes its place in the environment;
-    what the other holds is read.
+    Yosys, nextpnr and zig keep compiled files there, and fail if they cannot. If there is no such
+    folder, or it cannot be written, a temporary one takes its place in the environment; files in
+    the original one are still read.
     """
     before = os.environ.copy()
     with ExitStack() as made:
@@ -47,7 +47,7 @@ def _temporary() -> tempfile.TemporaryDirectory:
 def _can_be_written(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Whether there is room shows only in what is written.
+        # Only writing shows whether there is room.
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(_ROOM))
     except OSError:

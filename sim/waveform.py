@@ -25,7 +25,7 @@ _ATTENTION = ("softmax.reading", "softmax.ready", "recurrence.busy")
 
 
 def signals(machine: Machine) -> tuple[str, ...]:
-    """Return what is recorded of a core, in every clock cycle."""
+    """Return the names of the signals recorded from a core, in every clock cycle."""
     return (*_SIGNALS, *(_ATTENTION[2:] if machine.recurrent else _ATTENTION[:2]))
 
 
@@ -36,16 +36,16 @@ def write_waveform(
     slots: Sequence[Slot],
     machine: Machine,
 ) -> str:
-    """Write what was recorded and return how to open it.
+    """Write the recorded signals and return how to open the file.
 
     Parameters
     ----------
     path
         VCD file; its signal grouping is saved beside it.
     recording
-        :func:`signals`, one value a cycle.
+        Values of :func:`signals`, one per cycle.
     model
-        For the characters of the tokens.
+        The network, for the characters of its tokens.
     slots
         Program, for the names of its instructions.
     machine

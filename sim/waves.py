@@ -18,12 +18,12 @@ from gptloom.model.files import is_ours, is_plain, stamped, write_file, writing
 
 _TOP = "top"
 _BLOCK = 1 << 13
-"""Cycles formatted at a time, which bounds the memory taken by their text."""
+"""Cycles formatted at a time, which bounds the memory used by their text."""
 
 
 @dataclass(frozen=True)
 class Wave:
-    """How one recorded signal is shown.
+    """Display of one recorded signal.
 
     Attributes
     ----------
@@ -32,15 +32,15 @@ class Wave:
     width : int
         Width in bits.
     group : str
-        The heading under which the saved signal grouping shows it.
+        Heading that the saved signal grouping shows it under.
     kind : {"wire", "string", "enum"}
-        ``wire`` is shown as a number, ``string`` as text only, ``enum`` as a number and, beside it
-        under the name with ``_text``, as text.
+        ``wire`` is shown as a number, ``string`` as text only, ``enum`` both as a number and, under
+        the name with ``_text``, as text.
     labels : mapping of int to str, or sequence of str
-        The text of each value; a value without one is shown as its number. A ``string`` whose
+        Text of each value; a value without one is shown as its number. A ``string`` whose
         recorded array already holds text needs none.
     radix : {"hex", "dec", "signed", "bin"}
-        How GTKWave shows the number.
+        Format in which GTKWave shows the number.
     """
 
     name: str
@@ -58,13 +58,13 @@ class _Track:
     variable: Variable
     values: np.ndarray
     labels: dict[int, str] | None  # None: the values themselves are shown
-    path: str  # as GTKWave names it
+    path: str  # GTKWave's name for it
 
     def texts(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the cycles in which the value changes, and the VCD's lines for them."""
         changed = self.values[start:stop] != self.values[start - 1 : stop - 1]
         cycles = np.flatnonzero(changed) + start
-        # Formatting is the slow part: each distinct value once.
+        # Formatting is the slow part: each distinct value is formatted once.
         distinct, inverse = np.unique(self.values[cycles], return_inverse=True)
         lines = np.array([self._line(value) for value in distinct.tolist()] + [""], object)
         return cycles, lines[inverse]
@@ -85,18 +85,18 @@ def write_vcd(
 ) -> str:
     """Write recorded signals as a VCD file, with a GTKWave save file beside it.
 
-    Values recorded before clock edge k fill the k-th clock period, whose edge is at its end: a
-    register changes on the rising edge of the ``clk`` that is drawn along.
+    Values recorded before clock edge k fill the k-th clock period, which ends with that edge: a
+    register changes on the rising edge of ``clk``, which is added to the waveform.
 
     Parameters
     ----------
     path : str or Path
-        The VCD file; the save file has the suffix ``.gtkw`` instead. One that somebody has changed
-        stays as it is, and what is no plain file, such as a pipe, has none beside it.
+        The VCD file; the save file has the suffix ``.gtkw`` instead. A save file that somebody has
+        changed is kept, and anything but a plain file, such as a pipe, gets none.
     recording : mapping of str to numpy.ndarray
-        As `Engine.recording` returns it; arrays of text (for ``string`` waves) may be added.
+        Values from `Engine.recording`; arrays of text (for ``string`` waves) may be added.
     signals : mapping of str to int, or sequence of Wave
-        What is shown, in this order: widths by name, or `Wave` each.
+        Signals to show, in this order: widths by name, or a `Wave` each.
     clock_hz : float
         The clock's frequency, for the time axis.
 
@@ -108,9 +108,9 @@ def write_vcd(
     Raises
     ------
     ValueError
-        When nothing was recorded, the arrays differ in length, or a value exceeds its width.
+        If nothing was recorded, the arrays differ in length, or a value exceeds its width.
     UserError
-        When the files cannot be written; neither is then left behind.
+        If the files cannot be written; neither is then left behind.
     """
     path = Path(path)
     waves = (
@@ -145,7 +145,7 @@ def _write_changes(
     cycles: int,
     clock_hz: float,
 ) -> dict[str, list[tuple[str, str]]]:
-    """Write the VCD; return (GTKWave's name, radix) of the variables by group."""
+    """Write the VCD; return each group's variables as pairs of GTKWave's name and radix."""
     writer = VCDWriter(file, timescale="1 ps", date="", version="gptloom")
     clock = writer.register_var(_TOP, "clk", "wire", 1, init=1)
     tracks: list[_Track] = []
@@ -163,8 +163,8 @@ def _write_changes(
         rises = [f"#{cycle * period}\n1{clock.ident}" for cycle in every.tolist()]
         falls = [f"#{cycle * period + period // 2}\n0{clock.ident}" for cycle in every.tolist()]
         if start == 0:
-            rises[0] = ""  # said by the first values
-        # A stable sort by cycle leaves the order: rising edge, changes, falling edge.
+            rises[0] = ""  # included in the first values
+        # A stable sort by cycle keeps the order: rising edge, changes, falling edge.
         parts = [(every, np.array(rises, object))]
         parts += [track.texts(max(start, 1), stop) for track in tracks]
         parts += [(every, np.array(falls, object))]
@@ -184,7 +184,7 @@ def _register(writer: VCDWriter, wave: Wave, values: np.ndarray) -> Iterator[tup
     if wave.kind != "string":
         if int(values.max()) >> wave.width:
             raise ValueError(f"{wave.name!r} holds values of more than its {wave.width} bits")
-        # The range belongs to the name for GTKWave, in the save file too.
+        # GTKWave counts the range as part of the name, in the save file too.
         bits = f"[{wave.width - 1}:0]" if wave.width > 1 else ""
         variable = writer.register_var(
             scope, f"{name} {bits}".strip(), "wire", wave.width, init=first
@@ -198,7 +198,7 @@ def _register(writer: VCDWriter, wave: Wave, values: np.ndarray) -> Iterator[tup
 
 
 def _save_file(vcd: Path, groups: dict[str, list[tuple[str, str]]]) -> str:
-    """Return what GTKWave reads to show the signals in their groups."""
+    """Return the save file with which GTKWave shows the signals in their groups."""
     content = io.StringIO()
     save = GTKWSave(content)
     save.dumpfile(str(vcd))

@@ -1,1 +1,1 @@
-"""The same model on a CPU: what the hardware's speed is compared with."""
+"""The same model on a CPU, as a baseline for the hardware's speed."""

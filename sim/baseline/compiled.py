@@ -19,16 +19,17 @@ from gptloom.sim.engines.compilers import Compiler
 
 _SOURCE = Path(__file__).with_name("microgpt.c")
 _LANES = 32
-"""Logits as the C code has them; those beyond the vocabulary are never sampled."""
+"""Number of logits in the C code; those beyond the vocabulary are never sampled."""
 _NEVER = -1e4
 _LARGEST_SCORE = 100.0
-"""Of a softmax without a maximum, as a power of 2: float32 ends at 2**128."""
+"""Limit of a softmax without a maximum, as a power of 2: float32 ends at 2**128."""
 _ALIGNMENT = 64
 
-# Sums of vectors stay in the order they were written in: it is what lets them overlap.
+# Vector sums keep the order they are written in, which is what lets them overlap.
 _OPTIMISATION = ("-O3", "-ffast-math", "-fno-associative-math")
 _THIS_CPU = ("-march=native", "-mcpu=native")
-"""The first one that a compiler takes; for some CPUs clang knows only the second."""
+"""Candidates, of which the first that the compiler takes is used; for some CPUs clang takes only
+the second."""
 
 
 class CompiledModel:
@@ -37,14 +38,14 @@ class CompiledModel:
     Parameters
     ----------
     checkpoint
-        Of the shape of Karpathy's microGPT, which the code is written for.
+        Checkpoint of the shape of Karpathy's microGPT, which the code is written for.
     compiler
-        What compiles it.
+        Compiler of the C code.
 
     Raises
     ------
     UserError
-        If the checkpoint has another shape, its attention leaves what the code computes with, or
+        If the checkpoint has another shape, its attention scores exceed the range of the code, or
         the compiler fails.
     """
 
@@ -87,7 +88,7 @@ class CompiledModel:
         return logits[:, : self._vocabulary]
 
     def generate(self, seed: int, temperature: float, least: int) -> NDArray[np.uint8]:
-        """Return at least so many sampled tokens of whole documents, end tokens among them."""
+        """Return at least so many sampled tokens of whole documents, including end tokens."""
         tokens = np.empty(least + ModelConfig.MICROGPT.context, np.uint8)
         count = self._library.microgpt_generate(
             _pointer(self._model),

@@ -1,4 +1,4 @@
-"""microGPT in PyTorch, a token at a time, as one writes it: no graphs, no compilation."""
+"""microGPT in PyTorch, a token at a time, as usually written: no graphs, no compilation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 class EagerModel:
     """A checkpoint in PyTorch, float32, with a KV cache.
 
-    PyTorch is imported when one is made, and from then on computes in one thread.
+    Constructing the first one imports PyTorch, which then computes in one thread.
 
     Parameters
     ----------
     checkpoint
-        With learned positions.
+        Checkpoint with learned positions.
     """
 
     def __init__(self, checkpoint: Checkpoint):
@@ -40,7 +40,7 @@ class EagerModel:
         return [[] for _ in range(2 * self.config.layers)]
 
     def step(self, token: int, position: int, cache: list[list[torch.Tensor]]) -> torch.Tensor:
-        """Return the logits [vocabulary] after one more token, whose keys and values are kept."""
+        """Return the logits [vocabulary] after one more token, whose keys and values are cached."""
         torch, weights, config = self._torch, self._weights, self.config
         table = network(config)
         heads = (-1, config.heads, config.head_width)
@@ -60,7 +60,7 @@ class EagerModel:
         return weights[table.head.matrix.name] @ x
 
     def generate(self, seed: int, temperature: float, least: int) -> list[int]:
-        """Return at least so many sampled tokens of whole documents, end tokens among them."""
+        """Return at least so many sampled tokens of whole documents, including end tokens."""
         torch, tokens = self._torch, []
         torch.manual_seed(seed)
         with torch.inference_mode():

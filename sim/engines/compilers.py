@@ -1,4 +1,4 @@
-"""Finding a C++ compiler without being told where it is."""
+"""Search for a C++ compiler without being told where it is."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from importlib import metadata, util
 from gptloom.model.errors import UserError
 
 OPTIMISATION = "-O3"
-"""g++ unrolls the loops over the words of wide values only here: 64 lanes fed by one memory ran
-more than three times faster than with -O2, for a twentieth more compile time."""
+"""Only at this level g++ unrolls the loops over the words of wide values: 64 lanes fed by one
+memory ran more than three times faster than with -O2, for a twentieth more compile time."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Compiler:
     Attributes
     ----------
     command : tuple of str
-        How to call it.
+        Command that calls it.
     label : str
         Its name for people (``g++``).
     version : str
-        Whatever tells one release from another.
+        Text that tells one release from another.
     """
 
     command: tuple[str, ...]
@@ -71,12 +71,12 @@ def find_compiler() -> Compiler | None:
     Returns
     -------
     Compiler or None
-        The first that works.
+        The first one that works.
 
     Raises
     ------
     UserError
-        When ``$CXX`` names something that does not run.
+        If ``$CXX`` names something that does not run.
     """
     if chosen := os.environ.get("CXX", "").strip():
         command = shlex.split(chosen)

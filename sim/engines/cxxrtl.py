@@ -28,7 +28,7 @@ def design_rtlil(component: wiring.Component, ports: dict[str, Port], domain: Cl
     component : wiring.Component
         The design.
     ports : dict of str to Port
-        Its ports, as `component_ports` gives them.
+        Its ports, as `component_ports` returns them.
     domain : ClockDomain
         The clock domain to be ``sync``.
 
@@ -39,7 +39,7 @@ def design_rtlil(component: wiring.Component, ports: dict[str, Port], domain: Cl
     """
     fragment = Fragment.get(component, None)
     fragment.add_domains(domain)
-    # Clock and reset are listed: Amaranth adds them only where they are used.
+    # Clock and reset are listed: Amaranth adds them only if they are used.
     directions = {
         "clk": (domain.clk, PortDirection.Input),
         "rst": (domain.rst, PortDirection.Input),
@@ -58,13 +58,13 @@ class CxxrtlEngine(Engine):
     component : wiring.Component
         The design, with one clock domain, ``sync``.
     compiler : Compiler
-        What compiles it, when it is not in the cache.
+        Compiler of the simulation, unless it is in the cache.
     cache : Path
         Folder of compiled simulations.
     progress : callable
-        Told what takes time.
+        Called with a sentence about each slow step.
     every_name : bool, optional
-        Also signals of a large design that are no registers can be read.
+        Whether signals of a large design that are not registers can be read too.
     """
 
     name = "cxxrtl"
@@ -96,7 +96,7 @@ class CxxrtlEngine(Engine):
     def _find(self, name: str) -> tuple[int, int]:
         found = self._handles.get(name)
         if found is None:
-            # CXXRTL separates the levels of the hierarchy by spaces.
+            # CXXRTL separates the levels of the hierarchy with spaces.
             path = name.replace(".", " ")
             handle, width = self._open(path)
             if handle < 0:

@@ -19,7 +19,7 @@ class PysimEngine(Engine):
     component : wiring.Component
         The design, with one clock domain, ``sync``.
     reason : str
-        Why this engine was taken, for the description.
+        Reason for taking this engine, for the description.
     """
 
     name = "pysim"
@@ -32,8 +32,8 @@ class PysimEngine(Engine):
         fragment = Fragment.get(component, None)
         fragment.add_domains(domain)
         self._simulator = Simulator(fragment)
-        # A testbench's context can read, write and settle the design at any time, not only from
-        # within its coroutine; the clock is driven through it too, so that one edge is one call.
+        # A testbench's context can read, write and settle the design at any time, not only within
+        # its coroutine; the clock is driven through it too, so that one edge is one call.
         self._simulator.add_testbench(self._take_context, background=True)
         self._simulator.advance()
         self._inside: dict[str, Signal] | None = None

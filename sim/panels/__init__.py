@@ -1,7 +1,7 @@
 """Models of display panels: from the levels of their pins to what people see.
 
-They are written from the datasheets and share nothing with the drivers in
-:mod:`gptloom.hdl.display` but the font, with which text is read back from dots.
+They are written from the datasheets and share only the font, by which text is read back from dots,
+with the drivers in :mod:`gptloom.hdl.display`.
 """
 
 from .base import Lines, PanelError, PanelModel, Shown, TimingError, watch

@@ -1,4 +1,4 @@
-"""What all panel models share: pins in, minimum times checked, pictures out."""
+"""Base of all panel models: pins in, minimum times checked, pictures out."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from numpy.typing import ArrayLike, NDArray
 from gptloom.sim.engines import Engine
 
 Lines = tuple[str, str]
-"""What a panel shows, 16 characters each; U+FFFD stands for what cannot be read."""
+"""Text of a panel, two lines of 16 characters; U+FFFD stands for unreadable ones."""
 
 NEVER = -(1 << 60)
-"""The clock cycle of what has not happened yet."""
+"""Clock cycle of events that have not happened yet."""
 
 _CHUNK = 1 << 18
-"""Cycles recorded at a time: 2 MB a pin."""
+"""Cycles recorded at a time: 2 MB per pin."""
 
 _TOLERANCE = 1e-9
-"""Of a time that is computed from a rounded period."""
+"""Relative tolerance of a time computed from a rounded period."""
 
 
 class PanelError(Exception):
-    """A panel was used against its datasheet."""
+    """A panel was used against the rules of its datasheet."""
 
 
 class TimingError(PanelError):
@@ -34,11 +34,11 @@ class TimingError(PanelError):
     Attributes
     ----------
     minimum
-        Its name.
+        Name of the minimum time.
     needed, seen
-        Seconds.
+        Durations in seconds.
     seconds
-        When it was noticed.
+        Time at which it was noticed.
     """
 
     def __init__(self, panel: str, minimum: str, needed: float, seen: float, seconds: float):
@@ -58,16 +58,16 @@ def _time(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Shown:
-    """What is seen from some moment on.
+    """The visible state from some moment on.
 
     Attributes
     ----------
     seconds
-        Since power-on.
+        Time since power-on.
     lines
-        The text; None when the panel is dark.
+        The text; None if the panel is dark.
     picture
-        ``(height, width, 3)``, 8 bits a colour.
+        ``(height, width, 3)``, 8 bits per colour.
     """
 
     seconds: float
@@ -81,9 +81,9 @@ class PanelModel(ABC):
     Parameters
     ----------
     period
-        Of the clock, in seconds: one sample of every pin a cycle.
+        Period of the clock, in seconds: every pin is sampled once per cycle.
     strict
-        Raise on the first misuse; otherwise it is noted in `violations`.
+        Whether to raise on the first misuse; otherwise it is added to `violations`.
 
     Attributes
     ----------
@@ -92,13 +92,13 @@ class PanelModel(ABC):
     minima : dict of str to float
         Minimum times in seconds by name.
     cycle : int
-        How many have been seen.
+        Number of cycles seen.
     violations : list of PanelError
-        All misuse, when not strict.
+        All misuse, if not strict.
     seen : dict of str to float
-        The shortest time seen for each minimum.
+        Shortest time seen for each minimum.
     shown : list of Shown
-        All that was ever seen, in order; the first is what stands after power-on.
+        Everything shown so far, in order; the first is the state after power-on.
     """
 
     name: str
@@ -119,21 +119,21 @@ class PanelModel(ABC):
 
     @property
     def lines(self) -> Lines | None:
-        """The text that is seen now, None when the panel is dark."""
+        """The text that is visible now; None if the panel is dark."""
         return self._lines()
 
     def feed(self, levels: Mapping[str, ArrayLike]) -> None:
-        """Go on by some cycles.
+        """Advance by some cycles.
 
         Parameters
         ----------
         levels
-            The same number of values for each pin, one a cycle.
+            The same number of values for each pin, one per cycle.
 
         Raises
         ------
         PanelError
-            On misuse, when strict.
+            On misuse, if strict.
         """
         packed = np.zeros(len(levels[next(iter(self.pins))]), np.uint16)
         for name, shift in self._shifts.items():
@@ -150,7 +150,7 @@ class PanelModel(ABC):
         self._look(self.cycle)
 
     def step(self, **levels: int) -> None:
-        """Go on by one cycle, with a level for each pin."""
+        """Advance by one cycle, with a level for each pin."""
         packed = sum(levels[name] << shift for name, shift in self._shifts.items())
         if packed == self._levels:
             self.cycle += 1
@@ -159,15 +159,15 @@ class PanelModel(ABC):
 
     @abstractmethod
     def picture(self) -> NDArray[np.uint8]:
-        """Draw what is seen now: ``(height, width, 3)``, 8 bits a colour."""
+        """Draw the present picture: ``(height, width, 3)``, 8 bits per colour."""
 
     @abstractmethod
     def _lines(self) -> Lines | None:
-        """Read what is seen now."""
+        """Read the present text."""
 
     @abstractmethod
     def _state(self) -> bytes | None:
-        """Return what the picture depends on, to see whether it has changed; None when dark."""
+        """Return everything that the picture depends on, to detect changes; None if dark."""
 
     @abstractmethod
     def _changes(self, cycles: NDArray, levels: NDArray, before: NDArray) -> None:
@@ -177,7 +177,7 @@ class PanelModel(ABC):
         return levels >> self._shifts[name] & ((1 << self.pins[name]) - 1)
 
     def _look(self, cycle: int) -> None:
-        """Note what is seen, if it has changed."""
+        """Add the visible state to `shown`, if it has changed."""
         state = self._state()
         if not self.shown or state != self._seen_state:
             self._seen_state = state
@@ -189,7 +189,7 @@ class PanelModel(ABC):
         self.violations.append(error)
 
     def _require(self, minimum: str, lasted: NDArray | int, cycles: NDArray | int) -> None:
-        """Check durations, and when they ended, both in cycles, against a minimum."""
+        """Check durations, which ended in these cycles, both in cycles, against a minimum."""
         lasted, cycles = np.atleast_1d(lasted), np.atleast_1d(cycles)
         if not len(lasted):
             return
@@ -213,16 +213,16 @@ class PanelModel(ABC):
 def watch(
     engine: Engine, panels: Sequence[tuple[PanelModel, str]], cycles: int, *, chunk: int = _CHUNK
 ) -> None:
-    """Run a simulation and show panels the levels of its pins.
+    """Run a simulation and feed panels the levels of its pins.
 
     Parameters
     ----------
     engine
-        The simulation; a recording that it holds is dropped.
+        The simulation; its present recording is dropped.
     panels
-        Models, and what stands before the names of their pins in the simulation.
+        Models, and the prefix of the names of their pins in the simulation.
     cycles
-        How many to run.
+        Number of cycles to run.
     chunk
         Cycles recorded at a time.
 

@@ -1,7 +1,7 @@
 """A module of two lines of 16 characters with Hitachi's HD44780U, R/W at ground.
 
-Everything is from the HD44780U datasheet (ADE-207-272(Z), rev. 0.0): instructions (table 6, figure
-10), initialisation (figure 24) and bus timing. The four lower data pins are not connected.
+Everything is taken from the HD44780U datasheet (ADE-207-272(Z), rev. 0.0): instructions (table 6,
+figure 10), initialisation (figure 24) and bus timing. The four lower data pins are not connected.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LINE_LENGTH = 40
 _VISIBLE = 16
 
 _ROM_A00 = {0x5C: "¥", 0x7E: "→", 0x7F: "←"}
-"""Where the usual character ROM is not ASCII below 0x80."""
+"""Codes below 0x80 at which the usual character ROM differs from ASCII."""
 
 _ARROWS = {
     "¥": bytes([0x15, 0x16, 0x7C, 0x16, 0x15]),
@@ -34,19 +34,20 @@ _BACKGROUND, _DOT_OFF, _DOT_ON = (150, 190, 40), (141, 180, 36), (30, 45, 20)
 
 
 class HD44780Model(PanelModel):
-    """The module, with what a panel remembers when only the chip that drives it is reset.
+    """The module, with the state that a panel keeps if only the chip driving it is reset.
 
     Parameters
     ----------
     period, strict
         See :class:`.PanelModel`.
     volts
-        Supply; below 4.5 V the bus is slower.
+        Supply voltage; below 4.5 V the bus is slower.
     oscillator_hz
-        270 kHz is typical, 190 kHz the slowest allowed; instructions take longer in proportion.
+        Frequency of the oscillator: typically 270 kHz, at least 190 kHz; the lower it is, the
+        longer instructions take.
     four_bits, half_byte
-        The state in which the module was left: four data lines, and with the upper half of a byte
-        already received.
+        State in which the module was left: whether with four data lines, and the upper half of a
+        byte that was already received.
     """
 
     name = "HD44780"
@@ -74,7 +75,7 @@ class HD44780Model(PanelModel):
         }
         super().__init__(period, bus | minima, strict=strict)
         self._four_bits, self._upper = four_bits or half_byte is not None, half_byte
-        # Nothing is known of a memory after power-on.
+        # Nothing is known of the memory after power-on.
         self._memory = np.full(128, 0xFF, np.uint8)
         self._address, self._in_memory = 0, True
         self._upwards, self._moves_display, self._shift = True, False, 0
@@ -102,7 +103,7 @@ class HD44780Model(PanelModel):
         return self._memory.tobytes() + bytes([self._shift])
 
     def picture(self) -> NDArray[np.uint8]:
-        """Draw the module's dots, 6 by 9 pixels a character."""
+        """Draw the module's dots, 6 by 9 pixels per character."""
         cells = np.zeros((2, _VISIBLE, 9, 6), np.uint8)
         cells[:, :, :8, :5] = 1
         for line, text in enumerate(self._lines() or ()):
@@ -140,7 +141,7 @@ class HD44780Model(PanelModel):
                 self._require(wait, cycle - since, cycle)
             self._rose = cycle
         if falls:
-            # What was there up to now.
+            # The levels before this cycle, in which they may change.
             self._receive(self._pin(old, "rs"), self._pin(old, "d"), cycle)
             self._look(cycle)
 

@@ -19,27 +19,27 @@ _COLUMNS = 16
 class SerialModel(PanelModel):
     """A panel that takes bytes, most significant bit first, at the clock's rising edges.
 
-    `cs` and `res` are low when active, `dc` is 1 for data and taken with a byte's last bit.
+    `cs` and `res` are active low; `dc` is 1 for data and taken with a byte's last bit.
 
     Parameters
     ----------
     period, strict
         See :class:`.PanelModel`.
     minima
-        In seconds, by the datasheet's names.
+        Minimum times in seconds, by the datasheet's names.
     roles
         The datasheet's name for each of ``cycle``, ``low``, ``high`` (of the clock), ``data
         setup``, ``data hold``, ``dc setup``, ``dc hold``, ``cs setup``, ``cs hold``, ``reset``, and
-        where there is one ``cs high``.
+        ``cs high``, if it has one.
     """
 
     pins = {"sck": 1, "mosi": 1, "dc": 1, "cs": 1, "res": 1}  # noqa: RUF012
 
     cell: int
-    """Columns of a character."""
+    """Columns per character."""
 
     dot: tuple[int, int]
-    """Columns and rows of a dot of the font."""
+    """Columns and rows per dot of the font."""
 
     tops: tuple[int, int]
     """First rows of the two lines."""
@@ -66,15 +66,15 @@ class SerialModel(PanelModel):
 
     @abstractmethod
     def _command(self, byte: int, cycle: int) -> None:
-        """Take a byte that is a command."""
+        """Take a command byte."""
 
     @abstractmethod
     def _data(self, data: NDArray[np.uint8], cycle: int) -> None:
-        """Take bytes that are data."""
+        """Take data bytes."""
 
     @abstractmethod
     def _dots(self) -> NDArray[np.bool_] | None:
-        """Return which dots are lit, ``(height, width)``; None when dark."""
+        """Return which dots are lit, ``(height, width)``; None if dark."""
 
     def _lines(self) -> Lines | None:
         lit = self._dots()
@@ -97,7 +97,7 @@ class SerialModel(PanelModel):
         return _CHARACTERS.get(glyph, "\ufffd")
 
     def stray_dots(self) -> int:
-        """Count lit dots outside of the two lines."""
+        """Count lit dots outside the two lines."""
         lit = self._dots()
         if lit is None:
             return 0
@@ -128,7 +128,7 @@ class SerialModel(PanelModel):
         """Check all minima of the line; times are looked up among all changes at once."""
 
         def moments(condition: NDArray, kind: str) -> tuple[NDArray, NDArray]:
-            """Return the cycle of the last such moment up to, and before, every change."""
+            """Return the cycles of the last such moment up to, and before, every change."""
             marks = np.where(condition, cycles, NEVER)
             up_to = np.maximum.accumulate(np.concatenate([[self._last[kind]], marks]))
             self._last[kind] = int(up_to[-1])
@@ -168,7 +168,7 @@ class SerialModel(PanelModel):
     def _frame(self, cycle: int, now: int, old: int) -> None:
         """Handle a change of chip select or reset."""
         if not self._pin(now, "res"):
-            # What is cut by a reset does not count.
+            # Bits of a byte that a reset interrupts do not count.
             self._bits = self._bits[:0]
         if self._pin(now ^ old, "cs") and len(self._bits):
             self._complain(
@@ -179,7 +179,7 @@ class SerialModel(PanelModel):
             self._reset_fell = cycle
             self._was_reset = False
         if self._pin(now & ~old, "res"):
-            # Low from power-on counts from there.
+            # A level that is low from power-on counts from there.
             self._require(self._roles["reset"], cycle - (self._reset_fell or 0), cycle)
             self._was_reset = True
             self._bits = self._bits[:0]
@@ -218,7 +218,7 @@ class Window:
         self.at = 0
 
     def places(self, count: int) -> tuple[NDArray, NDArray]:
-        """Return the next places, and go on behind them."""
+        """Return the next places, and advance beyond them."""
         (fast, fast_end), (slow, slow_end) = self.fast, self.slow
         length = fast_end - fast + 1
         at = (self.at + np.arange(count)) % (length * (slow_end - slow + 1))

@@ -1,4 +1,4 @@
-"""What Solomon Systech's controllers share: names of times, commands with parameters."""
+"""Common base of Solomon Systech's controllers: names of times, commands with parameters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROLES = {
 
 
 class SolomonModel(SerialModel):
-    """A panel whose commands are a byte and so many more, all of them sent as commands.
+    """A panel whose commands are a byte and some parameters, all of them sent as commands.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class SolomonModel(SerialModel):
     Attributes
     ----------
     parameters
-        For each known command, how many bytes follow it.
+        Number of bytes that follow each known command.
     """
 
     parameters: Mapping[int, int]
@@ -47,7 +47,7 @@ class SolomonModel(SerialModel):
 
     @abstractmethod
     def _obey(self, code: int, parameters: list[int]) -> None:
-        """Do what a whole command says."""
+        """Execute a whole command."""
 
     def _command(self, byte: int, cycle: int) -> None:
         self._pending.append(byte)

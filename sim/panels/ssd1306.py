@@ -1,6 +1,6 @@
 """A 0.96 inch module with an SSD1306: 128x64 white dots, four-wire serial line.
 
-From Solomon Systech's datasheet, rev. 1.1: the commands, the timing of the four-wire serial
+Taken from Solomon Systech's datasheet, rev. 1.1: the commands, the timing of the four-wire serial
 interface and the power-up.
 """
 
@@ -43,7 +43,7 @@ class SSD1306Model(SolomonModel):
 
     def __init__(self, period: float, *, strict: bool = True):
         super().__init__(period, _MINIMA, strict=strict)
-        # After power-on the memory holds anything; a reset leaves it alone.
+        # After power-on the memory holds anything; a reset leaves it unchanged.
         self._memory = np.random.default_rng(1306).integers(0, 2, (64, 128)).astype(bool)
         self._reset(0)
         self._look(0)
@@ -103,7 +103,7 @@ class SSD1306Model(SolomonModel):
         return (dots | self._flags["all"]) ^ self._flags["inverted"]
 
     def picture(self) -> NDArray[np.uint8]:
-        """Draw the dots, a pixel each."""
+        """Draw the dots, one pixel each."""
         dots = self._dots()
         lit = np.zeros((64, 128), np.intp) if dots is None else dots.astype(np.intp)
         return np.array([_UNLIT, _LIT], np.uint8)[lit]

@@ -1,6 +1,6 @@
 """A 0.95 inch module with an SSD1331: 96x64 dots in colour, four-wire serial line.
 
-From Solomon Systech's datasheet, rev. 1.2: the commands, the timing of the four-wire serial
+Taken from Solomon Systech's datasheet, rev. 1.2: the commands, the timing of the four-wire serial
 interface.
 """
 
@@ -36,7 +36,7 @@ _PARAMETERS = {
 class SSD1331Model(SolomonModel):
     """The module, in 256 colours: red in the upper 3 bits, green in 3, blue in 2.
 
-    Its glass is connected so that A0 is xx11xx1x in use, and its supply is outside (AD 8E).
+    Its glass is connected such that A0 is xx11xx1x in use, and its supply is external (AD 8E).
     """
 
     name = "SSD1331"
@@ -45,7 +45,7 @@ class SSD1331Model(SolomonModel):
 
     def __init__(self, period: float, *, strict: bool = True):
         super().__init__(period, _MINIMA, strict=strict)
-        # After power-on the memory holds anything; a reset leaves it alone.
+        # After power-on the memory holds anything; a reset leaves it unchanged.
         self._memory = np.random.default_rng(1331).integers(0, 256, (64, 96), np.uint8)
         self._reset(0)
         self._look(0)
@@ -85,7 +85,7 @@ class SSD1331Model(SolomonModel):
         return None if seen is None else seen.tobytes()
 
     def _seen(self) -> NDArray[np.uint8] | None:
-        """Return the dots as bytes, as people see them; None when dark."""
+        """Return the dots as bytes, as people see them; None if dark."""
         if not self._on or self._mode == 0xA6:
             return None
         setting = self._settings[0xA0][0]
@@ -104,7 +104,7 @@ class SSD1331Model(SolomonModel):
         return None if seen is None else seen != 0
 
     def picture(self) -> NDArray[np.uint8]:
-        """Draw the dots, a pixel each."""
+        """Draw the dots, one pixel each."""
         seen = self._seen()
         if seen is None:
             return np.zeros((64, 96, 3), np.uint8)

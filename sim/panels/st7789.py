@@ -1,6 +1,6 @@
 """A 1.3 inch module with an ST7789: 240x240 dots in colour, four-wire serial line.
 
-From Sitronix's ST7789V datasheet, version 1.3: the commands, the timing of the 4-line serial
+Taken from Sitronix's ST7789V datasheet, version 1.3: the commands, the timing of the 4-line serial
 interface and of the reset, and the pauses around SLPOUT.
 """
 
@@ -46,14 +46,14 @@ _KNOWN = (0x00, 0x11, 0x13, 0x20, 0x21, 0x28, 0x29, 0x2A, 0x2B, 0x2C, 0x36, 0x3A
 
 
 class ST7789Model(SerialModel):
-    """The module, in 16 bits a dot. Its glass shows what is written when the chip inverts."""
+    """The module, with 16 bits per dot. Its glass shows the written colours if the chip inverts."""
 
     name = "ST7789"
     cell, dot, tops = 15, (2, 4), (80, 144)
 
     def __init__(self, period: float, *, strict: bool = True):
         super().__init__(period, _MINIMA, _ROLES, strict=strict)
-        # After power-on the memory holds anything; a reset leaves it alone.
+        # After power-on the memory holds anything; a reset leaves it unchanged.
         self._memory = np.random.default_rng(7789).integers(
             0, 1 << 16, (_ROWS, _COLUMNS), np.uint16
         )
@@ -116,7 +116,7 @@ class ST7789Model(SerialModel):
         self._memory[rows, columns] = data[:whole].view(">u2")
 
     def _seen(self) -> NDArray[np.uint16] | None:
-        """Return the dots as people see them; None when dark."""
+        """Return the dots as people see them; None if dark."""
         if not (self._awake and self._on):
             return None
         dots = self._memory[:_VISIBLE]
@@ -131,7 +131,7 @@ class ST7789Model(SerialModel):
         return None if seen is None else seen != 0
 
     def picture(self) -> NDArray[np.uint8]:
-        """Draw the dots, a pixel each."""
+        """Draw the dots, one pixel each."""
         seen = self._seen()
         if seen is None:
             return np.zeros((_VISIBLE, _COLUMNS, 3), np.uint8)

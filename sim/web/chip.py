@@ -1,4 +1,4 @@
-"""The chip of the page: core, console, screen and display, and what there is to see of them."""
+"""The chip of the page: core, console, screen and display, and outputs that show their work."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -23,17 +23,17 @@ from gptloom.model.sampling import SEED_BITS
 _FLAGS = ("known", "seeded", "sampled", "last", "key", "value", "score", "numerator", "rs", "e")
 
 SEEN = data.StructLayout({**dict.fromkeys(_FLAGS, 1), "d": 4, "token": 8, "row": 8})
-"""What happens in a cycle.
+"""Events of a cycle.
 
-`known`: a known token is taken, `seeded`: the seed is, `sampled`: a token leaves, its document's
-`last` perhaps; `token` is the one that is taken or leaves. `key`, `value`: elements of a row of the
-cache are written; `score`, `numerator`: the row `row` is attended. `rs`, `e` and `d` are the
-display's pins.
+`known`: a known token is taken; `seeded`: the seed is taken; `sampled`: a token leaves, which may
+be its document's `last`; `token` is the one that is taken or leaves. `key`, `value`: elements of a
+row of the cache are written; `score`, `numerator`: those of row `row` are written. `rs`, `e` and
+`d` are the display's pins.
 """
 
 
 def written_layout(machine: Machine) -> data.StructLayout:
-    """Return the layout of what is written to the cache: elements from `index` on, if enabled."""
+    """Return the layout of writes to the cache: elements from `index` on, if enabled."""
     return data.StructLayout(
         {
             "index": machine.row_bits,
@@ -45,18 +45,18 @@ def written_layout(machine: Machine) -> data.StructLayout:
 
 
 class Prompter(wiring.Component):
-    """Asks a core for documents without end, which all begin with the same known tokens.
+    """Asks a core for documents without end, all with the same known tokens at their beginning.
 
     Attributes
     ----------
     bos
         Token that begins a document.
     tokens, length : In
-        What follows it; looked at before a document begins.
+        Tokens after it; sampled before a document begins.
     o : Out(stream of Prompt)
-        For the core.
+        Known tokens for the core.
     index : Out
-        Place of the token that is offered; 0 is `bos`.
+        Place of the offered token; 0 is `bos`.
     """
 
     def __init__(self, bos: int, longest: int):
@@ -88,37 +88,37 @@ class Prompter(wiring.Component):
 class WebChip(wiring.Component):
     """A chip with a character display whose prompt, seed and temperature are pins.
 
-    All else is what a board has (:class:`.Top`): the core holds its image from power-on, the
-    checksum is computed, names pass on the serial line, and the screen shows the newest one.
+    Everything else is as on a board (:class:`.Top`): the core holds its image from power-on, the
+    checksum is computed, names go out on the serial line, and the screen shows the newest one.
 
     Parameters
     ----------
     image, machine
         The model, and dimensions of the core.
     clock_hz
-        Of the chip: the display's times are real ones.
+        Clock frequency of the chip: the display's times are real.
 
     Attributes
     ----------
     machine, clock_hz, panel
         Dimensions, clock and the display's driver.
     prompt, length : In
-        What every document begins with; taken when one begins.
+        Known tokens at the beginning of every document; sampled when one begins.
     seed, restart : In
-        State of the random numbers. It is taken at power-on, and after the document under way
+        State of the random numbers. It is taken at power-on, and after the current document
         whenever `restart` changes.
     temperature : In(Temperature)
-        The core's.
+        Temperature of the core.
     display : Out
         Pins of the panel.
     tx : Out(1)
         Serial line.
     event, sampled : Out(1)
-        Something happens that `seen` tells; it is a token that leaves.
+        Whether `seen` holds an event, and whether that is a token that leaves.
     seen : Out(SEEN)
-        What happens.
+        Events of the cycle.
     scores : Out
-        Scores or numerators of all heads, of the row that is attended.
+        Scores or numerators of all heads for the row in `seen`.
     written : Out
         See :func:`written_layout`.
 
@@ -171,7 +171,7 @@ class WebChip(wiring.Component):
         return m
 
     def _check(self, m: Module) -> None:
-        """Compute the memories' checksum when the console wants it."""
+        """Compute the memories' checksum when the console requests it."""
         m.submodules.checksum = checksum = self._checksum
         wiring.connect(m, checksum.read, self.core.read)
         m.d.comb += [
@@ -182,7 +182,7 @@ class WebChip(wiring.Component):
         ]
 
     def _ask(self, m: Module) -> None:
-        """Give the core its seed, its temperature and, when the checksum is there, documents."""
+        """Give the core its seed, its temperature and, once the checksum is known, documents."""
         core, prompter, run = self.core, self._prompter, self._console.run
         before, pending = Signal(), Signal(init=1)
         m.d.sync += before.eq(self.restart)
@@ -204,7 +204,7 @@ class WebChip(wiring.Component):
         ]
 
     def _tell(self, m: Module) -> None:
-        """Give the console all tokens, known ones as well: they never come in the same cycle."""
+        """Give the console all tokens, including known ones: two never come in the same cycle."""
         core, console, prompter = self.core, self._console, self._prompter
         m.submodules.transmitter = self._transmitter
         wiring.connect(m, console.o, self._transmitter.i)
@@ -215,12 +215,12 @@ class WebChip(wiring.Component):
             m.d.comb += [
                 console.i.valid.eq(prompter.o.ready & (prompter.index != 0)),
                 console.i.p.token.eq(prompter.o.p.token),
-                # As a sampled token has it: the place of the one before.
+                # The previous position, as with a sampled token.
                 console.i.p.position.eq(prompter.index - 1),
             ]
 
     def _show(self, m: Module) -> None:
-        """Show the lines that pass by."""
+        """Show the lines that the console sends."""
         console = self._console
         m.submodules.screen = screen = self._screen
         m.submodules.panel = panel = self.panel
@@ -234,7 +234,7 @@ class WebChip(wiring.Component):
             m.d.comb += getattr(self.display, name).eq(getattr(panel, name))
 
     def _watch(self, m: Module) -> None:
-        """Tell what happens."""
+        """Report the events of the cycle."""
         core, tap, seen = self.core, self.core.tap, self.seen
         known = core.i.valid & core.i.ready
         result, writes = tap.result, tap.result.enable.any()

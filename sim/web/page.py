@@ -1,4 +1,4 @@
-"""The page: one file of HTML with the chip, its worker, and all that draws it."""
+"""The page: one HTML file with the chip, its worker, and everything that draws it."""
 
 import base64
 import gzip
@@ -23,7 +23,7 @@ from gptloom.sim.web.wasm import compile_wasm, require_zig
 
 TEMPERATURE = 0.7
 TEMPERATURES = (0, *(tenth / 10 for tenth in range(1, 21)))
-"""Those of the slider; 0 is greedy."""
+"""Temperatures of the slider; 0 is greedy decoding."""
 
 SIGNALS = (
     ("core control start", "token begins", 1, "number", True),
@@ -61,22 +61,22 @@ def make_page(
     Parameters
     ----------
     model
-        What it holds.
+        Model that the chip holds.
     checkpoint
-        The model's name.
+        Name of the model.
     lanes
-        Multipliers.
+        Number of multipliers.
     clock_hz
-        Of the chip.
+        Clock frequency of the chip.
     cache
         Folder of compiled simulations.
     progress
-        Told what takes time.
+        Called with a sentence about each slow step.
 
     Raises
     ------
     UserError
-        If the hardware cannot be built so, or the compiler is missing.
+        If such hardware cannot be built, or the compiler is missing.
     """
     machine = Machine.for_models(lanes, model.config)
     chip = WebChip(build_image(model, machine), machine, clock_hz)
@@ -86,7 +86,7 @@ def make_page(
 
 
 def describe(model: IntegerModel, checkpoint: str, chip: WebChip) -> dict[str, object]:
-    """Return what the page has to know of a chip, as JSON has it."""
+    """Return the facts about a chip that the page needs, ready for JSON."""
     config, machine = model.config, chip.machine
     layout = Layout(machine, config)
     slots = compile_program(model, layout)
@@ -110,7 +110,7 @@ def describe(model: IntegerModel, checkpoint: str, chip: WebChip) -> dict[str, o
         "scoreBits": ACTIVATION_BITS,
         "layout": {"seen": _fields(SEEN), "written": _fields(written_layout(machine))},
         "glyphs": {character: list(glyph) for character, glyph in GLYPHS.items()},
-        # It waits, is initialised, and is written once.
+        # The panel waits, is initialised, and is written once.
         "panelBegins": (WAITING_ROUNDS + 2) * SLOTS << slot_bits,
         "characterCycles": 2 << slot_bits,
         "signals": [
@@ -145,13 +145,13 @@ def assemble(config: dict[str, object], wasm: bytes) -> str:
     config
         See :func:`describe`.
     wasm
-        The chip.
+        The chip as a WebAssembly module.
     """
     parts = {
         "style": _read("style.css"),
-        # A tag within the JSON would end it.
+        # A tag within the JSON would end the script.
         "config": json.dumps(config, separators=(",", ":")).replace("<", "\\u003c"),
-        # The time within is left out: the same chip is the same page.
+        # The time stamp is left out: the same chip makes the same page.
         "chip": base64.b64encode(gzip.compress(wasm, 9, mtime=0)).decode(),
         "worker": "\n".join(map(_read, _WORKER)),
         "page": "\n".join(map(_read, _PAGE)),

@@ -1,4 +1,4 @@
-"""From a chip to WebAssembly: CXXRTL's C++, compiled by the ziglang package."""
+"""Compilation of a chip to WebAssembly: CXXRTL's C++, compiled by the ziglang package."""
 
 import subprocess
 import tempfile
@@ -26,12 +26,12 @@ _NAMED = "-g3"
 
 
 def require_zig() -> Compiler:
-    """Return the compiler, which has to be of the package ziglang: others make no WebAssembly.
+    """Return the ziglang package's compiler: no other one makes WebAssembly.
 
     Raises
     ------
     UserError
-        If it is missing.
+        If the package is missing.
     """
     compiler = find_zig()
     if compiler is None:
@@ -56,7 +56,7 @@ def compile_wasm(
     cache
         Folder of compiled simulations.
     progress
-        Told what takes time.
+        Called with a sentence about each slow step.
 
     Raises
     ------
