@@ -1,1 +1,1 @@
-"""What is loaded into the hardware: image, program and its schedule."""
+"""Contents to load into the hardware: image, program and its schedule."""

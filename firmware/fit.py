@@ -1,7 +1,7 @@
-"""Limits of the folded core: whether a model can be said to it at all, decided only here.
+"""Limits of the folded core: whether it can have a model at all is decided only here.
 
 Widths of the hardware follow from the machine (:class:`.Machine`, :class:`.InstructionLayout`), so
-these are no widths of today's parts: what a part holds is for :mod:`.boards.estimate` to say.
+these are not the limits of today's parts: :mod:`.boards.estimate` tells what a part holds.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ MOST = {
     "vocabulary": 4096,
 }
 """Largest dimensions, by their names in :class:`.ModelConfig`. Ports for tokens, positions and
-addresses have their widths from here, so that all cores have the same face."""
+addresses take their widths from here, so that all cores have the same interface."""
 
 IN_QUADS = ("width", "hidden", "context")
 """Dimensions that the engine consumes four at a time."""
 
 ADDRESS_BITS = 28
-"""Width of a byte's address on the load port; the largest model's weights, keys and values fit."""
+"""Width of a byte address on the load port; the largest model's weights, keys and values fit."""
 
 
 def check_shape(config: ModelConfig) -> None:
-    """Refuse a shape that no folded core computes, whatever its lanes.
+    """Refuse a shape that no folded core computes, with any number of lanes.
 
     Raises
     ------
     UserError
-        Naming what is too large, by how much, and what would fit.
+        Naming the dimension that does not fit, by how much, and what would fit.
     """
     for name, most in MOST.items():
         size = getattr(config, name)

@@ -36,7 +36,7 @@ HEADER = struct.Struct("<4sHH6H4BH2BIdI")
 slots and their words, bits of keys and values, size after the header, logit unit, CRC-32."""
 
 POSITIONS, EVICTIONS = tuple(Positions), tuple(Eviction)
-"""By their numbers in the header."""
+"""Kinds of positions and evictions, indexed by their numbers in the header."""
 
 
 def kind_numbers(config: ModelConfig) -> tuple[int, int, int]:
@@ -48,7 +48,7 @@ CRC_BYTES = 4
 
 RECORD = struct.Struct("<BI")
 INSTRUCTION = struct.Struct(f"<{len(FIELDS)}I")
-"""An instruction in the file: its fields in order, since machines differ in their widths."""
+"""An instruction in the file: its fields in order, because their widths differ by machine."""
 
 SETTINGS = struct.Struct("<5H")
 """Values of the settings registers: end token, last position, last beat of an embedding, strides of
@@ -62,34 +62,34 @@ class Region(IntEnum):
     PROGRAM = 1
     TOKENS = 2
     POSITIONS = 3
-    """Embeddings; of a recurrent machine, what every token adds to its sums. None with ALiBi."""
+    """Embeddings; on a recurrent machine each token's terms of the sums. None with ALiBi."""
     PAGE = 4
     SETTINGS = 5
 
 
 CHECKED = (Region.OPERANDS, Region.PROGRAM, Region.TOKENS, Region.POSITIONS)
-"""Regions of the checksum, in its order: weights, scales, embeddings."""
+"""Regions that the checksum covers, in its order: weights, scales, embeddings."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """What is loaded into a machine.
+    """Contents that are loaded into a machine.
 
     Attributes
     ----------
     lanes
-        Of the machine that it is made for.
+        Lanes of the machine that it is made for.
     config
         Shape of the model.
     slots, slot_words
-        Of the machine.
+        Number of the machine's slots, and operand words of each.
     cached_bits
         Widths of keys and values.
     logit_unit
-        What one unit of a logit's accumulator is worth, in nats.
+        Worth of one unit of a logit's accumulator, in nats.
     regions
-        Bytes by region, from address 0; a byte is what the load port takes in one cycle. Of the
-        program they are as the file has them: see ``INSTRUCTION``.
+        Bytes by region, from address 0; the load port takes one byte in a cycle. The program's
+        bytes are those of the file: see ``INSTRUCTION``.
     """
 
     lanes: int
@@ -102,7 +102,7 @@ class Image:
 
     @property
     def machine(self) -> Machine:
-        """The smallest machine that it is for."""
+        """The smallest machine that can hold it."""
         keys, values = map(RowFormat, self.cached_bits)
         return Machine.for_models(
             self.lanes, self.config, slots=self.slots, cache=CacheFormat(keys, values)
@@ -133,7 +133,7 @@ class Image:
         Raises
         ------
         UserError
-            If they are not an image, of another version, truncated or corrupt.
+            If they are not an image, or one of another version, truncated or corrupt.
         """
         if len(data) < HEADER.size or data[: len(MAGIC)] != MAGIC:
             raise UserError("this is not a GPTLoom image: make one with 'gptloom image'")
@@ -189,13 +189,13 @@ class Image:
             if region is Region.PROGRAM:
                 data = self._program(machine)
             for i, byte in enumerate(data):
-                # The hardware finds an embedding's row by joining row number and element.
+                # The hardware addresses embeddings by row number and element, concatenated.
                 yield region, i // width * step + i % width if embedding else i, byte
 
     def contents(self, machine: Machine) -> dict[Region, bytes]:
-        """Return the bytes that a machine's memories hold, by address on the load port.
+        """Return the contents of a machine's memories, by address on the load port.
 
-        What no write reaches between the written bytes is 0.
+        Bytes between the written ones are 0.
         """
         written: dict[Region, dict[int, int]] = {region: {} for region in sorted(self.regions)}
         for region, address, byte in self.writes(machine):
@@ -206,7 +206,7 @@ class Image:
         }
 
     def _program(self, machine: Machine) -> bytes:
-        """Return the instructions as a machine has them, each filled up to its stride."""
+        """Return the instructions in a machine's format, each padded to its stride."""
         layout = InstructionLayout(machine)
         found = INSTRUCTION.iter_unpack(self.regions[Region.PROGRAM])
         return b"".join(
@@ -214,19 +214,19 @@ class Image:
         )
 
     def checksum(self, machine: Machine) -> int:
-        """CRC-32 of everything that the hardware computes with, as it reads it back itself.
+        """Return the CRC-32 of all data that the hardware computes with, as it reads it back.
 
-        Over the contents of ``CHECKED``, one after the other.
+        It covers the contents of ``CHECKED``, one after another.
         """
         return zlib.crc32(b"".join(self.checked(machine).values()))
 
     def checked(self, machine: Machine) -> dict[Region, bytes]:
-        """Return the contents that the checksum is taken over."""
+        """Return the contents that the checksum covers."""
         contents = self.contents(machine)
         return {region: contents[region] for region in CHECKED if region in contents}
 
     def checked_sizes(self, machine: Machine) -> dict[Region, int]:
-        """Return the bytes of each region that the checksum is taken over."""
+        """Return the number of bytes of each region that the checksum covers."""
         return {region: len(contents) for region, contents in self.checked(machine).items()}
 
     def check_fits(self, machine: Machine) -> None:
@@ -235,7 +235,7 @@ class Image:
         Raises
         ------
         UserError
-            Naming what does not fit.
+            Naming the dimension that does not fit.
         """
         if self.lanes != machine.lanes:
             raise UserError(
@@ -289,7 +289,7 @@ class Image:
 
 
 def _crc(data: bytes) -> int:
-    """CRC-32 of a file but for the header's last field, which holds it."""
+    """Return the CRC-32 of a file except for the header's last field, which holds it."""
     return zlib.crc32(data[HEADER.size :], zlib.crc32(data[: HEADER.size - CRC_BYTES]))
 
 
@@ -351,7 +351,7 @@ def _positions(model: IntegerModel, machine: Machine) -> dict[Region, bytes]:
 
 
 def _table(model: IntegerModel, machine: Machine) -> bytes:
-    """Return what every token adds to sums: a row of words, of two bytes for every head."""
+    """Return each token's terms of the sums: a row of words, with two bytes for every head."""
     golden = RecurrentModel(model)
     tokens, heads = golden.config.vocabulary, golden.config.heads
     rows = np.zeros((tokens, machine.row_words, heads), "<u2")
@@ -363,7 +363,7 @@ def _table(model: IntegerModel, machine: Machine) -> bytes:
 
 
 def _row(machine: Machine) -> tuple[int, int]:
-    """Return what the rows of such a table depend on."""
+    """Return the dimensions of the rows of such a table."""
     return machine.row_words, machine.value_words
 
 

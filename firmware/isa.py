@@ -9,20 +9,20 @@ from gptloom.firmware.machine import QUAD, Machine, bits_of
 
 
 class Kind(IntEnum):
-    """What the engine multiplies."""
+    """Operands of the engine."""
 
     MATRIX = 0
-    """Weights with one activation vector."""
+    """Weights times one activation vector."""
     SCORES = 1
-    """Cached keys with each head's query; as many passes as positions need."""
+    """Cached keys times each head's query; as many passes as the positions need."""
     VALUES = 2
-    """Cached values with each head's softmax numerators; as many quads as positions need."""
+    """Cached values times each head's softmax numerators; as many quads as the positions need."""
     START = 3
-    """Nothing: the raw embedding goes through the requantiser, or recurrent sums do."""
+    """None: the raw embedding goes through the requantiser, or recurrent sums do."""
 
 
 class Destination(IntEnum):
-    """Where results go."""
+    """Destinations of results."""
 
     ACTIVATION = 0
     STREAM = 1
@@ -32,11 +32,11 @@ class Destination(IntEnum):
     LOGITS = 4
     SCORES = 5
     RESIDUAL = 6
-    """Stream memory only: the normalised embedding, on which the first residual is added."""
+    """Stream memory only: the normalised embedding, to which the first residual is added."""
 
 
 class Scale(IntEnum):
-    """Mantissa and exponent that a result is scaled with."""
+    """Sources of the mantissa and exponent that scale a result."""
 
     ONE = 0
     NORM = 1
@@ -60,9 +60,9 @@ class Combination(IntEnum):
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction: what to issue, then what to do with the results.
+    """One instruction: operands to issue, then the use of their results.
 
-    The hardware reads its halves at different times, from memories of their own.
+    The hardware reads its two halves at different times, from separate memories.
 
     Attributes
     ----------
@@ -71,12 +71,12 @@ class Instruction:
     base
         Operand word of the first pass and quad.
     passes, quads
-        Groups of outputs, and words of inputs for each. The sequencer replaces the one that
+        Groups of outputs, and words of inputs for each group. The sequencer replaces the one that
         depends on the position.
     source
         Activation word of the first quad.
     delay
-        Cycles to wait before the first pass, for results under way.
+        Cycles to wait before the first pass, for results still in the pipeline.
     destination
         A :class:`Destination`.
     target
@@ -90,7 +90,7 @@ class Instruction:
     final
         Last instruction of a token.
     prefill_final
-        Last instruction of a token that belongs to the prompt, where no logits are wanted.
+        Last instruction of a prompt's token whose logits are not needed.
     """
 
     kind: Kind = Kind.MATRIX
@@ -114,14 +114,14 @@ FIELDS = tuple(field.name for field in fields(Instruction))
 
 
 class InstructionLayout:
-    """Fields of a machine's instructions: as wide as the machine needs them.
+    """Fields of a machine's instructions, each as wide as the machine needs.
 
     Attributes
     ----------
     issue
         Widths by name of the half that the sequencer reads, least significant first.
     result
-        The same of the half that is read when results leave the engine.
+        Widths of the half that is read when results leave the engine, in the same way.
     """
 
     def __init__(self, machine: Machine):

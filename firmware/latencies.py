@@ -1,6 +1,6 @@
 """Latencies of the folded core's pipeline, in cycles.
 
-The cycle in which a memory address is presented is an operand's issue.
+An operand's issue is the cycle in which its memory address is presented.
 """
 
 from dataclasses import dataclass, replace
@@ -9,13 +9,13 @@ from gptloom.firmware.machine import Machine
 from gptloom.model.positions import Positions
 
 FIRST = 3
-"""From a token's start to its first issue: the instruction is decoded, then taken."""
+"""Cycles from a token's start to its first issue: the instruction is decoded, then taken."""
 
 NOISE = 3
-"""From a token's start until the first value of its noise can be read; one more each cycle."""
+"""Cycles from a token's start until its first noise value can be read; one more per value."""
 
 WRITE = 1
-"""From a write port to the first issue that reads what was written."""
+"""Cycles from a write port to the first issue that reads the written value."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Latencies:
     Attributes
     ----------
     drain
-        From the last operand of a pass to its first results leaving the drain.
+        From the last operand of a pass until its first results leave the drain.
     result
-        From the drain to the result presented to a memory's write port.
+        From the drain until the result is presented to a memory's write port.
     norm
         From the last element of the residual stream to its norm, ready for the drain.
     embed
@@ -37,13 +37,13 @@ class Latencies:
     numerator
         From the read of a position's scores to the write of its numerators.
     reciprocals
-        From the last numerator to when the mix may begin, so that it finds one over every head's
-        sum: they come head by head, and where one result leaves the drain a cycle never too late.
+        From the last numerator until the mix may begin, so that it finds one over every head's sum:
+        these come head by head, and in time by themselves if the drain emits one result a cycle.
     sample
         From the last logits to the sampled token.
     sums
-        Of a recurrent machine: from a token's start to the sums of its own query and one over
-        them, ready for the drain.
+        On a recurrent machine, from a token's start until the sums of its own query and one over
+        them are ready for the drain.
     """
 
     drain: int = 7
@@ -58,7 +58,7 @@ class Latencies:
 
     @classmethod
     def of(cls, machine: Machine) -> "Latencies":
-        """Return those of a machine."""
+        """Return the latencies of a machine."""
         found = cls(norm=7) if machine.writers > 1 else cls()
         if machine.deep:
             found = _DEEP
@@ -70,19 +70,19 @@ class Latencies:
                 found, sums=10 + machine.value_words + machine.heads - 1 + 2 * machine.deep
             )
         if machine.positions is Positions.ALIBI:
-            # Penalties are taken from scores.
+            # Penalties are subtracted from scores.
             found = replace(found, score=found.score + 1)
         return found
 
 
 def flush_cycles(machine: Machine) -> int:
-    """Return the cycles from a program's last one until all its results are written."""
+    """Return the cycles from a program's last issue until all its results are written."""
     latencies = Latencies.of(machine)
     return latencies.drain + latencies.result + WRITE + machine.beats
 
 
 def update_cycles(machine: Machine) -> int:
-    """Return the cycles from a token's start to its earliest end, of a recurrent machine.
+    """Return the cycles from a token's start to its earliest end, on a recurrent machine.
 
     The next token, which begins two cycles later, then finds all sums updated.
     """

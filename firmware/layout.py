@@ -1,4 +1,4 @@
-"""Where everything of one model lies in the memories of one machine."""
+"""Addresses of one model's data in the memories of one machine."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ from gptloom.model.network import network
 from gptloom.model.sites import Becomes, ElementOrder, Kind, Site
 
 UNPROGRAMMED = (Kind.EMBEDDING, Kind.SOFTMAX)
-"""What happens without an instruction."""
+"""Kinds of sites that are computed without an instruction."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Layout:
 
     @property
     def key_rows(self) -> int:
-        """Outputs of the query and key products, padding included."""
+        """Number of outputs of the query and key products, including padding."""
         return self.head_quads * QUAD * self.config.heads
 
     @property
@@ -75,7 +75,7 @@ class Layout:
         return j % heads * width + j // heads
 
     def order(self, site: Site) -> NDArray[np.int64]:
-        """Logical row of each of a site's elements in drain order; -1 is padding."""
+        """Return the logical row of each of a site's elements in drain order; -1 is padding."""
         match site.order:
             case ElementOrder.HEAD_BY_HEAD:
                 return self.query_order
@@ -127,7 +127,7 @@ class Layout:
 
     @property
     def cache_base(self) -> int:
-        """First word of the cache; of several slots the number is a field of their addresses."""
+        """First word of the cache; with several slots, the slot number is an address field."""
         slots = self.machine.slots
         if slots < 2:
             return self.weight_words
@@ -135,11 +135,11 @@ class Layout:
         return ceil(self.weight_words / align) * align
 
     def key_base(self, layer: int) -> int:
-        """First word of a layer's keys, in the first slot."""
+        """Return the first word of a layer's keys, in the first slot."""
         return self.cache_base + layer * self.layer_words
 
     def value_base(self, layer: int) -> int:
-        """First word of a layer's values."""
+        """Return the first word of a layer's values, in the first slot."""
         return self.key_base(layer) + self.head_quads * self.key_stride
 
     @property
@@ -157,7 +157,7 @@ class Layout:
 
     @cached_property
     def _regions(self) -> dict[str, tuple[int, int]]:
-        """First word and words of every region, by what it holds; layers share them."""
+        """First word and word count of every region, by its contents; layers share regions."""
         found: dict[str, tuple[int, int]] = {}
         free = 0
         for site in self.network.computed:
@@ -173,11 +173,11 @@ class Layout:
 
     @staticmethod
     def _region(site: Site) -> str:
-        """Return what a site's region holds: the stream and scores are replaced in their places."""
+        """Return the name of a site's region: the stream and scores are replaced in place."""
         return site.name if site.becomes is Becomes.ACTIVATION else site.becomes.name
 
     def activations(self, site: Site) -> int:
-        """First word of a site's value: the stream, scores head by head, or its own."""
+        """Return the first word of a site's value: the stream's, the scores', or its own."""
         return self._regions[self._region(site)][0]
 
     @property
@@ -197,5 +197,5 @@ class Layout:
 
     @property
     def most_rows(self) -> int:
-        """Most outputs of an instruction."""
+        """Largest number of outputs of an instruction."""
         return max(matrix.rows for matrix in self.matrices.values())

@@ -1,4 +1,4 @@
-"""What a folded core is built for: its lanes, and the largest model that its memories hold."""
+"""Parameters of a folded core: its lanes, and the largest model that its memories hold."""
 
 from dataclasses import dataclass, replace
 from math import ceil
@@ -22,7 +22,7 @@ QUAD = 4
 """Lanes of one dot-product unit, and elements of one activation word."""
 
 TABLE_BYTES = 2
-"""Of a weight in the table of recurrent sums, for each head."""
+"""Bytes of a weight in the table of recurrent sums, for each head."""
 
 SLOTS = (0, 1, 2, 4)
 
@@ -33,36 +33,36 @@ be found in a placed design by its random contents (:mod:`.boards.contents`)."""
 
 @dataclass(frozen=True)
 class Machine:
-    """Dimensions of the hardware; a model that fits is data.
+    """Dimensions of the hardware; a model that fits them is data.
 
     Attributes
     ----------
     lanes
         Multipliers of the engine, grouped in units of four.
     heads
-        Attention heads; the activation memory has one bank for each.
+        Attention heads; the activation memory has one bank per head.
     operand_words
-        Depth of the operand memory (weights, keys, values), words of one byte a lane.
+        Depth of the operand memory (weights, keys, values), in words of one byte per lane.
     activation_words
-        Depth of each activation bank, words of four elements.
+        Depth of each activation bank, in words of four elements.
     stream_elements
-        Most elements of the residual stream.
+        Largest number of elements of the residual stream.
     program_words
-        Most instructions.
+        Largest number of instructions.
     inputs, rows
-        Most inputs and most outputs of a matrix.
+        Largest numbers of inputs and of outputs of a matrix.
     vocabulary, context
-        Most token ids and positions; with eviction, rows of the cache. Without rows the latter do
-        not count.
+        Largest numbers of token ids and of positions; with eviction the latter are rows of the
+        cache. Without rows they do not matter.
     positions, eviction, sinks
-        As the models have them: see :class:`.ModelConfig`.
+        Kinds of positions and cache that the models have, see :class:`.ModelConfig`.
     slots
-        Caches that keep prefixes for documents to come (:class:`.Prefix`); 0 for one cache that
+        Caches that keep prefixes for later documents (:class:`.Prefix`); 0 for one cache that
         every document fills anew.
     slot_words
-        Operand words of each, a power of two.
+        Operand words of each slot, a power of two.
     joins
-        Whether a document may have its rows in two slots: all models have one layer.
+        Whether a document may have its rows in two slots, which takes models with one layer.
     cache
         Format of keys and values; a lane of the operand memory holds a byte, whatever their width.
     """
@@ -100,12 +100,12 @@ class Machine:
 
     @property
     def units(self) -> int:
-        """Dot-product units: outputs that the engine computes at a time."""
+        """Number of dot-product units: outputs that the engine computes at a time."""
         return self.lanes // QUAD
 
     @property
     def writers(self) -> int:
-        """Results that are requantised and written in one cycle."""
+        """Number of results that are requantised and written in one cycle."""
         return 4 if self.units >= 8 else 1
 
     @property
@@ -125,21 +125,21 @@ class Machine:
 
     @property
     def positions_per_word(self) -> int:
-        """Cached keys in one operand word; 1 where a key takes a word or more."""
+        """Number of cached keys in one operand word; 1 if a key takes a word or more."""
         return max(1, self.units // self.heads)
 
     @property
     def words_per_position(self) -> int:
-        """Operand words that one quad of all heads' keys takes."""
+        """Number of operand words that one quad of all heads' keys takes."""
         return max(1, self.heads // self.units)
 
     @property
     def granule(self) -> int:
-        """Cached positions that words are shared by."""
+        """Number of cached positions that share words."""
         return max(QUAD, self.positions_per_word)
 
     def key_stride(self, context: int) -> int:
-        """Operand words from one quad of so many positions' keys to the next."""
+        """Return the operand words from one quad of so many positions' keys to the next."""
         return ceil(context / self.positions_per_word) * self.words_per_position
 
     @staticmethod
@@ -169,7 +169,7 @@ class Machine:
 
     @property
     def row_bits(self) -> int:
-        """Width of the number of a result, those that fill up the last pass included."""
+        """Width of the number of a result, including those that fill up the last pass."""
         return bits_of(self.rows + self.units)
 
     @property
@@ -179,14 +179,14 @@ class Machine:
 
     @property
     def embedding_operation(self) -> int:
-        """Number that the embedding's results have instead of an instruction's: all ones."""
+        """Number of the embedding's results in place of an instruction's: all ones."""
         return (1 << self.operation_bits) - 1
 
     @property
     def deep(self) -> bool:
-        """Whether paths are half as long, and latencies longer.
+        """Whether the pipeline's paths are half as long, and its latencies longer.
 
-        For the slow parts that 8 lanes are made for: the UltraPlus takes 3 ns for every step.
+        It serves the slow parts that 8 lanes are made for: an UltraPlus takes 3 ns for every step.
         """
         return self.lanes == 8
 
@@ -207,22 +207,22 @@ class Machine:
 
     @property
     def value_words(self) -> int:
-        """Words of a token's row in the table of recurrent sums that have its values."""
+        """Number of words with values in a token's row of the table of recurrent sums."""
         return ceil(self.head_width / 2)
 
     @property
     def row_words(self) -> int:
-        """Words of such a row: weights for every query, and at its end the values, two a word."""
+        """Words of such a row: weights for every query, followed by the values, two per word."""
         return _power_of_two(self.vocabulary + self.value_words)
 
     @property
     def position_bytes(self) -> int:
-        """Bytes of a word of what a load port fills with positions: embeddings, or that table."""
+        """Bytes of a word of the load port's region for positions: embeddings, or that table."""
         return TABLE_BYTES * self.heads if self.recurrent else self.writers
 
     @property
     def position_words(self) -> int:
-        """How many such words there are; none with penalties in the place of embeddings."""
+        """Number of such words; none if penalties replace embeddings."""
         if self.recurrent:
             return self.vocabulary * self.row_words
         if self.positions is Positions.ALIBI:
@@ -231,13 +231,13 @@ class Machine:
 
     @property
     def multipliers(self) -> dict[str, int]:
-        """Multipliers by what they are for."""
+        """Number of multipliers by their use."""
         sums = {"sums": self.head_width} if self.recurrent else {}
         return {"engine": self.lanes, "requantise": self.writers, "norm": self.writers, **sums}
 
     @property
     def memory_bits(self) -> dict[str, int]:
-        """Bits of every memory that can be read at one address a cycle, ROMs included."""
+        """Bits of every memory that can be read at one address a cycle, including ROMs."""
         from gptloom.firmware.isa import InstructionLayout
 
         elements = self.stream_elements
@@ -271,7 +271,7 @@ class Machine:
         ------
         UserError
             If `lanes` is not a width that can be built, or the models differ in heads, or in
-            what their caches do.
+            their caches.
         """
         from gptloom.firmware.layout import Layout
 
@@ -315,7 +315,7 @@ def _signed_bits(magnitude: int) -> int:
 
 
 def _depth(least: int) -> int:
-    """Return a memory's depth: what its address reaches within a block RAM, then whole ones."""
+    """Return a memory's depth: a power of two within a block RAM, then multiples of 256."""
     return _power_of_two(least) if least <= 512 else ceil(least / 256) * 256
 
 

@@ -1,4 +1,4 @@
-"""The page: what the chip needs of a model to show its text and to set its temperature."""
+"""The page: the data of a model with which the chip shows its text and sets its temperature."""
 
 from collections.abc import Sequence
 
@@ -8,27 +8,27 @@ from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel, LogitScale
 
 MOST_POSITIONS = 256
-"""Positions that a byte of a frame can name."""
+"""Number of positions that a byte of a frame can name."""
 
 TEMPERATURES = (0.7, 1.0, 1.5, 0.4)
-"""What a board's button steps through; the first one holds from power-on."""
+"""Temperatures that a board's button steps through; the first one holds from power-on."""
 
 SCALES = 64
-"""Address of the first temperature's scale; before it stands a character for each token."""
+"""Address of the first temperature's scale; the characters of the tokens are before it."""
 
 SCALE_BYTES = 2
 
 LABEL, DIGITS, UNIT, LINE_END = b"weights ", b"0123456789ABCDEF", b" tokens/s", b"\r\n"
-"""The rest of what is sent on a serial line, so that every character is read from the page."""
+"""Other text sent on a serial line, so that every character is read from the page."""
 
 THOUSANDS = b"k token/s"
-"""The unit of a speed above ten million, as long as the other one."""
+"""Unit of a speed above ten million, as long as the other one."""
 
 TEMPERATURE_TEXTS = tuple(f"temperature {temperature:.1f}" for temperature in TEMPERATURES)
-"""What a temperature is called, 15 characters each."""
+"""Displayed names of the temperatures, 15 characters each."""
 
 TEXT_BYTES = 16
-"""A temperature's text and a zero."""
+"""Bytes of a temperature's text and a zero."""
 
 LABEL_AT = SCALES + SCALE_BYTES * len(TEMPERATURES)
 DIGITS_AT = LABEL_AT + len(LABEL)
@@ -37,17 +37,17 @@ TEXTS_AT = 128
 PAGE_BYTES = TEXTS_AT + TEXT_BYTES * len(TEMPERATURES)
 
 SHIFT_AT, GREEDY_AT = MANTISSA_BITS, 14
-"""Bits of a scale above its mantissa."""
+"""Bit numbers in a scale, above its mantissa."""
 
 UNKNOWN = ord("?")
-"""Stands for a character that is not ASCII, which a terminal would show as something else, and for
-the tilde, which begins a frame on the serial line (see :mod:`.protocol`)."""
+"""Replaces characters that are not ASCII, which a terminal would show as something else, and the
+tilde, which begins a frame on the serial line (see :mod:`.protocol`)."""
 
 _TILDE = "~"
 
 
 def fits_page(vocabulary: int) -> bool:
-    """Whether a page has a character for every token; a larger model has no page."""
+    """Tell whether a page has a character for every token; a larger model has no page."""
     return vocabulary <= SCALES
 
 
@@ -74,7 +74,7 @@ def check_page(config: ModelConfig) -> None:
 def encode_page(model: IntegerModel) -> bytes:
     """Return a model's page, ``PAGE_BYTES`` long.
 
-    The temperatures' scales are as :func:`encode_scale` has them.
+    The temperatures' scales are encoded by :func:`encode_scale`.
     """
     scales = [encode_scale(model.logit_scale(temperature)) for temperature in TEMPERATURES]
     return make_page(model.tokenizer.characters, scales)
@@ -83,17 +83,17 @@ def encode_page(model: IntegerModel) -> bytes:
 def make_page(characters: str, scales: Sequence[int], unit: bytes = UNIT) -> bytes:
     """Return a page.
 
-    A character for each token (0 for those that have none), for each of ``TEMPERATURES`` two
-    bytes, the lower first, and the texts of the serial line.
+    It holds a character for each token (0 for those that have none), two bytes for each of
+    ``TEMPERATURES``, the lower first, and the texts of the serial line.
 
     Parameters
     ----------
     characters
-        Of the tokens.
+        Characters of the tokens.
     scales
-        What the core takes for each of ``TEMPERATURES``, up to 16 bits.
+        The core's input for each of ``TEMPERATURES``, up to 16 bits.
     unit
-        Of the speed, as long as ``UNIT``.
+        Unit of the speed, as long as ``UNIT``.
     """
     shown = bytes(ord(c) if c.isascii() and c != _TILDE else UNKNOWN for c in characters)
     words = b"".join(scale.to_bytes(SCALE_BYTES, "little") for scale in scales)

@@ -1,4 +1,4 @@
-"""From an integer model to the folded core's program."""
+"""Compilation of an integer model to the folded core's program."""
 
 from math import ceil
 
@@ -20,9 +20,9 @@ def compile_program(model: IntegerModel, layout: Layout) -> list[Slot]:
     Parameters
     ----------
     model
-        Its shifts become part of the program.
+        Integer model, whose shifts become part of the program.
     layout
-        Of the same shape.
+        Layout for the same shape.
     """
     wanted, kept = model.precision.cache.widths, layout.machine.cache.widths
     if wanted != kept:
@@ -41,17 +41,17 @@ def compile_program(model: IntegerModel, layout: Layout) -> list[Slot]:
             continue
         program.append(step)
         if site.kind in (SiteKind.SCORES, SiteKind.SUMS):
-            # Only the embedding is normalised for the residual. It waits for the drain to be idle,
-            # which it is while the softmax works; recurrent sums are there before the norm.
+            # Only the residual needs the normalised embedding. It waits until the drain is idle,
+            # as it is while the softmax works; recurrent sums are ready before the norm.
             program += start
             start = []
     return Scheduler(layout).schedule(program)
 
 
 def _last_of_prompt(table: Network, config: ModelConfig) -> Site:
-    """Return the last site that a prompt's token needs: what is cached of it, or attended.
+    """Return the last site that a prompt's token needs: it is cached, or updates eviction or sums.
 
-    What is attended decides what is evicted, for a prompt's tokens too.
+    Eviction depends on attention, also that of a prompt's tokens.
     """
     attends = (SiteKind.MIX,) if config.eviction is Eviction.ATTENTION else (SiteKind.SUMS,)
     return [site for site in table.computed if site.is_cached or site.kind in attends][-1]
@@ -60,7 +60,7 @@ def _last_of_prompt(table: Network, config: ModelConfig) -> Site:
 def _instruction(site: Site, model: IntegerModel, layout: Layout, **flags: bool) -> Instruction:
     """Return the instruction that computes a site."""
     if site.kind is SiteKind.SCORES:
-        # Their scale is a constant, and their number the sequencer's.
+        # The scale of scores is a constant, and the sequencer knows their number.
         results = {}
     else:
         results = dict(
@@ -82,11 +82,11 @@ def _instruction(site: Site, model: IntegerModel, layout: Layout, **flags: bool)
 
 
 _READERS = (SiteKind.PRODUCT, SiteKind.SCORES, SiteKind.MIX)
-"""What reads the activation memory."""
+"""Kinds of sites that read the activation memory."""
 
 
 def _operands(site: Site, layout: Layout) -> dict[str, int]:
-    """Return what the engine multiplies, in how many passes of how many quads."""
+    """Return the operands that the engine multiplies, in how many passes of how many quads."""
     match site.kind:
         case SiteKind.PRODUCT:
             place = layout.matrices[site.matrix.name]

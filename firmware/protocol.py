@@ -1,9 +1,9 @@
-"""The serial line's protocol: what a host and the chip send each other, and how it is framed.
+"""The serial line's protocol: messages between a host and the chip, and their framing.
 
-Lines of text (names, and the checksum of the weights) go from the chip to whoever listens; frames
-go both ways, between the lines. A frame is a body between two flags, in which bytes that would be
-taken for a flag are escaped, as in HDLC (RFC 1662). The body: code, sequence number, a 32-bit
-argument, up to 64 bytes of data, CRC-16/X-25; numbers are little-endian.
+Lines of text (names, and the checksum of the weights) go from the chip to anyone who listens;
+frames go both ways, between the lines. A frame is a body between two flags, in which bytes that
+would be taken for a flag are escaped, as in HDLC (RFC 1662). The body: code, sequence number, a
+32-bit argument, up to 64 bytes of data, CRC-16/X-25; numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.positions import Positions
 
 FLAG, ESCAPE, FLIP = 0x7E, 0x7D, 0x20
-"""Begins and ends a frame; announces an escaped byte; what that is changed by (exclusive or)."""
+"""Begins and ends a frame; announces an escaped byte; is exclusive-ored with that byte."""
 
 HEADER = struct.Struct("<BBI")
 CRC_BYTES = 2
@@ -34,7 +34,7 @@ LONGEST_BODY = LEAST_BODY + LONGEST_DATA
 
 MAGIC = int.from_bytes(b"LOM", "big")
 VERSION = 1
-"""Of this protocol."""
+"""Version of this protocol."""
 
 
 class Command(IntEnum):
@@ -65,7 +65,7 @@ class Reply(IntEnum):
 
 
 class Item(IntEnum):
-    """What GET asks for, as its argument."""
+    """Arguments of GET."""
 
     IDENTITY = 0
     CONFIG = 1
@@ -85,7 +85,7 @@ class Item(IntEnum):
 
 
 class State(IntEnum):
-    """Bits of the item STATE; above them, from bit 8 on, how many frames were damaged (8 bits)."""
+    """Bits of the item STATE; from bit 8 on it counts damaged frames (8 bits)."""
 
     PAUSED = 0
     PROMPT = 1
@@ -94,7 +94,7 @@ class State(IntEnum):
 
 
 class Feature(IntEnum):
-    """Bits of the item FEATURES, what a chip can do, and of PROMPT's argument, to ask for it."""
+    """Bits of the item FEATURES, for abilities of a chip, and of PROMPT's argument, to use them."""
 
     ATTENTION = 0
     CACHE = 1
@@ -105,31 +105,31 @@ DAMAGED_AT = 8
 
 
 NUMERATOR_BITS = MANTISSA_BITS
-"""Of a softmax numerator, unsigned."""
+"""Width of a softmax numerator, unsigned."""
 
 
 def row_bytes(heads: int) -> int:
-    """Return the bytes of a cached position's numerators: all heads', filled up with zeros."""
+    """Return the bytes of a cached position's numerators: those of all heads, padded with zeros."""
     return ceil(heads * NUMERATOR_BITS / 8)
 
 
 def rows_per_frame(heads: int) -> int:
-    """Return the cached positions in a frame of numerators: a power of two."""
+    """Return the number of cached positions in a frame of numerators: a power of two."""
     return 1 << (LONGEST_DATA // row_bytes(heads)).bit_length() - 1
 
 
 @dataclass(frozen=True)
 class Numerators:
-    """What a frame ATTENTION says: softmax numerators of one layer.
+    """Contents of a frame ATTENTION: softmax numerators of one layer.
 
     Attributes
     ----------
     position
-        Of the token that attends.
+        Position of the token that attends.
     layer
         Number of the layer.
     first
-        The first cached position of the frame.
+        First cached position of the frame.
     values
         Numerators by cached position, from `first` on, and head.
     """
@@ -141,7 +141,7 @@ class Numerators:
 
     @classmethod
     def of(cls, frame: Frame, heads: int) -> Numerators:
-        """Take a frame apart."""
+        """Decode a frame."""
         size = row_bytes(heads)
         rows = (frame.data[at : at + size] for at in range(0, len(frame.data), size))
         numbers = (int.from_bytes(row, "little") for row in rows)
@@ -156,14 +156,14 @@ class Numerators:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame, either way.
+    """A frame, in either direction.
 
     Attributes
     ----------
     code
         A :class:`Command` or a :class:`Reply`.
     sequence
-        0 to 255; a reply has its command's, a token and its attention their prompt's.
+        0 to 255; a reply has its command's, a token and its attention have their prompt's.
     argument
         0 to 2**32 - 1.
     data
@@ -181,7 +181,7 @@ class Frame:
         Raises
         ------
         ValueError
-            If the data is longer than a frame can be.
+            If the data is too long for a frame.
         """
         if len(self.data) > LONGEST_DATA:
             raise ValueError(f"{len(self.data)} bytes of data: a frame has at most {LONGEST_DATA}")
@@ -200,13 +200,13 @@ def crc16(data: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Damaged:
-    """What stood between two flags and is no frame."""
+    """Bytes between two flags that are not a frame."""
 
     body: bytes
 
 
 class Receiver:
-    """Takes a line's bytes apart, as the chip's own receiver does: frames, and text around them."""
+    """Decodes a line's bytes, as the chip's own receiver does: frames, and text around them."""
 
     def __init__(self):
         self._inside = self._escaped = False
@@ -214,7 +214,7 @@ class Receiver:
         self._text = bytearray()
 
     def feed(self, received: bytes) -> Iterator[Frame | Damaged | str]:
-        """Yield the frames, and the lines of text (without their end), that end in these bytes."""
+        """Yield the frames, and the lines of text (without line ends), that end in these bytes."""
         for byte in received:
             if byte == FLAG:
                 body = bytes(self._body)
@@ -235,14 +235,14 @@ class Receiver:
                 self._body.append(byte ^ FLIP if self._escaped else byte)
                 self._escaped = False
                 if len(self._body) > LONGEST_BODY:
-                    # No frame: a flag was lost, or never was one.
+                    # Not a frame: a flag was lost, or was none.
                     yield Damaged(bytes(self._body))
                     self._inside = False
                     self._body.clear()
 
 
 def decode_body(body: bytes) -> Frame | Damaged:
-    """Return the frame that a body is, if it is whole."""
+    """Return the frame in a body, if it is whole."""
     data, crc = body[:-CRC_BYTES], body[-CRC_BYTES:]
     if not LEAST_BODY <= len(body) <= LONGEST_BODY or crc16(data) != crc:
         return Damaged(body)
@@ -255,30 +255,30 @@ def upload_sizes(image: Image, machine: Machine) -> dict[Region, int]:
 
 
 def upload_bytes(image: Image, machine: Machine) -> bytes:
-    """Return what is uploaded of an image: the contents of its regions, one after the other."""
+    """Return the bytes of an upload: the contents of an image's regions, one after another."""
     return b"".join(image.contents(machine).values())
 
 
 def upload_crc(image: Image, machine: Machine) -> int:
-    """Return the CRC-32 that COMMIT brings."""
+    """Return the CRC-32 that COMMIT sends."""
     return zlib.crc32(upload_bytes(image, machine))
 
 
 def config_hash(
     lanes: int, config: ModelConfig, sizes: Mapping[Region, int], slots: int = 0
 ) -> int:
-    """Return the 32-bit number of everything that an image must have in common with the hardware.
+    """Return a 32-bit hash of everything that an image must have in common with the hardware.
 
     Parameters
     ----------
     lanes
-        Of the machine.
+        Lanes of the machine.
     config
         Shape of the model.
     sizes
         See :func:`upload_sizes`.
     slots
-        Of the machine.
+        Slots of the machine.
     """
     c = config
     shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)

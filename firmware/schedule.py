@@ -1,6 +1,6 @@
-"""When instructions may start: the pipeline's latencies, and the delays they ask for.
+"""Earliest starts of instructions: the pipeline's latencies, and the delays that they require.
 
-The core has no interlocks but one (``VALUES`` waits for the softmax): a program is correct because
+The core has no interlocks but one (``VALUES`` waits for the softmax): a program is correct only if
 its delays are. All times are cycles.
 """
 
@@ -26,7 +26,7 @@ class Step:
 class Slot:
     """A step's place in time, relative to the token's start.
 
-    After ``SCORES`` times are relative to the present end of the scores: their number of passes
+    After ``SCORES``, times are relative to the present end of the scores: their number of passes
     depends on the position.
     """
 
@@ -51,7 +51,7 @@ class Scheduler:
         # Issue cycle from which each quad of an activation region can be read.
         self._quads: dict[int, list[int]] = {}
         self._keys = 0
-        # Issue from which the last operand of a pass finds the drain empty.
+        # Issue cycle from which the last operand of a pass finds the drain empty.
         self._drain = 0
         self._embed()
 
@@ -80,12 +80,12 @@ class Scheduler:
         self._embedded = written[-1]
 
     def _shape(self, instruction: Instruction) -> tuple[int, int]:
-        """Return passes and cycles from pass to pass, at the position hardest to serve."""
+        """Return passes and cycles from pass to pass, at the position with the tightest timing."""
         m = self._machine
         if instruction.kind is Kind.SCORES:
             return m.words_per_position, max(instruction.quads, m.score_beats)
         if instruction.kind is Kind.VALUES:
-            # More positions make passes longer, which only brings early passes further ahead.
+            # More positions make passes longer, so that early passes only get further ahead.
             return instruction.passes, m.beats
         return instruction.passes, max(instruction.quads, m.beats)
 
@@ -130,7 +130,7 @@ class Scheduler:
 
     @staticmethod
     def _operands(instruction: Instruction, length: int) -> int:
-        """Return the cycles of a pass that have an operand, at most."""
+        """Return the largest number of cycles of a pass that have an operand."""
         # VALUES may use its whole pass; every other instruction has its own number of quads.
         return length if instruction.kind is Kind.VALUES else max(instruction.quads, 1)
 

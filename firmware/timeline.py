@@ -1,4 +1,4 @@
-"""What a token costs, predicted: the cycle in which every phase begins, at any position."""
+"""Predicted cycles of a token: the cycle in which every phase begins, at any position."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from gptloom.firmware.machine import QUAD, Machine
 from gptloom.firmware.schedule import Slot
 
 EMIT = 2
-"""From the sampled token to the next token's start."""
+"""Cycles from the sampled token to the next token's start."""
 
 EMBED, SOFTMAX, SAMPLE, END = "embed", "softmax", "sample", "end"
 """Phases in which the engine waits."""
@@ -22,7 +22,7 @@ class Phase:
     Attributes
     ----------
     name
-        What the engine begins to multiply (a site's phase), or waits for.
+        Phase of the site that the engine begins to multiply, or what the engine waits for.
     start
         Cycles after the token's start.
     """
@@ -42,7 +42,7 @@ class Span:
     start
         First issue, in cycles after the token's start.
     passes, quads
-        What is issued: quad k of pass n in cycle ``start + n * length + k``.
+        Issued operands: quad k of pass n in cycle ``start + n * length + k``.
     length
         Cycles from pass to pass.
     """
@@ -65,14 +65,14 @@ class Span:
 
 
 def spans(slots: Sequence[Slot], machine: Machine, position: int) -> list[Span]:
-    """Return when and how every instruction of a token runs.
+    """Return the time and shape of every instruction of a token.
 
     Parameters
     ----------
     slots
         The program.
     machine
-        What it runs on.
+        Machine that runs it.
     position
         The token's position.
     """
@@ -83,7 +83,7 @@ def spans(slots: Sequence[Slot], machine: Machine, position: int) -> list[Span]:
         instruction = slot.instruction
         start = free + instruction.delay
         if instruction.kind is Kind.VALUES:
-            # One position a cycle is read back, whole words of four. Looking takes a cycle.
+            # One position a cycle is read back, in whole words of four. The check takes a cycle.
             words = position // QUAD + 1
             start = max(
                 start + 1, read_back + latencies.numerator + words * QUAD + latencies.reciprocals
@@ -109,13 +109,13 @@ def timeline(slots: Sequence[Slot], machine: Machine, position: int) -> list[Pha
     Parameters
     ----------
     slots, machine, position
-        As for :func:`spans`.
+        See :func:`spans`.
     """
     latencies = Latencies.of(machine)
     phases = [Phase(EMBED, 0)]
     for span in spans(slots, machine, position):
         instruction = span.slot.instruction
-        # The start of the residual stream hides in the softmax's time.
+        # The start of the residual stream is hidden in the softmax's time.
         if instruction.destination is not Destination.RESIDUAL:
             phases.append(Phase(span.slot.step.site.phase, span.start))
         if instruction.kind is Kind.SCORES:

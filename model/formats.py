@@ -52,7 +52,6 @@ class CacheFormat:
         return width * sum(self.widths)
 
 
-
 @dataclass(frozen=True)
 class Precision:
     """Precision profile of a plain integer model.
