@@ -1,4 +1,4 @@
-"""``gptloom attend``: what each token looks at."""
+"""``gptloom attend``: the attention of each token."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gptloom.sim.generation import Request
 
 END = "-"
-"""Shown for the token that begins and ends documents."""
+"""Label of the token that begins and ends documents."""
 
 
 def attend(
@@ -61,10 +61,10 @@ def attend(
         Path | None, typer.Option("--json", help="Write the weights to this file.")
     ] = None,
 ) -> None:
-    """Let hardware write a document, and map what each of its tokens attended.
+    """Let hardware write a document, and map the attention of each of its tokens.
 
-    The weights are those that the hardware's tap shows: in simulation every one is compared with
-    the golden model's. With --port a chip tells them, of the tokens behind the prompt.
+    In simulation the weights are read from the hardware's tap, and every one is compared with
+    the golden model's. With --port a chip reports them, for the tokens after the prompt.
     """
     check_outputs(picture, json_file)
 
@@ -102,7 +102,7 @@ def attend(
 def told(
     chip: Conversation, prompt: str, temperature: float, seed: int
 ) -> tuple[list[str], list[Attended]]:
-    """Return what a chip says its tokens are, and what they attended."""
+    """Return the tokens that a chip reports, as text, and their attention."""
     from gptloom.sim.attention import Attended
 
     spoken = chip.watched(prompt, temperature, seed)
@@ -113,7 +113,7 @@ def told(
 def simulated(
     model: IntegerModel, request: Request, lanes: int, engine: str
 ) -> tuple[list[str], list[Attended]]:
-    """Return the same of a simulated core, compared with the golden model."""
+    """Return the same for a simulated core, compared with the golden model."""
     from rich.console import Console
 
     from gptloom.firmware.machine import Machine
@@ -137,7 +137,7 @@ def simulated(
 
 
 def show(console: Console, labels: list[str], attended: list[Attended], top: int) -> None:
-    """Print the maps, and so many most attended tokens of each."""
+    """Print the maps, and the `top` positions that each token attended to most."""
     from gptloom.sim.attention import heat_map
 
     layers, heads, _ = attended[0].weights.shape
@@ -158,7 +158,7 @@ def save(
     json_file: Path | None,
     picture: Path | None,
 ) -> None:
-    """Write numbers and maps where they were asked for."""
+    """Write numbers and maps to the files asked for."""
     from gptloom.model.files import write_file, write_json
     from gptloom.sim.attention import picture as draw
 

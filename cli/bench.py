@@ -1,4 +1,4 @@
-"""``gptloom bench``: measurements to compare, of simulated hardware and of programs."""
+"""``gptloom bench``: measurements of simulated hardware and of programs, to compare them."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def bench(
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them into this PNG file.")] = None,
 ) -> None:
-    """Measure and compare all cores, programs on this machine, and what is published of peers.
+    """Measure and compare all cores, programs on this machine, and published figures of peers.
 
-    With --kv it is what the KV cache is worth in simulated hardware.
+    With --kv, measure the speedup by the KV cache in simulated hardware instead.
     """
     whole = not (kv or pages)
     if kv and pages:
@@ -99,7 +99,7 @@ def bench(
 
 
 def _kv(console, checkpoint: str, core: Core | None, lanes, engine: str):
-    """Measure what the cache is worth; return the figures and what draws them."""
+    """Measure the cache's speedup; return the figures and the function that draws them."""
     from gptloom.sim.cache_plot import draw_speedup
     from gptloom.sim.cache_speedup import mean_speedup
 
@@ -117,7 +117,7 @@ def _kv(console, checkpoint: str, core: Core | None, lanes, engine: str):
 def _measure(
     checkpoint: str, core: Core | None, lanes, engine: str
 ) -> Iterator[tuple[str, list[PositionCycles]]]:
-    """Yield the name of each core and what it takes."""
+    """Yield the name of each core and its cycles by position."""
     from rich.console import Console
 
     from gptloom.firmware.machine import Machine

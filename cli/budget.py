@@ -1,4 +1,4 @@
-"""`gptloom budget`: where a token's cycles go."""
+"""`gptloom budget`: the cycles of a token, by phase."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def budget(
     engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
 ) -> None:
-    """Measure a token's cycles by phase at every position, beside their prediction.
+    """Measure a token's cycles by phase at every position, and compare them with their prediction.
 
-    Also counts multipliers and memory bits. Of the unrolled core, whose cycles do not depend on
-    anything, the timeline is drawn.
+    Also counts multipliers and memory bits. For the unrolled core, whose cycles are always the
+    same, the timeline is drawn.
     """
     from rich.console import Console
 
@@ -90,7 +90,7 @@ position."""
 
 
 def _tables(measured: dict[Machine, list[Budget]]) -> list[str]:
-    """Markdown: cycles by phase, cycles by position, multipliers and memory bits."""
+    """Return Markdown: cycles by phase, cycles by position, multipliers and memory bits."""
     header = [f"{machine.lanes} lanes" for machine in measured]
     runs = list(measured.values())
     phases = list(runs[0][0].measured)

@@ -99,7 +99,7 @@ def build(
 ) -> None:
     """Make a board's bitstream, and report its clock, size and tokens/s.
 
-    Cycles are counted in simulation of the same core; the clock is what place-and-route reaches.
+    Cycles are counted in simulation of the same core; place-and-route determines the clock.
     If the clock is not reached, no bitstream is left and the exit code is 1.
     """
     from gptloom.boards.build import Build, TimingError, check_timing
@@ -180,7 +180,7 @@ def build(
 
 
 def write_report(folder: Path, result: Result, json_file: Path | None) -> None:
-    """Write JSON and Markdown into the build's folder, and JSON where it was asked for."""
+    """Write JSON and Markdown into the build's folder, and JSON to the file asked for."""
     from gptloom.boards.bitstreams import REPORT
     from gptloom.model.files import write_file, write_json
 

@@ -1,4 +1,4 @@
-"""Options that say which core, and how it is made; of the commands that take more than one."""
+"""Options that choose a core and its dimensions, for commands that take more than one core."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ Slots = Annotated[
 
 
 def cache_options(cache: Eviction | None, rows: int | None, sinks: int | None) -> dict[str, object]:
-    """Return what was given of the cache, by names of :meth:`.ModelConfig.with_cache`."""
+    """Return the given options of the cache, by the names of :meth:`.ModelConfig.with_cache`."""
     options = {"eviction": cache, "rows": rows, "sinks": sinks}
     if cache is Eviction.RECURRENT and rows is not None:
         raise UserError("--cache recurrent keeps sums and has no rows: leave --rows out")
@@ -86,7 +86,7 @@ def load_plain(checkpoint: str, cache: Mapping[str, object]) -> IntegerModel:
     Parameters
     ----------
     checkpoint
-        A shipped one's name, or a file.
+        Name of a shipped checkpoint, or a file.
     cache
         See :func:`cache_options`.
 
@@ -116,7 +116,7 @@ def _with_cache(
     model = model.with_cache(**(usual | cache))
     losses = {}
     if not model.config.endless:
-        # Documents end with the rows, and so do those that are measured.
+        # Documents end with the rows, including those that are measured.
         loaded = replace(loaded, config=replace(loaded.config, context=model.config.context))
     rows, _ = measurement_rows(loaded)
     if not model.config.endless:
@@ -151,16 +151,16 @@ def load_merged(
     Parameters
     ----------
     checkpoint
-        A shipped one's name, or a file.
+        Name of a shipped checkpoint, or a file.
     bits, key_bits, value_bits
-        Of a weight, and of what is cached, if not what it was refined for.
+        Bits of a weight and of cached elements; by default those it was refined for.
     cache
         See :func:`cache_options`.
 
     Raises
     ------
     UserError
-        If there is no such checkpoint, none of these widths, or it cannot have this cache.
+        If there is no such checkpoint, a width is not possible, or it cannot have this cache.
     """
     from gptloom.model.checkpoint import load_checkpoint
     from gptloom.model.merged.golden import GoldenModel
@@ -174,12 +174,12 @@ def load_merged(
 
 
 def refuse_options(core: Core, options: Mapping[Core, Mapping[str, object]]) -> None:
-    """Refuse options that are another core's.
+    """Refuse options that belong to another core.
 
     Raises
     ------
     UserError
-        Naming them.
+        Naming the options.
     """
     for other, values in options.items():
         given = [name for name, value in values.items() if value is not None]
@@ -197,12 +197,12 @@ def shape_options(
     heads_per_cycle: int | None,
     streams: int | None,
 ) -> dict[str, int]:
-    """Return what was given of the unrolled core's shape, by the names of :class:`.Shape`.
+    """Return the given options of the unrolled core's shape, by the names of :class:`.Shape`.
 
     Raises
     ------
     UserError
-        If something was, but another core is asked for.
+        If there are any, but another core is asked for.
     """
     options = {
         "bits_per_cycle": bits_per_cycle,

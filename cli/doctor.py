@@ -1,10 +1,10 @@
-"""`gptloom doctor`: what is there, what is missing, and how to get it."""
+"""`gptloom doctor`: tools found on this machine, missing ones, and how to get them."""
 
 from __future__ import annotations
 
 
 def doctor() -> None:
-    """Say what this machine has for building and loading, and how to get what is missing."""
+    """List this machine's tools for building and loading, and how to get the missing ones."""
     from rich.console import Console
     from rich.table import Table
 

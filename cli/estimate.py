@@ -1,4 +1,4 @@
-"""`gptloom estimate`: what a build comes to, in seconds and without synthesis."""
+"""`gptloom estimate`: the estimate of a build, in seconds and without synthesis."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def estimate(
         bool, typer.Option("--native", help="--calibrate with the tools from the PATH.")
     ] = False,
 ) -> None:
-    """Say what a build takes of a board, how fast it is, and of folded cores which boards hold it.
+    """Estimate a build's size and speed on a board, and for folded cores the boards that hold it.
 
-    Multipliers, block RAM and cycles/token are exact; LUT and FF are a model's, fitted on
-    synthesised designs. Whether the clock is reached only a build shows.
+    Multipliers, block RAM and cycles/token are exact; LUT and FF come from a model fitted on
+    synthesised designs. Only a build shows whether the clock is reached.
     """
     from gptloom.boards.calibration import load_calibration
     from gptloom.boards.estimate import Estimator
@@ -160,7 +160,7 @@ def _unrolled(
 
 
 def _rows(chosen: Needs, core: str) -> dict[str, str]:
-    """Return the lines of a table."""
+    """Return the rows of a table."""
     from gptloom.boards.estimate import RESOURCES
     from gptloom.boards.report import bar
 
@@ -200,7 +200,7 @@ def _show(console, chosen: Estimate, everywhere: list[Estimate], *, wanted: bool
 
 
 def _share(used: int, available: int) -> str:
-    """Percentage of what a part has; nothing where it has none."""
+    """Return the percentage of a part's resource; empty if the part has none."""
     return f"{used / available:.0%}" if available else ""
 
 

@@ -1,4 +1,4 @@
-"""`gptloom explore`: a sweep over what can be built, and its Pareto front."""
+"""`gptloom explore`: a sweep over designs that can be built, and its Pareto front."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ BOARDS = "icebreaker,ice40-hx8k,ulx3s-25f,ulx3s-85f"
 
 
 class Speed(StrEnum):
-    """Whose tokens/s a front is of."""
+    """Speeds that a front may be of: a single stream's, or that of all streams together."""
 
     SINGLE = "single"
     ALL = "all"
 
     @property
     def title(self) -> str:
-        """What it is in words."""
+        """The speed in words."""
         return "tokens/s, " + ("one stream" if self is Speed.SINGLE else "all streams")
 
     def of(self, outcome: Outcome) -> int:
-        """Return it."""
+        """Return this speed of an outcome."""
         single, every = outcome.tokens_per_second, outcome.all_tokens_per_second
         return single if self is Speed.SINGLE else every
 
@@ -108,9 +108,9 @@ def explore(
 ) -> None:
     """Estimate or build every combination of the options, and show which are best.
 
-    Options take several values with commas between them. A sweep that is interrupted goes on where
-    it was when the same command is run again. The Pareto front is of tokens/s, lookup tables and
-    held-out loss: whatever is faster than a point of it is larger, or says worse names.
+    Options take several values with commas between them. An interrupted sweep continues where it
+    stopped when the same command is run again. The Pareto front considers tokens/s, lookup tables
+    and held-out loss: anything faster than one of its points is larger, or has a higher loss.
     """
     from gptloom.boards.explore.evaluate import build_point, estimate_point
     from gptloom.boards.explore.models import Models
@@ -210,7 +210,7 @@ def _cores(text: str) -> list[str]:
 
 
 def _check_tools(boards: Iterable[str], folder: Path, native: bool) -> None:
-    """Refuse to begin without a tool that is needed in the end."""
+    """Refuse to begin if any tool needed on the way is missing."""
     from gptloom.boards.build import Build
     from gptloom.boards.table import find_board
     from gptloom.boards.tools import Tools
@@ -228,7 +228,7 @@ def _workers(jobs: int | None, scheduler: str | None) -> Workers:
 
 
 class _Bar:
-    """Says on the terminal how far a sweep is."""
+    """Progress of a sweep, on the terminal."""
 
     def __init__(self, total: int, known: int):
         from rich.console import Console
@@ -257,7 +257,7 @@ class _Bar:
         self._bad = 0
 
     def advance(self, outcome: Outcome | None) -> None:
-        """Count one more."""
+        """Count one more point."""
         self._bad += outcome is None or outcome.reason is not None
         bad = f", {self._bad} of no use" if self._bad else ""
         self._bars.update(self._task, advance=1, bad=bad)
@@ -271,7 +271,7 @@ class _Bar:
 
 
 def _show(console, usable: Sequence[Outcome], best: Sequence[Outcome], speed: Speed) -> None:
-    """Print what is of use, the fastest first."""
+    """Print the usable outcomes, the fastest first."""
     from rich.table import Table
 
     routed = any("fmax_mhz" in outcome.figures for outcome in usable)
@@ -296,7 +296,7 @@ def _show(console, usable: Sequence[Outcome], best: Sequence[Outcome], speed: Sp
             f"{o.loss:.4f}",
             *((f"{f['fmax_mhz']:.1f}",) if routed else ()),
         )
-    # Rather lines that a narrow terminal breaks than figures that are cut.
+    # On a narrow terminal, broken lines are better than truncated figures.
     whole = console.measure(table, options=console.options.update(width=1000)).maximum
     console.width = max(console.width, whole)
     console.print(table)
@@ -310,7 +310,7 @@ def _tell(
     reasons: Mapping[str, int],
     others: int,
 ) -> None:
-    """Print how it went."""
+    """Print a summary of the sweep."""
     pace = f"{summary['ran']} in {summary['seconds']:.0f} s"
     if summary["ran"]:
         pace += f", {summary['points_per_hour']:,} an hour"
@@ -328,7 +328,7 @@ def _tell(
 
 
 def _complain(failures: Mapping[Point, Exception]) -> None:
-    """Say which points are not finished."""
+    """Report the points that are not finished."""
     for point, error in failures.items():
         say("error", f"{point.board}, {point.describe()}: {type(error).__name__}: {error}")
     say("error", f"{len(failures)} points are not finished: run the same command again for them")

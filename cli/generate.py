@@ -1,4 +1,4 @@
-"""`gptloom generate`: names out of simulated hardware, measured and compared."""
+"""`gptloom generate`: names from simulated hardware, measured and compared."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def generate(
 ) -> None:
     """Simulate the transformer's hardware and print the names it generates.
 
-    Every token is compared with the golden model's. Ends with what it cost: clock cycles, counted
-    in the simulation of the whole core with sampling, and tokens/s at 80 MHz.
+    Every token is compared with the golden model's. The run ends with its cost: clock cycles,
+    counted in the simulation of the whole core with sampling, and tokens/s at 80 MHz.
     """
     from rich.console import Console
 
@@ -135,7 +135,7 @@ def prepare(
     Raises
     ------
     UserError
-        If that image is not the checkpoint's.
+        If the image in the file is not the checkpoint's.
     """
     from gptloom.firmware.image import Image, build_image
     from gptloom.firmware.layout import Layout

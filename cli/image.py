@@ -1,4 +1,4 @@
-"""`gptloom image`: what is loaded into the hardware, as a file."""
+"""`gptloom image`: the contents to load into the hardware, as a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def image(
     out: Annotated[Path | None, typer.Option(help="The image to write.")] = None,
     check: Annotated[Path | None, typer.Option(help="Check this image instead.")] = None,
 ) -> None:
-    """Write the image of a checkpoint for hardware of so many lanes, or check one."""
+    """Write the image of a checkpoint for hardware with so many lanes, or check an image."""
     from gptloom.firmware.image import Image, build_image
     from gptloom.firmware.machine import Machine
 

@@ -1,4 +1,4 @@
-"""What subcommands share that use a serial line: its options, and how it is opened."""
+"""Options of subcommands that use a serial line, and the opening of such a line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def checkpoint_image(checkpoint: str, lanes: int, slots: int = 0) -> Image:
 
 
 def possible_images(image: Path | None, checkpoint: str) -> Iterator[Image]:
-    """Yield what a chip may hold: a file's image, or a checkpoint's for all lanes and slots."""
+    """Yield images that a chip may hold: a file's, or a checkpoint's for all lanes and slots."""
     from gptloom.cli.cores import load_plain
     from gptloom.firmware.image import Image, build_image
     from gptloom.firmware.machine import LANES, SLOTS, Machine
@@ -51,7 +51,7 @@ def possible_images(image: Path | None, checkpoint: str) -> Iterator[Image]:
                 machine = Machine.for_models(lanes, model.config, slots=slots)
                 image_of = build_image(model, machine)
             except UserError as error:
-                # Too large for a core of this width: the chip has another.
+                # Too large for a core of this width: the chip has another width.
                 refused = error
                 continue
             refused = None
@@ -69,9 +69,9 @@ def open_line(name: str, baud: int, held: Image) -> Iterator[Port]:
     name
         See ``PortName``.
     baud
-        Of a real one.
+        Baud rate of a real port.
     held
-        What a simulated chip holds.
+        Image that a simulated chip holds.
     """
     if name != SIMULATED:
         from gptloom.boards.serial_port import SerialPort
@@ -95,16 +95,16 @@ def open_line(name: str, baud: int, held: Image) -> Iterator[Port]:
 def open_conversation(
     name: str, baud: int, image: Path | None, checkpoint: str, lanes: int, slots: int = 0
 ) -> Iterator[Conversation]:
-    """Open a port, and say which chip is there.
+    """Open a port, and report which chip is there.
 
     Parameters
     ----------
     name, baud
         See :func:`open_line`.
     image, checkpoint
-        What the chip may hold.
+        Image or checkpoint that the chip may hold.
     lanes, slots
-        Of a simulated chip that holds the checkpoint.
+        Dimensions of a simulated chip that holds the checkpoint.
     """
     from gptloom.boards.conversation import Conversation, held_image
     from gptloom.boards.link import Link

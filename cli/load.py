@@ -1,4 +1,4 @@
-"""`gptloom load`: another model into a running chip."""
+"""`gptloom load`: upload of another model into a running chip."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ app = typer.Typer(
     name="gptloom",
     no_args_is_help=True,
     add_completion=False,
-    # Errors are shown by `main`, in one manner for all.
+    # Errors are shown by `main`, all in the same way.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -83,7 +83,7 @@ for _subcommand in SUBCOMMANDS:
 
 
 def main(arguments: Sequence[str]) -> int | str | None:
-    """Run the command and turn whatever happens into an exit code.
+    """Run the command and turn any outcome into an exit code.
 
     Parameters
     ----------
@@ -93,14 +93,14 @@ def main(arguments: Sequence[str]) -> int | str | None:
     Returns
     -------
     int or str or None
-        What `sys.exit` takes: 0 when all went well, 1 for an internal error, 2 for bad input and
-        for what the machine refuses, 130 when interrupted.
+        Argument for `sys.exit`: 0 if all went well, 1 for an internal error, 2 for bad input and
+        for anything that the machine refuses, 130 if interrupted.
     """
     try:
         with _said_notices():
             app(arguments, prog_name="gptloom")
     except SystemExit as end:
-        # Typer ends this way always: bad usage is 2, Control-C is 130 and says nothing.
+        # Typer always ends this way: bad usage is 2, Control-C is 130 and prints nothing.
         if end.code == 130:
             print("gptloom: interrupted", file=sys.stderr)
         return end.code
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str]) -> int | str | None:
 
 @contextmanager
 def _said_notices() -> Iterator[None]:
-    """Have every :class:`.UserNotice` said once, in the manner of errors."""
+    """Print every :class:`.UserNotice` once, in the same way as errors."""
     with warnings.catch_warnings():
         others = warnings.showwarning
 
@@ -148,7 +148,7 @@ def _debugging() -> bool:
 
 
 def _refused(error: OSError) -> str:
-    """Return a sentence about what the machine did not let GPTLoom do."""
+    """Return a sentence about something that the machine did not let GPTLoom do."""
     what = f"{error.filename} cannot be used" if error.filename else "this machine cannot go on"
     return f"{what} {explain(error)}, and run this again"
 
@@ -164,7 +164,7 @@ def run() -> NoReturn:
         code = main(sys.argv[1:])
     fault = standard_streams.finish()
     if fault and not code:
-        # A reader that has left ("gptloom ... | head") needs no words.
+        # A reader that has left ("gptloom ... | head") needs no message.
         code = 1 if isinstance(fault, BrokenPipeError) else 2
         if code == 2:
             say("error", _refused(fault))

@@ -1,4 +1,4 @@
-"""How subcommands speak: errors, tables of figures, progress; and where they may write."""
+"""Output of subcommands: errors, tables of figures, progress; and the check of output files."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def say(kind: str, message: str) -> None:
 
 
 def check_outputs(*files: Path | None) -> None:
-    """Refuse files that cannot be written, before the work; those that are not wanted are None.
+    """Refuse files that cannot be written, before the work begins; files not asked for are None.
 
     Raises
     ------
     UserError
-        Naming the first one.
+        Naming the first such file.
     """
     for file in files:
         if file:
@@ -44,9 +44,9 @@ def console_for(*files: Path | None, record: bool = False) -> Console:
     Parameters
     ----------
     files
-        To be written; those that are not wanted are None.
+        Files to be written; those not asked for are None.
     record
-        Keep what is printed, for a picture.
+        Whether to keep everything printed, for a picture.
     """
     from rich.console import Console
 
@@ -55,7 +55,7 @@ def console_for(*files: Path | None, record: bool = False) -> Console:
 
 
 def show_figures(console, rows: Mapping[str, str]) -> None:
-    """Print a table of names and what belongs to them."""
+    """Print a table of names and their values."""
     from rich.table import Table
 
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -67,11 +67,11 @@ def show_figures(console, rows: Mapping[str, str]) -> None:
 
 
 _ROWS = {"writes": "written", "reads": "attended", "evictions": "evicted", "reused": "used again"}
-"""Counters of the KV cache, and how people say them."""
+"""Counters of the KV cache, and their displayed names."""
 
 
 def cache_row(cache: Mapping[str, int]) -> dict[str, str]:
-    """Return the row of a table of figures that says what happened in the cache, if anything did.
+    """Return the table row that reports the cache's counters; empty if all are zero.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def cache_row(cache: Mapping[str, int]) -> dict[str, str]:
 
 
 class Progress:
-    """Says on the terminal which stages run, and afterwards how long each took."""
+    """Shows on the terminal which stages are running, and afterwards how long each took."""
 
     def __init__(self):
         from rich.console import Console

@@ -1,4 +1,4 @@
-"""``gptloom quantize``: what becomes of a checkpoint in integers, and what that costs."""
+"""``gptloom quantize``: a checkpoint in integers, and the cost of each approximation."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -54,10 +54,10 @@ def quantize(
         bool, typer.Option("--accept", help="Take narrow keys and values, whatever they change.")
     ] = False,
 ) -> None:
-    """Turn a checkpoint into integers and show what each approximation costs.
+    """Turn a checkpoint into integers and show the cost of each approximation.
 
-    With keys or values of less than 8 bits it shows what they change in what the model says, and
-    refuses, with exit code 1, where that is too much.
+    With keys or values of less than 8 bits, also show how they change the model's predictions, and
+    refuse them, with exit code 1, if that is too much.
     """
     check_outputs(json_file)
     options = {
@@ -163,7 +163,7 @@ def _quantize_merged(
 
 
 def _changes(diagnosis: "Diagnosis") -> list[Table]:
-    """Return what narrow keys and values change: at all, by position, by head."""
+    """Return tables of the changes by narrow keys and values: in total, by position, by head."""
     whole = Table("against 8-bit keys and values", "")
     for name, value in {
         "loss, nats per token": f"{diagnosis.loss - diagnosis.reference_loss:+.4f}",

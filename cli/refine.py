@@ -1,4 +1,4 @@
-"""``gptloom refine``: a checkpoint in, one for fewer bits in the merged form out."""
+"""``gptloom refine``: a checkpoint refined for fewer bits in the merged form."""
 
 from pathlib import Path
 from typing import Annotated
@@ -54,9 +54,9 @@ def refine(
         int, typer.Option(help="Same seed, same machine: same weights.")
     ] = DEFAULTS.seed,
 ) -> None:
-    """Train a checkpoint on, so that its merged form can do with fewer bits.
+    """Train a checkpoint further, so that its merged form gets by with fewer bits.
 
-    The step with the lowest held-out loss is kept, after Ctrl-C as well.
+    The step with the lowest held-out loss is kept, also after Ctrl-C.
     """
     from gptloom.model.merged.quantise import quantise
     from gptloom.model.merged.training import refine_checkpoint

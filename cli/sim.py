@@ -1,4 +1,4 @@
-"""``gptloom sim``: a whole chip, and what people see of it."""
+"""``gptloom sim``: a whole chip under simulation, and the picture on its display."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sim(
     lanes: Annotated[int, typer.Option(help="Multipliers of the hardware.")] = 16,
     clock: Annotated[float, typer.Option(help="MHz; slower ones are faster to simulate.")] = 12.0,
 ) -> None:
-    """Simulate a chip with a display, decoded from its pins, and show what the panel shows."""
+    """Simulate a chip with a display, decode the display's pins, and show the panel's picture."""
     from rich.console import Console
     from rich.live import Live
 

@@ -1,4 +1,4 @@
-"""A simulated core that generates names: what a run of either core prints and writes."""
+"""A simulated core that generates names: the output of a run, for either core."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Simulated:
     title
         The hardware in words.
     model, checkpoint
-        The network, and the name of what it was quantised from.
+        The network, and the name of the checkpoint that it was quantised from.
     engine
         The core's simulation.
     generate
-        Generates names and hands each to its argument; all tokens are the golden model's.
+        Generates names and passes each to its argument; all tokens equal the golden model's.
     describe
-        Makes the JSON object's entries that are this core's alone, and the table's rows about
+        Makes the entries of the JSON object that only this core has, and the table's rows about
         cycles and speed.
     signals, write_wave
-        Signals of a waveform, and what writes it to a file and says how to open it.
+        Signals of a waveform, and the function that writes it to a file and says how to open it.
     comparison
         Addition to the sentence on the comparison with the golden model.
     """
@@ -52,7 +52,7 @@ class Simulated:
     comparison: str = ""
 
     def run(self, wave: Path | None, picture: Path | None, json_file: Path | None) -> None:
-        """Generate names, print them and the table that ends a run, write what is asked for."""
+        """Generate names, print them and the final table, and write the files asked for."""
         from rich.console import Console
 
         from gptloom.model.files import write_file, write_json

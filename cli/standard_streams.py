@@ -1,4 +1,4 @@
-"""Standard input, output and error of the process, which may be closed, full, or of few letters."""
+"""The process' standard streams, which may be closed, full, or limited to few characters."""
 
 import io
 import os
@@ -8,7 +8,7 @@ from gptloom.model.errors import UserError
 
 
 def prepare() -> None:
-    """Make the standard streams such that a command can use them.
+    """Prepare the standard streams such that a command can use them.
 
     Raises
     ------
@@ -17,12 +17,12 @@ def prepare() -> None:
     """
     closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
     for name in closed:
-        # In this order each gets its number, which no other file that is opened may have.
+        # In this order each gets its own number, which no file opened later may have.
         descriptor = os.open(os.devnull, os.O_RDWR)
         setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w"))
     if "stdout" in closed:
         raise UserError("standard output is closed: leave it open, or send it to /dev/null")
-    # Letters that a terminal lacks must not end a run that has all but printed its result.
+    # Characters that a terminal lacks must not end a run that has all but printed its result.
     lenient = sys.stdout.errors not in ("strict", "surrogateescape")
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(_StandardOutput(sys.stdout.fileno(), "wb", closefd=False)),
@@ -34,9 +34,9 @@ def prepare() -> None:
 
 
 def finish() -> OSError | None:
-    """Write the rest of what was printed, and return what is wrong with standard output, if it is.
+    """Write the rest of the output, and return the error of standard output, if there is one.
 
-    Python flushes once more when it ends, and complains no more then.
+    Python flushes once more when it ends, but does not complain any more then.
     """
     try:
         sys.stdout.flush()
@@ -50,7 +50,7 @@ class _StandardOutput(io.FileIO):
     """A file whose errors have a name, which those of open descriptors lack."""
 
     def write(self, data):
-        """Write what fits."""
+        """Write as much as fits."""
         try:
             return super().write(data)
         except OSError as error:

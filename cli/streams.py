@@ -1,4 +1,4 @@
-"""`gptloom generate --core unrolled`: names out of a pipeline, many documents at the same time."""
+"""`gptloom generate --core unrolled`: names from a pipeline of many documents at the same time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def prepare_streams(
 ) -> Simulated:
     """Build an unrolled core's simulation.
 
-    The first stream has the seed that is asked for, the others have those that follow.
+    The first stream has the seed asked for, the others have the following ones.
     """
     from gptloom.model.merged.golden import GoldenModel, Stream
     from gptloom.sim.generation import CLOCK_MHZ
@@ -34,7 +34,7 @@ def prepare_streams(
 
     known = tuple(GoldenModel(model).check_prompt(request.prompt))
     model.noise_scale(request.temperature)
-    # Fewer than the pipeline holds are some of its streams.
+    # Fewer streams than the pipeline holds are simulated as some of its streams.
     core = replace(shape, streams=None).make(model)
     count = shape.streams or core.streams
     if count > core.streams:

@@ -20,7 +20,7 @@ def swap(
 ) -> None:
     """Put another model of the same dimensions into a bitstream, in seconds.
 
-    Only contents of block RAM change: the result is what a build of that model would have been.
+    Only contents of block RAM change: the result is the same as from a build of that model.
     """
     from gptloom.boards import patch
     from gptloom.boards.bitstreams import check_bitstream, record_swap

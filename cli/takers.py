@@ -1,4 +1,4 @@
-"""What a shape will run on, shown before it is trained."""
+"""Cores and boards that take a shape, shown before it is trained."""
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +15,7 @@ def show_takers(config: ModelConfig, tokenizer: Tokenizer) -> None:
     Raises
     ------
     UserError
-        No core does.
+        If no core takes it.
     """
     with Progress()("which cores and boards take this shape"):
         from gptloom.boards.takers import UNROLLED, find_takers
@@ -39,7 +39,7 @@ def show_takers(config: ModelConfig, tokenizer: Tokenizer) -> None:
 
 
 def _boards(config: ModelConfig, tokenizer: Tokenizer, lanes: int) -> str:
-    """Return which boards hold a folded core, or why none does."""
+    """Return the boards that hold a folded core, or the reason why none does."""
     from gptloom.boards.takers import find_boards
 
     try:

@@ -1,4 +1,4 @@
-"""`gptloom talk`: prompts to a chip, and what it makes of them."""
+"""`gptloom talk`: prompts to a chip, and their continuations."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def talk(
     lanes: Annotated[int, typer.Option(help="Of a simulated chip.")] = 16,
     slots: Slots = 0,
 ) -> None:
-    """Type prompts; the chip continues them, live. `:help` lists what else it obeys."""
+    """Type prompts; the chip continues them, live. `:help` lists the other commands."""
     with open_conversation(port, baud, image, checkpoint, lanes, slots) as conversation:
         if temperature is not None:
             conversation.set_temperature(temperature)
@@ -60,15 +60,15 @@ def talk(
 
 
 def converse(conversation: Conversation) -> None:
-    """Read lines and obey them until they end; what is wrong with one is said.
+    """Read lines and obey them until they end, reporting the error of each.
 
     Raises
     ------
     UserError
-        If one has bytes that are no characters.
+        If a line has bytes that are not characters.
     """
     interactive = sys.stdin.isatty()
-    # Bytes that are no text reach their own line so, and not all that is read along with it.
+    # So invalid bytes reach their own line only, and not everything read along with it.
     sys.stdin.reconfigure(errors="surrogateescape")
     for number in count(1):
         try:
@@ -85,7 +85,7 @@ def converse(conversation: Conversation) -> None:
 
 
 def check_text(line: str, number: int) -> None:
-    """Refuse a line with bytes that are no characters.
+    """Refuse a line with bytes that are not characters.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def check_text(line: str, number: int) -> None:
 
 
 def obey(conversation: Conversation, line: str) -> None:
-    """Do what a line says.
+    """Execute a line.
 
     Raises
     ------
@@ -144,12 +144,12 @@ def answer(conversation: Conversation, text: str) -> None:
 
 
 def number(value: str, kind: type):
-    """Read a command's number.
+    """Parse the number of a command.
 
     Raises
     ------
     UserError
-        If it is none.
+        If it is not a number.
     """
     try:
         return kind(value)
@@ -158,7 +158,7 @@ def number(value: str, kind: type):
 
 
 def set_seed(conversation: Conversation, seed: int) -> None:
-    """Set the seed, which hardware has 32 bits for."""
+    """Set the seed, for which hardware has 32 bits."""
     from gptloom.model.sampling import check_seed
 
     conversation.link.seed(check_seed(seed))

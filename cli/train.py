@@ -1,4 +1,4 @@
-"""``gptloom train``: a corpus in, a checkpoint out."""
+"""``gptloom train``: a checkpoint from a corpus."""
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -71,7 +71,7 @@ def train(
 ) -> None:
     """Train a model and write it with its measured loss, and its loss curve as a picture.
 
-    The step with the lowest held-out loss is kept, after Ctrl-C as well.
+    The step with the lowest held-out loss is kept, also after Ctrl-C.
     """
     check_output(out)
     check_picture(out)
@@ -86,7 +86,7 @@ def train(
     require_extra()
     say_remarks(loaded, config)
     show_takers(config, tokenizer)
-    # All options, so that the command holds when a default changes.
+    # All options, so that the command stays valid if a default changes.
     options = {
         "corpus": corpus,
         "ascii": ascii_only,
@@ -118,7 +118,7 @@ def train(
 
 
 def check_settings(**given: float | None) -> None:
-    """Refuse settings that cannot be, before a corpus is read; those not given are None."""
+    """Refuse impossible settings before a corpus is read; those not given are None."""
     TrainingSettings(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -132,7 +132,7 @@ def choose_settings(
     steps: int | None,
     quantise_aware_steps: int | None,
 ) -> TrainingSettings:
-    """Return the settings; steps that nobody has chosen are as many as the corpus is good for."""
+    """Return the settings; steps that nobody has chosen follow from the size of the corpus."""
     given = TrainingSettings(batch=batch, learning_rate=lr, seed=seed)
     rows = tokenizer.rows_of(config.positions)(corpus.training, config.context)
     usual, aware = default_steps(len(rows), batch)
@@ -144,18 +144,18 @@ def choose_settings(
 
 
 def say_remarks(corpus: Corpus, config: ModelConfig) -> None:
-    """Say what of a corpus is left out or cut, and which of its characters are odd."""
+    """Report parts of a corpus that are left out or cut, and its odd characters."""
     for remark in remarks(corpus, config):
         say("note", remark)
 
 
 def conclude(curve: LossCurve, total: int) -> None:
-    """Say which step was kept of a training that has not made all its steps.
+    """Report which step was kept, if training ended early or an earlier step was the best.
 
     Raises
     ------
     typer.Exit
-        With the code of an interrupt, if somebody stopped it.
+        With the code of an interrupt, if somebody stopped the training.
     """
     made = len(curve.training)
     kept = f"the weights are those of step {curve.kept:,}, the best held out"
@@ -170,7 +170,7 @@ def conclude(curve: LossCurve, total: int) -> None:
 
 
 def check_output(out: Path) -> None:
-    """Make sure, before training, that a checkpoint can be written there."""
+    """Make sure, before training, that the checkpoint can be written there."""
     if out.suffix != ".safetensors":
         raise UserError(f"--out is {out}: give a file that ends in .safetensors.")
     check_outputs(out)
@@ -187,7 +187,7 @@ def command_line(subcommand: str, options: Mapping[str, object]) -> str:
 
 @contextmanager
 def show_steps(total: int) -> Iterator[Callable[[int, float], None]]:
-    """Show a bar; yields what tells it how many steps are done, and the loss of the last."""
+    """Show a bar; yield the function that reports the steps done, and the loss of the last one."""
     columns = (
         TextColumn("training"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""``gptloom verilog``: a core for other designs."""
+"""``gptloom verilog``: a core for use in other designs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ tranif0 tranif1 tri tri0 tri1 triand trior trireg unsigned use vectored wait wan
 weak1 while wire wor xnor xor
 """
 KEYWORDS = frozenset(_RESERVED.split())
-"""Of IEEE 1364-2005."""
+"""Keywords of IEEE 1364-2005."""
 
 
 def verilog(

@@ -61,12 +61,12 @@ def web(
 
 
 def check_page(folder: Path) -> Path:
-    """Return where the page goes that is built into a folder.
+    """Return the path of a page that is built into a folder.
 
     Raises
     ------
     UserError
-        If it cannot go there, or another page is there.
+        If it cannot be written there, or another page is there.
     """
     check_writable(folder / "index.html" if folder.exists() else folder)
     file = folder / "index.html"
@@ -76,7 +76,7 @@ def check_page(folder: Path) -> Path:
 
 
 def open_server(content: bytes, port: int) -> ThreadingHTTPServer:
-    """Return a server of one page that only this machine reaches.
+    """Return a server of one page that only this machine can reach.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def open_server(content: bytes, port: int) -> ThreadingHTTPServer:
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing of each request."""
+            """Do not log requests."""
 
     try:
         return ThreadingHTTPServer(("127.0.0.1", port), Handler)
