@@ -145,7 +145,7 @@ class Estimator:
         return sampled_positions(self.model)
 
     def estimate(self, board: Board, lanes: int, mhz: float | None = None) -> Estimate:
-        """Return the estimate of a core with so many lanes on a board.
+        """Return the estimate of a core with this many lanes on a board.
 
         Parameters
         ----------

@@ -66,7 +66,7 @@ class Family:
     rams
         Kinds of RAM cells.
     unrolled
-        Returns the target of an unrolled core with so many multiplier cells; None if the family
+        Returns the target of an unrolled core with this many multiplier cells; None if the family
         cannot have one.
     framed
         Whether there is room for commands and uploads on the serial line.

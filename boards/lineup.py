@@ -41,7 +41,7 @@ def measure_folded_cores(lanes: Sequence[int], names: int, simulate: Open) -> It
     Raises
     ------
     UserError
-        If there is no core of so many lanes.
+        If there is no core with this many lanes.
     MismatchError
         If a core's token is not the golden model's.
     """

@@ -70,7 +70,7 @@ class Port(Protocol):
         """Send bytes."""
 
     def read(self, seconds: float) -> bytes:
-        """Return the bytes that have come, waiting at most so many seconds for the first."""
+        """Return the bytes that have come, waiting at most this many seconds for the first."""
 
     def close(self) -> None:
         """Release the line."""

@@ -62,7 +62,7 @@ class SerialPort:
             raise self._gone(error) from None
 
     def read(self, seconds: float = 0.0) -> bytes:
-        """Return the bytes that have come, waiting at most so many seconds for the first."""
+        """Return the bytes that have come, waiting at most this many seconds for the first."""
         try:
             self._port.timeout = seconds
             first = self._port.read(1)

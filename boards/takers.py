@@ -82,7 +82,7 @@ def find_takers(config: ModelConfig, tokenizer: Tokenizer) -> Takers:
 
 
 def find_boards(config: ModelConfig, tokenizer: Tokenizer, lanes: int) -> list[str]:
-    """Return the boards that can be expected to hold a folded core with so many lanes.
+    """Return the boards that can be expected to hold a folded core with this many lanes.
 
     Raises
     ------

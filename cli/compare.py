@@ -42,7 +42,7 @@ def compare(
     Raises
     ------
     UserError
-        If there is no core with so many lanes, or no such engine.
+        If there is no core with this many lanes, or no such engine.
     MismatchError
         If a core's token differs from the golden model's.
     """

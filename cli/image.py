@@ -24,7 +24,7 @@ def image(
     out: Annotated[Path | None, typer.Option(help="The image to write.")] = None,
     check: Annotated[Path | None, typer.Option(help="Check this image instead.")] = None,
 ) -> None:
-    """Write the image of a checkpoint for hardware with so many lanes, or check an image."""
+    """Write a checkpoint's image for hardware with a given number of lanes, or check an image."""
     from gptloom.firmware.image import Image, build_image
     from gptloom.firmware.machine import Machine
 

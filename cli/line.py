@@ -27,7 +27,7 @@ Baud = Annotated[int, typer.Option(help="Of the serial line, as the bitstream ha
 
 
 def checkpoint_image(checkpoint: str, lanes: int, slots: int = 0) -> Image:
-    """Return the image of a checkpoint for so many lanes and slots."""
+    """Return the image of a checkpoint for this many lanes and slots."""
     from gptloom.cli.cores import load_plain
     from gptloom.firmware.image import build_image
     from gptloom.firmware.machine import Machine

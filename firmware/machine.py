@@ -139,7 +139,7 @@ class Machine:
         return max(QUAD, self.positions_per_word)
 
     def key_stride(self, context: int) -> int:
-        """Return the operand words from one quad of so many positions' keys to the next."""
+        """Return the operand words from one quad of this many positions' keys to the next."""
         return ceil(context / self.positions_per_word) * self.words_per_position
 
     @staticmethod
@@ -263,9 +263,9 @@ class Machine:
         slots: int = 0,
         cache: CacheFormat = STANDARD.cache,
     ) -> "Machine":
-        """Return the smallest machine with so many lanes that runs all of the models.
+        """Return the smallest machine with this many lanes that runs all of the models.
 
-        It keeps prefixes in so many slots, and keys and values in the format `cache`.
+        It keeps prefixes in the given number of slots, and keys and values in the format `cache`.
 
         Raises
         ------

@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 
 
 def weight_limit(bits: int) -> int:
-    """Return the largest magnitude of an integer weight of so many bits."""
+    """Return the largest magnitude of an integer weight of this many bits."""
     return (1 << bits - 1) - 1
 
 

@@ -55,7 +55,7 @@ class SimulatedPort:
         self._decode()
 
     def write_levels(self, levels: list[int], cycles: int) -> None:
-        """Put given levels on the line, each for so many cycles, then let it rest."""
+        """Put given levels on the line, each for this many cycles, then let it rest."""
         self.engine.record(["tx"])
         for level in levels:
             self.engine.poke("rx", level)
@@ -68,7 +68,7 @@ class SimulatedPort:
         self.engine.step(self._divider)
 
     def read(self, seconds: float = 0.0) -> bytes:
-        """Return the bytes that have come, waiting at most so many seconds for the first."""
+        """Return the bytes that have come, waiting at most this many seconds for the first."""
         deadline = self.engine.cycles + ceil(seconds * self._clock)
         while not self._received and self.engine.cycles < deadline:
             self.engine.record(["tx"])

@@ -80,7 +80,7 @@ class StreamSession:
         self._seeds[stream] = seed
 
     def stall(self, cycles: int) -> None:
-        """Take no token for so many cycles."""
+        """Take no token for this many cycles."""
         self._engine.poke("o__ready", 0)
         for _ in range(cycles):
             self._offer(self._engine.peek("turn"))

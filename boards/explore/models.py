@@ -50,7 +50,7 @@ class Models:
 
     @staticmethod
     def refined_for(bits: int) -> str:
-        """Return the shipped checkpoint that is made for weights of so many bits."""
+        """Return the shipped checkpoint that is made for weights of this many bits."""
         name = f"names-w{bits}"
         return name if name in shipped_checkpoints("merged") else "names"
 

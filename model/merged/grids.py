@@ -195,7 +195,7 @@ def _largest(bits: int) -> int:
 
 
 SUMS = {"fx": "hidden", "x": "residual", "lx": "direct"}
-"""Sums that the table's words are added to, except those that enter attention."""
+"""Sums that the words of the table are added to, for words that do not enter attention."""
 
 Formats = dict[str, int]
 """Exponent of two by which the unit of every site of a layer differs from that of `Grids`.

@@ -88,7 +88,7 @@ class CompiledModel:
         return logits[:, : self._vocabulary]
 
     def generate(self, seed: int, temperature: float, least: int) -> NDArray[np.uint8]:
-        """Return at least so many sampled tokens of whole documents, including end tokens."""
+        """Return at least this many sampled tokens of whole documents, including end tokens."""
         tokens = np.empty(least + ModelConfig.MICROGPT.context, np.uint8)
         count = self._library.microgpt_generate(
             _pointer(self._model),

@@ -60,7 +60,7 @@ class EagerModel:
         return weights[table.head.matrix.name] @ x
 
     def generate(self, seed: int, temperature: float, least: int) -> list[int]:
-        """Return at least so many sampled tokens of whole documents, including end tokens."""
+        """Return at least this many sampled tokens of whole documents, including end tokens."""
         torch, tokens = self._torch, []
         torch.manual_seed(seed)
         with torch.inference_mode():
