@@ -107,7 +107,7 @@ def markdown(figures: Mapping[str, Any], picture: str = "bench.png") -> str:
     }
     parts = [
         "# Benchmarks",
-        "Made by `gptloom bench`. Energy was measured of nothing here, so none is told.",
+        "Made by `gptloom bench`. Energy was not measured.",
         *([f"![Tokens per second and cycles by position]({picture})"] if picture else []),
     ]
     for name, table in made.items():

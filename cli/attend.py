@@ -28,12 +28,12 @@ END = "-"
 
 
 def attend(
-    prompt: Annotated[str, typer.Option(help="What the document starts with.")] = "",
+    prompt: Annotated[str, typer.Option(help="Start of the document.")] = "",
     count: Annotated[
         int, typer.Option(min=1, help="Documents; more than one only with --cache.")
     ] = 1,
     top: Annotated[
-        int, typer.Option(min=0, help="Also list so many most attended tokens of each.")
+        int, typer.Option(min=0, help="Also list this many most attended tokens of each.")
     ] = 0,
     temperature: Annotated[float, typer.Option(help="0.1 to 2.0, or 0 for greedy.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Seed of the hardware's random numbers.")] = 1,
@@ -54,7 +54,7 @@ def attend(
     ] = None,
     baud: Baud = 115_200,
     image: Annotated[
-        Path | None, typer.Option(help="What that chip holds, as an image (gptloom image).")
+        Path | None, typer.Option(help="Image that this chip holds (gptloom image).")
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the maps into this PNG file.")] = None,
     json_file: Annotated[

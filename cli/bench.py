@@ -35,7 +35,7 @@ def bench(
         str | None,
         typer.Option(help="--kv: a shipped checkpoint, or a file.", show_default="names"),
     ] = None,
-    core: Annotated[Core | None, typer.Option(help="Which core.", show_default="both")] = None,
+    core: Annotated[Core | None, typer.Option(help="Core to measure.", show_default="both")] = None,
     lanes: Annotated[
         list[int] | None,
         typer.Option(help="Folded: widths to measure.", show_default="all; --kv: 16 and 64"),

@@ -21,7 +21,7 @@ _LANES = (8, 16, 32, 64)
 
 def budget(
     checkpoint: Annotated[str, typer.Option(help="A shipped checkpoint, or a file.")] = "names",
-    core: Annotated[Core, typer.Option(help="Which core.")] = Core.FOLDED,
+    core: Annotated[Core, typer.Option(help="Core to count.")] = Core.FOLDED,
     lanes: Annotated[list[int] | None, typer.Option(help="Widths to measure; all of them.")] = None,
     engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,

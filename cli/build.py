@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 def build(
     board: Annotated[str, typer.Option(help="Board, e.g. ulx3s-25f; 'list' shows all.")],
-    core: Annotated[Core, typer.Option(help="Which core is built.")] = Core.FOLDED,
+    core: Annotated[Core, typer.Option(help="Core to build.")] = Core.FOLDED,
     lanes: Annotated[
         int | None, typer.Option(help="Folded: multipliers, 8, 16, 32 or 64.", show_default="16")
     ] = None,
@@ -64,7 +64,7 @@ def build(
     clock: Annotated[
         float | None, typer.Option(help="MHz, if not the board's usual clock.")
     ] = None,
-    baud: Annotated[int, typer.Option(help="Of the serial line.")] = 115200,
+    baud: Annotated[int, typer.Option(help="Baud rate of the serial line.")] = 115200,
     framed: Annotated[
         bool | None,
         typer.Option(
@@ -86,7 +86,7 @@ def build(
             help="hd44780, ssd1306, ssd1331, st7789 or none.", show_default="the board's own"
         ),
     ] = None,
-    folder: Annotated[Path, typer.Option(help="Where builds go.")] = Path("build"),
+    folder: Annotated[Path, typer.Option(help="Folder of the builds.")] = Path("build"),
     native: Annotated[
         bool, typer.Option("--native", help="Use yosys and nextpnr from the PATH.")
     ] = False,

@@ -47,7 +47,7 @@ CachePolicy = Annotated[
     Eviction | None,
     typer.Option(
         "--cache",
-        help="What makes room in a full KV cache, so that documents have no end: window (the "
+        help="Eviction from a full KV cache, so that documents have no end: window (the "
         "oldest row) or, folded, attention (the least attended), or recurrent (no rows but sums "
         "over all tokens; of one layer). Takes a checkpoint with ALiBi.",
         show_default="none",
@@ -55,7 +55,7 @@ CachePolicy = Annotated[
 ]
 Rows = Annotated[
     int | None,
-    typer.Option(help="Of the KV cache.", show_default="the checkpoint's context"),
+    typer.Option(help="Rows of the KV cache.", show_default="the checkpoint's context"),
 ]
 Sinks = Annotated[
     int | None, typer.Option(help="First rows that a window keeps.", show_default="0")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 def estimate(
     board: Annotated[str | None, typer.Option(help="Board, e.g. ulx3s-25f.")] = None,
-    core: Annotated[Core, typer.Option(help="Which core.")] = Core.FOLDED,
+    core: Annotated[Core, typer.Option(help="Core to estimate.")] = Core.FOLDED,
     lanes: Annotated[
         int | None,
         typer.Option(
@@ -72,7 +72,7 @@ def estimate(
         bool,
         typer.Option("--calibrate", help="Fit the estimate anew, on designs made by the tools."),
     ] = False,
-    folder: Annotated[Path, typer.Option(help="Where --calibrate makes its designs.")] = Path(
+    folder: Annotated[Path, typer.Option(help="Folder for the designs of --calibrate.")] = Path(
         "build/calibration"
     ),
     native: Annotated[

@@ -18,7 +18,7 @@ def flash(
     ] = None,
     sram: Annotated[bool, typer.Option("--sram", help="Until power-off.")] = False,
     flash: Annotated[bool, typer.Option("--flash", help="For good.")] = False,
-    folder: Annotated[Path, typer.Option(help="Where builds are.")] = Path("build"),
+    folder: Annotated[Path, typer.Option(help="Folder of the builds.")] = Path("build"),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run, and run nothing.")
     ] = False,

@@ -44,8 +44,8 @@ def generate(
     count: Annotated[int, typer.Option(help="How many names.")] = 20,
     temperature: Annotated[float, typer.Option(help="0.1 to 2.0, or 0 for greedy.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Seed of the hardware's random numbers.")] = 1,
-    prompt: Annotated[str, typer.Option(help="What every name starts with.")] = "",
-    core: Annotated[Core, typer.Option(help="Which core is simulated.")] = Core.FOLDED,
+    prompt: Annotated[str, typer.Option(help="Start of every name.")] = "",
+    core: Annotated[Core, typer.Option(help="Core to simulate.")] = Core.FOLDED,
     lanes: Annotated[
         int | None, typer.Option(help="Folded: multipliers, 8, 16, 32 or 64.", show_default="16")
     ] = None,

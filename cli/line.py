@@ -23,7 +23,7 @@ SIMULATED = "sim"
 PortName = Annotated[
     str, typer.Option("--port", help="Serial port, e.g. /dev/ttyUSB0; or sim, a simulated chip.")
 ]
-Baud = Annotated[int, typer.Option(help="Of the serial line, as the bitstream has it.")]
+Baud = Annotated[int, typer.Option(help="Baud rate of the serial line, as the bitstream has it.")]
 
 
 def checkpoint_image(checkpoint: str, lanes: int, slots: int = 0) -> Image:

@@ -42,13 +42,13 @@ def quantize(
         int | None, typer.Option(help="Activation bits of the merged form, 4 to 12.")
     ] = None,
     key_bits: Annotated[
-        int | None, typer.Option(min=4, max=8, help="Of cached keys, merged form.")
+        int | None, typer.Option(min=4, max=8, help="Bits of cached keys, merged form.")
     ] = None,
     value_bits: Annotated[
-        int | None, typer.Option(min=4, max=8, help="Of cached values, merged form.")
+        int | None, typer.Option(min=4, max=8, help="Bits of cached values, merged form.")
     ] = None,
     cache_scale: Annotated[
-        CacheScale | None, typer.Option(help="What of keys and values has a scale of its own.")
+        CacheScale | None, typer.Option(help="Part of keys and values that has a scale of its own.")
     ] = None,
     accept: Annotated[
         bool, typer.Option("--accept", help="Take narrow keys and values, whatever they change.")

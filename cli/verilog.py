@@ -38,7 +38,7 @@ def verilog(
     rows: Rows = None,
     sinks: Sinks = None,
     slots: Slots = 0,
-    name: Annotated[str, typer.Option(help="Of the Verilog module.")] = "gptloom_core",
+    name: Annotated[str, typer.Option(help="Name of the Verilog module.")] = "gptloom_core",
     empty: Annotated[
         bool, typer.Option("--empty", help="Without the model: the load port fills it.")
     ] = False,

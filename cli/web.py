@@ -19,7 +19,7 @@ def web(
         Path | None, typer.Option(help="Only build: write index.html into this folder.")
     ] = None,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Where to serve it; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="Port to serve it at; 0 takes a free one.")
     ] = 8000,
     checkpoint: Annotated[
         str, typer.Option(help="A shipped checkpoint's name or a file.")

@@ -48,7 +48,7 @@ class Write(data.Struct):
 
 
 class Address(data.Struct):
-    """Where a byte is that the load port wrote."""
+    """Place of a byte that the load port wrote."""
 
     region: unsigned(3)
     address: unsigned(ADDRESS_BITS)
@@ -67,7 +67,7 @@ class Counters(data.Struct):
 
 
 class CacheCounters(data.Struct):
-    """What happened in a KV cache; all but `occupancy` are counted since reset, modulo 2**32.
+    """Counters of a KV cache; all but `occupancy` count since reset, modulo 2**32.
 
     `occupancy` are the rows of the document under way, or of the last one. `writes` are rows that
     were written and `evictions` those that made room for them, in all layers at once; `reads` are
@@ -104,9 +104,9 @@ class CoreSignature(wiring.Signature):
     busy : Out(1)
         A document is under way.
     counters : Out(Counters)
-        What happened so far.
+        Events so far.
     cache : Out(CacheCounters)
-        What happened in the KV cache.
+        Events in the KV cache.
     """
 
     def __init__(self):

@@ -23,12 +23,12 @@ class Control(wiring.Component):
     i, o, counters, busy
         See :class:`.CoreSignature`.
     keep : In
-        Where a document's first known token stands: keys and values of so many tokens before it
+        Position of a document's first known token: keys and values of that many tokens before it
         are those of the last document. Without eviction only.
     hold : In(1)
         Do not begin a document.
     bos, last_position : In
-        Of the model: the token that ends a document, and the context's end.
+        Token that ends a document, and the context's end; settings of the model.
     start : Out(1)
         A token begins: `token`, `position` and `sample` are new, and stay until it is done.
     fresh : Out(1)

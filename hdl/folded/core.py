@@ -60,11 +60,11 @@ class FoldedCore(wiring.Component):
     Attributes
     ----------
     machine
-        What the core is built for.
+        Dimensions that the core is built for.
     multipliers
-        What every lane multiplies with; the default is for simulation.
+        Multiplier of each lane; the default is for simulation.
     preload
-        What the memories hold from power-on; without it, the load port fills them.
+        Contents of the memories from power-on; without it, the load port fills them.
     cached
         Whether keys and values are kept from token to token; if not, all are computed anew
         (:class:`.Recompute`), for comparison. Not of a recurrent machine.

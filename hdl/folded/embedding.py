@@ -76,7 +76,7 @@ class Embedding(wiring.Component):
     reading, read_address : In
         Between documents: read the words of a byte address instead.
     words : Out
-        What was read of tokens and positions, in this order; of tokens only where there are no
+        Words read from tokens and positions, in this order; from tokens only where there are no
         positions.
     """
 

@@ -26,7 +26,7 @@ class Engine(wiring.Component):
         From `issue` to `done`: 6 cycles, 8 in a deep machine. Operands belong to the issue of the
         cycle before.
     multipliers
-        What every lane multiplies with.
+        Multiplier of each lane.
     issue : In
         Present cycle's work.
     words : In

@@ -34,7 +34,7 @@ class Mass(wiring.Component):
     attended : In(1)
         Numerators pass by.
     place, numerators : In
-        Of which row; 9 bits for every head.
+        Row that the mass belongs to; 9 bits for every head.
     least : Out
         Row of the least mass, the first of several; 3 cycles after the last numerators.
     """

@@ -35,7 +35,7 @@ class Prefix(wiring.Component):
     active : Out(1)
         Tokens of a document were taken that nobody else has seen yet.
     placed : Out(1)
-        Where a document goes has been decided:
+        The place of a document has been decided:
     keep, places : Out
         its first position that is computed, and where its rows are; both stay.
     """

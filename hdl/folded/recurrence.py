@@ -21,14 +21,14 @@ from gptloom.model.positions import slope_shifts
 from gptloom.model.recurrent import StateWidths
 
 BANK_WORDS = 512
-"""Of the table's memories: as many as there are in one block RAM, by whose contents a placed design
+"""Words of each of the table's memories: those of one block RAM, by whose contents a placed design
 is searched for them (:mod:`.boards.contents`)."""
 
 TABLE_BITS = 8 * TABLE_BYTES
 
 
 class PairTable(wiring.Component):
-    """What a token adds to the sums of every query: a row of words for each token. Block RAM.
+    """Addends of each token to the sums of every query: a row of words for each token. Block RAM.
 
     A word has 16 bits for every head, the first one lowest. Word q of a row are the weights of
     query q; the last words of a row are the token's values, two elements each.
@@ -101,7 +101,7 @@ class Recurrence(wiring.Component):
     start : In(1)
         A token begins; it stays until the next one.
     token, fresh : In
-        Which one; nothing comes before it.
+        Number of the token; nothing comes before it.
     busy : Out(1)
         Sums are being updated: the next token begins two cycles later at the earliest.
     index : In

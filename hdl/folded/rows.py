@@ -15,7 +15,7 @@ from gptloom.model.positions import MAX_DISTANCE
 class Rows(wiring.Component):
     """Gives every token a row, as :meth:`.KVCache.admit` does.
 
-    As long as there are free rows it is the next one; then the oldest that is no sink, or that
+    While there are free rows it is the next one; then the oldest that is no sink, or that
     which :class:`.Mass` names. Without eviction a row is a position.
 
     Distances of a window follow from the order of its rows. Where rows are evicted in any order,
@@ -28,7 +28,7 @@ class Rows(wiring.Component):
         A token begins; there is nothing before it; its position, of which rows without eviction
         follow.
     final_row : In
-        Of the cache, at run time.
+        Last row of the cache, at run time.
     row, last : Out
         The token's row and the last one in use, from the cycle after `start` on.
     evicts : Out(1)
@@ -75,7 +75,7 @@ class Rows(wiring.Component):
         full, following = Signal(), Signal.like(self.row)
         m.d.comb += [full.eq(self.last == self.final_row), following.eq(self.last + 1)]
         m.d.comb += self.evicts.eq(self.start & ~self.first & full)
-        # What makes room when there is no free row.
+        # The row that makes room when none is free.
         evicted = Signal.like(self.row)
         with m.If(self.start):
             with m.If(self.first):

@@ -14,7 +14,7 @@ from gptloom.hdl.folded.layouts import issue_fields, issues, places, slot_addres
 def _steps(machine: Machine) -> data.StructLayout:
     """Return the layout of an instruction as it is executed.
 
-    A pass takes ``last_slot + 1`` cycles, the last `padding` of them without an operand;
+    A pass takes ``last_cycle + 1`` cycles, the last `padding` of them without an operand;
     `passes_left` follow the first one, which waits for `delay` cycles and one more if it `waits`.
     """
     read = issue_fields(machine)
@@ -27,7 +27,7 @@ def _steps(machine: Machine) -> data.StructLayout:
             "source": read["source"].shape,
             "pass_step": range(max(1 << read["quads"].width, value_stride + 1)),
             "passes_left": range(max(1 << read["passes"].width, score_passes)),
-            "last_slot": range(max(1 << read["quads"].width, value_stride, beats)),
+            "last_cycle": range(max(1 << read["quads"].width, value_stride, beats)),
             "padding": range(max(machine.beats, machine.score_beats)),
             "delay": read["delay"].shape,
             "waits": 1,
@@ -59,13 +59,14 @@ class Sequencer(wiring.Component):
     sample : In(1)
         Whether logits are wanted: if not, the program ends at ``prefill_final``.
     key_stride, value_stride : In
-        Of the model: operand words from quad to quad of the keys, from pass to pass of the values.
+        Settings of the model: operand words from quad to quad of the keys, and from pass to pass of
+        the values.
     softmax_ready : In(1)
         The numerators of the present scores are written.
     fetch, fetch_address : Out
         Read enable and address of the program memory.
     instruction : In
-        What was read.
+        Instruction that was read.
     issue : Out
         The present cycle's work.
     operand, row : Out
@@ -114,7 +115,7 @@ class Sequencer(wiring.Component):
 
         # Counters go down, and their end is known as it comes: whether the next instruction is
         # taken decides on most registers here, and on the fetch.
-        slots_left = Signal.like(now.last_slot, **LOADED)
+        cycles_left = Signal.like(now.last_cycle, **LOADED)
         ends_pass = Signal(**LOADED)
         ends = Signal(**LOADED)
         first = Signal(**LOADED)
@@ -131,9 +132,9 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             self.operand.eq(operand | slot_address(machine, slot)),
             self.row.eq(row),
-            self.issue.valid.eq(running & (slots_left >= now.padding)),
+            self.issue.valid.eq(running & (cycles_left >= now.padding)),
             self.issue.first.eq(first),
-            self.issue.last.eq(slots_left == now.padding),
+            self.issue.last.eq(cycles_left == now.padding),
             self.issue.broadcast.eq(now.matrix),
             self.issue.bank.eq(bank),
             self.issue.offset.eq(offset),
@@ -147,10 +148,10 @@ class Sequencer(wiring.Component):
             m.d.sync += first.eq(ends_pass)
             with m.If(ends_pass):
                 m.d.sync += [
-                    slots_left.eq(now.last_slot),
-                    ends_pass.eq(now.last_slot == 0),
+                    cycles_left.eq(now.last_cycle),
+                    ends_pass.eq(now.last_cycle == 0),
                     now.passes_left.eq(now.passes_left - 1),
-                    ends.eq((now.last_slot == 0) & (now.passes_left == 1)),
+                    ends.eq((now.last_cycle == 0) & (now.passes_left == 1)),
                     opening.eq(0),
                     pass_base.eq(next_base),
                     operand.eq(next_base),
@@ -161,9 +162,9 @@ class Sequencer(wiring.Component):
                     m.d.sync += offset.eq(offset + 1)
             with m.Else():
                 m.d.sync += [
-                    slots_left.eq(slots_left - 1),
-                    ends_pass.eq(slots_left == 1),
-                    ends.eq((slots_left == 1) & (now.passes_left == 0)),
+                    cycles_left.eq(cycles_left - 1),
+                    ends_pass.eq(cycles_left == 1),
+                    ends.eq((cycles_left == 1) & (now.passes_left == 0)),
                     operand.eq(operand + quad_step),
                 ]
                 with m.If(~now.matrix | (bank == machine.heads - 1)):
@@ -204,9 +205,9 @@ class Sequencer(wiring.Component):
                 operand.eq(new.base),
                 pass_base.eq(new.base),
                 row.eq(new.source),
-                slots_left.eq(step.last_slot),
-                ends_pass.eq(step.last_slot == 0),
-                ends.eq((step.last_slot == 0) & (new.passes_left == 0)),
+                cycles_left.eq(step.last_cycle),
+                ends_pass.eq(step.last_cycle == 0),
+                ends.eq((step.last_cycle == 0) & (new.passes_left == 0)),
                 quad_step.eq(Mux(new.scores, self.key_stride, 1)),
                 due.eq(new.delay == 0),
                 running.eq(~new.waits),
@@ -252,7 +253,7 @@ class Sequencer(wiring.Component):
         step = Signal(_steps(machine))
         scores, values = read.kind == Kind.SCORES, read.kind == Kind.VALUES
         m.d.comb += [
-            step.last_slot.eq(Mux(values, quotient(self.position, QUAD), read.quads - 1)),
+            step.last_cycle.eq(Mux(values, quotient(self.position, QUAD), read.quads - 1)),
             step.passes_left.eq(Mux(scores, self._last_score_pass(), read.passes - 1)),
             step.pass_step.eq(Mux(scores, 1, Mux(values, self.value_stride, read.quads))),
             step.base.eq(read.base),
@@ -270,13 +271,13 @@ class Sequencer(wiring.Component):
     def _padded(self, m: Module, decoded) -> Signal:
         """Return a decoded instruction with passes at least as long as their results need."""
         machine, step = self._machine, Signal(_steps(self._machine))
-        quads, least = decoded.last_slot, Signal(range(max(machine.beats, machine.score_beats)))
+        quads, least = decoded.last_cycle, Signal(range(max(machine.beats, machine.score_beats)))
         m.d.comb += [
             least.eq(Mux(decoded.scores, machine.score_beats - 1, machine.beats - 1)),
             step.eq(decoded),
         ]
         with m.If(quads < least):
-            m.d.comb += [step.last_slot.eq(least), step.padding.eq(least - quads)]
+            m.d.comb += [step.last_cycle.eq(least), step.padding.eq(least - quads)]
         return step
 
     def _last_score_pass(self):

@@ -35,7 +35,7 @@ class Softmax(wiring.Component):
     reading, read_row : Out
         Claim on the activation memory's read port; `quads` follow one cycle later.
     quads : In
-        What was read.
+        Words read from the activation memory.
     row, row_enable, row_data : Out
         Write port of the activation memory.
     at, passes, distance : Out, Out(1), In
@@ -96,7 +96,7 @@ class Softmax(wiring.Component):
         numerators = self._numerators(m, maxima, stages)
         last = stages[5].valid & stages[5].last
 
-        # Where a score or a numerator goes is known ahead: write ports are a long way from here.
+        # The place of a score or a numerator is known ahead: write ports are a long way from here.
         following = Mux(stages[4].valid, stages[4].position, quotient(number, heads))
         m.d.sync += [
             place.eq(following),

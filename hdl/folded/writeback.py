@@ -68,13 +68,14 @@ class Writeback(wiring.Component):
         Sums that take the place of the beat's where recurrent ones are asked for; of recurrent
         machines only.
     key_stride, value_stride : In
-        Of the model: operand words from one group of a key's or value's rows to the next.
+        Settings of the model: operand words from one group of a key's or value's rows to the next.
     stream : In
         Elements `index`, ... of the residual stream.
     norm, reciprocals, temperature : In
         Scales of the instructions that ask for them; reciprocals by head.
     position, slot : In
-        Of the token under way, and of its cache if there are several: where keys and values go.
+        Position of the token under way, and its slot of the cache if there are several: they say
+        where keys and values go.
     embedding : In
         Sums of embeddings from the start of a token.
     o : Out
@@ -236,7 +237,7 @@ class Writeback(wiring.Component):
 
         In the cache, groups have all positions.
         """
-        # Of the inputs, not of the beat: a signal that depends on a part of itself takes compiled
+        # Not from the beat: a signal that depends on a part of itself costs compiled
         # simulations two evaluations a cycle.
         machine, index = self._machine, self.i.index
         row_length = QUAD * machine.heads
@@ -292,7 +293,7 @@ class Writeback(wiring.Component):
     def _write_words(self, m: Module, beat, enable, address: Signal) -> None:
         """Operand memory: where keys and values of the token's position belong.
 
-        Where is decided on the beat before the result: write ports are a long way from here.
+        The place is decided on the beat before the result: write ports are a long way from here.
         """
         machine = self._machine
         units, writers = machine.units, machine.writers
