@@ -1,13 +1,13 @@
-"""The unrolled core: every product of the merged form has hardware of its own.
+"""The unrolled core: every product of the merged form has its own hardware.
 
-In the order of the data: :mod:`.core` with :mod:`.streams` (turns) and :mod:`.table`;
+In data-flow order: :mod:`.core` with :mod:`.streams` (turns) and :mod:`.table`;
 :mod:`.attention` with :mod:`.rows`, :mod:`.cache`, :mod:`.scores`, :mod:`.softmax` and :mod:`.mix`;
 :mod:`.finish` with :mod:`.root` and :mod:`.offset`; :mod:`.enter` (later layers); :mod:`.noise` and
-:mod:`.choose`. :mod:`.schedule` says when, :mod:`.target` of what, :mod:`.shape` what may be
-chosen; :mod:`.chorus` is the core on a chip.
+:mod:`.choose`. :mod:`.schedule` has the timing, :mod:`.target` the building blocks, :mod:`.shape`
+the dimensions a user can choose; :mod:`.chorus` is the core on a chip.
 
-Constant products (:mod:`.dense`), in the order of reading: :mod:`.slices` (activations some bits at
-a time), :mod:`.plan` (what is added to what), :mod:`.distributed` and :mod:`.shared` (two ways to
+Constant products (:mod:`.dense`), in reading order: :mod:`.slices` (activations a few bits at a
+time), :mod:`.plan` (the graph of additions), :mod:`.distributed` and :mod:`.shared` (two ways to
 plan), :mod:`.network` (a plan as a pipeline), :mod:`.fabric` (its tables and sums) with
-:mod:`.chains` (what an ECP5's carry cell can look up), :mod:`.product`.
+:mod:`.chains` (functions that an ECP5's carry cell can look up), :mod:`.product`.
 """

@@ -1,4 +1,4 @@
-"""Multipliers of carry cells alone."""
+"""Multipliers made of carry cells only."""
 
 from amaranth.hdl import Cat, Const, Module, Signal, signed
 
@@ -8,10 +8,10 @@ from gptloom.hdl.unrolled.fabric import Ecp5Fabric, Fabric
 
 
 class ArrayMultiplier(Multiplier):
-    """Adds up products of one factor and two bits of the shorter, each of which is a carry chain.
+    """Adds up products of one factor and two bits of the shorter one, each a carry chain.
 
-    For factors of 8 bits these are four chains of 10 bits, then two of 10 and one of 12: about 86
-    lookup tables.
+    For 8-bit factors that is four chains of 10 bits, then two of 10 and one of 12: about 86 lookup
+    tables.
     """
 
     fabric: type[Fabric] = Ecp5Fabric

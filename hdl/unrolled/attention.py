@@ -1,4 +1,4 @@
-"""Attention: a token's query against all keys of its document, and the weighted values."""
+"""Attention: a token's query against all keys of its document, and the weighted values' mix."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,8 +24,8 @@ from gptloom.model.positions import Positions
 class Steps(NamedTuple):
     """Cycles from a token to the first beat's scores and numerators, the numerators' sum, the mix.
 
-    One behind block RAM, those of :class:`Scores` and :class:`Numerators`, one less than the beats,
-    one behind numerators, those of :func:`.trees.cycles`, and those of :class:`Mix`.
+    They add up from one after block RAM, those of :class:`Scores` and :class:`Numerators`, one less
+    than the beats, one after the numerators, those of :func:`.trees.cycles` and of :class:`Mix`.
     """
 
     scores: int
@@ -35,63 +35,63 @@ class Steps(NamedTuple):
 
 
 class Attention(wiring.Component):
-    """Adds a token to its document's cache, and mixes the values of all that it sees.
+    """Adds a token to its document's cache, and mixes the values of all tokens it attends to.
 
-    A token takes `beats` cycles, in each of which it sees some positions, or as many as
-    :class:`Mix` takes, if these are more; the next one may come right after. Everything is a
-    pipeline: nothing waits.
+    A token takes `beats` cycles, each covering `positions` positions, or the cycles that
+    :class:`Mix` takes, if these are more; the next token may follow at once. The whole is a
+    pipeline that never stalls.
 
     Parameters
     ----------
     model
-        What is computed: its dimensions, widths and shifts.
+        The network: its dimensions, widths and shifts.
     layer
-        Which one.
+        Index of the layer.
     streams
-        Documents that are under way at the same time.
+        Documents in progress at the same time.
     positions
-        Rows seen in a cycle; a power of two that divides the context.
+        Cache rows read in a cycle; a power of two that divides the context.
     heads_per_cycle
         See :class:`Mix`.
     multipliers
-        What multiplies queries with keys, and numerators with values:
-        ``2 * positions * width`` of them.
+        Classes of the ``2 * positions * width`` multipliers for queries times keys, and numerators
+        times values.
     divider
-        What multiplies in :class:`Mix`.
+        Class of the multipliers in :class:`Mix`.
 
     Attributes
     ----------
     beats
-        Cycles between tokens at least.
+        Minimum cycles between tokens.
     latency
-        From `valid` to `o`, see :class:`Steps`.
+        Cycles from `valid` to `o`, see :class:`Steps`.
     next_stream : In
-        Of the token that comes in the next cycle, if one does.
+        Stream of the token that comes in the next cycle, if there is one.
     valid : In(1)
         A token comes.
     stream, place : In, In(:func:`.rows.place_of`)
-        Its document, and where in the cache it stands.
+        The token's document, and its place in the cache.
     q, k, v : In(signed `query_bits`, keys, values) of every element
-        Its row, k and v in the model's widths; `q` stays for `beats` cycles.
+        The token's row, k and v in the model's widths; `q` holds for `beats` cycles.
     own : In(signed 10) of every head
-        Score of its query and key; it comes `own_waits` cycles later than the row, and stays for
-        `beats` cycles.
+        Score of the token's query with its own key; due `own_waits` cycles after the row, and held
+        for `beats` cycles.
     o : Out(signed) of every element
-        The mix, in this cycle only, of no register.
+        The mix, for one cycle only, unregistered.
     o_valid : Out(1)
-        There is one.
+        `o` is valid.
     """
 
     own_waits = Scores.latency
 
     @staticmethod
     def query_bits(model: MergedModel, layer: int) -> int:
-        """Return the bits of a query's element; that of a later layer has its norm in it."""
+        """Return the bits of a query's element; in later layers it is scaled by its norm."""
         return model.widths.stream + model.widths.root if layer else WEIGHT_BITS
 
     @staticmethod
     def steps_of(config: ModelConfig, positions: int, heads_per_cycle: int) -> Steps:
-        """Return when what is there."""
+        """Return the cycle in which each intermediate result is ready."""
         beats = config.context // positions
         scores = 1 + Scores.latency
         numerators = scores + Numerators.latency_of(positions, beats)
@@ -141,7 +141,7 @@ class Attention(wiring.Component):
         scores, numerators, config = self._scores, self._numerators, self._model.config
         beat, stream, place, active = self._beats(m)
 
-        # The row that follows is asked for in this cycle.
+        # The address of the next row is set in this cycle.
         ahead, ahead_stream = Signal.like(beat), Signal.like(stream)
         ends = ~active | (beat == self.beats - 1)
         m.d.comb += [
@@ -149,11 +149,11 @@ class Attention(wiring.Component):
             ahead_stream.eq(Mux(ends, self.next_stream, stream)),
         ]
         keys = self._cache(m, "keys", self.k, ahead, ahead_stream)
-        # Values are used with their numerators.
+        # Values are needed together with their numerators.
         wait = self._numerator_at - 1
         values = self._cache(m, "values", self.v, late(m, beat, wait), late(m, stream, wait))
 
-        # Block RAM is slow: what comes out of it is used a cycle later, the token's row as well.
+        # Block RAM is slow: its outputs are used a cycle later, and so is the token's row.
         beat, place, active = (late(m, value) for value in (beat, place, active))
         first, last = active & (beat == 0), active & (beat == self.beats - 1)
         for lane in range(self.positions):
@@ -183,7 +183,7 @@ class Attention(wiring.Component):
         return m
 
     def _beats(self, m: Module) -> tuple:
-        """Return what this cycle is: beat, stream, place, and whether it is anything."""
+        """Return this cycle's beat, stream and place, and whether it belongs to a token."""
         beat, active = Signal(range(max(2, self.beats))), Signal()
         stream, place = Signal.like(self.stream), Signal.like(self.place)
         following, more = Signal.like(beat), Signal()
@@ -197,7 +197,7 @@ class Attention(wiring.Component):
         return beat, stream, place, active
 
     def _cache(self, m: Module, name: str, row, beat, stream) -> list[list]:
-        """Return what is in the cache, two cycles later, and write a token's row."""
+        """Return the cache's rows, two cycles later, and write a token's row."""
         bits = len(row[0])
         cache = Cache(self._streams, self._model.config.context, self.positions, len(row) * bits)
         m.submodules[name] = cache

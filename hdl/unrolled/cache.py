@@ -1,4 +1,4 @@
-"""The KV cache of all streams: a row written for every token, several read in a cycle."""
+"""The KV cache of all streams: one row written per token, several read per cycle."""
 
 from amaranth.hdl import Cat, Module, unsigned
 from amaranth.lib import wiring
@@ -11,31 +11,31 @@ from gptloom.hdl.attributes import BLOCK_RAM, NO_COLLISION
 
 
 class Cache(wiring.Component):
-    """Rows of all positions of all streams, `positions` of them side by side in a cycle.
+    """Rows of all positions of all streams, `positions` of them read side by side in a cycle.
 
-    A beat is what is read in a cycle: beat b has the rows of positions ``b * positions`` up to
-    ``(b + 1) * positions - 1``. Rows come one cycle after their address. A row that is written in
-    the cycle in which it is read is undefined.
+    A beat is one cycle's read: beat b has the rows of positions ``b * positions`` up to
+    ``(b + 1) * positions - 1``. Rows come one cycle after their address. Reading a row in the cycle
+    in which it is written gives an undefined value.
 
     Parameters
     ----------
     streams
-        Documents that are under way at the same time.
+        Documents in progress at the same time.
     context
-        Positions of a document.
+        Positions in a document.
     positions
-        Rows of a beat; a power of two that divides the context.
+        Rows in a beat; a power of two that divides the context.
     bits
-        Of a row.
+        Width of a row.
 
     Attributes
     ----------
     write, write_stream, write_position, write_row : In
-        Write a row.
+        Write port for a token's row.
     stream, beat : In
-        What to read.
+        Read address.
     rows : Out(bits) of every position of the beat
-        What was read.
+        Rows read.
     """
 
     def __init__(self, streams: int, context: int, positions: int, bits: int):

@@ -1,11 +1,11 @@
 """Truth tables that an ECP5's carry chain can look up by itself.
 
-A carry cell (CCU2C) has a lookup table of four inputs for each of its two bits. Its output decides
-whether the carry passes; if not, the carry out is a function of inputs A and B alone, namely the
-same table's entries for C = D = 0. With a sum's left bit on A, ``A ^ f(B, C, D)`` adds f to it, and
-the carry out has to be A: so f must be 0 for C = D = 0, whatever B is. Bits may be connected in any
-order and inverted; what is left to do is to find two neighbouring corners of f's cube where f is 0.
-A function of two bits needs none: D stays 1, and the entries for D = 0 are free.
+A carry cell (CCU2C) has a lookup table with four inputs for each of its two bits. The table's
+output decides whether the carry propagates; if not, the carry out is a function of inputs A and B
+alone, namely the same table's entries for C = D = 0. With a sum's left bit on A, ``A ^ f(B, C, D)``
+adds f to it, and the carry out has to be A: so f must be 0 for C = D = 0, whatever B is. Bits may
+be connected in any order and inverted, so the task is to find two neighbouring corners of f's cube
+where f is 0. A function of two bits needs none: D stays 1, and the entries for D = 0 are free.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Pins:
     Attributes
     ----------
     order
-        Numbers of the bits on B, C and D; fewer if it depends on fewer.
+        Numbers of the bits on B, C and D; fewer if the function depends on fewer.
     inverted
-        Which of them come inverted.
+        Flags for the bits that are connected inverted, in the same order.
     init
         Contents of the cell's lookup table.
     """
@@ -47,14 +47,14 @@ def _depends(truth: int, bits: int) -> list[int]:
 
 @cache
 def connect(truth: int, bits: int) -> Pins | None:
-    """Return how a carry cell adds a function to A; None if it cannot.
+    """Return the connections with which a carry cell adds a function to A; None if it cannot.
 
     Parameters
     ----------
     truth
-        Of the function: bit k is its value for the inputs that k's bits are.
+        Truth table of the function: bit k is its value where the inputs are the bits of k.
     bits
-        Its inputs, three at most.
+        Number of its inputs, three at most.
     """
     needed = _depends(truth, bits)
     for order in permutations(needed):
@@ -74,7 +74,7 @@ def _init(truth: int, order: tuple[int, ...], inverted: tuple[bool, ...]) -> int
         )
         value = a ^ (truth >> k & 1)
         if index < 4:
-            # The carry out. Unless all pins are in use one that is 1 tells the two apart.
+            # The carry out. Unless all pins are in use, a pin tied to 1 tells the two cases apart.
             if len(order) == 3 and value != a:
                 return None
             value = a
@@ -84,7 +84,7 @@ def _init(truth: int, order: tuple[int, ...], inverted: tuple[bool, ...]) -> int
 
 @cache
 def absorbs(coefficients: tuple[int, ...], bits: int) -> bool:
-    """Whether a carry chain of so many bits can add the sum of bits times coefficients."""
+    """Return whether a carry chain of `bits` bits can add the sum of bits times coefficients."""
     entries = [0]
     for coefficient in coefficients:
         entries += [entry + coefficient for entry in entries]

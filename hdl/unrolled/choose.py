@@ -1,4 +1,4 @@
-"""The next token: the largest of all noisy logits."""
+"""The next token: the one with the largest noisy logit."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
@@ -13,37 +13,37 @@ Candidate = tuple[Value, Value]
 """A noisy logit, and its token."""
 
 GROUP = 4
-"""Noisy logits of which one is chosen in a cycle."""
+"""Noisy logits compared in one cycle, of which one is chosen."""
 
 
 class Choose(wiring.Component):
     """Adds offsets to the last product, and finds the first of the largest sums.
 
-    The product comes as it is, and is rounded on the way: the offset is put before half a unit.
-    Then one of four sums is chosen in every cycle. Each of the first two is compared with each of
-    the last two, while it is found which ones these are to be: six comparisons instead of three,
-    for the time of little more than one instead of two.
+    The product arrives unrounded, and is rounded in the addition: half a unit is placed below the
+    offset. Then each cycle chooses one of four sums. Each of the first two is compared with each of
+    the last two at the same time as the two pairs are decided: six comparisons instead of three, in
+    little more than the time of one instead of two.
 
     Parameters
     ----------
     model
-        Its vocabulary, widths and the shift of its last layer.
+        The network: its vocabulary, widths and the shift of its last layer.
 
     Attributes
     ----------
     latency
-        From `valid` to `o_valid`: one cycle for the addition, and one for every choice of four: 4
-        for 27 tokens.
+        Cycles from `valid` to `o_valid`: one for the addition, and one for each round of choosing
+        one of four: 4 for 27 tokens.
     valid : In(1)
-        Everything is there.
+        Product and offset are valid.
     product : In(signed, ``b`` of :meth:`.MergedModel.bits`) of every token
         B u, before rounding.
     offset : In(signed, ``offset`` of :meth:`.MergedModel.bits`) of every token
         See :class:`.Offset`.
     token : Out
-        The token, in this cycle only.
+        The token, for one cycle only.
     o_valid : Out(1)
-        There is one.
+        `token` is valid.
     """
 
     def __init__(self, model: MergedModel):
@@ -89,16 +89,17 @@ def _registered(m: Module, noisy: Value, token: Value) -> Candidate:
 
 
 def _either(m: Module, second: Value, one: Candidate, other: Candidate) -> Candidate:
-    """Return one candidate, or the second."""
+    """Return the first candidate, or the other if `second` is set."""
     noisy, token = Signal.like(one[0], name="largest"), Signal.like(one[1], name="number")
     m.d.comb += [noisy.eq(Mux(second, other[0], one[0])), token.eq(Mux(second, other[1], one[1]))]
     return noisy, token
 
 
 def _first_of_largest(m: Module, group: list[Candidate]) -> Candidate:
-    """Return the largest of up to four candidates; of equals the first, who has the lowest token.
+    """Return the largest of up to four candidates; among equals the first, with the lowest token.
 
-    Each of two pairs has a winner. Which pair's is the larger one is known of any two of them.
+    Each of two pairs has a winner. The comparison of the winners is selected from those of all
+    combinations, which are made beforehand.
     """
     pairs = [group[i : i + 2] for i in range(0, len(group), 2)]
     seconds = [less(pair[0][0], pair[1][0]) if pair[1:] else Const(0, 1) for pair in pairs]

@@ -1,4 +1,4 @@
-"""All streams of an unrolled core at work, of which one is heard."""
+"""All streams of an unrolled core at work, with the output of one of them."""
 
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
@@ -12,30 +12,30 @@ THOUSAND = 1000
 
 
 class Chorus(wiring.Component):
-    """Gives all streams the same prompt and temperature, lets the first one speak, counts all.
+    """Gives all streams the same prompt and temperature, outputs the first one, counts all.
 
-    Each stream has its own random numbers, so that their documents differ. What others sample
-    is taken at once.
+    Each stream has its own random numbers, so their documents differ. Tokens of the other streams
+    are accepted at once and dropped.
 
     Parameters
     ----------
     core
-        The streams.
+        The core whose streams these are.
 
     Attributes
     ----------
     i : In(stream of Prompt)
-        Offered to every stream in its turn: one token, the whole of the prompt.
+        Prompt offered to every stream in its turn: one token, which is the whole prompt.
     busy : Out(1)
-        A document is under way in the stream whose turn it is.
+        A document is in progress in the stream whose turn it is.
     o : Out(stream of Token)
-        What the first stream samples.
+        Tokens that the first stream samples.
     temperature : In(Temperature)
-        Its bits are the core's own scale, see :meth:`.UnrolledCore.encode_scale`.
+        Temperature, encoded as the core's own scale, see :meth:`.UnrolledCore.encode_scale`.
     counters
-        The core's.
+        Counters of the core.
     thousand : Out(1)
-        Pulse: another thousand tokens were sampled, of all streams.
+        Pulse: another thousand tokens were sampled, all streams together.
     """
 
     def __init__(self, core: UnrolledCore):

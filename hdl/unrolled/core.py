@@ -29,80 +29,80 @@ from gptloom.model.positions import Positions
 from gptloom.model.sampling import SEED_BITS
 
 ENTERING = 1
-"""Cycles from a turn's decision to the tables: it is far to all of these."""
+"""Cycles from a turn's decision to the tables: the wires to all of them are long."""
 
 ROW_ENTRIES, ADDED_ENTRIES = ("q", "k", "v"), ("fx", "x", "lx")
-"""Words of the table by the time at which they are needed."""
+"""Words of the table, by the time at which they are needed."""
 
 
 class UnrolledCore(wiring.Component):
-    """A pipeline that a token enters every `interval` cycles, each of another document.
+    """A pipeline that takes a token every `interval` cycles, each from another document.
 
     ======  ==================================================================================
-    step    what happens, and what beside it
+    step    what happens, and what runs in parallel
     ======  ==================================================================================
-    turn    :class:`.Streams` takes the token that was sampled, :class:`.Table` looks it up
+    turn    :class:`.Streams` takes the sampled token, :class:`.Table` looks it up
     mix     :class:`.Attention`
-    finish  :class:`.Finish`: products by constants; the norm, noise and offsets beside them
-    enter   of later layers, :class:`.Enter`: their row, then mix and finish again
-    choose  :class:`.Choose`: the token is there for the stream's next turn
+    finish  :class:`.Finish`: products by constants; in parallel the norm, noise and offsets
+    enter   in later layers, :class:`.Enter`: their row, then mix and finish again
+    choose  :class:`.Choose`: the token is ready for the stream's next turn
     ======  ==================================================================================
 
-    After a reset within a run nothing may be offered for `interval` cycles: what was under way
-    ends then.
+    After a reset during a run, offer nothing for `interval` cycles, in which the tokens in the
+    pipeline drain.
 
     Parameters
     ----------
     model
-        What it computes.
+        The network to compute.
     bits_per_cycle
-        Of activations, as they enter products.
+        Bits of an activation that enter a product in one cycle.
     positions
-        That attention sees in a cycle.
+        Positions that attention reads in a cycle.
     streams
-        Documents at the same time; by default as few as the pipeline's length allows, which is
-        the fastest for each of them.
+        Documents in progress at the same time; by default the fewest that the pipeline's length
+        allows, which is the fastest for each of them.
     levels_per_register, outputs_per_copy
         See :class:`.Product`.
     heads_per_cycle
-        See :class:`.Mix`; by default all.
+        See :class:`.Mix`; by default all heads.
     target
-        What it is made of.
+        Building blocks of the core.
 
     Attributes
     ----------
     interval
-        Cycles from token to token, of all streams together.
+        Cycles from token to token, all streams together.
     length
-        Cycles from a token that enters to the one that is sampled.
+        Cycles from an entering token to the token sampled after it.
     schedules
-        When everything happens within this, for each layer.
+        Timing of each layer within `length`.
     streams
-        A stream's tokens are ``streams * interval`` cycles apart.
+        Number of streams; a stream's tokens are ``streams * interval`` cycles apart.
     positions, beats
-        That attention sees in a cycle; cycles for all of them.
+        Positions that attention reads in a cycle; cycles for all positions.
     finishes
-        The second part of each layer.
+        :class:`.Finish` of each layer.
     products
         All products by constants.
     factors
-        Products of two variables in attention and on the way to later layers.
+        Number of products of two variables, in attention and on the way to later layers.
     cells, other_cells
-        Multipliers of its target that these take, and those that mix, noise and offset do.
+        Multiplier cells of the target that `factors` take, and that mix, noise and offset take.
     i : In(stream of Prompt)
         Known tokens of the stream whose turn it is.
     turn : Out
-        Whose turn it is.
+        The stream whose turn it is.
     temperature : In(mantissa, shift)
-        Of the stream whose turn it is: :class:`.merged.integer.NoiseScale`, the shift less that of
-        the highest temperature. Taken with every token that enters.
+        Temperature of the stream whose turn it is: :class:`.merged.integer.NoiseScale`, its shift
+        relative to that of the highest temperature. Sampled with every token that enters.
     seed : In(stream of 32 bits)
-        State of the random numbers of the stream whose turn it is, taken between documents; not 0.
-        From power-on and after a reset it is the stream's number and 1.
+        State of the random generator of the stream whose turn it is, taken between documents; not
+        0. After power-on and after a reset it is the stream's number plus 1.
     o, o_stream : Out(stream of Token), Out
-        Sampled tokens, and whose they are.
+        Sampled tokens, and the stream of each.
     busy, idle, counters, cache, tokens
-        See :class:`.Streams`; `idle` and `tokens` are of the stream whose turn it is.
+        See :class:`.Streams`; `idle` and `tokens` belong to the stream whose turn it is.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class UnrolledCore(wiring.Component):
         if self.streams < least:
             raise ValueError(f"{streams} streams, but the pipeline holds {least}")
 
-        # Of mix, noise and offset.
+        # Multipliers of mix, noise and offset.
         mixing = at_once * config.head_width * len(layers)
         self.other_cells = mixing + values + sum(each.values_per_cycle for each in self.finishes)
         seen, entered = 2 * positions * width, Enter.multipliers_of(config)
@@ -258,7 +258,7 @@ class UnrolledCore(wiring.Component):
         return m
 
     def _look_up(self, m: Module, turns: Streams) -> None:
-        """Give the first layer what is known of a token, its products' part by a second table."""
+        """Look up a token for the first layer; a second table has the words for its products."""
         model = self._model
         entries = {name: model.table[name] for name in ROW_ENTRIES}
         bits = {name: model.widths.of_entry(name) for name in entries}
@@ -271,7 +271,7 @@ class UnrolledCore(wiring.Component):
         m.submodules.late_table = late_table = Table(
             later, dict.fromkeys(later, model.widths.table)
         )
-        # Its words are used a cycle later: block RAM is slow.
+        # Block RAM is slow: the words are used a cycle later.
         wait = self.schedules[0].first - Table.latency - 1
         for each, cycles in ((table, ENTERING), (late_table, wait)):
             m.d.comb += [
@@ -290,7 +290,7 @@ class UnrolledCore(wiring.Component):
             )
 
     def _compute(self, m: Module, turns: Streams) -> None:
-        """Let a token through all layers, each of which has to know whose it is."""
+        """Pass a token through all layers, with its stream and place for each of them."""
         config, place = self._model.config, self._place(m, turns)
         whose = data.StructLayout({"enter": 1, "turn": turns.turn.shape(), "place": place.shape()})
         token, since = Signal(whose), ENTERING
@@ -318,7 +318,7 @@ class UnrolledCore(wiring.Component):
                 self._hand_on(m, layer)
 
     def _place(self, m: Module, turns: Streams) -> data.View:
-        """Return where in its stream's cache a token stands that entered `ENTERING` cycles ago."""
+        """Return the cache place of the token that entered `ENTERING` cycles ago."""
         config = self._model.config
         if not config.endless:
             place = Signal(place_of(config))
@@ -332,7 +332,7 @@ class UnrolledCore(wiring.Component):
         return rows.o
 
     def _hand_on(self, m: Module, layer: int) -> None:
-        """Give a later layer what leaves the one before."""
+        """Connect a later layer to the outputs of the one before."""
         m.submodules[f"enter_{layer}"] = enter = self._enters[layer - 1]
         before = self.finishes[layer - 1]
         m.d.comb += [
@@ -349,12 +349,12 @@ class UnrolledCore(wiring.Component):
                 m.d.comb += _equal(getattr(to, name), getattr(enter, name))
 
     def _prepare_noise(self, m: Module, turns: Streams) -> None:
-        """Draw noise so that it comes when it is added, and keep the streams' states."""
+        """Draw noise in time for its addition, and keep the streams' generator states."""
         m.submodules.noise = noise = self._noise
         wait = self.schedules[-1].offset_begins - noise.latency
         turn, draws = late(m, turns.turn, wait), late(m, turns.enter & turns.samples, wait)
 
-        # What holds while a token enters is needed later.
+        # The temperature is sampled as a token enters, and needed later.
         m.submodules.scales = scales = Memory(shape=self.scale, depth=self.streams, init=[])
         write, read = scales.write_port(), scales.read_port(domain="comb")
         m.d.comb += [
@@ -368,7 +368,7 @@ class UnrolledCore(wiring.Component):
         write, kept = states.write_port(), states.read_port(domain="comb")
         pending, seed = Signal(), Signal(SEED_BITS, **LOADED)
         takes = self.seed.valid & self.seed.ready
-        # A seed that is on its way must not be taken for one that comes after a reset.
+        # A seed still in the delay line must not be mistaken for one that comes after a reset.
         seeded = delayed(m, takes, wait)
         m.d.comb += self.seed.ready.eq(turns.between & ~pending)
         with m.If(takes):

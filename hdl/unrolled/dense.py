@@ -1,4 +1,4 @@
-"""Vectors in, products with some constant matrices out."""
+"""Products of vectors with constant matrices."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ from gptloom.hdl.unrolled.slices import Format, Slicer
 
 
 class Dense(wiring.Component):
-    """Products of a vector with matrices that have the same input, as simulation computes them.
+    """Products of a vector with matrices that have the same input, in a form simulation runs fast.
 
-    Subclasses are the same in hardware, cycle by cycle.
+    Subclasses are hardware with the same behaviour, cycle by cycle.
 
     Parameters
     ----------
     matrices
-        Integers [outputs, inputs] each; as one product they share what they have in common.
+        Integer arrays [outputs, inputs]; planned as one product, they share common sums.
     activation_bits, bits_per_cycle, is_signed
         See :class:`.Format`.
     levels_per_register, outputs_per_copy
@@ -31,19 +31,19 @@ class Dense(wiring.Component):
     Attributes
     ----------
     interval
-        Cycles from vector to vector at least.
+        Minimum cycles between vectors.
     latency
-        From `valid` to `o_valid`: slices after the first, product.
+        Cycles from `valid` to `o_valid`: the slices after the first, and the product.
     i : In(activation_bits) of every input
-        A vector.
+        The vector.
     valid : In(1)
-        There is one.
+        `i` is valid.
     cells
-        About how many lookup tables it takes on an ECP5.
+        Approximate number of lookup tables it takes on an ECP5.
     o : list of lists of Value
-        Products of each matrix, in this cycle only.
+        Products with each matrix, for one cycle only.
     o_valid : Out(1)
-        There are some.
+        `o` is valid.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Dense(wiring.Component):
 
 
 class SlicedDense(Dense):
-    """The same of a slicer and a product."""
+    """The same, made of a slicer and a product."""
 
     fabric: type[Fabric] = Fabric
 

@@ -1,6 +1,6 @@
-"""Plans of distributed arithmetic: tables of partial sums, added up.
+"""Plans for distributed arithmetic: tables of partial sums, added up.
 
-A row's bits are cut into leaves. A leaf begins with a table of four bits, which takes as many
+A row's bits are divided among leaves. A leaf begins with a table of four bits, which takes as many
 lookup tables as its value has bits; further bits are looked up by the carry chains that add them,
 three in each. The leaves are added in a tree.
 """
@@ -15,28 +15,28 @@ from gptloom.hdl.unrolled.chains import ABSORBED, absorbs
 from gptloom.hdl.unrolled.plan import Node, Shifted, Sum, Table, Term
 
 TABLE = 4
-"""Bits of a table."""
+"""Address bits of a table."""
 
 _TRIES, _MOST_TRIES = 24, 96
-"""Orders of a leaf's bits that are tried; more if all of these take a chain too many."""
+"""Orders of a leaf's bits to try; more if all of these need more chains than necessary."""
 
 _FLIPS = sorted(np.ndindex(2, 2, 2), key=sum)
-"""Which of three bits are inverted."""
+"""Choices of inverted bits among three, fewest first."""
 
 
 def plan_row(form: np.ndarray, offset: int, chain: int, slice_bits: int) -> Node | None:
-    """Return the plan of one output; None if it is always zero.
+    """Return the plan of one output; None if the output is always zero.
 
     Parameters
     ----------
     form
-        The coefficients it shall have.
+        Coefficients of the output.
     offset
-        The constant it shall have.
+        Constant of the output.
     chain
-        Carry chains of a leaf, one behind the other.
+        Carry chains in series in a leaf.
     slice_bits
-        Bits of a slice.
+        Bits in a slice.
     """
     bits = np.flatnonzero(form)
     if not len(bits):
@@ -44,7 +44,7 @@ def plan_row(form: np.ndarray, offset: int, chain: int, slice_bits: int) -> Node
     ordered = _ordered(bits.tolist(), form, slice_bits)
     leaves = -(-len(bits) // (TABLE + ABSORBED * chain))
     parts = [list(part) for part in np.array_split(ordered, leaves)]
-    # The others may have zeros below.
+    # Only the first leaf has the offset: the others may have trailing zeros.
     nodes = [_leaf(part, form, 0 if i else offset) for i, part in enumerate(parts)]
     while len(nodes) > 1:
         pairs = zip(nodes[::2], nodes[1::2], strict=False)
@@ -56,8 +56,8 @@ def plan_row(form: np.ndarray, offset: int, chain: int, slice_bits: int) -> Node
 def _ordered(bits: list[int], form: np.ndarray, slice_bits: int) -> list[int]:
     """Return bits in the order in which leaves take them.
 
-    A leaf of higher bits only has zeros below, and one of small weights is narrow. Each has its
-    share of odd weights, of which a carry chain can look up no three.
+    A leaf with higher bits only has trailing zeros, and one with small weights is narrow. Each gets
+    its share of odd weights, since a carry chain cannot look up three of them.
     """
     places = {}
     for position in range(slice_bits):
@@ -95,7 +95,7 @@ def _leaf(bits: list[int], form: np.ndarray, offset: int) -> tuple[Node, int]:
             break
         order = terms
         if attempt:
-            # A table may take odd ones instead.
+            # Sometimes let the table take the odd coefficients.
             odd = draw.choice([1, 0.3, 0.1])
             keys = [
                 abs(t.coefficient) * draw.uniform(0.5, 2) * (odd if t.coefficient & 1 else 1)
@@ -119,7 +119,7 @@ def _cost(node: Node) -> tuple[int, int]:
 
 
 def _chain(terms: list[Term], offset: int, size: int) -> Node:
-    """Add terms in this order, as far as carry chains can look them up."""
+    """Add terms in the given order, as far as carry chains can look them up."""
     first, rest = terms[:TABLE], terms[TABLE:]
     groups: list[tuple[Term, ...]] = []
     while rest:
@@ -135,10 +135,10 @@ def _chain(terms: list[Term], offset: int, size: int) -> Node:
 
 
 def _group(terms: list[Term]) -> tuple[tuple[Term, ...], list[Term]]:
-    """Return terms that a carry chain can look up, the first one among them, and those left.
+    """Return terms that a carry chain can look up, the first one among them, and the rest.
 
-    A chain that cannot take the first three may still take others: three odd ones never go
-    together, as the lowest bit of their sum is a parity.
+    A chain that cannot take the first three may still take others: three odd coefficients never fit
+    together, because the lowest bit of their sum is a parity.
     """
     if len(terms) < ABSORBED:
         return tuple(terms), []

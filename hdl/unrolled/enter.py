@@ -1,4 +1,4 @@
-"""From what leaves a layer to what enters the next."""
+"""From the outputs of a layer to the inputs of the next."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,67 +19,67 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.merged.integer import SCORE_BITS, STREAM_ENTRIES, MergedModel
 
 STREAM, ROW = 1, Multiplier.latency + 1
-"""Cycles from `valid` to the stream, and from a factor to what is multiplied with it, rounded."""
+"""Cycles from `valid` to the stream, and from a factor to its rounded products."""
 
 
 QUERY_BITS = 18
-"""Those of a multiplier cell's factor."""
+"""Width of a multiplier cell's factor."""
 
 
 class Enter(wiring.Component):
-    """The row of a layer that has no table: query, key and value, and what is added later.
+    """The row of a layer that has no table: query, key and value, and the words added later.
 
-    The product of query and scale is exact, so that scores are what the golden model has, which
-    multiplies with the scale at the end.
+    The product of query and scale is exact, so scores equal those of the golden model, which
+    multiplies by the scale at the end.
 
-    Of up to 16 elements:
+    Timing for up to 16 elements:
 
     ========  ================================================================================
     cycle     what happens
     ========  ================================================================================
     1         product and offset become the stream: parts q', k', v' and x'
-    2 to 5    energy of x'; beside it x, which waits until F and D are due
-    6         scale, its inverse root
+    2 to 5    energy of x'; in parallel x, which waits until F and D are due
+    6         scale, the energy's inverse root
     7 to 9    query times scale; k and v
-    10 to 13  the score of the query and its own key, while attention begins
+    10 to 13  the score of the query with its own key, while attention begins
     ========  ================================================================================
 
     Parameters
     ----------
     model
-        Its constants.
+        The network, with the constants of the layers.
     layer
-        That is entered: 1 or more.
+        Index of the layer to enter: 1 or more.
     product_of
-        Makes it, as `dense` of :class:`.Finish` does.
+        Factory of products by constants, as `dense` of :class:`.Finish`.
     multipliers
-        What multiplies: `multipliers_of` them.
+        Classes of the multipliers, as many as `multipliers_of` returns.
     until_added
         Cycles from `valid` to the use of fx, x and lx.
 
     Attributes
     ----------
     latency
-        From `valid` to q, k and v: 9 cycles of 5 to 16 elements, 10 of up to 64.
+        Cycles from `valid` to q, k and v: 9 for 5 to 16 elements, 10 for up to 64.
     dense
         The product by F and D.
     valid : In(1)
-        Product and offset of a token are here.
+        Product and offset of a token are valid.
     product, offset : In(signed) of every output of the layer before
         See :class:`.Finish`.
     inverse : In(unsigned)
         See :class:`.Root`.
     q, k, v : Out(signed) of every element
-        The row, until the next.
+        The row, held until the next.
     own : Out(signed 10) of every head
-        Score of query and key, ``Attention.own_waits`` cycles after the row.
+        Score of the query with its own key, ``Attention.own_waits`` cycles after the row.
     fx, x, lx : Out(signed) of every element
-        In their cycle only.
+        Words for :class:`.Finish`, `until_added` cycles after `valid`, for one cycle only.
     """
 
     @staticmethod
     def multipliers_of(config: ModelConfig) -> int:
-        """Return how many variables are multiplied: x', with itself, too."""
+        """Return the number of multipliers: those that square x' included."""
         return 6 * config.width
 
     @staticmethod
@@ -108,7 +108,7 @@ class Enter(wiring.Component):
             [constants.weights["f"], constants.weights["d"]], widths.residual, is_signed=True
         )
         self.latency = self.latency_of(config)
-        # Rounded sums have a register.
+        # The rounded sums take one more register.
         self._begins, self._until_added = until_added - 1 - self.dense.latency, until_added
         if self._begins < STREAM + ROW:
             raise ValueError(f"F x and D x are not done {until_added} cycles after the stream")
@@ -152,7 +152,7 @@ class Enter(wiring.Component):
         return m
 
     def _streams(self, m: Module) -> list[list[Signal]]:
-        """Add up the stream; return its parts."""
+        """Add product and offset to the stream; return its parts."""
         half = Const(1 << self._product_shift >> 1, self._product_shift)
         size, parts = len(self.product) // len(STREAM_ENTRIES), []
         for i, (product, offset) in enumerate(zip(self.product, self.offset, strict=True)):
@@ -186,7 +186,7 @@ class Enter(wiring.Component):
         return scale
 
     def _score_own(self, m: Module) -> None:
-        """Multiply the query with its own key."""
+        """Multiply the query by its own key."""
         products = []
         for i, (multiplier, q, k) in enumerate(zip(self._own, self.q, self.k, strict=True)):
             m.submodules[f"own_{i}"] = product = multiplier(k.shape(), q.shape())
@@ -201,7 +201,7 @@ class Enter(wiring.Component):
             m.d.comb += own.eq(late(m, score, Attention.own_waits - Multiplier.latency - 1))
 
     def _find_added(self, m: Module, elements: list[Signal]) -> None:
-        """Scale x, and multiply it with F and D."""
+        """Scale x, and multiply it by F and D."""
         m.submodules.dense = dense = self.dense
         factor = late(m, self.inverse, STREAM)
         products = self._times(m, "residual", self._residual, elements, factor)

@@ -1,4 +1,4 @@
-"""What plans are made of: tables, sums and accumulators, for any part and for the ECP5."""
+"""Building blocks of plans: tables, sums and accumulators, for any part and for the ECP5."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from gptloom.hdl.unrolled.chains import connect, truth_of
 
 
 class Fabric:
-    """Makes tables, sums and accumulators, as simulation computes them.
+    """Makes tables, sums and accumulators in portable form, as used in simulation.
 
-    Subclasses are the same in hardware.
+    Subclasses build the same for a certain part.
 
     Parameters
     ----------
     m
-        Gets what is made.
+        Module to add the hardware to.
     """
 
     def __init__(self, m: Module):
         self._m = m
 
     def table(self, bits: Sequence[Value], entries: Sequence[int], shape: Shape) -> Value:
-        """Return the entry whose number the bits are, the first bit lowest."""
+        """Return the entry addressed by the bits, the first bit lowest."""
         if not bits:
             return Const(entries[0], shape)
         o = Signal(shape, name="table")
@@ -68,7 +68,7 @@ class Fabric:
         shape: Shape,
         shift: int = 0,
     ) -> Value:
-        """Return the sum of a value and of a table's entry, shifted left.
+        """Return the sum of a value and a table's entry shifted left.
 
         Parameters
         ----------
@@ -77,11 +77,11 @@ class Fabric:
         bits
             Number of the entry, the first bit lowest; each with its complement.
         entries
-            Of the table.
+            Contents of the table.
         shape
-            Of the sum.
+            Shape of the sum.
         shift
-            Of the entry.
+            Places to shift the entry left.
         """
         width = Shape.cast(range(min(entries), max(entries) + 1))
         right = self.table([bit for bit, _ in bits], entries, width)
@@ -94,7 +94,7 @@ class Fabric:
         return self._kept(value + Mux(first, start, before), shape)
 
     def digit(self, value: Value, low: Value, high: Value, *, negative: bool = False) -> Value:
-        """Return the product of a signed value and two bits, the upper of which may be negative."""
+        """Return the product of a signed value and two bits; if `negative`, the upper counts -2."""
         shape = signed(len(value) + 2)
         upper = Mux(high, value, 0) << 1
         product = Mux(low, value, 0) + (-upper if negative else upper)
@@ -121,9 +121,9 @@ class _Cell:
     a
         The left operand's bit.
     bits
-        What the right operand's bit depends on; each with its complement, where there is one.
+        Bits that determine the right operand's bit, each with its complement if there is one.
     truth
-        The right operand's bit as a function of these.
+        Truth table of the right operand's bit over these.
     """
 
     a: Value
@@ -131,9 +131,9 @@ class _Cell:
     truth: int
 
     def connected(self) -> tuple[list[Value], int]:
-        """Return what is on A, B, C and D, and the contents of the lookup table.
+        """Return the signals on A, B, C and D, and the contents of the lookup table.
 
-        A constant is not connected: an input that is not is 1.
+        A constant is not connected: an unconnected input reads as 1.
         """
         bits, truth = self._varying()
         pins = connect(truth, len(bits))
@@ -157,7 +157,7 @@ class _Cell:
 _NOTHING = _Cell(Const(0, 1), [], 0)
 
 _Half = tuple[list[Value], int]
-"""What is on A, B, C and D of half a carry cell, and the contents of its lookup table."""
+"""Signals on A, B, C and D of half a carry cell, and the contents of its lookup table."""
 
 
 def _connected(cells: Sequence[_Cell]) -> list[_Half]:
@@ -165,7 +165,7 @@ def _connected(cells: Sequence[_Cell]) -> list[_Half]:
 
 
 def _bit(value: Value, position: int) -> Value:
-    """Return one bit of a number of any length, as a constant where it is one."""
+    """Return one bit of a number of any length, as a Const if the bit is constant."""
     if position < 0:
         return Const(0, 1)
     if isinstance(value, Const):
@@ -178,7 +178,7 @@ def _bit(value: Value, position: int) -> Value:
 class Ecp5Fabric(Fabric):
     """The same in carry cells (CCU2C), with the tables that they look up by themselves.
 
-    Synthesis would put lookup tables in front of the carry cells' own.
+    Synthesis would put extra lookup tables in front of the carry cells' own.
     """
 
     def add(
@@ -207,7 +207,7 @@ class Ecp5Fabric(Fabric):
         shape: Shape,
         shift: int = 0,
     ) -> Value:
-        """Return the sum of a value and of a table's entry, shifted left."""
+        """Return the sum of a value and a table's entry shifted left."""
         low = [_bit(left, i) for i in range(shift)]
         cells = [
             _Cell(_bit(left, i), list(bits), truth_of(entries, i - shift))
@@ -229,9 +229,9 @@ class Ecp5Fabric(Fabric):
     def digit(self, value: Value, low: Value, high: Value, *, negative: bool = False) -> Value:
         """Return the product of a signed value and two bits; with `negative` the upper counts -2.
 
-        A cell adds two products of bits by itself: it passes the carry where they differ, and else
-        makes one where the first is 1, which is the entry for C = D = 0. The first is the
-        complement where the upper bit counts negative.
+        A cell adds two products of bits by itself: it propagates the carry where they differ, and
+        otherwise generates one where the first is 1, which is the entry for C = D = 0. With a
+        negative upper bit, the first is the complement.
         """
         shape = signed(len(value) + 2)
         init = sum(((k & 3 == 3) ^ (k >> 2 == 3) ^ negative) << k for k in range(16))
@@ -244,7 +244,8 @@ class Ecp5Fabric(Fabric):
     def copy(self, value: Value) -> Value:
         """Return a value one cycle later, in registers that have no other users.
 
-        Synthesis would make one of registers that hold the same, but leaves the part's own alone.
+        Synthesis would merge registers with equal contents, but leaves instances of the part's
+        flip-flops alone.
         """
         o = Signal(len(value), name="copy")
         for i in range(len(value)):
@@ -263,16 +264,16 @@ class Ecp5Fabric(Fabric):
         return o
 
     def place_cell(self, **ports: Value | str) -> None:
-        """Put in a carry cell, with ports and parameters as those of an instance."""
+        """Add a carry cell, with ports and parameters as those of an instance."""
         self._m.submodules += Instance("CCU2C", **ports)
 
     def _chain(
         self, low: Sequence[Value], bits: Sequence[_Half], shape: Shape, *, carry: bool = False
     ) -> Value:
-        """Return a carry chain's sum, above some bits that need none."""
+        """Return a carry chain's sum, above low bits that need no addition."""
         halves = [*bits, *_connected([_NOTHING] * (1 - len(bits) % 2))]
-        # Without a carry in, the first bit is only there to make one: where its lookup table is 0,
-        # the carry is the entry of A = B = 1 and C = D = 0.
+        # There is no carry in, so the first bit generates one: where its lookup table is 0, the
+        # carry is the entry for A = B = 1 and C = D = 0.
         halves.insert(0, ([Const(1, 1)] * 4, int(carry) << 3))
         o = Signal(len(halves), name="chain")
         carries: dict[str, Value] = {}
@@ -284,7 +285,7 @@ class Ecp5Fabric(Fabric):
                 ports[f"o_S{half}"] = o[i + half]
             ports |= carries
             if i + 2 < len(halves):
-                # A carry that nothing takes would cost a cell that leads it out.
+                # An unused carry out would cost a cell to lead it out of the chain.
                 carries = {"i_CIN": Signal(name="carry")}
                 ports["o_COUT"] = carries["i_CIN"]
             self.place_cell(**ports)

@@ -1,4 +1,4 @@
-"""From the mix to what leaves a layer."""
+"""From the mix to the outputs of a layer."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,11 +15,11 @@ from gptloom.hdl.unrolled.root import Root
 from gptloom.model.merged.integer import MergedModel
 
 ROOT_WAITS = 1
-"""Cycles from the first products to the root: its sums are long without theirs."""
+"""Cycles from the first products to the root, whose sums are a long path by themselves."""
 
 
 def added_words(model: MergedModel, layer: int) -> dict[str, tuple[int, int]]:
-    """Return what is added to the first products, fx, x and lx: bits, and how many there are."""
+    """Return width and number of the words added to the first products: fx, x and lx."""
     config, widths, constants = model.config, model.widths, model.layers[layer]
     sizes = {"fx": config.hidden, "x": config.width, "lx": len(constants.weights["b"])}
     bits = dict.fromkeys(sizes, widths.table)
@@ -33,18 +33,18 @@ def added_words(model: MergedModel, layer: int) -> dict[str, tuple[int, int]]:
 
 
 class FinishSteps(NamedTuple):
-    """Cycles from the mix to what becomes of it.
+    """Cycles from the mix to each result.
 
     Attributes
     ----------
     first
-        The products by A1, Wo and A2.
+        The products by A1, Wo and A2 are ready.
     root_begins, root
-        The residual is there; its root is.
+        The residual is ready; its root is.
     offset_begins, offset
-        The first of ``direct`` and of the noise; all offsets.
+        ``direct`` and the first noise are due; all offsets are ready.
     second
-        The product by B.
+        The product by B is ready.
     done
         Offsets and product meet.
     """
@@ -59,48 +59,49 @@ class FinishSteps(NamedTuple):
 
 
 class Finish(wiring.Component):
-    """The products by constants of a layer, its residual's root, and the offset.
+    """A layer's products by constants, its residual's root, and the offset.
 
     ======  ==================================================================================
-    step    what happens, and what beside it
+    step    what happens, and what runs in parallel
     ======  ==================================================================================
-    first   products by A1, Wo and A2, of one vector
-    second  product by B; beside it residual, :class:`.Root` and :class:`.Offset`
+    first   products of one vector by A1, Wo and A2
+    second  product by B; in parallel the residual, :class:`.Root` and :class:`.Offset`
     ======  ==================================================================================
 
     Parameters
     ----------
     model
-        Its constants.
+        The network, with the layer's constants.
     layer
-        Which one.
+        Index of the layer.
     dense
-        Makes products of matrices, with bits and sign of their activations: see :class:`.Dense`.
+        Factory of products by matrices, given the activations' bits and sign: see :class:`.Dense`.
     interval
-        Cycles between tokens at least.
+        Minimum cycles between tokens.
 
     Attributes
     ----------
     first, second
         The products.
     steps
-        When everything happens.
+        Timing of the results.
     values_per_cycle
-        Of noise and offset: so many that the last one is there with the second product.
+        Noise and offset values per cycle: enough for the last one to be ready with the second
+        product.
     valid : In(1)
-        A mix comes.
+        `i` is valid.
     i : In(signed) of every element
         The mix.
     fx, x, lx : In(signed) of every element of the hidden layer, the residual, the outputs
-        What is added to the first products; ``steps.first`` cycles after `valid`, and then only.
+        Words added to the first products; due exactly ``steps.first`` cycles after `valid`.
     noise : In(signed) of every value of a beat
-        Of the last layer; see :class:`.Offset`.
+        Noise, in the last layer only; see :class:`.Offset`.
     product, offset : Out(signed) of every output
-        B u, before rounding, and what is to be added to it; in this cycle only.
+        B u, before rounding, and the offset to add to it; for one cycle only.
     inverse : Out(unsigned)
-        See :class:`.Root`; of all layers but the last.
+        See :class:`.Root`; in all layers but the last.
     o_valid : Out(1)
-        There are some.
+        `product` and `offset` are valid.
     """
 
     def __init__(self, model: MergedModel, layer: int, dense: Callable[..., Dense], interval: int):
@@ -200,9 +201,10 @@ class Finish(wiring.Component):
         return m
 
     def _added(self, words, entry: str, products, site: str) -> list:
-        """Return the sums of words, shifted left in layer 0, and products, shifted right.
+        """Return the sums of words and products, as words shifted left and sums shifted right.
 
-        The half that rounds a product stands below the word: that is one addition for both.
+        Words are shifted left in layer 0 only. The half for rounding is placed below the word, so
+        that one addition does both.
         """
         right, left = self._shifts[site], self._shifts[entry] if self._is_first else 0
         half = Const((1 << right) >> 1, right)

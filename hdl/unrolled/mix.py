@@ -14,33 +14,34 @@ from gptloom.model.tables import RECIPROCAL_INDEX_BITS, RECIPROCAL_TABLE
 
 
 class Mix(wiring.Component):
-    """Divides weighted sums by their denominators, some heads in a cycle.
+    """Divides weighted sums by their denominators, some heads per cycle.
 
     Parameters
     ----------
     model
-        Its dimensions, width of activations, and shifts.
+        The network: its dimensions, width of activations, and shifts.
     layer
-        Whose mix.
+        Index of the layer.
     heads_per_cycle
-        Divides the number of heads. Each takes as many multipliers as a head has elements.
+        Heads mixed in a cycle, a divisor of the number of heads. Each takes as many multipliers as
+        a head has elements.
     multiplier
-        What multiplies.
+        Class of the multipliers.
 
     Attributes
     ----------
     beats
-        Cycles of a token.
+        Cycles per token.
     latency
-        From `valid` to `o`: 3 cycles, and one for every beat after the first.
+        Cycles from `valid` to `o`: 3, and one for every beat after the first.
     valid : In(1)
-        Sums of weights are here; weighted sums are a cycle later.
+        `total` is valid; `weighted` is a cycle later.
     total : In(unsigned) of every head
-        Sums of numerators: 255 at least.
+        Sums of numerators: at least 255.
     weighted : In(signed) of every element
-        Sums of values, each times its numerator.
+        Sums of values times their numerators.
     o : Out(signed) of every element
-        In this cycle only, of no register.
+        The mix, for one cycle only, unregistered.
     """
 
     @staticmethod
@@ -60,7 +61,7 @@ class Mix(wiring.Component):
         self._shift, self._head_width = model.layers[layer].shifts["mix"], config.head_width
         self._lanes, self.beats = heads_per_cycle, config.heads // heads_per_cycle
         self.latency = self.latency_of(config.heads, heads_per_cycle)
-        # Of a weighted sum without its denominator's exponent.
+        # Width of a weighted sum after the shift by its denominator's exponent.
         self._scaled = NUMERATOR_BITS + model.widths.values
         more = (config.context - 1).bit_length()
         super().__init__(
@@ -98,7 +99,7 @@ class Mix(wiring.Component):
         return m
 
     def _beat_by_beat(self, m: Module, values, valid: Value) -> list[Value]:
-        """Return the values of the first beat with `valid`, and those of the others after it."""
+        """Return the first beat's values with `valid`, and the others' in the cycles after it."""
         count = len(values) // self.beats
         found = []
         for i in range(count):

@@ -1,4 +1,4 @@
-"""From slices to the sums of a plan, as a pipeline."""
+"""A plan as a pipeline, from slices to sums."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from gptloom.hdl.unrolled.slices import Format, Slices
 
 
 class Network(wiring.Component):
-    """Computes what is planned, a new slice every cycle.
+    """Computes the sums of a plan, for a new slice every cycle.
 
-    Every node is made as late as its users allow, for what waits in registers then is slices, which
-    all outputs share.
+    Every node is computed as late as its users allow, so that the values waiting in registers are
+    slices, which all outputs share.
 
     Parameters
     ----------
     roots
-        What is computed.
+        Nodes to compute.
     inputs, format_
-        Of the activations.
+        Number and format of the activations.
     stages
-        Cycles that it and what comes after are spread over.
+        Cycles over which the plan and the `after` levels are spread.
     after
-        Levels that follow in the last one, outside.
+        Levels outside that follow in the last cycle.
     fabric
-        What it is made of.
+        Building blocks.
 
     Attributes
     ----------
     latency
-        ``stages - 1`` cycles from the slice to its sums, which are not registered.
+        Cycles from a slice to its sums, which are not registered: ``stages - 1``.
     i : In(Slices)
         The slices.
     sum_0, sum_1, ... : Out
-        The roots' values for a slice.
+        Values of the roots for a slice.
     """
 
     def __init__(
@@ -67,15 +67,15 @@ class Network(wiring.Component):
         )
 
     def _late(self, levels: int) -> dict[int, int]:
-        """Return the latest stage of every node."""
+        """Return the latest possible stage of every node."""
         latest = {id(node): levels for node in self._nodes}
         for node in reversed(self._nodes):
             for operand in node.operands:
                 step = 0 if isinstance(node, Shifted) else 1
                 latest[id(operand)] = min(latest[id(operand)], latest[id(node)] - step)
-        # Slices are there from the start, however late they are used.
+        # Slices are available from the start, however late they are used.
         latest |= {id(node): 0 for node in self._nodes if isinstance(node, Slice)}
-        # Levels are dealt out evenly, the first stages get those that are left over.
+        # Levels are spread evenly; the first stages take the remainder.
         return {
             key: 0 if level < 1 else (level - 1) * self._stages // self._total
             for key, level in latest.items()
@@ -116,7 +116,7 @@ class Network(wiring.Component):
                 return fabric.add(*operands, node.shape, shifts, negative=node.negative)
 
     def _terms(self, m: Module, terms: Sequence[Term], stage: int) -> list[tuple[Value, Value]]:
-        """Return the terms' bits with their complements, in a stage."""
+        """Return the terms' bits with their complements, delayed to a stage."""
         found = []
         for term in terms:
             pair = [self._delay(m, bit, stage) for bit in self._bits[term.bit]]
@@ -124,7 +124,7 @@ class Network(wiring.Component):
         return found
 
     def _at(self, m: Module, node: Node, stage: int) -> Value:
-        """Return a node's value as it is in a later stage."""
+        """Return a node's value, delayed to a later stage."""
         return self._delay(m, self._values[id(node)], stage - self._stage[id(node)])
 
     def _delay(self, m: Module, value: Value, cycles: int) -> Value:

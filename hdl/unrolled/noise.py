@@ -1,4 +1,4 @@
-"""Noise that makes the largest logit a sample (Gumbel-max), for some logits of a token a cycle."""
+"""Noise that makes the largest logit a sample (Gumbel-max), some logits of a token per cycle."""
 
 from functools import reduce
 from operator import xor
@@ -18,23 +18,23 @@ from gptloom.model.sampling import SEED_BITS, xorshift32
 from gptloom.model.tables import NOISE_BITS, NOISE_INDEX_BITS, NOISE_TABLE
 
 READ_PORTS = 2
-"""Of a block RAM: values that are looked up in one table in a cycle."""
+"""Read ports of a block RAM, so values looked up in one table per cycle."""
 
 
 def successor(steps: int) -> list[int]:
-    """Return the xorshift state so many steps after another one, as it depends on that one's bits.
+    """Return a later xorshift state as a function of the bits of the present one.
 
-    Every step is linear over bits: each bit of the result is a parity.
+    Every step is linear over GF(2), so each bit of the result is a parity.
 
     Parameters
     ----------
     steps
-        0 or more.
+        Steps between the two states, 0 or more.
 
     Returns
     -------
     list of int
-        For each bit, lowest first, a mask of the bits whose parity it is.
+        For each bit of the result, lowest first, a mask of the bits whose parity it is.
     """
     masks = [0] * SEED_BITS
     for i in range(SEED_BITS):
@@ -53,43 +53,44 @@ def _parity(value: Value, mask: int) -> Value:
 class Noise(wiring.Component):
     """Prepares scaled noise for every logit of a token: successive draws of its stream.
 
-    A token comes every `beats` cycles at most; its values are looked up and scaled
-    `values_per_cycle` in a cycle.
+    Tokens are at least `beats` cycles apart; `values_per_cycle` of a token's values are looked up
+    and scaled in a cycle.
 
     Equals :func:`gptloom.model.sampling.noise` and
-    :meth:`gptloom.model.merged.golden.GoldenModel.scaled_noise`. A token that a prompt decides
-    draws nothing: whoever stores states leaves the old one, and gives a mantissa of 0.
+    :meth:`gptloom.model.merged.golden.GoldenModel.scaled_noise`. A token followed by one of the
+    prompt draws nothing: the user of this component keeps the stored state and gives a mantissa of
+    0.
 
     Parameters
     ----------
     model
-        Whose units the noise has.
+        The network whose units the noise has.
     values_per_cycle
-        1 up to the vocabulary.
+        Values computed per cycle, from 1 up to the vocabulary.
     multiplier
-        What multiplies.
+        Class of the multipliers.
 
     Attributes
     ----------
     beats
-        Cycles of a token: ``ceil(vocabulary / values_per_cycle)``.
+        Cycles per token: ``ceil(vocabulary / values_per_cycle)``.
     latency
-        From `valid` to the first beat's noise, 6 cycles: state, table, two in the multiplier, its
+        Cycles from `valid` to the first beat's noise, 6: state, table, two in the multiplier, its
         output, rounding.
     least_shift
-        Of the highest temperature.
+        Shift of the highest temperature.
     valid : In(1)
         A token comes.
     state : In(32)
-        Of its stream's generator.
+        State of its stream's generator.
     mantissa : In(unsigned 9)
-        Of :class:`.merged.integer.NoiseScale`; 0 makes all noise 0.
+        Mantissa of :class:`.merged.integer.NoiseScale`; 0 makes all noise 0.
     shift : In
-        Of the same, above `least_shift`.
+        Shift of the same, less `least_shift`.
     next_state : Out(32)
-        One cycle after `valid`: the generator's state for the stream's next token.
+        Generator's state for the stream's next token, one cycle after `valid`.
     o : Out(signed, ``noise`` of :meth:`.MergedModel.bits`) of every lane
-        A beat's noise, of the first tokens of the vocabulary first.
+        Noise of a beat; the first beats have the first tokens of the vocabulary.
     """
 
     latency = 6
@@ -148,7 +149,7 @@ class Noise(wiring.Component):
             m.submodules[f"multiplier_{lane}"] = multiplier
             m.d.comb += [multiplier.a.eq(mantissa), multiplier.b.eq(port.data)]
             product = late(m, multiplier.o)
-            # Half of a unit is left, and rounds.
+            # One fraction bit, a half, is left for rounding.
             halves = (product >> (self.least_shift - 1)) >> shift
             m.d.sync += self.o[lane].eq((halves + 1) >> 1)
         return m

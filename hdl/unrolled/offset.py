@@ -1,4 +1,4 @@
-"""What is added to a layer's last product."""
+"""The offset added to a layer's last product."""
 
 from amaranth.hdl import Const, Module, Signal, signed
 from amaranth.lib import wiring
@@ -11,34 +11,34 @@ from gptloom.model.merged.integer import MergedModel
 
 
 class Offset(wiring.Component):
-    """What is added to the last product: ``(direct + noise) * S >> offset``.
+    """Computes the offset for the last product: ``(direct + noise) * S >> offset``.
 
     Parameters
     ----------
     model
-        Its widths and shifts.
+        The network: its widths and shifts.
     layer
-        Whose offset; only the last one's has noise.
+        Index of the layer; only the last one has noise.
     values_per_cycle
-        Multipliers: a beat is what they compute in a cycle, 1 value up to all outputs.
+        Multipliers, 1 up to one for each output. A beat is the values they compute in a cycle.
 
     Attributes
     ----------
     beats
-        Cycles of a token: ``ceil(outputs / values_per_cycle)``.
+        Cycles per token: ``ceil(outputs / values_per_cycle)``.
     latency
-        From S to `o`: ``beats + AFTER_BEATS`` cycles. Product, rounding, and one for every beat
+        Cycles from S to `o`: ``beats + AFTER_BEATS``. Product, rounding, and one for every beat
         after the first.
     valid : In(1)
-        Direct and the first beat's noise are here; S comes in the next cycle.
+        `direct` and the first beat's noise are valid; S comes in the next cycle.
     direct : In(signed, ``direct`` of :class:`.Widths`) of every output
-        With `valid` only.
+        Direct part, with `valid` only.
     noise : In(signed, ``noise`` of :meth:`.MergedModel.bits`) of every output of a beat
-        Beat after beat, the first with `valid`; of the last layer.
+        Noise, beat after beat, the first with `valid`; in the last layer only.
     root : In(unsigned)
-        S, as :class:`Root` has it; it stays for all beats.
+        S, as :class:`Root` has it; held for all beats.
     o : Out(signed, ``offset`` of :meth:`.MergedModel.bits`) of every output
-        In this cycle only.
+        The offsets, for one cycle only.
     """
 
     AFTER_BEATS = 1

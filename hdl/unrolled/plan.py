@@ -1,6 +1,6 @@
-"""Plans of constant products: which sums are made of which, with the exact range of each.
+"""Plans of constant products: a graph of sums, with the exact range of each.
 
-A plan is made once, in Python, from the matrix; :mod:`.network` makes hardware of it.
+A plan is made once, in Python, from the matrix; :mod:`.network` turns it into hardware.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from amaranth.hdl import Shape, signed, unsigned
 
 Form = np.ndarray
-"""Coefficients of all slice bits in a value: int64 [inputs * bits_per_cycle], an input's bits side
-by side, lowest first."""
+"""Coefficients of all slice bits in a value: int64 [inputs * bits_per_cycle], the bits of an input
+side by side, lowest first."""
 
 
 def width_of(low: int, high: int) -> Shape:
@@ -24,12 +24,12 @@ def width_of(low: int, high: int) -> Shape:
 
 
 def chain_cells(bits: int) -> int:
-    """Return the lookup tables of a carry chain: a bit each, one to set the carry, in pairs."""
+    """Return the lookup tables of a carry chain: one per bit, one to set the carry, in pairs."""
     return bits + 1 + (bits + 1) % 2
 
 
 class Node:
-    """A value that is a constant plus a constant times each slice bit.
+    """A constant plus a coefficient times each slice bit.
 
     Attributes
     ----------
@@ -38,9 +38,9 @@ class Node:
     form
         The coefficients.
     level
-        Adders, or a table, one behind the other from the slices to here.
+        Depth from the slices to here: tables and adders in series.
     operands
-        Nodes that it is made of.
+        Nodes it is computed from.
     """
 
     offset: int
@@ -50,7 +50,7 @@ class Node:
 
     @cached_property
     def low(self) -> int:
-        """Least value: bits are independent, so it occurs."""
+        """Least value, which does occur: bits are independent."""
         return self.offset + int(np.minimum(self.form, 0).sum())
 
     @cached_property
@@ -60,17 +60,17 @@ class Node:
 
     @property
     def shape(self) -> Shape:
-        """The narrowest that holds it."""
+        """Narrowest shape that holds the value."""
         return width_of(self.low, self.high)
 
 
 class Slice(Node):
-    """The slice of one input, as it comes.
+    """The slice of one input, unchanged.
 
     Attributes
     ----------
     index
-        Of the input.
+        Number of the input.
     """
 
     def __init__(self, index: int, form: Form):
@@ -86,9 +86,9 @@ class Term:
     bit
         Position in a form.
     coefficient
-        What it counts.
+        Weight of the bit.
     inverted
-        The bit's complement is meant.
+        The term is of the bit's complement.
     """
 
     bit: int
@@ -96,7 +96,7 @@ class Term:
     inverted: bool = False
 
     def flipped(self) -> Term:
-        """Return the term that differs from this one by a constant, this one's coefficient."""
+        """Return the complement's term, which differs by a constant: this term's coefficient."""
         return Term(self.bit, -self.coefficient, not self.inverted)
 
 
@@ -106,9 +106,9 @@ class Table(Node):
     Attributes
     ----------
     terms
-        Four at most; those that a sum looks up by itself, three.
+        Four at most, or three in a table that a sum looks up by itself.
     constant
-        What is added to them.
+        Constant added to the terms.
     """
 
     def __init__(self, terms: tuple[Term, ...], size: int, constant: int = 0):
@@ -135,13 +135,13 @@ class Sum(Node):
     Attributes
     ----------
     left, right
-        The operands. If `right` is a table that the carry chain looks up by itself, `absorbed`.
+        The operands.
     left_shift, right_shift
-        Where they stand.
+        Places to shift each operand left.
     negative
-        The right one is subtracted.
+        The right operand is subtracted.
     absorbed
-        See `right`.
+        `right` is a table that the carry chain looks up by itself.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class Sum(Node):
 
     @property
     def passed(self) -> int:
-        """Low bits of the result that are bits of an operand, the other one having none there."""
+        """Number of low bits of the result that come from one operand only, without addition."""
         if self.negative or self.right_shift:
             return self.right_shift
         return self.left_shift
@@ -177,14 +177,14 @@ class Sum(Node):
 
 
 class Shifted(Node):
-    """A value times a power of two: wires.
+    """A value times a power of two: wires only.
 
     Attributes
     ----------
     operand
         The value.
     shift
-        The power.
+        Places to shift left.
     """
 
     def __init__(self, operand: Node, shift: int):
@@ -194,9 +194,9 @@ class Shifted(Node):
 
 
 def nodes_of(roots: list[Node | None]) -> list[Node]:
-    """Return all nodes that some are made of, operands first, each once."""
+    """Return all nodes that the roots are computed from, operands first, each once."""
     found: dict[int, Node] = {}
-    # An explicit stack: chains are longer than Python likes to recur.
+    # An explicit stack: chains are longer than Python's recursion limit.
     stack = [(root, False) for root in reversed(roots) if root is not None]
     while stack:
         node, ready = stack.pop()
@@ -211,7 +211,7 @@ def nodes_of(roots: list[Node | None]) -> list[Node]:
 
 
 def cells_of(roots: list[Node | None]) -> int:
-    """Return about how many lookup tables a plan takes on an ECP5."""
+    """Return the approximate number of lookup tables a plan takes on an ECP5."""
     cells = 0
     for node in nodes_of(roots):
         if isinstance(node, Sum):

@@ -1,4 +1,4 @@
-"""Products with a constant matrix."""
+"""Products by a constant matrix."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ Method = Literal["tables", "graph"]
 
 
 MOST_BITS_OF_TABLES = 3
-"""Bits per cycle up to which tables may take less than a graph; beyond it they are not tried."""
+"""Most bits per cycle at which tables may be smaller than a graph; above, they are not tried."""
 
 
 class Plan:
-    """How a product is computed.
+    """The way a product is computed.
 
     Parameters
     ----------
     weights
-        Integers [outputs, inputs].
+        Integer matrix [outputs, inputs].
     format_
-        Of the activations.
+        Format of the activations.
     method
-        ``tables`` of partial sums, a ``graph`` of adders, or whatever takes less.
+        ``tables`` of partial sums, a ``graph`` of adders, or None for the smaller one.
     chain
-        Tables: carry chains one behind the other, before sums are added in a tree.
+        Carry chains in series before sums are added in a tree; with tables.
     deepest
-        Graph: levels of shared sums at most.
+        Maximum levels of shared sums; with a graph.
 
     Attributes
     ----------
     method
-        Which one it is.
+        The method chosen.
     roots
-        For every output what is computed of each slice; None if it is nothing.
+        Node computed from each slice, for every output; None if it is always zero.
     starts
-        For every output what is added to the first slice's.
+        Constant added to the first slice's value, for every output.
     cells
-        About how many lookup tables it takes on an ECP5.
+        Approximate number of lookup tables it takes on an ECP5.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Plan:
         return cells
 
     def accumulator(self, root: Node, start: int) -> Shape:
-        """Return the shape of an output's accumulator: exact for a slice, two, and so on."""
+        """Return the shape of an output's accumulator, exact after every slice."""
         low, high, bounds = start, start, []
         for _ in range(self.format.count):
             bounds.append((low + root.low, high + root.high))
@@ -91,13 +91,13 @@ class Plan:
         return width_of(min(b[0] for b in bounds), max(b[1] for b in bounds))
 
     def _bias(self) -> np.ndarray:
-        """Return what takes the activations' bias away from every output."""
+        """Return the constant that removes the activations' bias from every output."""
         bits = self.format.activation_bits
         return -self.format.biased * (self.weights.sum(axis=1) << bits - 1)
 
     def _tables(self, chain: int) -> tuple[list[Node | None], list[int]]:
         forms = np.kron(self.weights, np.array(self.format.bit_values, np.int64))
-        # A table's constant counts in every slice; only what is left of the bias is for the first.
+        # A table's constant counts in every slice; the remainder is added to the first one only.
         bits = self.format.bits_per_cycle
         times = ((1 << self.format.activation_bits) - 1) // ((1 << bits) - 1)
         bias = self._bias()
@@ -117,7 +117,7 @@ class Plan:
 
     @property
     def levels(self) -> int:
-        """Tables, sums and an accumulator, one behind the other."""
+        """Depth: tables, sums and an accumulator in series."""
         return max(root.level if root else 0 for root in self.roots) + (self.format.count > 1)
 
     def latency(self, levels_per_register: int) -> int:
@@ -126,7 +126,7 @@ class Plan:
         Parameters
         ----------
         levels_per_register
-            Levels that follow each other within one cycle, at most.
+            Maximum levels in series within one cycle.
         """
         if levels_per_register < 1:
             raise ValueError(f"levels_per_register is {levels_per_register}, but 1 is the least")
@@ -144,36 +144,36 @@ class Plan:
 
 
 class Product(wiring.Component):
-    """Multiplies vectors of activations with a constant matrix, exactly.
+    """Multiplies vectors of activations by a constant matrix, exactly.
 
-    Each slice's product is added to the upper part of those of the slices before it; the lower bits
-    are final and wait in a shift register. Vectors follow each other every `format.count` cycles,
-    or with any gaps.
+    Each slice's product is added to the upper part of the sum so far; the lower bits are final and
+    wait in a shift register. Vectors follow each other every `format.count` cycles, or with any
+    gaps.
 
     Parameters
     ----------
     plan
-        How it is computed.
+        The way it is computed.
     levels_per_register
-        Tables, sums and accumulators that follow each other within one cycle, at most.
+        Maximum tables, sums and accumulators in series within one cycle.
     outputs_per_copy
-        So many outputs share a copy of the slices: a wire to all of them would be slow. None for
-        one that all share.
+        Outputs that share a copy of the slices: a wire to all of them would be slow. None for one
+        copy shared by all.
     fabric
-        What it is made of.
+        Building blocks.
 
     Attributes
     ----------
     latency
-        From the slice of a vector that is `last` to `valid`, in cycles: one for the copies, and
+        Cycles from the `last` slice of a vector to `valid`: one for the copies, and
         ``ceil(levels / levels_per_register)``, where `levels` is the depth of the plan, and one
-        more for the accumulator where a vector has several slices.
+        more level for the accumulator where a vector has several slices.
     i : In(Slices)
         The activations.
     o : Out of every output
-        The products, in this cycle only.
+        The products, for one cycle only.
     valid : Out(1)
-        There are some.
+        `o` is valid.
     """
 
     @staticmethod
@@ -213,7 +213,7 @@ class Product(wiring.Component):
         made: dict[int, Value] = {}
         for at in range(0, len(distinct), size):
             roots = distinct[at : at + size]
-            # What comes last is here: the accumulator, or else just a register.
+            # The last level is outside the network: the accumulator, or just a register.
             accumulates = plan.format.count > 1
             m.submodules[f"network_{at}"] = network = Network(
                 roots,

@@ -17,19 +17,19 @@ NIBBLE = 4
 RESIDUAL_BITS = 2 * NIBBLE
 
 LEVELS = 3
-"""Additions that follow each other within a cycle."""
+"""Additions in series within a cycle."""
 
 LOOKUP_LEVELS = 2
-"""As many additions take the time of finding the root of a sum."""
+"""Delay of looking up the root of a sum, in additions."""
 
 
 class Root(wiring.Component):
-    """The root of the sum of squares, S: half of what brings logits to their scale.
+    """The root of the sum of squares, S: half of the factor that brings logits to their scale.
 
-    An element is ``16 h + l``, so its square is ``256 h**2 + l**2 + 32 h l``. The first two stand
-    side by side in one word, each a table of four bits; of ``h l`` there are two words, tables of
-    h and of two bits of l each. They are added up apart, and S is looked up in tables of the sum's
-    bits, see :func:`by_leading_pair`.
+    An element is ``16 h + l``, so its square is ``256 h**2 + l**2 + 32 h l``. The first two terms
+    stand side by side in one word, each from a table addressed by four bits; ``h l`` is the sum of
+    two words, each from a table addressed by h and two bits of l. Both kinds are summed separately,
+    and S is looked up by bits of the total, see :func:`by_leading_pair`.
 
     =====  ======================================  =============================================
     cycle  16 elements                             17 to 32 elements
@@ -42,24 +42,24 @@ class Root(wiring.Component):
     Parameters
     ----------
     model
-        Its width and shifts.
+        The network: its width and shifts.
     layer
-        Whose residual.
+        Index of the layer.
 
     Attributes
     ----------
     latency
-        From `valid` to `o_valid`: 3 cycles up to 32 elements.
+        Cycles from `valid` to `o_valid`: 3 for up to 32 elements.
     valid : In(1)
-        Elements come.
+        `i` is valid.
     i : In(signed 8) of every element
         The residual.
     o : Out(unsigned)
-        S; it stays until the next.
+        S; held until the next.
     inverse : Out(unsigned)
-        What the layer that follows multiplies x with, if there is one; it stays as S does.
+        Factor by which the next layer, if there is one, multiplies x; held as S is.
     o_valid : Out(1)
-        There is one.
+        `o` and `inverse` are valid.
     """
 
     def __init__(self, model: MergedModel, layer: int):
@@ -71,7 +71,7 @@ class Root(wiring.Component):
         self._shift, bits = model.layers[layer].shifts["root"], model.widths.root
         following = model.layers[layer + 1 :]
         self._inverse_shift = following[0].shifts["inverse"] if following else None
-        # The words of h * l become one, those of all elements one, and both sums one.
+        # One level to add the words of h * l, `_depth` for all elements, one for both sums.
         self._depth = (width - 1).bit_length()
         levels = self._depth + 2
         self._apart = levels % LEVELS == 0 or levels % LEVELS + LOOKUP_LEVELS > LEVELS
@@ -116,7 +116,7 @@ class Root(wiring.Component):
         return (len(self.i) << 2 * (RESIDUAL_BITS - 1)).bit_length()
 
     def _sum(self, m: Module, words: list[Value]) -> Value:
-        """Add up words that come after the first level."""
+        """Add up words that are outputs of the first level."""
         level = 1
         while len(words) > 1:
             if level % LEVELS == 0:
@@ -128,27 +128,28 @@ class Root(wiring.Component):
 
 
 def by_leading_pair(total: Value, bits: int, entries_of: Callable[[int], np.ndarray]) -> Value:
-    """Look up a function of an unsigned value, by a few bits from its leading pair on.
+    """Look up a function of an unsigned value, addressed by a few bits from its leading pair on.
 
-    There is a table for every place that the pair may have, cut off already. Its words are 0 where
-    the pair is, so that those in whose place nothing leads just add nothing; what is left to do is
-    to close those below the leading pair.
+    There is a table for every position of the leading pair, with its words already shifted. A
+    table's words are 0 where the pair itself is 0, so tables above the leading pair contribute
+    nothing; only tables below it have to be masked.
 
     Parameters
     ----------
     total
         The value.
     bits
-        Of the result, which saturates.
+        Width of the result, which saturates.
     entries_of
-        The function by the window of :data:`.tables.RSQRT_WINDOW_BITS`, for a pair's number.
+        Returns, for a pair's number, the function's values by the window of
+        :data:`.tables.RSQRT_WINDOW_BITS`.
     """
     padded = Cat(Const(0, RSQRT_WINDOW_BITS - 2), total, Const(0, 1))
     found = Const(0, bits)
     for pair in range(-(-len(total) // 2)):
         entries = entries_of(pair).clip(max=(1 << bits) - 1)
         if pair:
-            # Another pair leads where the first two bits of the window are 0.
+            # Another pair leads if the first two bits of the window are 0.
             entries[: 1 << RSQRT_WINDOW_BITS - 2] = 0
         window = padded[2 * pair :][:RSQRT_WINDOW_BITS]
         leads = ~total[2 * pair + 2 :].any()
@@ -157,7 +158,7 @@ def by_leading_pair(total: Value, bits: int, entries_of: Callable[[int], np.ndar
 
 
 def inverse_root(total: Value, bits: int, shift: int) -> Value:
-    """Return ``total**-0.5``, as the sites ``scale`` and ``inverse`` have it."""
+    """Return ``total**-0.5``, as defined for the sites ``scale`` and ``inverse``."""
     return by_leading_pair(total, bits, lambda k: round_shift(RSQRT_TABLE << shift, k))
 
 
@@ -172,12 +173,12 @@ def _look_up(entries: list[int], index: Value, bits: int) -> Value:
 
 
 def _square(nibble: Value) -> Value:
-    """Return the square of a nibble, signed or not."""
+    """Return the square of a signed or unsigned nibble."""
     numbers = [i - (i >> NIBBLE - 1 << NIBBLE) if nibble.shape().signed else i for i in range(16)]
     return _look_up([number**2 for number in numbers], nibble.as_unsigned(), 2 * NIBBLE)
 
 
 def _product(pair: Value, high: Value) -> Value:
-    """Return the product of an unsigned value of two bits and a signed nibble."""
+    """Return the product of an unsigned 2-bit value and a signed nibble."""
     entries = [pair * (high - (high >> 3 << 4)) for high in range(16) for pair in range(4)]
     return Array(Const(e, signed(NIBBLE + 2)) for e in entries)[Cat(pair, high)]

@@ -1,4 +1,4 @@
-"""Rows of the KV cache of every stream: where a token goes, what it sees, and how far that is."""
+"""Rows of every stream's KV cache: a token's row, the rows it attends to, and their distances."""
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
@@ -13,10 +13,10 @@ from gptloom.model.positions import MAX_DISTANCE
 
 
 def place_of(config: ModelConfig) -> data.StructLayout:
-    """Return what says where a token stands in its stream's cache.
+    """Return the layout of a token's place in its stream's cache.
 
-    ``row`` is its own. With eviction there is ``full``: there were tokens in all rows before it.
-    With sinks there is ``age``: tokens before it, as far as that is told apart.
+    ``row`` is the token's own row. With eviction there is ``full``: all rows held tokens before it.
+    With sinks there is ``age``: the number of tokens before it, saturated.
     """
     fields = {"row": range(config.context)}
     if config.endless:
@@ -38,13 +38,13 @@ def farthest(config: ModelConfig) -> int:
 
 
 def distance(config: ModelConfig, place: data.View, row: Value) -> Value:
-    """Return how far the token of a row is, as :func:`.positions.penalty` counts.
+    """Return the distance to the token of a row, as :func:`.positions.penalty` counts.
 
-    It follows from the order of the rows, of which there is a power of two. Of rows that are not
-    seen it is anything.
+    It follows from the order of the rows, whose number is a power of two. For rows that are not
+    seen it is undefined.
     """
     if not config.sinks:
-        # What is below zero was a lap before.
+        # A negative difference wraps to a row of the lap before.
         around = (place.row - row)[: (config.context - 1).bit_length()]
         return _at_most(around, farthest(config))
     lap = Mux(less(place.row, row), config.context - config.sinks, 0)
@@ -58,7 +58,7 @@ def _at_most(value: Value, limit: int) -> Value:
 
 
 def tallied(m: Module, config: ModelConfig, enter: Value, place: data.View) -> Tally:
-    """Return what counts the rows of all streams; every token attends all those of its own."""
+    """Return a tally of all streams' rows; every token attends to all rows of its stream."""
     rows = config.context
     tally = Tally(rows, rows * config.layers, evicts=config.endless, keeps=False)
     occupied = Signal(range(rows + 1))
@@ -74,25 +74,25 @@ def tallied(m: Module, config: ModelConfig, enter: Value, place: data.View) -> T
 
 
 class Rows(wiring.Component):
-    """Gives every token of every stream a row of its cache, as :meth:`.KVCache.admit` does.
+    """Assigns every token of every stream a row of its cache, as :meth:`.KVCache.admit` does.
 
-    A window's rows are a ring, behind the sinks.
+    The rows of a window are a ring, after the sinks.
 
     Parameters
     ----------
     config
-        Of the model, with eviction.
+        Configuration of the model, with eviction.
     streams
-        How many.
+        Number of streams.
 
     Attributes
     ----------
     enter, turn : In(1), In
-        A token of this stream enters.
+        A token of stream `turn` enters.
     fresh : In(1)
-        It is the first one that its stream's cache holds.
+        It is the first token in its stream's cache.
     o : Out(:func:`place_of`)
-        Where it stands, in the same cycle.
+        The token's place, in the same cycle.
     """
 
     def __init__(self, config: ModelConfig, streams: int):

@@ -1,4 +1,4 @@
-"""When everything happens in a layer of the unrolled core."""
+"""Timing of a layer of the unrolled core."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from gptloom.hdl.unrolled.finish import FinishSteps
 
 @dataclass(frozen=True)
 class Schedule:
-    """Cycles from the turn in which a token enters to what becomes of it in a layer.
+    """Cycles from the turn in which a token enters to its results in a layer.
 
     Attributes
     ----------
     begin
-        Its row is there.
+        The token's row is valid.
     scores, numerators, sums, mix
         See :class:`.attention.Steps`.
     first, root_begins, root, offset_begins, offset, second, done
@@ -35,7 +35,7 @@ class Schedule:
 
     @classmethod
     def of(cls, begin: int, attention: Steps, finish: FinishSteps) -> "Schedule":
-        """Return that of a layer that begins then, of parts that take so long."""
+        """Return the schedule of a layer, from its begin and the latencies of its parts."""
         mix = begin + attention.mix
         return cls(
             begin,

@@ -18,41 +18,43 @@ from gptloom.model.merged.integer import SCORE_BITS
 from gptloom.model.positions import Positions, slope_shifts
 
 LEAST = -(1 << SCORE_BITS - 1)
-"""Stands for the score of a position that is not seen: no other one is less."""
+"""Score of a position that is not seen: the least possible."""
 
 
 class Scores(wiring.Component):
-    """Scores of a query, for each head of each position of a beat.
+    """Scores of a query, for each head and each position of a beat.
 
-    The score with its own key comes from elsewhere, so that no key has to be passed around the
-    cache. ALiBi's penalty is a distance, shifted; it is subtracted together with the rounding, in
-    the same carry chain.
+    The score with the token's own key is an input, so that no key has to bypass the cache. ALiBi's
+    penalty is a shifted distance; it is subtracted together with the rounding, in the same carry
+    chain.
 
     Parameters
     ----------
     config
-        Of the model.
+        Configuration of the model.
     shift
-        Of the site ``score``.
+        Shift of the site ``score``.
     query_bits, key_bits
-        Of an element of the query, and of a key.
+        Widths of an element of the query, and of a key.
     multipliers
-        What multiplies the elements of each position of a beat.
+        Classes of the multipliers, one for each element of each position of a beat.
 
     Attributes
     ----------
     latency
-        4 cycles, a beat in every cycle: two in the multipliers, sum, rounding.
+        Cycles from inputs to `o`, 4: two in the multipliers, sum, rounding. A beat may come in
+        every cycle.
     q : In(signed) of every element
         The query.
     k : In(signed) of every position and element
         The keys.
     own : In(signed 10) of every head
-        Its score with the key of its own position, ``latency - 1`` cycles later than all else.
+        Score of the query with the key of its own position, ``latency - 1`` cycles later than all
+        other inputs.
     seen, is_own : In(1) of every position
-        Which positions count, and which one is its own.
+        The position counts; it is the query's own.
     distance : In of every position
-        With ALiBi only.
+        Distance of the position's token, with ALiBi only.
     o : Out(signed 10) of every position and head
         Scores; ``LEAST`` for positions that do not count.
     """

@@ -1,4 +1,4 @@
-"""How an unrolled core is built."""
+"""Dimensions of an unrolled core."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from gptloom.model.merged.integer import MergedModel
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a core's dimensions one may choose; see :class:`.UnrolledCore`.
+    """Dimensions of a core that can be chosen; see :class:`.UnrolledCore`.
 
     Attributes
     ----------
     bits_per_cycle
-        Of activations, as they enter products.
+        Bits of an activation that enter a product in one cycle.
     positions_per_cycle
-        Cached positions that attention sees in a cycle.
+        Cached positions that attention reads in a cycle.
     heads_per_cycle
-        Whose mix is computed in a cycle; None for all.
+        Heads whose mix is computed in a cycle; None for all.
     streams
-        Documents at the same time; None for as few as the pipeline holds, which is also the least.
+        Documents in progress at the same time; None for the minimum, as many as the pipeline holds.
     """
 
     bits_per_cycle: int = 2
@@ -35,7 +35,7 @@ class Shape:
         Raises
         ------
         UserError
-            If there is none of this shape, or for this model.
+            If no core can be built in this shape, or for this model.
         """
         try:
             return UnrolledCore(

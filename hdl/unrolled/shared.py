@@ -1,8 +1,9 @@
-"""Plans of adder graphs: multiples that several outputs need are made once.
+"""Plans for adder graphs: multiples that several outputs need are computed once.
 
-Weights are written in canonical signed digits, of which no two neighbours are both non-zero. Then
+Weights are written in canonical signed digits, no two neighbours of which are both non-zero. Then
 the pair of digits that occurs most often (in any outputs, at any shift) becomes a sum of its own,
-again and again until none occurs twice, and what is left of each output is added in a tree.
+again and again until none occurs twice, and the remaining digits of each output are added in a
+tree.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _pair(one: Digit, other: Digit) -> Pair:
 
 
 class _Search:
-    """Finds pairs and replaces them."""
+    """Greedy search for common pairs, which it replaces."""
 
     def __init__(self, rows: list[set[Digit]], nodes: list[Node], deepest: int):
         self.rows, self.nodes, self._deepest = rows, nodes, deepest
@@ -94,7 +95,7 @@ class _Search:
             for one, other in self._occurrences(pair, self.rows[number])
         ]
         if len(found) < 2:
-            # It overlaps itself.
+            # Occurrences overlap, so only one is left.
             self._counts[pair] = 0
             return
         first, second, shift, sign = pair
@@ -144,11 +145,11 @@ def plan_graph(weights: np.ndarray, slices: list[Slice], deepest: int) -> list[N
     Parameters
     ----------
     weights
-        Integers [outputs, inputs].
+        Integer matrix [outputs, inputs].
     slices
-        What they multiply.
+        Nodes that the weights multiply.
     deepest
-        Levels of shared sums at most.
+        Maximum levels of shared sums.
     """
     nodes: list[Node] = list(slices)
     rows = [
@@ -169,7 +170,7 @@ def plan_graph(weights: np.ndarray, slices: list[Slice], deepest: int) -> list[N
 
 
 def _tree(row: set[Digit], nodes: list[Node]) -> Node | None:
-    """Add what is left of an output, the shallowest first."""
+    """Add the remaining digits of an output, the shallowest first."""
     if not row:
         return None
     heap = [

@@ -1,4 +1,4 @@
-"""Activations some bits at a time."""
+"""Activations a few bits at a time."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import wiring
@@ -8,25 +8,25 @@ from gptloom.hdl.attributes import LOADED
 
 
 class Format:
-    """How activations are numbers, and how they are cut.
+    """Number format of activations, and their division into slices.
 
     Parameters
     ----------
     activation_bits
         Bits of an activation, 1 to 16.
     bits_per_cycle
-        Bits of a slice, a divisor of these.
+        Bits of a slice, a divisor of `activation_bits`.
     is_signed
         Activations are in two's complement.
 
     Attributes
     ----------
     count
-        Slices of an activation, which is also the interval between vectors in cycles.
+        Slices of an activation, also the interval between vectors in cycles.
     biased
-        Slices are those of the activation plus ``2**(activation_bits - 1)``: of a signed activation
-        that takes several. The bias is an inverted sign; a product takes it away again as a
-        constant, and no slice counts negative.
+        The slices are those of the activation plus ``2**(activation_bits - 1)``, so that no slice
+        counts negative: true if a signed activation takes several. The bias inverts the sign bit; a
+        product removes it again as a constant.
     """
 
     def __init__(self, activation_bits: int, bits_per_cycle: int, *, is_signed: bool):
@@ -50,7 +50,7 @@ class Format:
 
     @property
     def bit_values(self) -> list[int]:
-        """What each bit of a slice counts, in the first slice."""
+        """Weight of each bit of a slice, in the first slice."""
         values = [1 << k for k in range(self.bits_per_cycle)]
         if self.is_signed and not self.biased:
             values[-1] = -values[-1]
@@ -63,9 +63,9 @@ class Slices(wiring.Signature):
     Members
     -------
     bits : Out(bits_per_cycle) of every input
-        The slice.
+        Bits of the slice.
     inverted : Out(bits_per_cycle) of every input
-        Its complement: carry cells need some bits inverted, and have nothing to invert them with.
+        Complement of `bits`: carry cells need some bits inverted, and cannot invert them.
     valid, first, last : Out(1)
         There is a slice; it is a vector's first; it is a vector's last.
     """
@@ -83,11 +83,12 @@ class Slicer(wiring.Component):
     Attributes
     ----------
     i : In(activation_bits) of every input
-        Activations.
+        Vector of activations.
     valid : In(1)
-        Takes them; `count` cycles after the last vector at the earliest, or that one is cut short.
+        `i` is taken; at the earliest `count` cycles after the last vector, which is otherwise cut
+        short.
     o : Out(Slices)
-        The slices, the first one with `valid`, of no register: whoever takes them has some.
+        The slices, the first one with `valid`, unregistered: the receiver registers them.
     """
 
     def __init__(self, inputs: int, format_: Format):
@@ -114,7 +115,7 @@ class Slicer(wiring.Component):
             ]
             m.d.sync += rest.eq(now >> bits)
 
-        # One bit for each slice, so that no marker needs logic.
+        # One-hot, one bit for each slice: the markers need no decoding.
         later = Signal(self._format.count - 1)
         at = Cat(self.valid, later)
         m.d.sync += later.eq(at)

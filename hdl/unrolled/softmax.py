@@ -1,4 +1,4 @@
-"""Softmax over the positions of a document, some of them in each cycle."""
+"""Softmax over the positions of a document, some of them per cycle."""
 
 from amaranth.hdl import Array, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import wiring
@@ -17,21 +17,20 @@ class Numerators(wiring.Component):
     Parameters
     ----------
     positions, heads
-        Scores of a beat.
+        Positions in a beat, and heads: a score for each pair.
     beats
-        Of a token.
+        Beats per token.
 
     Attributes
     ----------
     latency
-        From a beat's scores to its numerators: `beats` cycles, and those of
-        :func:`.trees.cycles`.
+        Cycles from a beat's scores to its numerators: `beats`, and those of :func:`.trees.cycles`.
     score, seen : In(signed 10), In(1)
-        Of every position and head; of every position.
+        Score of every position and head; whether a position counts.
     first, last : In(1)
-        The first and the last beat of a token.
+        The beat is a token's first, or last.
     o : Out(unsigned 8) of every position and head
-        In this cycle only, of no register.
+        Numerators, for one cycle only, unregistered.
     """
 
     @staticmethod
@@ -63,12 +62,12 @@ class Numerators(wiring.Component):
             largest = over_beats(m, scores, larger, first, signed(SCORE_BITS))
             maximum = Signal.like(largest, name=f"maximum_{head}", **LOADED)
             if self._beats > 1:
-                # It stays for all beats, while the next token's is found.
+                # Held for all beats, while the next token's maximum is found.
                 m.d.comb += maximum.eq(Mux(last, largest, late(m, maximum)))
             else:
                 m.d.comb += maximum.eq(largest)
             maxima.append(maximum)
-        # The first beat's scores come out when the maximum of the last one is there.
+        # The first beat's scores leave the delay line once the maximum over all beats is known.
         wait = self._reduction + self._beats - 1
         for scores, seen, numerators in zip(self.score, self.seen, self.o, strict=True):
             counts = late(m, seen, self.latency)
@@ -80,7 +79,7 @@ class Numerators(wiring.Component):
 
 
 def _power(m: Module, distance: Signal) -> Signal:
-    """Return ``2**-distance``, in sixteenths of an octave."""
+    """Return ``2**-distance``, the distance in sixteenths of an octave."""
     entry = Signal(NUMERATOR_BITS)
     m.d.comb += entry.eq(
         Array(Const(int(e), NUMERATOR_BITS) for e in EXP2_ENTRIES)[distance[:SCORE_FRACTION]]

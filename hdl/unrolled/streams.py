@@ -1,4 +1,4 @@
-"""Many documents in one pipeline: whose turn it is, and what is next in each of them."""
+"""Many documents in one pipeline: turns, and the next token of each document."""
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
@@ -10,60 +10,60 @@ from gptloom.model.golden import MAX_POSITION
 
 
 class Streams(wiring.Component):
-    """Gives each stream a turn, one after the other; a lap of turns is as long as the pipeline.
+    """Gives each stream a turn in rotation; a round of turns is as long as the pipeline.
 
     In its turn a stream gets the token that the pipeline has sampled for it, and enters the next
-    one: that token, or a known one. Where the document has ended the next one begins in the same
-    turn. A stream whose token nobody has taken yet, or whose known token is not there, lets its
-    turn pass.
+    one: that token, or a known one. If the document has ended, the next one begins in the same
+    turn. A stream skips its turn if its last token has not been taken yet, or its known token is
+    not offered.
 
-    In a stream without end, a document that ends is followed by another that can see it, until a
-    prompt is offered in that turn, or something else waits for the stream's end.
+    In a stream without end, a document that ends is followed by another that attends to it, unless
+    a prompt is offered in that turn, or `hold` asks for the stream's end.
 
     Parameters
     ----------
     streams
-        How many.
+        Number of streams.
     interval
-        Cycles of a turn.
+        Cycles per turn.
     vocabulary, context
-        Of the model. The last token of the vocabulary ends a document.
+        Dimensions of the model. The last token of the vocabulary ends a document.
     endless
-        So does not the context.
+        The context does not end a document.
 
     Attributes
     ----------
     turn : Out
-        Whose turn it is. It begins with the cycle in which it changes, and in that cycle
-        everything happens; with an interval of 1, every cycle does.
+        The stream whose turn it is. A turn begins with the cycle in which this changes, and
+        everything happens in that cycle; with an interval of 1 every cycle is a turn.
     begins : Out(1)
-        The turn's first cycle.
+        This is the turn's first cycle.
     i : In(stream of Prompt)
         Known tokens of the stream whose turn it is, as :class:`.CoreSignature` has them.
     sampled : In
-        In the turn's first cycle: what has been sampled since the stream's last turn.
+        In the turn's first cycle: the token sampled since the stream's last turn.
     hold : In(1)
-        In the turn's first cycle: a stream without end is to end with its document.
+        In the turn's first cycle: a stream without end shall end with its document.
     enter, token, position : Out(1), Out, Out
         The token that enters the pipeline.
     fresh : Out(1)
-        It has none before it that it could see.
+        It has no token before it to attend to.
     samples : Out(1)
-        What follows it is not known.
+        The token after it is not known, and is to be sampled.
     been_round : Out(1)
         All streams have had a turn since the reset.
     between : Out(1)
-        It is the first cycle, and the stream is between two documents.
+        It is the turn's first cycle, and the stream is between two documents.
     idle : Out(1)
-        No document is under way in the stream.
+        No document is in progress in the stream.
     o, o_stream : Out(stream of Token), Out
-        Sampled tokens, and whose they are.
+        Sampled tokens, and the stream of each.
     busy : Out(1)
-        A document is under way in some stream.
+        A document is in progress in some stream.
     counters : Out(Counters)
-        Of all streams; `stalls` are turns in which a token could not leave.
+        Counters over all streams; `stalls` are turns in which a token could not leave.
     tokens : Out(32)
-        Of the stream whose turn it is: tokens sampled since the reset, before this turn.
+        Tokens sampled since the reset by the stream whose turn it is, before this turn.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Streams(wiring.Component):
                 "hold": In(1),
                 "enter": Out(1),
                 "token": Out(range(vocabulary)),
-                # Counted so far in a document without end, and then it stays.
+                # In a stream without end it saturates.
                 "position": Out(range(MAX_POSITION + 1 if endless else context)),
                 "fresh": Out(1),
                 "samples": Out(1),
@@ -113,7 +113,7 @@ class Streams(wiring.Component):
         read, write = states.read_port(domain="comb"), states.write_port()
         now, then = Signal(state), Signal(state)
         ends, last = self._turns(m)
-        # The turn's state is there when it begins.
+        # The state is read ahead, to be ready when the turn begins.
         m.d.comb += read.addr.eq(Mux(last, 0, self.turn + 1))
         with m.If(ends):
             # A reset leaves the memory as it is.
@@ -144,7 +144,7 @@ class Streams(wiring.Component):
                 self.o_stream.eq(self.turn),
             ]
 
-        # Whether what follows a document is of the same stream.
+        # Whether the next document continues the same stream.
         goes_on = ~(self.i.valid | self.hold) if self._endless else Const(0)
         wants = self.fresh | now.known
         drops = self.fresh & now.surplus
@@ -179,11 +179,11 @@ class Streams(wiring.Component):
         return m
 
     def _at_end(self, position: Value) -> Value:
-        """Return whether nothing of the document can follow."""
+        """Return whether the document ends at this position."""
         return Const(0) if self._endless else position == self._context - 1
 
     def _turns(self, m: Module) -> tuple[Value, Value]:
-        """Let turns follow each other; return whether one ends, and whether the lap does."""
+        """Rotate turns; return whether the turn ends, and whether it is the last of a round."""
         if self._interval > 1:
             phase = Signal(range(self._interval))
             ends = phase == self._interval - 1
@@ -201,7 +201,7 @@ class Streams(wiring.Component):
         return ends, last
 
     def _count(self, m: Module, has_result, room, changes) -> None:
-        """Count cycles, tokens, turns that waited, documents under way, and each one's tokens."""
+        """Count cycles, tokens, stalls, documents in progress, and each stream's tokens."""
         m.submodules.counts = counts = Memory(shape=COUNTER_BITS, depth=self._streams, init=[])
         read, write = counts.read_port(domain="comb"), counts.write_port()
         m.d.comb += [

@@ -1,4 +1,4 @@
-"""What layer 0 knows of a token and its place without computing anything."""
+"""Words of layer 0 that depend on a token and its position alone, precomputed."""
 
 from collections.abc import Sequence
 
@@ -12,25 +12,25 @@ from gptloom.hdl.attributes import BLOCK_RAM
 
 
 class Table(wiring.Component):
-    """Words of a (token, place), all of them side by side.
+    """Words by (token, position), all of them side by side in one memory row.
 
     Parameters
     ----------
     entries
-        By name, integers [vocabulary, places, words].
+        Integer arrays [vocabulary, positions, words], by name.
     bits
-        Of a word, by name.
+        Width of a word, by name.
 
     Attributes
     ----------
     latency
-        1 cycle.
+        Cycles from address to words: 1.
     enable : In(1)
-        Read; what was read stays until the next time.
+        Read; the words hold until the next read.
     token, position : In
-        Which ones; the position is of no bits where one place is that of all.
+        Address; the position has no bits if there is only one.
     every name : Out(signed) of every word
-        What was read.
+        Words read.
     """
 
     latency = 1
@@ -67,7 +67,7 @@ class Table(wiring.Component):
         return m
 
     def _rows(self, names: Sequence[str]) -> list[int]:
-        """Return the memory's contents: the first word of the first name lowest."""
+        """Return the memory's contents, the first word of the first name in the lowest bits."""
         rows = []
         for token in range(1 << len(self.token)):
             for position in range(1 << len(self.position)):

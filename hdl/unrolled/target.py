@@ -1,4 +1,4 @@
-"""What an unrolled core is made of."""
+"""Building blocks of an unrolled core."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,18 @@ from gptloom.hdl.unrolled.dense import Dense, Ecp5Dense
 
 @dataclass(frozen=True)
 class Target:
-    """What multiplies, in a simulator or in a part; by default in a simulator.
+    """Multipliers for a simulator or a part; by default for a simulator.
 
     Attributes
     ----------
     dense
-        Products with constants.
+        Products by constants.
     cell
-        Two variables.
+        Multiplier of two variables.
     cells
-        How many of these there are; None for any number.
+        Number of `cell` available; None for any number.
     fabric
-        Two variables, where there are no cells any more.
+        Multiplier of two variables for use when no cells are left.
     """
 
     dense: type[Dense] = Dense
@@ -30,18 +30,18 @@ class Target:
 
     @classmethod
     def ecp5(cls, cells: int) -> "Target":
-        """Return that of an ECP5 with so many MULT18X18D."""
+        """Return the target of an ECP5 with a number of MULT18X18D."""
         return cls(Ecp5Dense, Mult18Multiplier, cells)
 
     def multipliers(self, count: int, others: int) -> list[type[Multiplier]]:
-        """Return what multiplies: cells as far as they go.
+        """Return classes of multipliers: cells as long as there are any.
 
         Parameters
         ----------
         count
-            Multipliers.
+            Number of multipliers.
         others
-            Cells that something else takes.
+            Cells that other products take.
         """
         cells = count if self.cells is None else min(count, max(0, self.cells - others))
         return [self.cell] * cells + [self.fabric] * (count - cells)

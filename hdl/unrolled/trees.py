@@ -1,4 +1,4 @@
-"""Sums and maxima of many values, some of them in each cycle."""
+"""Sums and maxima of many values, some of them per cycle."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ from gptloom.hdl.arithmetic import less
 from gptloom.hdl.attributes import LOADED
 
 FAN_IN = 4
-"""Values that become one within a cycle: two levels, as a cycle has room for."""
+"""Values reduced to one within a cycle: two levels, which is what a cycle has time for."""
 
 Operation = Callable[[Value, Value], Value]
 
@@ -19,12 +19,12 @@ def larger(one: Value, other: Value) -> Value:
 
 
 def added(one: Value, other: Value) -> Value:
-    """Return their sum."""
+    """Return the sum of two values."""
     return one + other
 
 
 def reduced(values: Sequence[Value], operation: Operation) -> Value:
-    """Return what becomes of many values, as a tree within this cycle."""
+    """Return the result of an operation over many values, as a tree within this cycle."""
     values = list(values)
     while len(values) > 1:
         pairs = zip(values[::2], values[1::2], strict=False)
@@ -33,14 +33,14 @@ def reduced(values: Sequence[Value], operation: Operation) -> Value:
 
 
 def cycles(count: int, beats: int) -> int:
-    """Return the cycles that :func:`over_beats` takes, the one into its register included.
+    """Return the cycles that :func:`over_beats` takes, its result register included.
 
     Parameters
     ----------
     count
         Values in each cycle.
     beats
-        Cycles whose values belong together.
+        Cycles whose values are reduced together.
     """
     total, last = 1, FAN_IN if beats == 1 else FAN_IN // 2
     while count > last:
@@ -52,21 +52,21 @@ def cycles(count: int, beats: int) -> int:
 def over_beats(
     m: Module, values: Sequence[Value], operation: Operation, first: Value | None, shape
 ) -> Signal:
-    """Return the register with what becomes of all values since `first`.
+    """Return the register with the result of an operation over all values since `first`.
 
     Parameters
     ----------
     m
-        Gets the hardware.
+        Module to add the hardware to.
     values
-        Of this cycle.
+        Values of this cycle.
     operation
         Associative and commutative.
     first
-        The values are the first ones that belong together, as many cycles later as this function
-        has registers before the last one; None if those of a cycle always are alone.
+        Set for the first values of a group, delayed by the number of registers that this function
+        has before the last one; None if every cycle is a group of its own.
     shape
-        Of the result.
+        Shape of the result.
     """
     values = list(values)
     last = FAN_IN if first is None else FAN_IN // 2
