@@ -137,14 +137,14 @@ ROM_WORDS = 512
 
 GROUP = 32
 TABLE_AT = COLUMNS * 3 * GROUP
-"""Where the font leaves the block RAM's last 32 bytes to a display's commands."""
+"""Address of the block RAM's last 32 bytes, which the font leaves to a display's commands."""
 
 
 def font_rom() -> list[int]:
-    """Return the font as it lies in a block RAM, from address 0.
+    """Return the font's bytes as stored in a block RAM, from address 0.
 
-    The address of a column is ``column * 96 + code - 32``, which takes no adder: columns are 3
-    groups of 32 characters apart, so the code's lower 5 bits are the address's.
+    The address of a column is ``column * 96 + code - 32``, which needs no adder: columns are 3
+    groups of 32 characters apart, so the code's lower 5 bits are also the address's.
     """
     rom = [0] * TABLE_AT
     for character, columns in GLYPHS.items():

@@ -1,4 +1,4 @@
-"""Graphic displays: a panel is a table, this driver draws the text on all of them."""
+"""Graphic displays: a panel is described by a table, and one driver draws text on all of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from gptloom.hdl.display.spi import Serialiser, SerialTiming
 from gptloom.hdl.display.text import COLUMNS, TextSignature, printable
 
 TABLE = ROM_WORDS - TABLE_AT
-"""Bytes of a panel's commands."""
+"""Bytes available for a panel's commands."""
 
 PAUSES = 16
 """Pauses before the first command; during the first one the panel is reset."""
@@ -28,15 +28,14 @@ Commands = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class Panel:
-    """What the driver must know of a panel.
+    """Parameters of a panel that the driver needs.
 
     Attributes
     ----------
     name
-        Of its controller.
+        Name of its controller.
     height
-        Rows of dots. All `16 * cell` columns are sent, one after the other, each from one end to
-        the other.
+        Rows of dots. All `16 * cell` columns are sent one after the other, each from end to end.
     bits
         Bits of a dot: 1, 8 or 16.
     cell
@@ -44,22 +43,22 @@ class Panel:
     widen, heighten
         A dot of the font is ``2**widen`` columns and ``2**heighten`` rows.
     bands
-        Where the two lines are, counted in characters' heights from the row that is
-        ``2**n - height`` rows above the first one; the second one in the upper half of ``2**n``.
+        Positions of the two lines, in character heights from the row that is ``2**n - height``
+        rows above the first one; the second line is in the upper half of ``2**n``.
     reversed_bytes
-        A byte is 8 rows, the lowest one in its upper bit, which is sent first.
+        A byte is 8 rows, the lowest one in its most significant bit, which is sent first.
     ink, paper
         Colours of dots.
     timing
-        Of the serial line.
+        Minimum times of the serial line.
     pause_ms
-        The shortest pause: after the reset, which is followed by 15 of them, and after the first
-        command.
+        Shortest pause, in milliseconds: after the reset, which is followed by 15 pauses, and after
+        the first command.
     initial, frame
-        Commands once, and before every frame, each a code and its parameters. Together they have
-        32 bytes at most.
+        Commands sent once, and before every frame, each a code and its parameters. Together they
+        have at most 32 bytes.
     hide, show
-        Commands of one byte that switch the picture off and on.
+        One-byte commands that switch the picture off and on.
     idle
         A command that does nothing.
     data_parameters
@@ -88,12 +87,13 @@ class Panel:
     def commands(self) -> list[tuple[int, bool]]:
         """Return the table: bytes, and whether they are sent as data.
 
-        Hiding stands twice before the frame's commands: the driver shows instead where it may.
+        The command to hide is there twice before the frame's commands: the driver replaces it by
+        the one to show when the text may be seen.
 
         Raises
         ------
         ValueError
-            If it is too long.
+            If the table is too long.
         """
         first, *others = self.initial
         fixed = [*others, (self.hide,), (self.hide,), *self.frame]
@@ -108,12 +108,12 @@ class Panel:
 
     @property
     def loop(self) -> int:
-        """Place in the table from which on it is sent before every frame."""
+        """Index in the table of the first byte sent before every frame."""
         return TABLE - 2 - sum(len(command) for command in self.frame)
 
 
 class State(enum.Enum, shape=2):
-    """What is sent."""
+    """Item being sent."""
 
     REST = 0
     BYTE = 1
@@ -121,34 +121,34 @@ class State(enum.Enum, shape=2):
 
 
 class GraphicDisplay(wiring.Component):
-    """A panel on a serial line, drawn again and again.
+    """A panel on a serial line, redrawn continuously.
 
-    The whole frame is sent column by column, which every controller can be told to expect: a
-    column of a character is one byte of the font, so that fetching needs no steps of its own. Font
-    and commands share a block RAM.
+    The whole frame is sent column by column, a mode every controller has: a column of a character
+    is one byte of the font, so fetching needs no steps of its own. Font and commands share a block
+    RAM.
 
-    A frame follows on commands that set the panel's address to its beginning, so that a disturbance
-    on the line lasts for one frame. After `changed` the panel is dark until the new text is
-    complete; only every other frame begins a refresh, so that a text that changes all the time is
-    still seen half of it.
+    Before each frame, commands set the panel's address to its beginning, so a disturbance on the
+    line lasts for one frame only. After `changed` the panel is dark until the new text is complete;
+    only every other frame begins a refresh, so a text that changes all the time is still seen half
+    of the time.
 
     Parameters
     ----------
     panel
-        What is connected.
+        The panel.
     clock_hz
         Frequency of the domain ``sync``.
 
     Attributes
     ----------
     half, pause_bits
-        Cycles of half a bit; a pause is ``2**pause_bits`` bits.
+        Cycles per half bit; a pause is ``2**pause_bits`` bits.
     text : Out(TextSignature)
-        What is shown.
+        The text to show.
     sck, mosi, dc : Out(1)
         Clock, data, data (1) or command.
     cs, res : Out(1)
-        Chip select and reset, both low when active.
+        Chip select and reset, both active low.
 
     Raises
     ------
@@ -163,7 +163,7 @@ class GraphicDisplay(wiring.Component):
         self.clock_hz = Fraction(clock_hz)
         self.half = panel.timing.half(self.clock_hz)
         pause = Fraction(panel.pause_ms, 1000) * self.clock_hz / (2 * self.half)
-        # A byte is sent at the beginning of a pause.
+        # A pause begins with the sending of a byte.
         self.pause_bits = (ceil(pause) + 8 - 1).bit_length()
         self._commands = panel.commands()
         pins = {"sck": 0, "mosi": 0, "dc": 0, "cs": 1, "res": 0}
@@ -172,7 +172,7 @@ class GraphicDisplay(wiring.Component):
         )
 
     def timing(self) -> dict[str, tuple[Fraction, Fraction]]:
-        """Return minimum and actual seconds by the datasheet's name."""
+        """Return minimum and actual times in seconds, by their names in the datasheet."""
         half = self.half / self.clock_hz
         pause = 2 * half * (1 << self.pause_bits)
         return self.panel.timing.table(half) | {
@@ -197,7 +197,7 @@ class GraphicDisplay(wiring.Component):
 
         state = Signal(State)
         bit = Signal(max(3, exact_log2(panel.bits)))
-        # Pauses, then places in the table.
+        # Pauses, then indices of the table.
         index = Signal(range(2 * TABLE), init=TABLE - PAUSES)
         in_table, place = index[5], index[:5]
         pause = Signal(self.pause_bits)
@@ -207,7 +207,7 @@ class GraphicDisplay(wiring.Component):
         top = (1 << rows) - panel.height
         row = Signal(rows, init=top)
 
-        # Known a cycle after what they depend on, which is early enough: a bit lasts two or more.
+        # Registered, so a cycle late, which is early enough: a bit lasts two cycles or more.
         goes_on, byte_ends, table_ends, starts_frame = Signal(), Signal(), Signal(), Signal()
         dot_ends, at_bottom, at_edge, at_end = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [
@@ -252,7 +252,7 @@ class GraphicDisplay(wiring.Component):
                             with m.If(at_end):
                                 m.d.sync += [state.eq(State.REST), rewriting.eq(~rewriting)]
 
-        # The font: a text's line changes far above its rows, so that nothing waits for a character.
+        # The font: the text's line changes far above its rows, so no character is late.
         dots = state == State.DOTS
         character = printable(self.text.character)
         glyph_column = within[panel.widen :]
@@ -273,7 +273,7 @@ class GraphicDisplay(wiring.Component):
             port.addr.eq(Mux(dots, Cat(character[:5], group), command)),
         ]
 
-        # Where a text may be seen, `show` is sent for `hide`; they differ in late bits only.
+        # While the text may be seen, `show` replaces `hide`; they differ in late bits only.
         shows = Signal()
         still = (place == panel.loop + 1) & (rewriting | ~self.text.changed)
         m.d.sync += shows.eq(running & (starts_frame | still))

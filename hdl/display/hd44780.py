@@ -2,8 +2,9 @@
 
 Minimum times are those of Hitachi's HD44780U datasheet (ADE-207-272(Z), rev. 0.0): bus timing at
 2.7 to 4.5 V, which is never shorter than at 5 V, and the initialisation by instruction with four
-data lines (its figure 24). Instructions take their longest, that of Samsung's KS0066U where it
-needs more, on the slowest oscillator that the datasheet allows, 190 kHz instead of the typical 270.
+data lines (its figure 24). Instructions take their maximum time, that of Samsung's KS0066U where
+it is longer, on the slowest oscillator that the datasheet allows, 190 kHz instead of the typical
+270.
 """
 
 from fractions import Fraction
@@ -20,10 +21,11 @@ US, NS = Fraction(1, 10**6), Fraction(1, 10**9)
 SLOWEST = Fraction(270, 190)
 
 EXECUTION = 43 * US * SLOWEST
-"""Of every instruction but two: 37 us, 37 + 4 us after a character; 39 and 43 us on a KS0066U."""
+"""Execution time of all instructions but two: 37 us, 37 + 4 us after a character; 39 and 43 us on
+a KS0066U."""
 
 CLEARING = 1530 * US * SLOWEST
-"""1.52 ms, on a KS0066U 1.53 ms."""
+"""Execution time of the two slow instructions: 1.52 ms, on a KS0066U 1.53 ms."""
 
 POWER_UP = 40_000 * US
 FIRST_WAIT = 4_100 * US
@@ -37,18 +39,18 @@ DATA_SETUP = 195 * NS
 DATA_HOLD = 10 * NS
 
 SLOT = EXECUTION * 4 / 3
-"""The shortest slot: E falls when half of it is over and rises after a quarter of the next one."""
+"""Shortest slot: E falls halfway through it and rises after a quarter of the next one."""
 
 SLOTS = 128
-"""Slots of a round: in each at most one nibble is written."""
+"""Slots per round: in each at most one nibble is written."""
 
 WAITING_ROUNDS = ceil(POWER_UP / (SLOTS * SLOT))
 INITIALISING, FIRST, RUNNING = 5, 6, 7
-"""Numbers of rounds: the one of initialisation, the first one that writes the text, all others."""
+"""Numbers of rounds: initialisation, the first round that writes the text, all later rounds."""
 
 
 def initial_nibbles() -> dict[int, int]:
-    """Return what the round of initialisation writes: nibbles by slot.
+    """Return the nibbles that the initialisation round writes, by slot.
 
     No slot is shorter than `SLOT`, so a wait is a number of slots whatever the clock.
     """
@@ -56,7 +58,7 @@ def initial_nibbles() -> dict[int, int]:
     def slots(wait: Fraction) -> int:
         return ceil(wait / SLOT + Fraction(1, 4))
 
-    # Eight data lines, three times, whatever state the panel was left in; then four of them.
+    # Eight data lines, three times, whatever state the panel was in; then four data lines.
     second = slots(FIRST_WAIT)
     third = second + slots(SECOND_WAIT)
     at = third + 1
@@ -67,22 +69,22 @@ def initial_nibbles() -> dict[int, int]:
         nibbles |= {at: instruction >> 4, at + 1: instruction & 15}
         at += 2
     at += slots(CLEARING) - 1
-    # Addresses go up, the display does not move.
+    # Addresses count up, the display does not shift.
     nibbles |= {at: 0, at + 1: 6}
     return nibbles
 
 
 class HD44780(wiring.Component):
-    r"""A panel of two lines of 16 characters, written again and again; R/W is tied low.
+    r"""A panel of two lines of 16 characters, rewritten continuously; R/W is tied low.
 
     Time is divided into slots of a power of two of cycles, in each of which at most one nibble is
     written: RS and data change at its start, E is high in its second quarter. Every instruction
-    has long been executed when the next slot comes, and the only other waits are rounds and slots
-    in which nothing is written: the counter of a slot's cycles is the one timer.
+    has been executed long before the next slot, and the only other waits are rounds and slots in
+    which nothing is written: the cycle counter of a slot is the only timer.
 
     A round of 128 slots writes the whole text, in 10 to 20 ms. After `changed` the display is off
-    for a round; only every other round begins a refresh, so that a text which changes all the time
-    is still seen half of it.
+    for a round; only every other round begins a refresh, so a text that changes all the time is
+    still seen half of the time.
 
     Parameters
     ----------
@@ -94,11 +96,11 @@ class HD44780(wiring.Component):
     slot_bits
         A slot lasts ``2**slot_bits`` cycles.
     text : Out(TextSignature)
-        What is shown. The ROM of most panels has a yen sign for ``\`` and an arrow for ``~``.
+        The text to show. The ROM of most panels has a yen sign for ``\`` and an arrow for ``~``.
     rs, e : Out(1)
-        Register select and enable.
+        Register select and enable pins.
     d : Out(4)
-        DB4 to DB7.
+        Data pins DB4 to DB7.
 
     Raises
     ------
@@ -120,11 +122,11 @@ class HD44780(wiring.Component):
         super().__init__({"text": Out(TextSignature()), "rs": Out(1), "e": Out(1), "d": Out(4)})
 
     def timing(self) -> dict[str, tuple[Fraction, Fraction]]:
-        """Return minimum and actual seconds by the datasheet's name."""
+        """Return minimum and actual times in seconds, by their names in the datasheet."""
         cycle = 1 / self.clock_hz
         slot = cycle * (1 << self.slot_bits)
         quarter = slot / 4
-        # Between the end of a nibble's E and the beginning of the next one's.
+        # From the end of a nibble's E to the beginning of the next one's.
         rest = slot - quarter
         first, second, third, *_, clear, after, _ = sorted(initial_nibbles())
         return {
@@ -146,10 +148,10 @@ class HD44780(wiring.Component):
         timer = Signal(self.slot_bits)
         slot = Signal(range(SLOTS))
         round_ = Signal(range(RUNNING + 1), init=INITIALISING - WAITING_ROUNDS)
-        # Every second round writes a text that is shown already.
+        # Every second round rewrites a text that is already shown.
         rewriting = Signal(init=(FIRST - round_.init) & 1)
         ends = Signal()
-        # High in the last cycle, but found a cycle ahead: a carry through the timer is slow.
+        # High in the last cycle, computed one cycle ahead: a carry through the timer is slow.
         m.d.sync += [timer.eq(timer + 1), ends.eq(timer == (1 << self.slot_bits) - 2)]
         with m.If(ends):
             m.d.sync += slot.eq(slot + 1)

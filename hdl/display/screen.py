@@ -1,4 +1,4 @@
-"""What people see: the newest name, and below it the speed or the temperature."""
+"""The screen: the newest name, and below it the speed or the temperature."""
 
 from collections.abc import Sequence
 
@@ -12,64 +12,64 @@ from gptloom.hdl.display.text import COLUMNS, TextBuffer, TextSignature
 from gptloom.hdl.speed import DIGITS, Speed
 
 TICKS = 32
-"""Of the screen's clock in a second."""
+"""Ticks per second of the screen's clock."""
 
 RATES = (16, 4, 1, 0)
-"""Ticks from name to name at least: two names a second, eight, 32, as many as the display shows."""
+"""Minimum ticks between names: two names a second, eight, 32, as many as the display can show."""
 
 SHOW_TICKS = 3 * TICKS
-"""For so long the temperature is shown after the button was pressed."""
+"""Time for which the temperature is shown after the button was pressed."""
 
 HOLD_TICKS = TICKS * 3 // 4
-"""A button held for so long changes the rate, and again after as long."""
+"""Time for which the button must be held to change the rate, and again to change it once more."""
 
 BLANK, CARRIAGE_RETURN = 0, 13
 
 
 class Line(enum.Enum, shape=1):
-    """What the second line shows."""
+    """Content of the second line."""
 
     SPEED = 0
     TEMPERATURE = 1
 
 
 class Screen(wiring.Component):
-    """Two lines of text, put together from what passes by; it never makes anybody wait.
+    """Two lines of text, taken from the serial line's characters and the speed, without stalls.
 
-    The first line is taken from the characters that leave on the serial line: one of the lines that
-    begin there, the first one after the rate allows it, is kept and shown when it has ended. Others
-    pass by. The second line is of the moment at which a refresh of the display begins.
+    The first line is taken from the characters sent on the serial line: the first line that begins
+    once the rate allows it is kept, and shown when it has ended. The others are ignored. The second
+    line is sampled when a refresh of the display begins.
 
     Parameters
     ----------
     clock_hz
         Frequency of the domain ``sync``.
     temperatures
-        What is shown for each number of a temperature, up to 16 characters.
+        Text for each temperature, by its number, up to 16 characters.
     rate
-        Number in ``RATES`` that holds from power-on.
+        Index in ``RATES`` at power-on.
     button
-        Whether there is one; without it the second line is always the speed.
+        Whether there is a button; without one the second line is always the speed.
     unit
-        Of the speed: what fills the line behind its seven digits.
+        Unit of the speed, which fills the line after its seven digits.
 
     Attributes
     ----------
     text : In(TextSignature)
         The display.
     strobe, character : In(1), In(8)
-        A character leaves. Lines end with a carriage return and a line feed, and have 16
-        characters at most; 40 cycles or more pass between those two.
+        A character is sent. Lines have at most 16 characters and end with a carriage return and a
+        line feed, which are at least 40 cycles apart.
     event : In(1)
-        What the speed counts happened: a token was sampled.
+        Event that the speed counts: a token was sampled.
     button, pressed : In(1)
-        The button's state; for one cycle, it was pressed.
+        State of the button; pulse when it was pressed.
     temperature : In
-        Number of the temperature that holds.
+        Number of the present temperature.
     turn : Out(1)
-        Pulse: take the next temperature. The first press shows the one that holds.
+        Pulse: take the next temperature. The first press only shows the present one.
     rate : Out
-        Number in ``RATES``.
+        Index in ``RATES``.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Screen(wiring.Component):
         return m
 
     def _first_line(self, m: Module, buffer: TextBuffer, due) -> None:
-        """Keep a line that passes by, and blanks up to its end."""
+        """Keep a line that is being sent, padded with blanks."""
         place = Signal(range(COLUMNS + 1))
         returned = self.strobe & (self.character == CARRIAGE_RETURN)
         m.d.comb += [
@@ -155,7 +155,7 @@ class Screen(wiring.Component):
                     m.next = "FEED"
 
     def _clock(self, m: Module) -> tuple[Signal, Value]:
-        """Return ticks, and the one of them that ends a second."""
+        """Return a pulse for every tick, and one for the tick that ends a second."""
         cycles, tick = Signal(range(self._tick)), Signal()
         ticks = Signal(range(TICKS))
         m.d.comb += tick.eq(cycles == self._tick - 1)
@@ -163,7 +163,7 @@ class Screen(wiring.Component):
         return tick, tick & (ticks == TICKS - 1)
 
     def _buttons(self, m: Module, tick) -> Value:
-        """Return what the second line shows."""
+        """Return the content of the second line."""
         line = Signal(Line)
         shown, held = Signal(range(SHOW_TICKS + 1)), Signal(range(HOLD_TICKS))
         with m.If(self.pressed):
@@ -192,17 +192,17 @@ class Screen(wiring.Component):
         return due
 
     def _second_line(self, m: Module, speed: Speed, line) -> tuple[Signal, Signal]:
-        """Return whether it has changed since the last refresh; a cycle late, its character."""
+        """Return whether the line changed since the last refresh; a cycle late, its character."""
         digits = Signal.like(Cat(speed.digits))
         shown_line, temperature = Signal(), Signal.like(self.temperature)
         settling, fresh, changed = Signal(name="settling"), Signal(name="fresh"), Signal()
-        # Without a button neither of them ever changes.
+        # Without a button neither ever changes.
         kept = [(line, shown_line), (self.temperature, temperature)] if self._has_button else []
         other = Cat(now != shown for now, shown in kept).any()
         with m.If(self.text.begin):
             m.d.sync += [shown.eq(now) for now, shown in kept]
             m.d.sync += [changed.eq(fresh | other), fresh.eq(0)]
-            # Else half of them are of the last second.
+            # Otherwise half of the digits would be those of the last second.
             with m.If(~settling):
                 m.d.sync += digits.eq(Cat(speed.digits))
         with m.If(speed.second):
@@ -212,7 +212,7 @@ class Screen(wiring.Component):
 
         column = remainder(self.text.address, COLUMNS)
         numbers = [digits.word_select(DIGITS - 1 - i, 4) for i in range(DIGITS)]
-        # Zeros before the first other digit are not shown, but for the last one.
+        # Leading zeros are blank, except for the last digit.
         blank = [Cat(numbers[: i + 1]) == 0 for i in range(DIGITS - 1)] + [Const(0, 1)]
         characters = [
             Mux(none, BLANK, ord("0") + number) for none, number in zip(blank, numbers, strict=True)

@@ -1,4 +1,4 @@
-"""The serial line of graphic displays: four wires, most significant bit first, mode 0."""
+"""The serial line of graphic displays: SPI mode 0 on four wires, most significant bit first."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from amaranth.lib.wiring import In, Out
 NS = Fraction(1, 10**9)
 
 SKEW = 5
-"""Nanoseconds by which a chip's pins may be apart: edges that belong together leave it one by one,
-and a rising one takes longer than a falling one."""
+"""Skew between a chip's pins in nanoseconds: simultaneous edges leave it at different times, and a
+rising edge takes longer than a falling one."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class SerialTiming:
     Attributes
     ----------
     cycle
-        Of the clock.
+        Minimum clock cycle.
     low
-        All that lies in the clock's low half: its length, and what is set up before it rises.
+        Minima in the clock's low half: its length, and set-up times before the rising edge.
     high
-        All that lies in its high half: its length, and what is held after it rose.
+        Minima in the clock's high half: its length, and hold times after the rising edge.
     deselected
-        What lies between two bytes that are selected one by one.
+        Minimum times between two bytes that are selected one by one.
     """
 
     cycle: Mapping[str, int]
@@ -38,7 +38,7 @@ class SerialTiming:
     deselected: Mapping[str, int]
 
     def half(self, clock_hz: Fraction) -> int:
-        """Return the cycles of half a bit that keep all minima, `SKEW` included."""
+        """Return the cycles per half bit that meet all minima, with `SKEW` added."""
         longest = max(
             *(t + SKEW for t in [*self.low.values(), *self.high.values()]),
             *(Fraction(t + SKEW, 2) for t in self.deselected.values()),
@@ -47,30 +47,30 @@ class SerialTiming:
         return ceil(longest * NS * clock_hz)
 
     def table(self, half: Fraction) -> dict[str, tuple[Fraction, Fraction]]:
-        """Return minimum and actual seconds by name, when half a bit lasts so many seconds."""
+        """Return minimum and actual times in seconds by name; `half` is half a bit in seconds."""
         rows = {name: (t * NS, half) for name, t in [*self.low.items(), *self.high.items()]}
         both = {**self.cycle, **self.deselected}
         return {name: (t * NS, 2 * half) for name, t in both.items()} | rows
 
 
 class Serialiser(wiring.Component):
-    """Bits out, one by one, as the datasheets' figures draw them.
+    """Sends bits with the waveforms of the datasheets' figures.
 
     A bit is a low and a high half of the clock. Data, command and select change when the low half
-    begins. Where nothing is selected the clock rests low, and bit times go on.
+    begins. While nothing is selected the clock rests low, and bit times go on.
 
     Parameters
     ----------
     half
-        Cycles of half a bit.
+        Cycles per half bit.
 
     Attributes
     ----------
     select, level, data : In(1)
-        For the present bit: send it, its value, and whether it belongs to data (or a command).
-        The pins follow a cycle later.
+        For the present bit: send it, its value, and whether it belongs to data rather than a
+        command. The pins follow a cycle later.
     ends : Out(1)
-        The last cycle of the present bit.
+        This is the last cycle of the present bit.
     sck, mosi, dc : Out(1)
         Pins; `dc` is 1 for data.
     cs : Out(1)

@@ -20,7 +20,7 @@ SSD1306 = Panel(
         high={"tCLKH": 20, "tAH": 15, "tCSH": 10, "tDHW": 15},
         deselected={},
     ),
-    # The datasheet asks for 3 us of reset; supplies take longer to settle.
+    # The datasheet requires 3 us of reset; supplies take longer to settle.
     pause_ms=1,
     initial=(
         (0xAE,),  # off
@@ -36,7 +36,7 @@ SSD1306 = Panel(
         (0x81, 0xCF),  # contrast
         (0xD9, 0xF1),  # precharge for the pump
         (0xDB, 0x40),  # deselect level
-        (0xA4,),  # what the memory holds
+        (0xA4,),  # show the memory's contents
         (0xA6,),  # not inverted
     ),
     frame=((0x21, 0, 127), (0x22, 0, 7)),

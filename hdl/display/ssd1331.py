@@ -20,7 +20,7 @@ SSD1331 = Panel(
         high={"tCLKH": 75, "tAH": 40, "tCSH": 60, "tDHW": 40},
         deselected={},
     ),
-    # The datasheet asks for 3 us of reset; supplies take longer to settle.
+    # The datasheet requires 3 us of reset; supplies take longer to settle.
     pause_ms=1,
     initial=(
         (0xAE,),  # off

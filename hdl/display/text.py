@@ -1,4 +1,4 @@
-"""The one interface between whoever has a text and the displays: two lines of 16 characters."""
+"""The interface between the source of a text and the displays: two lines of 16 characters."""
 
 from amaranth.hdl import Cat, Module, Signal, Value, unsigned
 from amaranth.lib import wiring
@@ -11,28 +11,28 @@ LINES = 2
 COLUMNS = 16
 
 TEXT_LATENCY = 8
-"""So many cycles after a change of address the character, and after `begin` all, must be there."""
+"""Maximum cycles from a change of address to the character, and from `begin` to a stable text."""
 
 
 class TextSignature(wiring.Signature):
-    """Characters fetched by a display, as it needs them; directions as the display sees them.
+    """Characters fetched by a display as it needs them; directions as the display sees them.
 
-    A display reads the whole text again and again, in refreshes. `begin` announces one; from
-    `TEXT_LATENCY` cycles later until the next `begin` the holder answers from one and the same
-    text. It therefore takes over a new text only at `begin`, and only when all of it is there; see
-    :class:`TextBuffer`. While a refresh writes another text than the one before, which the holder
-    says by `changed`, the display shows nothing: no mix of two texts is ever seen.
+    A display reads the whole text again and again, in refreshes. `begin` announces a refresh; from
+    `TEXT_LATENCY` cycles later until the next `begin` the source answers from one and the same
+    text. It therefore takes a new text only at `begin`, and only when it is complete; see
+    :class:`TextBuffer`. While a refresh writes a text that differs from the last, which the source
+    signals by `changed`, the display shows nothing: no mix of two texts is ever seen.
 
     Members
     -------
     begin : Out(1)
         For one cycle: a refresh begins.
     changed : In(1)
-        This refresh's text is not the last one's.
+        The text of this refresh differs from the last one's.
     address : Out(5)
         Line (the upper bit) and column of a character.
     character : In(8)
-        ASCII, 0x20 to 0x7E, or 0 for a blank; stays until the address changes.
+        ASCII, 0x20 to 0x7E, or 0 for a blank; held until the address changes.
     """
 
     def __init__(self):
@@ -52,7 +52,7 @@ def printable(character: Value) -> Value:
 
 
 class TextBuffer(wiring.Component):
-    """Two texts in a block RAM: one is shown, the other one is written.
+    """Double buffer in a block RAM: one text is shown while the other is written.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class TextBuffer(wiring.Component):
     write_address, write_data : In
         Line and column; the character.
     show : In(1)
-        For one cycle while `free`, not before the last character's: the text is whole. It is
+        Pulse while `free`, not before the last character is written: the text is complete. It is
         shown from the next refresh on; `free` is low until then.
     """
 
