@@ -1,4 +1,4 @@
-"""What each token attended, kept for the serial line."""
+"""Attention weights of each token, buffered for the serial line."""
 
 from amaranth.hdl import Cat, Const, Module, Signal, unsigned
 from amaranth.lib import data, wiring
@@ -13,19 +13,19 @@ from gptloom.model.errors import UserError
 
 
 def attended(heads: int) -> data.StructLayout:
-    """Return what a core tells of its attention, cycle by cycle.
+    """Return the layout of a core's attention tap, valid cycle by cycle.
 
     Parameters
     ----------
     heads
-        Of the model.
+        Heads of the model.
 
     Returns
     -------
     layout
-        `start`: a token begins, which stands at `position` until the next one begins. `valid`: the
-        softmax numerators of a cached position, `row`, are there; of a layer they come one after
-        the other, and between two layers there is a cycle without.
+        `start`: a token begins, whose position is `position` until the next one begins. `valid`:
+        the softmax numerators of a cached position, `row`, are valid; those of a layer come one
+        after the other, with at least one cycle without between two layers.
     """
     return data.StructLayout(
         {
@@ -39,10 +39,10 @@ def attended(heads: int) -> data.StructLayout:
 
 
 class AttentionFrames(wiring.Component):
-    """Keeps the softmax numerators of all layers and heads, and puts them into frames.
+    """Stores the softmax numerators of all layers and heads, and puts them into frames.
 
-    While those of a token are sent, which waits at the core's output, the core computes the next
-    one and waits in turn: two banks are enough, which tokens take by turns.
+    A token waits at the core's output while its numerators are sent; the core computes the next one
+    meanwhile and then waits in turn. So two banks are enough, which tokens use alternately.
 
     Parameters
     ----------
@@ -54,17 +54,17 @@ class AttentionFrames(wiring.Component):
     i : In
         See :func:`attended`.
     position : In(8)
-        Of the token that waits.
+        Position of the token that waits.
     taken : In(1)
-        For one cycle: it waits no longer.
+        Pulse: the waiting token is taken.
     left : Out(1)
-        Frames are left of it.
+        Frames of the waiting token are left to send.
     argument : Out(32)
-        The next one's, see :class:`.Numerators`; up to the first `step`.
+        Argument of the next frame, see :class:`.Numerators`; valid up to the first `step`.
     more, data, step
-        Its data, see :class:`.Framer`; `data` follows 3 cycles after `step`.
+        Data of the frame, see :class:`.Framer`; `data` follows 3 cycles after `step`.
     sent : In(1)
-        For one cycle: it is sent.
+        Pulse: the frame has been sent.
 
     Raises
     ------
@@ -121,7 +121,7 @@ class AttentionFrames(wiring.Component):
         ]
 
         byte = Signal(range(size))
-        # All data of the frame is sent; it has the layer's last row; all frames are sent.
+        # All data of the frame is sent; the frame has the layer's last row; all frames are sent.
         full, through, finished = Signal(), Signal(), Signal()
         word = Cat(read.data, Const(0, 8 * size - len(read.data)))
         # Block RAM is too slow to be used in the cycle in which it is read.

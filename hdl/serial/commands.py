@@ -1,4 +1,4 @@
-"""What the chip does when a frame has arrived."""
+"""Execution of the commands that arrive in frames."""
 
 from collections.abc import Collection
 
@@ -23,11 +23,11 @@ from gptloom.hdl.serial.loader import Pass
 from gptloom.model.sampling import SEED_BITS
 
 SIZE_BITS = 16
-"""Bits of a place in an upload, as frames have it."""
+"""Bits of an offset in an upload, as in frames."""
 
 
 class Job(enum.Enum, shape=3):
-    """Why a pass over the memories is under way."""
+    """Reason for a pass over the memories."""
 
     TEXT = 0
     """The checksum for the text console."""
@@ -40,10 +40,10 @@ class Job(enum.Enum, shape=3):
 
 
 class Commands(wiring.Component):
-    """Obeys one frame at a time, and the text console's wish for a checksum.
+    """Executes one frame's command at a time, and the text console's requests for a checksum.
 
-    Whatever needs the core waits for the end of its document; nothing needs to be known of what it
-    does otherwise. Frames are answered in order, and those that come before the answer is sent are
+    Every command that needs the core waits for the end of its document, and depends on no other
+    state of the core. Frames are answered in order; a frame that comes before the answer is sent is
     lost.
 
     Parameters
@@ -53,53 +53,53 @@ class Commands(wiring.Component):
     bos
         The token that begins a document.
     features
-        What the chip can do.
+        Features of the chip.
 
     Attributes
     ----------
     arrived, good, code, sequence, argument, length
         The frame, see :class:`.Deframer`.
     hold : Out(1)
-        It is still needed.
+        The frame is still needed.
     set, value : Out(1), Out(32)
-        A number for the place of `argument`.
+        Number to store in place of `argument`.
     received, complete
         See :class:`.Staging`.
     discard, to_start, to_end, step, claim : Out(1)
-        For it.
+        Control of :class:`.Staging`.
     staged : In(8)
-        The byte there.
+        Byte read from it.
     start_pass, kind : Out(1), Out(Pass)
-        For the loader, with `passing` and `crc` coming back.
+        Control of the loader, which returns `passing` and `crc`.
     i, o, seed, core_busy, counters, cache
-        The core's. Names run on `i` while nothing else does.
+        Ports of the core. `i` starts names while nothing else uses it.
     text_o : Out(stream of Token)
-        Tokens of names.
+        Tokens of names, for the text console.
     text_run : In(1)
-        The text console wants names.
+        The text console requests names.
     check, checking : In(1), Out(1)
-        It wants the checksum; this is not ready.
+        The text console requests the checksum; the checksum is not ready.
     line : In(1)
-        It sends a line, and needs the page for it.
+        The text console is sending a line, for which it needs the page.
     scale : Out(1)
-        For one cycle: `argument` is the temperature.
+        Pulse: `argument` is the temperature.
     restart : Out(1)
-        For one cycle: the first temperature and the checksum's line, as at power-on.
+        Pulse: go back to the first temperature and send the checksum's line, as at power-on.
     attention_left, attention : In(1), In(32)
-        Frames of what the token on `o` attended are left; the next one's argument. They go before
-        the token's.
+        Attention frames of the token on `o` are left to send; argument of the next one. They are
+        sent before the token's frame.
     attention_sent : Out(1)
-        For one cycle: one of them is.
+        Pulse: an attention frame has been sent.
     telling : Out(1)
-        What is being sent is one of them.
+        The frame being sent is an attention frame.
     reply, token : Out(1)
-        A frame of either kind waits to be sent, until `sent`.
+        A reply, or a token's frame, waits to be sent, until `sent`.
     sending_reply : In(1)
-        Which of them is being sent.
+        The frame being sent is the reply, not the token's.
     frame : Out(Header)
-        What is being sent.
+        Header of the frame being sent.
     sent : In(1)
-        For one cycle: it is.
+        Pulse: the frame has been sent.
     """
 
     def __init__(self, config: int, bos: int, features: Collection[Feature] = ()):
@@ -158,17 +158,17 @@ class Commands(wiring.Component):
         job = Signal(Job)
         status = Signal(Reply, init=Reply.OK)
         paused, prompting, uploading = Signal(), Signal(), Signal()
-        # Memories may hold a half of two models: a reset does not mend them.
+        # The memories may hold parts of two models: a reset does not repair them.
         stopped = Signal(reset_less=True)
         damaged = Signal(8)
-        # Nothing is asked of the core: it is idle as soon as it is not busy.
+        # No document is requested of the core: it is idle as soon as it is not busy.
         halting, names = Signal(), Signal()
         halted = Signal()
         wanted = Signal()
         with m.If(self.check):
             m.d.sync += wanted.eq(1)
-        # The core would go on to a name before a prompt's last token is sent, and forget what that
-        # one attended.
+        # Otherwise the core would start a name before a prompt's last token is sent, and overwrite
+        # that token's attention.
         attending = Signal()
         m.d.sync += names.eq(
             self.text_run & ~paused & ~stopped & ~halting & ~(prompting & attending)
@@ -216,7 +216,7 @@ class Commands(wiring.Component):
         asked = self.argument[: ceil_log2(len(Item))]
         m.d.comb += self.value.eq(Array(items[item] for item in Item)[asked])
 
-        # A frame stays until it is answered; the text console's checksum holds up none.
+        # A frame is held until it is answered; the text console's checksum delays none.
         pending = Signal()
         m.d.comb += self.hold.eq(self.arrived | pending)
         with m.If(self.arrived):
@@ -256,7 +256,7 @@ class Commands(wiring.Component):
                     with m.Case(Command.RESET):
                         m.d.comb += self.restart.eq(1)
                         m.d.sync += [paused.eq(0), uploading.eq(0)]
-                        # Its argument is the seed.
+                        # The frame's argument is the seed.
                         m.next = "SEED"
                     with m.Case(Command.PROMPT):
                         m.d.comb += self.to_end.eq(1)
@@ -340,7 +340,7 @@ class Commands(wiring.Component):
         return m
 
     def _tokens(self, m: Module, prompting: Signal, attending: Signal) -> None:
-        """Give a prompt's tokens to frames, all others to the text console."""
+        """Send a prompt's tokens in frames, all others to the text console."""
         token = self.o.p
         behind = attending & self.attention_left
         sent = self.sent & ~self.sending_reply
@@ -365,14 +365,14 @@ class Commands(wiring.Component):
             m.d.sync += prompting.eq(0)
 
     def _judge(self, m: Module, job, matches, status, uploading, stopped, wanted) -> None:
-        """Decide what follows a pass."""
+        """Decide the next step after a pass."""
         m.next = "REPLY"
         with m.Switch(job):
             with m.Case(Job.TEXT):
                 m.d.sync += wanted.eq(0)
                 m.next = "IDLE"
             with m.Case(Job.WEIGHTS):
-                # The item asked for is still there.
+                # The item requested is still in `argument`.
                 m.d.comb += self.set.eq(1)
             with m.Case(Job.STAGED):
                 with m.If(matches):

@@ -1,4 +1,4 @@
-"""Frames from bytes, as :class:`gptloom.firmware.protocol.Receiver` takes them apart."""
+"""Frames from bytes, decoded as :class:`gptloom.firmware.protocol.Receiver` does."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -9,33 +9,33 @@ from gptloom.firmware.protocol import ESCAPE, FLAG, FLIP, HEADER, LEAST_BODY, LO
 
 
 class Deframer(wiring.Component):
-    """Takes flags, escapes and the CRC off, and keeps the header.
+    """Removes flags, escapes and the CRC, and keeps the header.
 
-    Data is passed on as it comes, before anybody knows whether the frame is whole: whoever stores
-    it counts it only then.
+    Data is passed on as it comes, before it is known whether the frame is intact: the receiver of
+    the data must not use it before `good`.
 
     Attributes
     ----------
     valid, byte : In(1), In(8)
-        A byte from the line, every 10 cycles at most.
+        A byte from the line, at most one every 10 cycles.
     hold : In(1)
-        The last frame is still needed: bytes are dropped, and with them what follows up to a flag.
+        The last frame is still needed: bytes are dropped, and so are later ones up to a flag.
     begin : Out(1)
-        For one cycle: data will be that of a new frame.
+        Pulse: the data that follows belongs to a new frame.
     data_valid, data : Out(1), Out(8)
-        A byte after the header; the last two of them are the CRC.
+        A byte after the header; the last two are the CRC.
     arrived : Out(1)
-        For one cycle: a frame has ended.
+        Pulse: a frame has ended.
     good : Out(1)
-        Whether it is whole; like the header, from `arrived` on until the next frame begins.
+        The frame is intact; valid, like the header, from `arrived` until the next frame begins.
     code, sequence, argument : Out(8), Out(8), Out(32)
-        Its header.
+        Header of the frame.
     length : Out(7)
-        Bytes of its body.
+        Bytes in its body.
     set, value : In(1), In(32)
-        Put a number in the place of `argument`.
+        Store a number in place of `argument`.
     text : Out(1)
-        For one cycle: a byte came that belongs to no frame.
+        Pulse: a byte came that belongs to no frame.
     """
 
     def __init__(self):
@@ -100,6 +100,6 @@ class Deframer(wiring.Component):
                 with m.If(length < HEADER.size):
                     m.d.sync += header.eq(Cat(header[8:], crc.data))
                 with m.If(length == LONGEST_BODY):
-                    # No frame: a flag was lost, or never was one.
+                    # Not a frame: its flag was lost, or there never was one.
                     m.d.sync += inside.eq(0)
         return m

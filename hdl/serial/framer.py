@@ -1,4 +1,4 @@
-"""Bytes of frames to be sent."""
+"""Bytes of outgoing frames."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
@@ -9,7 +9,7 @@ from gptloom.firmware.protocol import CRC_BYTES, ESCAPE, FLAG, FLIP, HEADER
 
 
 class Header(data.Struct):
-    """What a frame begins with, see :class:`gptloom.firmware.protocol.Frame`."""
+    """Header of a frame, see :class:`gptloom.firmware.protocol.Frame`."""
 
     code: unsigned(8)
     sequence: unsigned(8)
@@ -17,27 +17,27 @@ class Header(data.Struct):
 
 
 class Framer(wiring.Component):
-    """Sends frames. Most have no data: what the chip has to say fits the argument.
+    """Sends frames. Most have no data: the chip's answer fits the argument.
 
     Parameters
     ----------
     data
-        Whether any has.
+        Whether any frame has data.
 
     Attributes
     ----------
     start : In(1)
-        Begin, while not `busy`.
+        Begin a frame, while not `busy`.
     i : In(Header)
-        What to send, from the cycle after `start` on until `done`; with data, until the first
+        Header to send, held from the cycle after `start` until `done`; with data, until the first
         `step`.
     more, data, step : In(1), In(8), Out(1)
-        A byte of data is left, before the CRC; the byte; it is taken. The next one is
-        needed 3 cycles later at the soonest.
+        Data bytes are left, before the CRC; the next byte; it is taken. The one after it is needed
+        at least 3 cycles later.
     busy : Out(1)
-        A frame is under way, from the cycle after `start` on.
+        A frame is being sent, from the cycle after `start` on.
     done : Out(1)
-        For one cycle, the last one of `busy`: the closing flag is taken.
+        Pulse in the last cycle of `busy`: the closing flag is taken.
     o : Out(stream of 8 bits)
         Bytes of the line.
     """
@@ -63,7 +63,7 @@ class Framer(wiring.Component):
         body = HEADER.size + CRC_BYTES
         at = Signal(range(body))
         byte, special = Signal(8), Signal()
-        # The byte is one of the data, which stand before the CRC.
+        # The byte is data, which comes before the CRC.
         between = Signal()
         bits = Cat(self.i, crc.crc)
         m.d.comb += [crc.start.eq(self.start), crc.data.eq(byte)]

@@ -24,14 +24,14 @@ from gptloom.model.errors import UserError
 
 @dataclass(frozen=True)
 class Upload:
-    """What an uploaded image has to be, see :mod:`gptloom.firmware.protocol`.
+    """Requirements on an uploaded image, see :mod:`gptloom.firmware.protocol`.
 
     Attributes
     ----------
     sizes
-        Bytes of each region.
+        Bytes in each region.
     config
-        Its :func:`.config_hash`.
+        :func:`.config_hash` of the image.
     """
 
     sizes: Mapping[Region, int]
@@ -39,12 +39,12 @@ class Upload:
 
     @classmethod
     def of(cls, image: Image, machine: Machine) -> "Upload":
-        """Return what images have to be that take an image's place.
+        """Return the requirements on images that replace a given image.
 
         Raises
         ------
         UserError
-            If documents have no end: a host waits for one before it does anything.
+            If documents have no end: commands wait for the end of a document.
         """
         if image.config.endless:
             raise UserError(
@@ -56,37 +56,37 @@ class Upload:
 
 
 class Host(wiring.Component):
-    """Receives frames, does what they say, and sends frames between the console's lines.
+    """Receives frames, executes their commands, and sends frames between the console's lines.
 
     Parameters
     ----------
     upload
-        What images look like.
+        Requirements on images.
     bos
         The token that begins a document.
     watched
-        Shape of the model whose attention is told, where that is asked for.
+        Configuration of the model whose attention is sent, if that is built in.
 
     Attributes
     ----------
     valid, byte : In(1), In(8)
         A byte from the line.
     core
-        To the core, but for its temperature; directions as the core sees them.
+        Ports of the core, except its temperature; directions as the core sees them.
     attended : In
-        See :func:`.attended`; only where it is told.
+        See :func:`.attended`; only with `watched`.
     text_o, text_run, check, checking, crc
-        The console's tokens, its wish for documents, and its checksum; see :class:`.Commands`.
+        The console's tokens, its request for documents, and its checksum; see :class:`.Commands`.
     line, quiet
-        A line of text is being sent; begin none.
+        A line of text is being sent; do not begin one.
     page_write, page_address, page_data
-        Another page.
+        Bytes of a new page.
     set, scale, restart
-        Temperature; as at power-on. See :class:`.Console`.
+        Temperature, and restart as at power-on. See :class:`.Console`.
     text, o : In(stream of 8 bits), Out(stream of 8 bits)
-        The console's characters; everything for the line.
+        Characters of the console; all bytes for the line.
     ask : Out(1)
-        For one cycle: a byte came that belongs to no frame.
+        Pulse: a byte came that belongs to no frame.
     stopped : Out(1)
         See :class:`.Commands`.
     """
@@ -136,7 +136,7 @@ class Host(wiring.Component):
             deframer.valid.eq(self.valid),
             deframer.byte.eq(self.byte),
             self.ask.eq(deframer.text),
-            # The frame, and where its data goes.
+            # The frame, and the destination of its data.
             *(
                 getattr(commands, name).eq(getattr(deframer, name))
                 for name in ("arrived", "good", "code", "sequence", "argument", "length")
@@ -205,7 +205,7 @@ class Host(wiring.Component):
         return m
 
     def _tell_attention(self, m: Module, framer: Framer, commands: Commands) -> None:
-        """Send what a token attended before the token itself, and counters of the cache."""
+        """Send a token's attention before the token itself, and counters of the cache."""
         m.submodules.attention = attention = self._attention
         m.d.comb += commands.cache.eq(self.core.cache)
         token = self.core.o

@@ -1,4 +1,4 @@
-"""Passes over all bytes of an image: staged, on their way into the core, and in the core."""
+"""Passes over all bytes of an image: staged, while copied into the core, and in the core."""
 
 from collections.abc import Mapping
 
@@ -12,35 +12,36 @@ from gptloom.hdl.core import Address, Write
 
 
 class Pass(enum.Enum, shape=2):
-    """What one walk over the bytes does, besides its CRC-32."""
+    """Kind of a pass over the bytes, each of which also computes their CRC-32."""
 
     WEIGHTS = 0
-    """Reads what the core computes with; ends there."""
+    """Reads the memories that the core computes with, and no more."""
     STAGED = 1
     """Reads the staged image."""
     COPY = 2
     """Reads the staged image and writes it into the core."""
     LIVE = 3
-    """Reads the core, and the staged image for what cannot be read back: page and settings."""
+    """Reads the core, and the staged image for the parts not readable there: page, settings."""
 
 
 class Loader(wiring.Component):
-    """Walks over the bytes of an image, some 13 cycles each.
+    """Passes over the bytes of an image, some 13 cycles each.
 
     Attributes
     ----------
     start : In(1)
-        Begin; the staged image's first byte is read already.
+        Begin; the staged image's first byte has already been read.
     kind : In(Pass)
-        What to do; stays until it is done.
+        Kind of pass; held until it is done.
     busy, crc : Out(1), Out(32)
         See :class:`.Checksum`.
     staged : In(8)
-        The staged image's byte, two cycles after `step`.
+        Byte of the staged image, two cycles after `step`.
     step : Out(1)
-        Go to the next one; never for `WEIGHTS`.
+        Go to the next byte; never for `WEIGHTS`.
     load, read, read_data
-        To the core, see :class:`.CoreSignature`; it is idle during `COPY` and what reads it.
+        Ports of the core, see :class:`.CoreSignature`; it is idle during `COPY` and all passes that
+        read it.
     page_write : Out(1)
         The byte taken by `load` belongs to the page.
     """
@@ -85,7 +86,7 @@ class Loader(wiring.Component):
             self.load.valid.eq(wanted.valid & copy),
             wanted.ready.eq(Mux(live, self.read.ready, Mux(copy, self.load.ready, 1))),
             checksum.read_data.eq(Mux(live, self.read_data, self.staged)),
-            # What is read from the core is passed over here.
+            # Staged bytes that are read from the core instead are skipped.
             self.step.eq(wanted.valid & wanted.ready & (self.kind != Pass.WEIGHTS)),
             self.page_write.eq(copy & self.step & (wanted.p.region == Region.PAGE)),
         ]

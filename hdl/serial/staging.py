@@ -1,4 +1,4 @@
-"""Where a new image waits until it is whole."""
+"""Memory in which a new image is collected until it is complete."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import wiring
@@ -10,34 +10,34 @@ from gptloom.hdl.attributes import BLOCK_RAM
 
 
 class Staging(wiring.Component):
-    """A memory that is filled and read one byte after the other.
+    """A memory that is written and read sequentially, byte by byte.
 
-    The data of every frame is written behind what has been received before, and counts only once
-    the frame is known to be whole: a damaged one leaves nothing.
+    The data of every frame is appended to the bytes received before, and counts only once the frame
+    is known to be intact: a damaged frame leaves no trace.
 
     Parameters
     ----------
     size
-        Bytes of an upload.
+        Bytes in an upload.
 
     Attributes
     ----------
     received : Out
-        So many bytes count.
+        Number of bytes that count.
     complete : Out(1)
-        These are all; a cycle later.
+        All bytes are received; a cycle after `received`.
     discard : In(1)
-        Begin anew, with none.
+        Start over, with no bytes.
     to_start, to_end : In(1)
-        Go to the first byte; behind those that count.
+        Go to the first byte; go to the end of the bytes that count.
     step : In(1)
         Go to the next byte.
     write, write_data : In(1), In(8)
-        Put a byte here and go on; not for two cycles after going elsewhere.
+        Write a byte at the present place and go to the next; not within two cycles after a move.
     claim : In(1)
-        Everything up to here counts, but for a frame's CRC, if it is not too much.
+        Count all bytes up to here, less a frame's CRC, if that is not more than an upload.
     read_data : Out(8)
-        The byte here, two cycles after going there.
+        Byte at the present place, two cycles after a move.
     """
 
     def __init__(self, size: int):
@@ -71,7 +71,7 @@ class Staging(wiring.Component):
         )
         write, read = memory.write_port(), memory.read_port()
         place = Signal(range(self._depth))
-        # One address, and never both at a time.
+        # One address: reads and writes never coincide.
         m.d.comb += [
             write.addr.eq(place),
             write.data.eq(self.write_data),
