@@ -12,7 +12,7 @@ def saturated(value: ValueLike, bits: int) -> Value:
     inside = value[bits - 1 :]
     fits = (inside == 0) | inside.all()
     limit = (1 << (bits - 1)) - 1
-    # The sign picks between 0111... and 1000...
+    # The sign selects 0111... or 1000...
     clipped = (Value.cast(limit) ^ value[-1].replicate(bits)).as_signed()
     return Mux(fits, value[:bits].as_signed(), clipped).as_signed()
 
@@ -43,7 +43,7 @@ def leading_one(m: Module, value: Value) -> Signal:
 
 
 def less(one: ValueLike, other: ValueLike) -> Value:
-    """Whether one value is less than another: the sign of their difference.
+    """Return whether one value is less than another: the sign of their difference.
 
     Amaranth's ``<`` means the same, but becomes a tree of lookup tables; this is a carry chain.
     """
@@ -51,9 +51,9 @@ def less(one: ValueLike, other: ValueLike) -> Value:
 
 
 def quotient(value: Value, divisor: int) -> Value:
-    """Divide an unsigned value by a power of two: its upper bits.
+    """Return an unsigned value divided by a power of two: its upper bits.
 
-    Amaranth's ``//`` means the same, but compiled simulation then really divides, bit by bit.
+    Amaranth's ``//`` means the same, but compiled simulation then does a full division, bit by bit.
     """
     bits = exact_log2(divisor)
     return value[bits:] if bits < len(value) else Const(0, 1)

@@ -1,29 +1,30 @@
-"""What synthesis is told of signals and memories."""
+"""Synthesis attributes of signals and memories."""
 
 BLOCK_RAM = {"ram_style": "block", "rom_style": "block"}
-"""Of a memory that another model's contents replace in a finished bitstream.
+"""Attributes of a memory whose contents another model replaces in a finished bitstream.
 
-Yosys would make logic of a small one, and of one that nothing writes.
+Yosys would turn a small memory, or one that is never written, into logic.
 """
 
 NO_COLLISION = {"no_rw_check": 1}
-"""Of all memories of a component where no bit that matters is read while it is written.
+"""Attribute of memories in which no bit that matters is read while it is written.
 
-Simulation reads what was there before; block RAM promises nothing, and yosys would add logic that
-does. The schedule never needs it (``tests/firmware/test_schedule.py``). Yosys heeds its attribute
-only where it makes read ports itself; :mod:`gptloom.boards.build` does where they are there before.
+It is set on all memories of a component. Simulation reads the old word; block RAM guarantees
+nothing, and yosys would add logic that does. The schedule never needs it
+(``tests/firmware/test_schedule.py``). Yosys applies the attribute only to read ports that it infers
+itself; :mod:`gptloom.boards.build` applies it to existing ones.
 """
 
 KEEP = {"keep": 1}
-"""Of a sum that is added to others in the same cycle.
+"""Attribute of a sum that is added to others in the same cycle.
 
 Yosys would merge the additions and build a tree of lookup tables for three or more numbers at once,
-which is larger than one carry chain behind the other.
+which is larger than carry chains in series.
 """
 
 LOADED = {"reset_less": True}
-"""Keyword of a register that is written before it is read, whenever something begins.
+"""Keyword argument of a register that is always written before it is read.
 
-An iCE40 resets a register only while it is enabled: a reset is one more step of logic before the
+An iCE40 resets a register only while it is enabled, so a reset adds a level of logic before the
 enable.
 """

@@ -1,4 +1,4 @@
-"""CRC-32 of a core's memories, as it stands in them now."""
+"""CRC-32 of the present contents of a core's memories."""
 
 from collections.abc import Mapping
 
@@ -12,22 +12,22 @@ from gptloom.hdl.core import Address
 
 
 class Checksum(wiring.Component):
-    """Reads everything that a core computes with, byte by byte, into a CRC.
+    """Computes the CRC of all memories that a core computes with, byte by byte.
 
-    Equals :meth:`.Image.checksum`; takes some 13 cycles a byte.
+    The result equals :meth:`.Image.checksum`; it takes some 13 cycles per byte.
 
     Attributes
     ----------
     sizes
-        Bytes of each region that there is: of ``CHECKED``, or of all.
+        Bytes in each existing region: those of ``CHECKED``, or all.
     start : In(1)
         Begin.
     whole : In(1)
-        Do not end after ``CHECKED``; only where `sizes` has others as well.
+        Do not end after ``CHECKED``; only if `sizes` has other regions as well.
     busy : Out(1)
         High until `crc` is complete, from the cycle after `start`.
     crc : Out(32)
-        Of what was read since `start`.
+        CRC of the bytes read since `start`.
     read, read_data : Out(stream of Address), In(8)
         See :class:`.CoreSignature`.
     """
@@ -53,7 +53,7 @@ class Checksum(wiring.Component):
         at_last, at_end = Signal(), Signal()
         bits = Signal(8)
         left = Signal(range(8))
-        # Bit by bit it takes 45 lookup tables less than byte by byte, and nobody waits for it.
+        # Bit by bit takes 45 lookup tables fewer than byte by byte, and speed does not matter.
         m.submodules.divider = divider = CRC32_ISO_HDLC(1).create()
         m.d.comb += [
             divider.data.eq(bits[0]),
@@ -65,7 +65,7 @@ class Checksum(wiring.Component):
         end = len(self.sizes.keys() & set(CHECKED)) - 1
         if len(self.sizes) > end + 1:
             end = Mux(self.whole, len(self.sizes) - 1, end)
-        # An address stays for many cycles: there is time to compare before it is left.
+        # An address holds for many cycles: there is time to compare it before it advances.
         m.d.sync += [at_last.eq(at == last), at_end.eq(number == end)]
         with m.FSM():
             with m.State("IDLE"), m.If(self.start):

@@ -1,4 +1,4 @@
-"""What leaves the chip as text: names without end, their speed, the memories' checksum."""
+"""The chip's text output: an endless list of names, their speed, the memories' checksum."""
 
 from collections.abc import Sequence
 
@@ -28,14 +28,14 @@ from gptloom.hdl.folded.layouts import Temperature
 from gptloom.hdl.speed import DIGITS
 
 TOKENS_AT = 1 << (PAGE_BYTES - 1).bit_length()
-"""Here or above: two buffers of tokens, one filled by the core while the other is sent."""
+"""Address of two buffers of tokens: the core fills one while the other is sent."""
 
 NUMBER_DIGITS = 8
-"""Of a checksum, and of a speed with a zero in front."""
+"""Digits of a checksum, and of a speed with a leading zero."""
 
 
 class Part(enum.Enum, shape=3):
-    """What is being sent, in the order of a line."""
+    """Part of a line being sent, in order."""
 
     LABEL = 0
     NUMBER = 1
@@ -47,26 +47,26 @@ class Part(enum.Enum, shape=3):
 class Console(wiring.Component):
     """Tokens in, lines of text out, without ever stalling the core.
 
-    From power-on, and whenever asked to, it lets the core finish its document, has the checksum
-    computed and sends it (``weights 1A2B3C4D``). Then names: while one is sent the core generates
-    dozens, and a name that ends meanwhile is dropped. Where no display does, it tells the speed
+    At power-on, and on request, it lets the core finish its document, has the checksum computed and
+    sends it (``weights 1A2B3C4D``). Then it sends names: while one is sent the core generates
+    dozens, and a name that ends meanwhile is dropped. Without a display it sends the speed
     (``244402 tokens/s``) and the temperature (``temperature 1.0``) as well. Lines end with CR LF.
 
     Parameters
     ----------
     page
-        See :func:`.encode_page`; it is in the console's memory from power-on.
+        Initial contents of the console's memory, see :func:`.encode_page`.
     bos
-        The token that ends a document and is no character.
+        The token that ends a document and is not a character.
     context
-        Positions of a document.
+        Positions in a document.
     temperatures
-        How many of the page's temperatures are stepped through.
+        Number of the page's temperatures to step through.
     mirror
-        Tell the speed, when it is there, and the temperature, when it has been turned.
+        Send the speed whenever there is a new one, and the temperature whenever it was changed.
     endless
-        Documents may be longer than the context; of these the beginning is sent, one token less
-        than the context has.
+        Documents may be longer than the context; only their beginning is sent, one token less than
+        the context has.
 
     Attributes
     ----------
@@ -79,25 +79,25 @@ class Console(wiring.Component):
     run : Out(1)
         Documents may begin.
     temperature : Out(Temperature)
-        The core's; changes while documents run.
+        Temperature of the core; it changes while documents run.
     check : Out(1)
         Start the checksum.
     checking, crc : In
-        It is being computed; its value.
+        The checksum is being computed; its value.
     line : Out(1)
         A line is being sent.
     quiet : In(1)
-        Begin no line.
+        Do not begin a line.
     page_write, page_address, page_data : In(1), In, In(8)
-        Another page's bytes; the core computes nothing meanwhile.
+        Bytes of a new page; the core is idle meanwhile.
     number : Out
-        Of the page's temperature that holds; how many there are, if another one does.
+        Number of the present temperature on the page; `temperatures` if it is not one of them.
     set, scale : In(1), In(Temperature)
         Pulse: take this temperature.
     restart : In(1)
         Pulse: take the first temperature and send the checksum, as from power-on.
     tell, speed : In(1), In
-        Pulse: send this number of tokens in a second, decimal digits as of :class:`.Speed`.
+        Pulse: send this number of tokens per second, in decimal digits as from :class:`.Speed`.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Console(wiring.Component):
         token, place = self.i.p, Signal.like(self.i.p.position)
         m.d.comb += place.eq(token.position)
         if self._endless:
-            # What does not fit goes where nothing is sent from.
+            # Tokens that do not fit go to a place that is never sent.
             with m.If(token.position >= self._context):
                 m.d.comb += place.eq(self._context - 1)
         m.d.comb += [
@@ -241,7 +241,7 @@ class Console(wiring.Component):
                         part.eq(Part.TEMPERATURE),
                         length.eq(len(TEMPERATURE_TEXTS[0])),
                     ]
-                    # From power-on nobody has turned it.
+                    # At power-on nobody has changed the temperature.
                     with m.If(~asked):
                         m.next = "QUIET"
             with m.State("CHECK"):
@@ -272,7 +272,7 @@ class Console(wiring.Component):
                 with m.If(part == Part.NAME):
                     m.next = "TOKEN"
                 with m.If(at == length):
-                    # What is no speed has no unit.
+                    # Only a speed has a unit.
                     m.d.sync += [
                         at.eq(Mux((part == Part.LABEL) | decimal, 0, len(UNIT))),
                         part.eq(Mux(part == Part.LABEL, Part.NUMBER, Part.END)),
@@ -289,7 +289,7 @@ class Console(wiring.Component):
                 m.d.sync += low.eq(read.data)
                 m.next = "CHARACTER"
             with m.State("CHARACTER"):
-                # A token's character stands at its number.
+                # The character of a token is at the address of its number.
                 m.d.comb += [read.addr.eq(low), read.en.eq(1)]
                 m.next = "SEND"
             with m.State("SEND"):

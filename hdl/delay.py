@@ -1,21 +1,21 @@
-"""Values of some cycles ago."""
+"""Delayed values."""
 
 from amaranth.hdl import Module, Signal, ValueLike
 
 
 def delayed(m: Module, value: ValueLike, cycles: int = 1, *, reset_less: bool = False) -> ValueLike:
-    """Return a value as it was so many cycles ago; the value itself for 0.
+    """Return a value delayed by a number of cycles; the value itself for 0.
 
     Parameters
     ----------
     m
-        Gets the registers.
+        Module to add the registers to.
     value
-        Of any shape, which the result has too.
+        Value of any shape, which the result has too.
     cycles
         Registers in a row.
     reset_less
-        A reset does not reach them.
+        The registers have no reset.
     """
     for _ in range(cycles):
         following = Signal.like(value, name="delayed", reset_less=reset_less)
@@ -25,9 +25,9 @@ def delayed(m: Module, value: ValueLike, cycles: int = 1, *, reset_less: bool = 
 
 
 def late(m: Module, value: ValueLike, cycles: int = 1) -> ValueLike:
-    """Return what :func:`delayed` does, of registers that no reset reaches.
+    """Return a delayed value as :func:`delayed` does, from registers without a reset.
 
-    What travels in a pipeline that is never held needs none: what was there before a reset leaves
-    it before what comes after.
+    A pipeline that never stalls needs no reset: values from before a reset leave it before those
+    that come after.
     """
     return delayed(m, value, cycles, reset_less=True)

@@ -40,7 +40,7 @@ PORTS = {
     "cache": "rows of the KV cache in use, and since reset, modulo 2**32: written, attended, "
     "evicted, documents that found some of theirs, and these rows",
 }
-"""What each port means; names and widths are those of the Verilog."""
+"""Meaning of each port; names and widths are those of the Verilog."""
 
 FIELDS = {
     "i__payload": Prompt,
@@ -51,11 +51,11 @@ FIELDS = {
     "counters": Counters,
     "cache": CacheCounters,
 }
-"""Of the ports that have parts, lowest bits first."""
+"""Fields of the ports that have several, lowest bits first."""
 
 
 class Core(wiring.Component):
-    """A core with nothing but the face that all cores share.
+    """A core with only the interface that all cores share.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class Core(wiring.Component):
 
 
 def describe(name: str) -> str:
-    """Return what a port's bits are: ``[22] last, [21:12] position, [11:0] token``."""
+    """Return a description of a port's bits: ``[22] last, [21:12] position, [11:0] token``."""
     if name not in FIELDS:
         return ""
     shape = FIELDS[name]
@@ -104,9 +104,9 @@ def export(core: wiring.Component, name: str, about: str) -> str:
     core
         See :class:`Core`.
     name
-        Of the Verilog module.
+        Name of the Verilog module.
     about
-        Lines that say what it is.
+        Lines of text that describe it.
     """
     lines = [*about.splitlines(), "", "Ports:"]
     for port, meaning in PORTS.items():

@@ -1,4 +1,4 @@
-"""Multipliers: one behaviour, and what each family of parts has for it."""
+"""Multipliers: one behaviour, and an implementation for each family of parts."""
 
 from dataclasses import dataclass
 
@@ -28,9 +28,9 @@ PRODUCT_BITS = ACTIVATION_BITS + WEIGHT_BITS
 
 
 class Multiplier(wiring.Component):
-    """Product of an activation and a weight, as simulation computes it.
+    """Product of an activation and a weight, in a form for simulation.
 
-    Subclasses are the same in hardware.
+    Subclasses are hardware with the same behaviour.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Multiplier(wiring.Component):
     Attributes
     ----------
     latency
-        2 cycles, a new pair every cycle.
+        Cycles from factors to product, 2; takes a new pair every cycle.
     a : In
         Activation.
     b : In
@@ -72,14 +72,14 @@ def recoded(m: Module, value: Value) -> list[Digit]:
     """Return the digits of a signed value of an even width, lowest first.
 
     They are -1, 0, 1 or 2, the top one -2 to 2: only that one uses `negate`. A bit of ``digit * a``
-    then depends on two bits of `a` and two of the digit, which is one lookup table of four inputs,
-    where an adder for every bit of the value would need twice as many.
+    then depends on two bits of `a` and two of the digit, which is one lookup table of four inputs;
+    an adder for every bit of the value would need twice as many.
     """
     digits = [Signal(Digit, name=f"digit_{i}") for i in range(len(value) // 2)]
     carry = Const(0, 1)
     for i, digit in enumerate(digits[:-1]):
         low, high = value[2 * i], value[2 * i + 1]
-        # 3 is 4 - 1, and 4 is 4 - 0: the next digit takes the 4.
+        # 3 is 4 - 1, and 4 is 4 - 0: the 4 carries into the next digit.
         carried = Signal(name=f"carry_{i}")
         m.d.comb += [digit.code.eq(Cat(low, high) + carry), carried.eq(high & (low | carry))]
         carry = carried
@@ -93,7 +93,7 @@ def recoded(m: Module, value: Value) -> list[Digit]:
 
 @dataclass(frozen=True)
 class Partial:
-    """Part of a product: `value`, and `one` of the weight of the last of its `digits`."""
+    """Part of a product: `value`, plus `one` with the weight of the last of its `digits`."""
 
     value: Value
     one: Value
@@ -101,7 +101,7 @@ class Partial:
 
     @classmethod
     def of(cls, m: Module, a: Value, digit: Digit) -> "Partial":
-        """Return ``digit * a``; its `one` makes a complement negative."""
+        """Return ``digit * a``; its `one` completes a two's complement."""
         row = Signal(signed(len(a) + 1))
         with m.Switch(digit.code):
             with m.Case(1):
@@ -114,7 +114,7 @@ class Partial:
         return cls(value, digit.code.all() | digit.negate)
 
     def join(self, m: Module, higher: "Partial") -> "Partial":
-        """Add the part of the digits that follow: it leaves room below for this one's `one`."""
+        """Return the sum with the next digits' part, whose free low bits hold this part's `one`."""
         room = Cat(Const(0, 2 * self.digits - 2), self.one, Const(0, 1))
         added = self.value + Cat(room, higher.value).as_signed()
         value = Signal(added.shape(), attrs=KEEP)
@@ -122,7 +122,7 @@ class Partial:
         return Partial(value, higher.one, self.digits + higher.digits)
 
     def registered(self, m: Module, clear: ValueLike = 0) -> "Partial":
-        """Return the same one cycle later, or nothing."""
+        """Return the same one cycle later, or zero if `clear`."""
         value, one = Signal(signed(len(self.value))), Signal()
         m.d.sync += [value.eq(self.value), one.eq(self.one)]
         with m.If(clear):
@@ -131,15 +131,15 @@ class Partial:
 
     @property
     def total(self) -> Value:
-        """All of it in one number."""
+        """Sum of value and `one`."""
         return self.value + Cat(Const(0, 2 * self.digits - 2), self.one, Const(0, 1)).as_signed()
 
 
 def pairs(m: Module, a: Value, b: Value, deep: bool = False) -> list[Partial]:
-    """Return the parts of a product of signed values, the second of an even width, by two digits.
+    """Return the parts, two digits each, of a product of signed values, the second of even width.
 
-    That takes half of the time: there are registers to be put between the parts and their sum.
-    With `deep` the digits take a cycle of their own.
+    They take half of the product's delay, so that registers can be put between parts and sum. With
+    `deep` the digits take a cycle of their own.
     """
     a = delayed(m, a, deep)
     parts = [Partial.of(m, a, delayed(m, digit, deep)) for digit in recoded(m, b)]
@@ -148,7 +148,7 @@ def pairs(m: Module, a: Value, b: Value, deep: bool = False) -> list[Partial]:
 
 
 class FabricMultiplier(Multiplier):
-    """In four-input lookup tables and carry chains: about 140 of them."""
+    """Multiplier in four-input lookup tables and carry chains: about 140 lookup tables."""
 
     def elaborate(self, platform):
         """Return the hardware."""
@@ -160,7 +160,7 @@ class FabricMultiplier(Multiplier):
 
 
 class Mult18Multiplier(Multiplier):
-    """In a MULT18X18D of an ECP5, with its input and output registers."""
+    """Multiplier in a MULT18X18D of an ECP5, with its input and output registers."""
 
     def elaborate(self, platform):
         m = Module()
@@ -197,15 +197,15 @@ class Mult18Multiplier(Multiplier):
 
     @classmethod
     def _left(cls, value, width: int):
-        """Zeros below cost less routing than copies of the sign above."""
+        """Return the value aligned left: zeros below cost less routing than sign bits above."""
         bits = cls._factor_bits(value)
         return Cat(Const(0, width - bits), value, Const(0, bits - len(value)))
 
 
 class Mac16Multiplier(Multiplier):
-    """In an SB_MAC16 of an iCE40 UltraPlus: its input registers, then one in fabric.
+    """Multiplier in an SB_MAC16 of an iCE40 UltraPlus: its input registers, then one in fabric.
 
-    The cell's own output register would do as well, but nextpnr does not time what follows it.
+    The cell's own output register would do as well, but nextpnr does not time the paths after it.
     """
 
     def elaborate(self, platform):

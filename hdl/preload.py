@@ -1,4 +1,4 @@
-"""What the memories hold from the first clock on: an image, without its load port."""
+"""Initial contents of the memories: an image, without the load port."""
 
 from dataclasses import dataclass, field
 
@@ -14,8 +14,8 @@ class Preload:
     Attributes
     ----------
     operands, issue_program, result_program, tokens, positions, page
-        Words from address 0, as wide as the memory; the first byte is the lowest. The page is not
-        the core's memory but the console's.
+        Words from address 0, as wide as the memory; the first byte is the lowest. The page belongs
+        to the console's memory, not the core's.
     settings
         Values of the settings registers: end token, last position, last beat of a row, strides of
         keys and values.
@@ -31,7 +31,7 @@ class Preload:
 
     @classmethod
     def of(cls, image: Image, machine: Machine) -> "Preload":
-        """Return what loading an image leaves in a machine's memories.
+        """Return a machine's memory contents after an image is loaded.
 
         Raises
         ------

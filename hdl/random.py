@@ -10,16 +10,16 @@ from gptloom.model.sampling import SEED_BITS
 class XorShift32(wiring.Component):
     """Marsaglia's 32-bit xorshift; equals :func:`gptloom.model.sampling.xorshift32`.
 
-    The state is never 0: it starts at 1, and a seed of 0 is taken as 1.
+    The state is never 0: it starts at 1, and a seed of 0 is replaced by 1.
 
     Attributes
     ----------
     load, seed : In
         Set the state.
     next : In(1)
-        Advance the state by one.
+        Advance the state by one step.
     o : Out
-        The state after the present one: the value that `next` makes the state.
+        State after the present one, to which `next` advances.
     """
 
     def __init__(self):

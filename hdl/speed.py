@@ -1,4 +1,4 @@
-"""A speedometer: how often something happened in the last whole second, in decimal."""
+"""A speedometer: events in the last whole second, in decimal."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
@@ -11,20 +11,20 @@ class Speed(wiring.Component):
     """Counts events in decimal digits, second by second; events may come in every cycle.
 
     A carry takes a cycle from digit to digit, and so does the end of the second: every digit is
-    read and cleared when all that happened before the end, and nothing later, has arrived there.
+    read and cleared when all events before the end, and none after it, have arrived there.
 
     Attributes
     ----------
     latency
-        From `second` to the last one of `digits`: a cycle for each.
+        Cycles from `second` to the last of `digits`: one per digit.
     event : In(1)
-        One happened.
+        An event happened.
     second : In(1)
-        For one cycle: a second ends; an event in the same cycle belongs to the next one.
+        Pulse: a second ends; an event in the same cycle belongs to the next second.
     digits : Out
         Number of events in the last second, modulo 10 million, the lowest digit first.
     done : Out(1)
-        Pulse: the digits have changed, all of them.
+        Pulse: all digits have been updated.
     """
 
     latency = DIGITS

@@ -1,4 +1,4 @@
-"""What happens in a KV cache, counted."""
+"""Event counters of a KV cache."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
@@ -9,29 +9,29 @@ from gptloom.hdl.delay import delayed
 
 
 class Tally(wiring.Component):
-    """Counts rows of the cache as they are written, attended, evicted and used again.
+    """Counts rows of the cache as they are written, attended to, evicted and reused.
 
     Parameters
     ----------
     rows
-        Of the cache of one document.
+        Rows in the cache of one document.
     most
-        Rows that are attended in one cycle, at most.
+        Maximum rows attended to in one cycle.
     evicts, keeps
-        Whether rows are ever evicted, and used again.
+        Whether rows are ever evicted, and ever reused.
 
     Attributes
     ----------
     start, evicts : In(1)
-        A token begins, which writes a row; it takes that of another one.
+        A token begins, which writes a row; the row is that of another token.
     occupied : In
         Rows in use, in the cycle after `start`.
     attended : In
-        Rows that are attended in this cycle.
+        Rows attended to in this cycle.
     placed, keep : In
-        A document begins behind so many rows that are there.
+        A document begins after `keep` rows that are already in the cache.
     counters : Out(CacheCounters)
-        Sums, a cycle later; `occupancy` two.
+        Sums, one cycle later; `occupancy` two cycles later.
     """
 
     def __init__(self, rows: int, most: int, *, evicts: bool, keeps: bool):
@@ -54,7 +54,7 @@ class Tally(wiring.Component):
         added = {
             "writes": self.start,
             "reads": self.attended,
-            # What never happens has no register.
+            # Events that never happen have no register.
             "evictions": self.evicts if self._evicts else None,
             "hits": keeps if self._keeps else None,
             "reused": Mux(keeps, self.keep, 0) if self._keeps else None,

@@ -8,14 +8,14 @@ from amaranth.lib.wiring import In, Out
 from gptloom.model.errors import UserError
 
 LARGEST_ERROR = 0.02
-"""Of a baud rate. A receiver samples the stop bit 9.5 bits after the start bit's edge: both ends
-together may be off by half a bit there, 5 %, of which each gets less than half."""
+"""Largest relative error of a baud rate. A receiver samples the stop bit 9.5 bits after the start
+bit's edge: both ends together may be off by half a bit there, 5 %, and each gets less than half."""
 
 BITS = 10
 """Start bit, 8 data bits, stop bit."""
 
 LEAST_DIVIDER = 4
-"""Cycles of a bit that a receiver needs to find its middle."""
+"""Cycles per bit that a receiver needs to find its middle."""
 
 
 def baud_divider(clock_hz: float, baud: int, least: int = 1) -> int:
@@ -24,16 +24,16 @@ def baud_divider(clock_hz: float, baud: int, least: int = 1) -> int:
     Parameters
     ----------
     clock_hz
-        Frequency of the clock that the transmitter runs on.
+        Frequency of the transmitter's clock.
     baud
         Bits per second.
     least
-        Cycles that a bit must have.
+        Minimum cycles per bit.
 
     Raises
     ------
     UserError
-        If no whole number of cycles, `least` or more, comes within 2 % of the rate.
+        If no whole number of cycles, `least` or more, is within 2 % of the rate.
     """
     if baud < 1:
         raise UserError(f"{baud} baud is not a rate: give a positive number, such as 115200")
@@ -48,14 +48,14 @@ def baud_divider(clock_hz: float, baud: int, least: int = 1) -> int:
 
 
 class Transmitter(wiring.Component):
-    """Bytes out on a pin, least significant bit first.
+    """Sends bytes on a pin, least significant bit first.
 
     Attributes
     ----------
     divider
-        Clock cycles of a bit.
+        Clock cycles per bit.
     i : In(stream of 8 bits)
-        Bytes to send; one is taken as soon as the one before has ended.
+        Bytes to send; each is taken as soon as the one before has ended.
     tx : Out(1)
         The pin; high when idle.
     """
@@ -70,11 +70,11 @@ class Transmitter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Ones follow the last bit, so that the line is idle when all have been sent.
+        # Ones are shifted in, so that the line is idle after the last bit.
         bits = Signal(BITS - 1, init=-1)
         left = Signal(range(BITS + 1))
         timer = Signal(range(self.divider))
-        # Registers of their own: whoever delivers bytes waits for both.
+        # Registered: the ready signal for the source of bytes depends on both.
         ends, free = Signal(init=1), Signal(init=1)
         m.d.comb += self.i.ready.eq(free & ends)
         m.d.sync += [timer.eq(timer - 1), ends.eq(timer == 1)]
@@ -102,18 +102,18 @@ class Transmitter(wiring.Component):
 
 
 class SerialReceiver(wiring.Component):
-    """Bytes from a pin, least significant bit first; those without a stop bit are dropped.
+    """Receives bytes from a pin, least significant bit first; bytes without a stop bit are dropped.
 
     Attributes
     ----------
     divider
-        Clock cycles of a bit, 4 or more.
+        Clock cycles per bit, 4 or more.
     rx : In(1)
-        The pin; high when idle, of no clock.
+        The pin; high when idle, asynchronous.
     valid : Out(1)
-        For one cycle: a byte has come, in the middle of its stop bit.
+        Pulse: a byte has come, in the middle of its stop bit.
     byte : Out(8)
-        It; stays until the next one's first bit.
+        The byte; held until the next one's first bit.
     """
 
     def __init__(self, divider: int):
@@ -145,6 +145,6 @@ class SerialReceiver(wiring.Component):
                 with m.Elif(bits != BITS - 1):
                     m.d.sync += self.byte.eq(Cat(self.byte[1:], level))
             with m.State("STOP"), m.If(level):
-                # After a break the line has to rest first.
+                # After a break the line has to go idle first.
                 m.next = "IDLE"
         return m
