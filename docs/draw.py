@@ -1,8 +1,8 @@
 """Draw the folded core from its code: `.venv/bin/python docs/draw.py` writes docs/drawn/*.svg.
 
 It also makes the table of shapes in docs/limits.md.
-Connections are those that the core elaborates to, times are the program's timeline, the memory's
-map is the layout, widths are the constants. A test holds the files equal to what is drawn here.
+Connections are those of the elaborated core, times are the program's timeline, the memory's map is
+the layout, widths are the constants. A test holds the files equal to these drawings.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-# Connections have no public form in Amaranth: they are read from what a module keeps of them.
+# Amaranth has no public form of connections: they are read from a module's internals.
 from amaranth.hdl import Module, Value
 from amaranth.hdl._ast import Assign, Signal, Switch
 from amaranth.lib import wiring
@@ -44,7 +44,7 @@ class Picture:
     width, height
         Dots.
     title
-        What is seen, for whoever can't see it.
+        Text alternative of the picture.
     """
 
     def __init__(self, width: float, height: float, title: str):
@@ -91,7 +91,7 @@ def machine(lanes: int = LANES) -> Machine:
     return Machine.for_models(lanes, shipped_model().config)
 
 
-# Which component drives which
+# Connections between components
 
 
 def connections() -> dict[tuple[str, str], set[str]]:
@@ -238,11 +238,11 @@ def draw_timeline(lanes: int) -> Picture:
     return picture
 
 
-# Where
+# Places in the operand memory
 
 
 def draw_operands() -> Picture:
-    """Draw what is where in the operand memory: weights, then rows of the KV cache."""
+    """Draw the map of the operand memory: weights, then rows of the KV cache."""
     made = machine()
     layout = Layout(made, shipped_model().config)
     places = [

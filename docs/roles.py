@@ -9,7 +9,7 @@ ROLE = re.compile(r":(?:attr|class|data|exc|func|meth|mod|obj):`~?\.?([\w.]+)`")
 
 
 class Roles(griffe.Extension):
-    """Finds what a reference means as Sphinx does: by the end of its name, the nearest first."""
+    """Resolves references as Sphinx does: by the end of the name, the nearest first."""
 
     def on_package(self, *, pkg: griffe.Module, **_) -> None:
         """Rewrite the docstrings of a package and all in it."""
@@ -31,7 +31,7 @@ def _objects(parent: griffe.Object) -> Iterator[griffe.Object]:
 
 def _link(name: str, place: str, objects: list[griffe.Object]) -> str:
     owner, _, last = name.rpartition(".")
-    # What is set when an object is made is told of in its class's docstring.
+    # Attributes set when an object is made are documented in its class's docstring.
     found = _named(name, objects) or [
         target
         for target in _named(owner, objects)

@@ -78,18 +78,18 @@ POLICIES = (
 
 @dataclass(frozen=True)
 class PolicyFigures:
-    """What was measured of a cache.
+    """Measured figures of a cache.
 
     Attributes
     ----------
     policy
-        In words.
+        Name of the policy.
     losses
-        By length of the stream: mean of its second half, in nats per token.
+        Mean loss over the second half of a stream, in nats per token, by the stream's length.
     bits
-        Of state by length of the stream.
+        Bits of state, by length of the stream.
     cycles
-        Of a token with the cache full, of a folded core with ``LANES`` lanes.
+        Cycles per token with a full cache, in a folded core with ``LANES`` lanes.
     curve
         Loss by position of the streams of 512 tokens.
     """
@@ -113,7 +113,7 @@ def measure_policies(
     Raises
     ------
     UserError
-        If the model's positions do not go on, or the names are not of its characters.
+        If the model's positions end with the context, or the names have other characters.
     MismatchError
         If simulated hardware and golden model differ.
     """

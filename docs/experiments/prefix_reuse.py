@@ -1,4 +1,4 @@
-"""What it saves to keep a prefix's keys and values between documents (docs/kv-cache.md).
+"""Savings by keeping a prefix's keys and values between documents (docs/kv-cache.md).
 
 Run it with ``.venv/bin/python docs/experiments/prefix_reuse.py``.
 """
@@ -92,16 +92,16 @@ def _second(model: IntegerModel, core: FoldedCore, engine: Engine, prompt: list[
 
 @dataclass(frozen=True)
 class TurnCycles:
-    """Cycles from asking for a document to its first token, where prompts take turns.
+    """Cycles from requesting a document to its first token, with alternating prompts.
 
     Attributes
     ----------
     slots
-        Of the cache; 0 keeps nothing.
+        Slots of the cache; 0 keeps nothing.
     cycles
         Mean over all documents.
     reused, known
-        Known tokens that were in a slot, of how many.
+        Known tokens that were in a slot, and known tokens in all.
     """
 
     slots: int

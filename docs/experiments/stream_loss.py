@@ -1,4 +1,4 @@
-"""What a cache costs: the loss along streams of documents that are longer than it."""
+"""Cost of a cache: the loss along streams of documents that are longer than the cache."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ def losses_of(golden: GoldenModel, rows: NDArray[np.integer]) -> NDArray[np.floa
     Parameters
     ----------
     golden
-        It is stepped token by token, as hardware is, with its cache.
+        Model to step token by token, as hardware does, with its cache.
     rows
         [streams, time + 1] token rows without padding: :meth:`.Tokenizer.stream_rows`.
     """
@@ -37,9 +37,9 @@ def losses_of(golden: GoldenModel, rows: NDArray[np.integer]) -> NDArray[np.floa
 
 
 def state_bits(model: IntegerModel) -> int:
-    """Return the bits that a cache keeps from token to token: rows, and what is known of them.
+    """Return the bits that a cache keeps from token to token: rows, and data about them.
 
-    Where sums are kept it is these.
+    A recurrent cache keeps sums instead.
     """
     config = model.config
     if config.recurrent:
