@@ -1,1 +1,1 @@
-"""Second opinions on the hardware, which tests use and no command: they are not installed."""
+"""Independent checks of the hardware, used by tests only and not installed."""

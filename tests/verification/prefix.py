@@ -1,16 +1,16 @@
-"""Prefixes that are kept: which slot a document begins in, and how much of it is there already.
+"""Kept prefixes: the slot in which a document begins, and the rows it finds there.
 
-A slot is a cache of its own, and remembers the tokens of its rows. When a document comes, its known
-tokens are compared with every slot's, from the first one on:
+A slot is a cache of its own that also stores the tokens of its rows. When a document comes, its
+known tokens are compared with every slot's, from the first one on:
 
-- It goes on in a slot that has them, where that costs no more than what was sampled there: the
-  slot's own known tokens, its prompt, are all among them.
-- Otherwise it takes the slot that was taken longest ago, and what that shares with it.
+- It continues in a slot that has them, if only sampled tokens are lost there: the slot's own known
+ tokens, its prompt, are all among them.
+- Otherwise it takes the least recently taken slot, and the rows they have in common.
 - In a model of one layer a row depends on its token and its position alone. So a document can read
-  its first rows, a multiple of :attr:`PrefixStore.granule`, in one slot, its head, and find what
-  follows in another, its tail, which it goes on in: two prefixes are joined.
+   its first rows, a multiple of :attr:`PrefixStore.granule`, in one slot, its head, and the next
+   ones in another, its tail, in which it continues: two prefixes are joined.
 
-The last known token is always computed, for what follows it is wanted.
+The last known token is always computed, because its successor is to be sampled.
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a document's rows are.
+    """Places of a document's rows.
 
     Attributes
     ----------
     head, joint
-        Its rows before `joint` are in the slot `head`,
+        Slot of its rows before `joint`, and their number.
     tail
-        and all others in this one, where new ones are written.
+        Slot of all other rows, in which new ones are written.
     keep
-        Its first row that is computed.
+        First row to compute.
     """
 
     head: int
@@ -38,16 +38,16 @@ class Placement:
 
 
 class PrefixStore:
-    """What the slots hold, and where documents go: the golden counterpart of the hardware's.
+    """Contents of the slots, and placement of documents: the golden counterpart of the hardware.
 
     Parameters
     ----------
     slots
-        How many there are.
+        Number of slots.
     context
-        Rows of each.
+        Rows in each.
     granule
-        Rows that come from one slot at least.
+        Minimum rows that come from one slot.
     joins
         Whether a document may have its rows in two slots: in models of one layer.
 
@@ -65,8 +65,8 @@ class PrefixStore:
         self._tail = 0
 
     def place(self, known: Sequence[int]) -> Placement:
-        """Say where a document goes that begins with these tokens."""
-        # The last known token is computed; whether a slot has it still counts for the prompts.
+        """Return the placement of a document that begins with these tokens."""
+        # The last known token is computed, but a slot that has it may still hold the whole prompt.
         final = min(len(known), self._context) - 1
         shared = [_common(rows, known[: final + 1]) for rows in self.rows]
         keep = min(max(shared), final)
@@ -75,7 +75,7 @@ class PrefixStore:
             head, joint, reached = self._joined(known[: final + 1], keep, shared)
             keep = min(max(reached), final)
         pairs = zip(reached, self._prompts, strict=True)
-        # A slot that was never used is taken in its turn.
+        # An unused slot is taken only in its turn.
         able = [s for s, (count, least) in enumerate(pairs) if least and count >= max(keep, least)]
         if able:
             tail = able[0]
@@ -88,7 +88,7 @@ class PrefixStore:
         return placed
 
     def _joined(self, known, keep: int, shared: list[int]) -> tuple[int | None, int, list[int]]:
-        """Return a head, the joint, and how far slots reach behind it, if any reaches further."""
+        """Return a head, the joint, and the reach of slots after it, if any reaches further."""
         joint = keep // self._granule * self._granule
         reached = [
             joint + _common(rows[joint:], known[joint:]) if len(rows) > joint else 0
@@ -100,12 +100,12 @@ class PrefixStore:
         return head, joint, reached
 
     def computed(self, token: int) -> None:
-        """Remember the next row's token, of the document that was placed last."""
+        """Store the next row's token, for the document placed last."""
         self.rows[self._tail].append(token)
 
 
 def _common(some: Sequence[int], others: Sequence[int]) -> int:
-    """Count the tokens that both begin with."""
+    """Count the tokens with which both begin."""
     count = 0
     for one, other in zip(some, others, strict=False):
         if one != other:

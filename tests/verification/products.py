@@ -32,18 +32,18 @@ from gptloom.model.network import network
 
 NAME = "product"
 CLOCK_MHZ = 95.0
-"""What place-and-route aims at: a whole core is slower than its parts."""
+"""Target of place-and-route: a whole core is slower than its parts."""
 
 PARTS = {"25F": "LFE5U-25F", "45F": "LFE5U-45F", "85F": "LFE5U-85F"}
 PACKAGE, CLOCK_PIN, SPEED = "CABGA381", "G2", "6"
 FABRICS: dict[str, type[Fabric]] = {"cells": Ecp5Fabric, "inferred": Fabric}
 
 _FRACTIONS = {"A1": 6, "A2": 6, "Wo": 7, "B": 5}
-"""Fraction bits of weights of 8 bits; fewer weight bits have fewer."""
+"""Fraction bits of 8-bit weights; narrower weights have fewer."""
 
 
 def matrix(checkpoint: Checkpoint, name: str, bits: int) -> np.ndarray:
-    """Return one of the merged matrices of a network of one layer, rounded.
+    """Return one of the merged matrices of a one-layer network, rounded.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def matrix(checkpoint: Checkpoint, name: str, bits: int) -> np.ndarray:
         ``A1``, the hidden layer of the attention's output; ``A2``, its logits; ``Wo``; ``B``, the
         hidden layer's logits.
     bits
-        Of a weight.
+        Bits of a weight.
 
     Returns
     -------
@@ -79,7 +79,7 @@ class Harness(Elaboratable):
     Attributes
     ----------
     lut, ff
-        What it takes itself.
+        Size of the harness itself.
     clk, i, o
         Its pins.
     """
@@ -92,7 +92,7 @@ class Harness(Elaboratable):
         self.lut = self.ff = 0
 
     def elaborate(self, platform):
-        """Return the hardware, and count what is not the product's."""
+        """Return the hardware, and count the harness's own cells."""
         m = Module()
         m.domains.sync = domain = ClockDomain(reset_less=True)
         m.d.comb += domain.clk.eq(self.clk)
@@ -131,17 +131,17 @@ class Measured:
     Attributes
     ----------
     lut, ff
-        What it takes, without the harness.
+        Size without the harness.
     fmax_mhz
-        Of each seed.
+        Maximum clock with each seed.
     path
-        The slowest, of the best seed.
+        Slowest path with the best seed.
     latency
         Cycles from the last slice to the product.
     interval
         Cycles from vector to vector.
     method
-        How it is computed.
+        Method of the plan.
     """
 
     lut: int
@@ -218,7 +218,7 @@ def measure(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what the command line names and print it as a table's row."""
+    """Measure the product given on the command line and print it as a table row."""
     parser = argparse.ArgumentParser(prog="products.py", description=__doc__)
     parser.add_argument("matrix", nargs="+", choices=sorted(_FRACTIONS), help="stacked, if several")
     parser.add_argument("--checkpoint", default="names")
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     o = parser.parse_args(arguments)
     try:
         checkpoint = load_checkpoint(o.checkpoint)
-        # Of these only the hidden layer's activations have no sign.
+        # Only the hidden layer's activations are unsigned.
         format_ = Format(o.activation_bits, o.bits_per_cycle, is_signed=o.matrix != ["B"])
         weights = np.vstack([matrix(checkpoint, name, o.weight_bits) for name in o.matrix])
         plan = Plan(weights, format_, method=o.method, chain=o.chain)

@@ -1,8 +1,8 @@
 """The unrolled core's stages, each compared with the golden model in the cycle in which it is due.
 
-A token that enters is computed in fixed time, so all of its values have their cycles. What is
-recorded of a simulation, by whatever simulator, is compared with the golden model's trace of the
-same stream: :class:`Scoreboard` finds the first value that differs.
+A token's computation takes fixed time, so each of its values has its cycle. A recording from any
+simulator is compared with the golden model's trace of the same stream: :class:`Scoreboard` finds
+the first value that differs.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from gptloom.model.merged.golden import GoldenModel, Stream
 from gptloom.model.merged.integer import MergedModel
 
 TURN = ("turns.enter", "turns.turn", "turns.token", "turns.position")
-"""What says that a token enters, of which stream, and which one."""
+"""Signals that tell whether a token enters, its stream, the token, and its position."""
 
 
 OF_SAMPLES = ("noise", "offset", "token")
-"""What is nothing where the prompt says what follows: no noise is drawn."""
+"""Sites without values if the next token is in the prompt: no noise is drawn."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Values of a token by the time they are there.
+    """Values of a token, with their signals and cycles.
 
     Attributes
     ----------
     layer, site
-        What they are, as the golden model's trace names them.
+        Name of the values in the golden model's trace.
     signals
-        Where each of the site's values is, in the order of its flattened array.
+        Signal of each of the site's values, in the order of its flattened array.
     cycles
-        When each of them is there, in cycles since the token's turn.
+        Cycle of each value, counted from the token's turn.
     """
 
     layer: int
@@ -47,14 +47,14 @@ class Stage:
 
 
 def stages(core: UnrolledCore, model: MergedModel) -> list[Stage]:
-    """Return what is compared of a core, in the order of the pipeline."""
+    """Return the stages of a core, in pipeline order."""
     last = len(core.schedules) - 1
     found = [stage for layer in range(last + 1) for stage in _stages_of(core, model, layer)]
     return [*found, Stage(last, "token", ("choose.token",), (core.length,))]
 
 
 def _stages_of(core: UnrolledCore, model: MergedModel, layer: int) -> list[Stage]:
-    """Return what is compared of a layer."""
+    """Return the stages of a layer."""
     config, at = model.config, core.schedules[layer]
     width, heads, finish = config.width, config.heads, core.finishes[layer]
     outputs, lanes = len(model.layers[layer].weights["b"]), finish.values_per_cycle
@@ -65,7 +65,7 @@ def _stages_of(core: UnrolledCore, model: MergedModel, layer: int) -> list[Stage
         return Stage(layer, site, signals, (cycle,) * count)
 
     def beats(site: str, path: str, cycle: int) -> Stage:
-        """Of every position and head, some positions in a cycle."""
+        """Return the stage of values of every position and head, some positions per cycle."""
         cells = [
             (f"{path}__{position % core.positions}__{head}", cycle + position // core.positions)
             for position in range(config.context)
@@ -74,7 +74,7 @@ def _stages_of(core: UnrolledCore, model: MergedModel, layer: int) -> list[Stage
         return Stage(layer, site, *zip(*cells, strict=True))
 
     def split(sites: Iterable[tuple[str, int]], path: str, cycle: int) -> Iterator[Stage]:
-        """Of several products whose outputs stand side by side."""
+        """Yield the stages of several products whose outputs are side by side."""
         begin = 0
         for site, count in sites:
             yield row(site, path, count, cycle, begin)
@@ -98,7 +98,7 @@ def _stages_of(core: UnrolledCore, model: MergedModel, layer: int) -> list[Stage
                 for name, count in (("x", width), ("fx", config.hidden), ("lx", outputs))
             ),
         ]
-    # The query of a later layer has its scale in it, which the golden model's has not.
+    # The query of a later layer includes its scale; the golden model's does not.
     found += [
         row(name, f"{attention}.{name}", width, at.begin)
         for name in (("k", "v") if layer else ("q", "k", "v"))
@@ -131,18 +131,18 @@ def _stages_of(core: UnrolledCore, model: MergedModel, layer: int) -> list[Stage
 
 @dataclass
 class DivergenceError(Exception):
-    """The first value that is not the golden model's.
+    """The first value that differs from the golden model's.
 
     Attributes
     ----------
     stream, position, token
-        Of the token under way.
+        Stream, position and token of the token in progress.
     layer, site, element
-        Which of its values.
+        Name of the value.
     cycle
-        In which it is due.
+        Cycle in which it is due.
     expected, seen
-        The signal's bits.
+        Bits of the signal.
     """
 
     stream: int
@@ -164,23 +164,23 @@ class DivergenceError(Exception):
 
 
 class Scoreboard:
-    """Compares everything that was recorded of a core from power-on.
+    """Compares a core's complete recording from power-on on.
 
     Parameters
     ----------
     core
-        What was simulated.
+        The simulated core.
     model
-        What it computes.
+        Model that it computes.
     streams
-        What each stream was made with; the others are empty.
+        Inputs of each stream; the others are empty.
 
     Attributes
     ----------
     stages
-        What is compared.
+        Stages to compare.
     signals
-        What is to be recorded.
+        Signals to record.
     """
 
     def __init__(self, core: UnrolledCore, model: MergedModel, streams: Sequence[Stream]):
@@ -192,24 +192,24 @@ class Scoreboard:
         )
 
     def check(self, recording: Mapping[str, NDArray[np.uint64]], widths: Mapping[str, int]) -> int:
-        """Compare all tokens that have gone through the whole pipeline.
+        """Compare all tokens that have passed through the whole pipeline.
 
         Parameters
         ----------
         recording
-            Of every one of `signals`, cycle by cycle.
+            Values of all `signals`, cycle by cycle.
         widths
-            Bits of each of them.
+            Width of each signal.
 
         Returns
         -------
         int
-            How many values were compared.
+            Number of values compared.
 
         Raises
         ------
         DivergenceError
-            Of the first one that differs, furthest upstream.
+            For the first value that differs, furthest upstream.
         """
         compared, cycles = 0, len(recording[TURN[0]])
         traces = [_traces(self._golden, stream) for stream in self._streams]
@@ -245,7 +245,7 @@ class Scoreboard:
 def _traces(
     golden: GoldenModel, stream: Stream
 ) -> Iterator[tuple[bool, dict[tuple[int, str], list[int]]]]:
-    """Yield whether a prompt says what follows, and what every site of every layer was."""
+    """Yield whether the next token is in a prompt, and the values of every site and layer."""
     found: dict[tuple[int, str], list[int]] = {}
 
     def note(layer: int, site: str, value: Iterable[int]) -> None:

@@ -1,4 +1,4 @@
-"""Names in Verilog, and what is said when a tool of cosimulation is missing."""
+"""Names in Verilog, and messages when a tool of cosimulation is missing."""
 
 import shutil
 import subprocess
@@ -25,7 +25,7 @@ class Inner(wiring.Component):
 
 
 class Outer(wiring.Component):
-    """A submodule and a port that want the same name."""
+    """A submodule and a port with the same name."""
 
     def __init__(self):
         super().__init__({"i": In(70), "sum": Out(70)})

@@ -1,4 +1,4 @@
-"""A product in an ECP5's cells: what synthesis' own models make of it, and its measurement."""
+"""A product in an ECP5's cells: simulated with yosys's models, and measured."""
 
 import re
 from importlib import resources
@@ -30,7 +30,7 @@ sat -verify -prove differ 0 -show-inputs both
 
 
 class Both(Elaboratable):
-    """Whether two fabrics differ in what they make of a plan, for one slice."""
+    """Comparison of a plan in two fabrics, for one slice."""
 
     def __init__(self, plan):
         self._plan = plan
@@ -73,7 +73,7 @@ def test_matrices_are_the_float_model_rounded():
 @pytest.mark.long
 @pytest.mark.parametrize(("per_cycle", "method"), [(2, "tables"), (4, "graph")])
 def test_carry_cells_compute_what_is_planned(tmp_path, weights, per_cycle, method):
-    """Proved for all slices, with yosys' own model of the cell."""
+    """Proved for all slices, with yosys's own model of the cell."""
     format_ = Format(8, per_cycle, is_signed=True)
     plan = Plan(weights[:2, :6], format_, method=method)
     both = Both(plan)

@@ -1,4 +1,4 @@
-"""Every watched signal of a simulated core, compared in every cycle with what it has to be."""
+"""Every watched signal of a simulated core, compared in every cycle with its expected value."""
 
 from verification.scoreboard.bench import CheckedCore
 from verification.scoreboard.expectation import Expectation

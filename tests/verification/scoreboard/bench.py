@@ -1,4 +1,4 @@
-"""A core under simulation whose every cycle is compared with what it has to be."""
+"""A core under simulation, compared with its expected behaviour in every cycle."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,11 +21,11 @@ from verification.scoreboard.reference import Reference
 from verification.scoreboard.window import WINDOW, save_recording, save_window
 
 BLOCK = 1 << 14
-"""Cycles compared at a time, about: as many as memory holds comfortably."""
+"""Approximate number of cycles compared at a time: as many as memory holds comfortably."""
 
 
 class DivergenceError(Exception):
-    """The core is not what it has to be.
+    """The core differs from its expected behaviour.
 
     Attributes
     ----------
@@ -44,26 +44,26 @@ class CheckedCore:
     Parameters
     ----------
     machine
-        What `open_engine` simulates a core of.
+        Machine of the core to simulate.
     open_engine
-        Opens a simulation.
+        Opens a simulation of a core.
     folder
-        Where the waveform around a difference is written.
+        Folder for the waveform around a difference.
     core
         The hardware, if not the machine's folded core.
     keep
-        Whether the waveform of everything is written, a file for each block that is compared.
+        Whether to write all waveforms, a file for each block that is compared.
 
     Attributes
     ----------
     folder, keep
-        As given; they may be changed.
+        The parameters; they may be changed.
     session
-        For driving it; all of its ports may be poked besides.
+        Session that drives the core; its ports may be poked as well.
     engine
         The simulation. Its recording is the scoreboard's.
     coverage
-        Of each shape of model that has been on the core.
+        Coverage by shape of model, for all that have been on the core.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class CheckedCore:
         return self._references[id(model)]
 
     def power_on(self, model: IntegerModel) -> None:
-        """Begin anew, and load a model, unless the core holds one from power-on: then that one."""
+        """Restart, and load a model, unless the core holds it from power-on."""
         self.engine.reset()
         self._reference = self.reference(model)
         self._expectation = Expectation(self._reference, self._coverage_of(model))
@@ -106,14 +106,14 @@ class CheckedCore:
         self.session.load(build_image(model, self.machine))
 
     def documents(self, count: int, prompt: Sequence[int] = ()) -> list[GeneratedToken]:
-        """Generate documents as fast as the core can, compare all of it, return the tokens.
+        """Generate documents at full speed, compare every cycle, return the tokens.
 
         Raises
         ------
         DivergenceError
             At the first difference.
         HangError
-            If the core does not answer, and is expected not to.
+            If the core does not answer, and is not expected to.
         """
         tokens: list[GeneratedToken] = []
         try:
@@ -132,7 +132,7 @@ class CheckedCore:
         return tokens
 
     def play(self, player: Player, habits: Habits, cycles: int) -> int:
-        """Let a player use the core for so many cycles; return how many tokens were taken.
+        """Let a player use the core for a number of cycles; return the number of tokens taken.
 
         Raises
         ------
@@ -154,7 +154,7 @@ class CheckedCore:
         return taken
 
     def check(self) -> None:
-        """Compare what was recorded since the last time.
+        """Compare the cycles recorded since the last check.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""A block of cycles with everything that is expected in it."""
+"""A block of cycles with all its expected values."""
 
 from dataclasses import dataclass
 
@@ -20,9 +20,9 @@ class Block:
     begin
         Number of the first cycle.
     values, masks
-        [cycles, columns]: what is expected, and which bits of it.
+        [cycles, columns]: expected values, and the bits to compare.
     held, held_masks, marks
-        The same for held signals alone: `marks` is where they change.
+        The same for held signals alone; `marks` is set where they change.
     """
 
     signals: Signals
@@ -54,27 +54,27 @@ class Block:
         return self.begin + len(self.values)
 
     def expect(self, path: str, values: NDArray) -> None:
-        """Expect a value of a signal of one column in every cycle."""
+        """Expect values of a signal of one column, one in every cycle."""
         self.values[:, self.signals.columns[path]] = values
 
     def change(self, cycle: int, path: str, value: int) -> None:
-        """Let a held signal change."""
+        """Expect a held signal to change."""
         place = cycle - self.begin, self.signals.held[path]
         self.held[place], self.held_masks[place], self.marks[place] = value, ALL, True
 
     def forget(self, cycle: int, path: str) -> None:
-        """Let a held signal be anything from a cycle on."""
+        """Expect nothing of a held signal from a cycle on."""
         place = cycle - self.begin, self.signals.held[path]
         self.held[place], self.held_masks[place], self.marks[place] = 0, 0, True
 
     def clear(self, cycle: int) -> None:
-        """Let all held signals be as after a reset."""
+        """Expect all held signals to be as after a reset."""
         row = cycle - self.begin
         self.held[row], self.marks[row] = 0, True
         self.held_masks[row] = np.where(self.signals.held_resets, ALL, np.uint64(0))
 
     def hold(self, before: tuple[Words, Words]) -> tuple[Words, Words]:
-        """Let held signals keep what they changed to, and return what they are at the end.
+        """Expect held signals to keep their values between changes; return those at the end.
 
         Parameters
         ----------

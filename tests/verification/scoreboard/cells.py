@@ -1,4 +1,4 @@
-"""Expected values by cycle and column: written down once for a token, filled in many times."""
+"""Expected values by cycle and column: planned once for a token, filled in many times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ _CONSTANT = -1
 
 @dataclass(frozen=True)
 class Label:
-    """What an expected value belongs to, for people.
+    """Source of an expected value, for reports.
 
     Attributes
     ----------
     layer, step
-        The instruction, as the program calls it.
+        The instruction, by its name in the program.
     """
 
     layer: int
@@ -31,26 +31,26 @@ class Label:
 class Table:
     """Expected values relative to a token's start.
 
-    A cell is one column in one cycle. It is made of fields: bits that are constant, or one of the
-    token's numbers (:class:`.TokenNumbers`).
+    A cell is one column in one cycle. It consists of fields: constant bits, or one of the token's
+    numbers (:class:`.TokenNumbers`).
 
     Attributes
     ----------
     columns
-        How many there are.
+        Number of columns.
     length
-        Cycles that it covers.
+        Number of cycles.
     cells
-        ``cycle * columns + column`` of each cell, ascending.
+        Index of each cell, ``cycle * columns + column``, ascending.
     masks, constants
-        Of each cell: the bits that are judged, and their constant part.
+        Bits that are judged, and their constant part, for each cell.
     filled, starts
-        Cells that have numbers, and where the fields of each begin in the arrays that follow.
+        Cells that have numbers, and the start of each one's fields in the arrays that follow.
     sources, dropped, widths, shifts
-        Of each field: the number's index; how many low bits are left out; a mask of the field's
-        width; how far up it goes in the cell.
+        Index of the number, low bits dropped, mask of the field's width, and position in the cell,
+        for each field.
     label_cells, labels
-        For reports: cells of constant fields, and what each belongs to.
+        Cells of constant fields, and the label of each, for reports.
     """
 
     columns: int
@@ -74,7 +74,7 @@ class Table:
             fields = (numbers[self.sources] >> self.dropped).view(np.uint64)
             fields &= self.widths
             fields <<= self.shifts
-            # Fields of one cell do not overlap: their sum is all of them.
+            # Fields of one cell do not overlap: their sum is their union.
             values[self.filled] += np.add.reduceat(fields, self.starts)
         return values
 
@@ -98,7 +98,7 @@ class Table:
         ]
 
     def label_of(self, cell: int) -> tuple[Label, int] | None:
-        """Return what a cell's constants belong to, and which element (-1 if none)."""
+        """Return the label of a cell's constants, and their element (-1 if none)."""
         at = int(np.searchsorted(self.label_cells, cell))
         if at < len(self.label_cells) and self.label_cells[at] == cell:
             return self.labels[at]
@@ -107,14 +107,14 @@ class Table:
 
 @dataclass
 class TableMaker:
-    """Collects fields; all arguments that are arrays broadcast against each other.
+    """Collects fields; array arguments broadcast against each other.
 
     Attributes
     ----------
     columns
-        Of the table.
+        Columns of the table.
     label
-        What the fields that come belong to.
+        Label of the fields added next.
     """
 
     columns: int
@@ -140,15 +140,15 @@ class TableMaker:
     def number(
         self, cycles: ArrayLike, column: ArrayLike, source: ArrayLike, width: int, at: ArrayLike = 0
     ) -> None:
-        """Expect the token's number `source` there."""
+        """Expect the token's number `source` in that place."""
         self._put(cycles, column, source, 0, width, at)
 
     def unknown(self, cycles: ArrayLike, column: ArrayLike) -> None:
-        """Expect nothing of a signal, which matters where it would be held."""
+        """Expect nothing of a signal that would otherwise be held."""
         self._put(cycles, column, _CONSTANT, 0, 0, 0)
 
     def table(self) -> Table:
-        """Return all of it, sorted."""
+        """Return the table of all fields, sorted."""
         empty = [np.zeros(0, np.int64)] * 6
         groups = zip(*(self._fields or [tuple(empty)]), strict=True)
         cells, sources, values, dropped, widths, shifts = map(np.concatenate, groups)
@@ -194,7 +194,7 @@ class TableMaker:
         self._add(cells, source, value, zeros, low, shifts)
         over = width > low
         if over.any():
-            # The upper part of the field is the next column's.
+            # The upper part of the field belongs to the next column.
             high = (cells + 1, source, value, low, width - low, zeros)
             self._add(*(part[over] for part in high))
 
@@ -211,7 +211,7 @@ class TableMaker:
 
 
 def _ones(widths: Integers) -> Words:
-    """Return masks of so many bits, 0 to 64."""
+    """Return masks of 0 to 64 ones."""
     full = np.uint64((1 << WORD_BITS) - 1)
     shift = np.where(widths > 0, WORD_BITS - widths, 0).astype(np.uint64)
     return np.where(widths > 0, full >> shift, np.uint64(0))

@@ -1,4 +1,4 @@
-"""A document as the core's control runs it: from what the inputs do to which token starts when."""
+"""A document as the core's control runs it: from the inputs to the start of every token."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,18 +19,18 @@ from gptloom.sim.session import encode
 from verification.scoreboard.reference import Noise, Reference, Sampled
 
 Stimulus = Mapping[str, NDArray[np.uint64]]
-"""The core's inputs by name, one value a cycle."""
+"""The core's inputs by name, one value per cycle."""
 
 _PROMPT = data.Layout.cast(Prompt)
 _REGION = data.Layout.cast(Write)["region"]
 _NEVER = 1 << 62
 
 START = 1
-"""From the control's decision to the token's start."""
+"""Cycles from the control's decision to the token's start."""
 
 
 class State(IntEnum):
-    """Where a document is."""
+    """State of a document."""
 
     IDLE = 0
     TOKEN = 1
@@ -42,18 +42,18 @@ class State(IntEnum):
 
 @dataclass
 class Run:
-    """A token under way.
+    """A token in progress.
 
     Attributes
     ----------
     start
         Cycle in which it starts.
     token, position, sample
-        As the control says then.
+        The control's outputs in that cycle.
     stop
-        Cycle from which nothing of it is due any more.
+        Cycle from which on nothing of the token is due.
     made
-        What it computes; known once it has started.
+        Values of the token; known once it has started.
     """
 
     start: int
@@ -66,7 +66,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Emission:
-    """A token on the output: there from `cycle` on, until it is taken."""
+    """A token on the output: valid from `cycle` on, until it is taken."""
 
     cycle: int
     payload: int
@@ -74,18 +74,18 @@ class Emission:
 
 @dataclass
 class Course:
-    """What happened in some cycles.
+    """Events in a range of cycles.
 
     Attributes
     ----------
     states, emissions
-        Each begins in the cycle that it names.
+        States and emissions, each with the cycle in which it begins.
     runs
         Tokens that are started.
     reads, taken
         Cycles in which a byte is read back, and in which an output is taken.
     stalls
-        First cycle and end of waits for the output to be free.
+        First cycle and end of each wait for the output to be free.
     resets
         Cycles that show the state after a reset.
     """
@@ -105,7 +105,7 @@ class Control:
     Attributes
     ----------
     reference
-        Of the model that the core holds; documents that begin are its.
+        Reference of the model that the core holds; documents that begin use it.
     """
 
     def __init__(self, reference: Reference):
@@ -156,7 +156,7 @@ class Control:
 
     def _idle(self, course: Course, end: int) -> bool:
         loads = self._window("load__valid", end)
-        # What is loaded arrives a cycle later, and a document waits for that as well.
+        # Loaded bytes arrive a cycle later, and a document waits for that as well.
         loaded = np.concatenate([[self._loaded], loads[:-1]]).astype(np.uint64)
         reads = self._window("read__valid", end)
         hold = loads | loaded | self._window("seed__valid", end) | reads
@@ -176,7 +176,7 @@ class Control:
     def _token(self, course: Course, end: int) -> bool:
         run = self._run
         if run.made is None:
-            # Its temperature is read in the cycle of the start, which is the present one.
+            # Its temperature is read in the cycle of the start, which is this one.
             scale = None
             if run.sample:
                 bits = Temperature.from_bits(self._at("temperature", run.start))
@@ -190,7 +190,7 @@ class Control:
             self._enter(course, State.EMIT, self._due)
         else:
             self._enter(course, State.FLUSH, self._due)
-            # Results of a prompt's token are written before the next one moves on.
+            # Results of a prompt's token are written before the next token advances.
             machine = self.reference.machine
             latencies = Latencies.of(machine)
             self._due += latencies.drain + latencies.result + WRITE + machine.beats + 1
@@ -216,7 +216,7 @@ class Control:
     def _emit(self, course: Course, end: int) -> bool:
         begun = self._cycle
         if self._unread:
-            # The token before is still there: it has to be taken first.
+            # The token before is still on the output: it has to be taken first.
             taken = self._ready(end)
             if taken is None:
                 course.stalls.append((begun, end))
@@ -260,7 +260,7 @@ class Control:
         course.states.append((cycle, state))
 
     def _wait(self, end: int) -> bool:
-        """Go to the cycle in which a state is due, if that is at `end` or before."""
+        """Advance to the cycle in which a state is due, if that is not after `end`."""
         self._cycle = min(self._due, end)
         return self._due <= end
 
@@ -279,7 +279,7 @@ class Control:
         return first + int(ready[0]) if len(ready) else None
 
     def _read_back(self, course: Course, end: int) -> None:
-        """Note which of the bytes asked for before `end` are delivered."""
+        """Note which of the bytes requested before `end` are delivered."""
         asked = self._cycle + np.flatnonzero(self._window("read__valid", end))
         at = 0
         while at < len(asked):
@@ -293,7 +293,7 @@ class Control:
             at = int(np.searchsorted(asked, delivered, "right"))
 
     def _load(self, end: int) -> None:
-        """Set the random numbers' state by what is loaded while idle, before cycle `end`."""
+        """Set the random generator's state by seeds loaded while idle, before cycle `end`."""
         part = self._slice(end)
         seeds = np.flatnonzero(self._inputs["seed__valid"][part])
         region = self._inputs["load__payload"][part] & np.uint64((1 << _REGION.width) - 1)
@@ -324,6 +324,6 @@ class Control:
         return self._inputs[name][self._slice(end)]
 
     def _first(self, wanted: NDArray) -> int | None:
-        """Return the first cycle from the present one on in which something is so."""
+        """Return the first cycle from the present one on in which a condition holds."""
         found = np.flatnonzero(wanted)
         return self._cycle + int(found[0]) if len(found) else None

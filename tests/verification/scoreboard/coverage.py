@@ -1,4 +1,4 @@
-"""Functional coverage: what a core has been through while it was compared."""
+"""Functional coverage: situations in which a core has been compared."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ from verification.scoreboard.control import Course, Run, State, Stimulus
 from verification.scoreboard.values import TokenNumbers
 
 Bin = tuple[str, str]
-"""A group and what happened of it."""
+"""A group, and an event in it."""
 
 _OFFERS = ("seed", "read", "load")
 
 
 class Coverage:
-    """Counts what happens, by group and bin; every bin that can be hit is a goal.
+    """Counts events by group and bin; every bin that can be hit is a goal.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Coverage:
     Attributes
     ----------
     hits
-        How often each bin was hit.
+        Number of hits of each bin.
     """
 
     def __init__(self, config: ModelConfig):
@@ -47,7 +47,7 @@ class Coverage:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was under way, but not what was hit: the core begins anew, at cycle 0."""
+        """Forget the core's state, but keep all hits: the core restarts at cycle 0."""
         self._states: list[tuple[int, State]] = [(0, State.IDLE)]
         self._emitted: list[int] = []
         self._run: Run | None = None
@@ -59,7 +59,7 @@ class Coverage:
         return sorted(self.goals - self.hits.keys())
 
     def by_group(self) -> dict[str, tuple[int, int]]:
-        """Return by group how many of its bins were hit, and how many there are."""
+        """Return the number of bins that were hit and the number of bins, by group."""
         hit = Counter(group for group, _ in self.goals & self.hits.keys())
         return {
             group: (hit[group], n) for group, n in sorted(Counter(g for g, _ in self.goals).items())
@@ -71,13 +71,13 @@ class Coverage:
         Parameters
         ----------
         course
-            What happened in it.
+            Events in the block.
         inputs
             The core's inputs.
         begin
-            Number of its first cycle.
+            Number of the block's first cycle.
         numbers
-            What the numbers of its tokens are.
+            Meaning of its tokens' numbers.
         """
         self._observe_states(course, inputs, begin)
         self._observe_output(course)
@@ -98,7 +98,7 @@ class Coverage:
             if state is State.IDLE and following is State.TOKEN:
                 self._hit("next document", "at once" if after == cycle + 1 else "later")
         when = begin + np.arange(len(inputs["rst"]))
-        # Of several states that begin in one cycle the last one counts.
+        # If several states begin in one cycle, the last one counts.
         now = np.array([int(state) for _, state in states])[
             np.searchsorted(cycles, when, "right") - 1
         ]
@@ -179,7 +179,7 @@ def _largest(bits: int) -> int:
 
 
 def _is_signed(site: Site) -> bool:
-    """Whether a layer's value can be as large as its bits allow, either way."""
+    """Return whether a layer's values can reach both ends of their range."""
     inside = site.layer is not None
     return inside and site.function is Function.NONE and site.kind is not Kind.SOFTMAX
 

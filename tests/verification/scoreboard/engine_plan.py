@@ -12,11 +12,11 @@ from verification.scoreboard.sheet import Sheet
 from verification.scoreboard.values import ZERO
 
 READ = 1
-"""From an issue, whose addresses are presented, to what the memories deliver."""
+"""Cycles from an issue, which presents addresses, to the memories' outputs."""
 
 
 class EnginePlan:
-    """Writes what the engine does for one instruction after the other."""
+    """Plans the engine's work, instruction by instruction."""
 
     def __init__(self, sheet: Sheet):
         self._sheet = sheet
@@ -24,7 +24,7 @@ class EnginePlan:
         self._held = sheet.signals.held
         self._machine = sheet.layout.machine
         self._issue = issues(self._machine)
-        # From a quad's issue to the accumulator that includes it; the drain copies it then.
+        # Cycles from a quad's issue to the accumulator that includes it; the drain copies it then.
         self._accumulated = sheet.latencies.drain - 1
 
     def issues(self, operation: int, span: Span) -> None:
@@ -69,7 +69,7 @@ class EnginePlan:
         due.constant(cycle, column["activations.address"], row, width)
 
     def operands(self, span: Span) -> None:
-        """Expect what the multipliers multiply."""
+        """Expect the multipliers' operands."""
         kind = span.slot.instruction.kind
         if kind is Kind.MATRIX:
             self._matrix_operands(span)
@@ -79,7 +79,7 @@ class EnginePlan:
             self._value_operands(span)
 
     def accumulators(self, span: Span) -> None:
-        """Expect the growing sums; they stay until the next quad's."""
+        """Expect the growing sums, each held until the next quad's."""
         n, k, cycle = self._grid(span)
         site = span.slot.step.site
         kind, units = span.slot.instruction.kind, self._machine.units
@@ -105,7 +105,7 @@ class EnginePlan:
                 source = sums[np.minimum(row, len(sums) - 1), k]
             width = self._machine.accumulator_bits
             self._sheet.held.number(then[known], column, source[known], width)
-            # Of positions and rows beyond the last one, anything may be left in memory.
+            # Memory beyond the last position or row may have any contents.
             self._sheet.held.unknown(then[~known], column)
 
     def _matrix_operands(self, span: Span) -> None:
@@ -122,12 +122,12 @@ class EnginePlan:
                     lane * WEIGHT_BITS,
                 )
         source = self._vector(site)
-        # Quads are spread over the banks; the others are not looked at.
+        # Quads are spread over the banks; outputs of the other banks are ignored.
         for lane in range(QUAD):
             self._quad(cycle, k % self._machine.heads, lane, source[k * QUAD + lane])
 
     def _vector(self, site: Site) -> np.ndarray:
-        """Return the numbers of the activation vector that a site's matrix is multiplied with."""
+        """Return the numbers of the activation vector that a site's matrix multiplies."""
         layout = self._sheet.layout
         read = layout.network[site.source]
         return self._sheet.numbers.segment(read).indices[layout.order(read)]
@@ -150,12 +150,12 @@ class EnginePlan:
                 self._quad(cycle, head, lane, query[head, k * QUAD + lane])
 
     def _factors(self, span: Span) -> tuple[Site, Site]:
-        """Return the site that a phase of attention reads, and that of the cached rows."""
+        """Return the site that an attention phase reads, and the site of the cached rows."""
         table, site = self._sheet.layout.network, span.slot.step.site
         return table[site.source], table[site.rows]
 
     def _operand(self, cycle: np.ndarray, unit: int, lane: int, source: np.ndarray) -> None:
-        """Expect bytes of the cache in a unit's words, read for issues of these cycles."""
+        """Expect bytes of the cache in a unit's words, read for issues in these cycles."""
         column, at = self._column[f"operands.words__{unit}"], lane * WEIGHT_BITS
         self._sheet.due.number(cycle + READ, column, source, WEIGHT_BITS, at)
 
@@ -178,7 +178,7 @@ class EnginePlan:
                 self._quad(cycle, head, lane, numerators[k * QUAD + lane, head])
 
     def _padded(self, rows: np.ndarray) -> np.ndarray:
-        """Return [..., heads, elements of whole quads] of keys or queries by head."""
+        """Return keys or queries by head, padded to whole quads: [..., heads, elements]."""
         layout = self._sheet.layout
         heads, width = layout.config.heads, layout.config.head_width
         padded = np.full((len(rows), heads, layout.head_quads * QUAD), ZERO)
@@ -186,7 +186,7 @@ class EnginePlan:
         return padded
 
     def _quad(self, cycle, bank, lane: int, source) -> None:
-        """Expect an element of what a bank of the activation memory delivers."""
+        """Expect an element in the output of a bank of the activation memory."""
         at = (bank * QUAD + lane) * ACTIVATION_BITS
         column = self._column["activations.quads"]
         self._sheet.due.number(cycle + READ, column, source, ACTIVATION_BITS, at)
@@ -200,6 +200,6 @@ class EnginePlan:
 
     @staticmethod
     def _grid(span: Span) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return pass, quad and cycle of every issue, [passes, quads] each."""
+        """Return pass, quad and cycle of every issue, each as [passes, quads]."""
         n, k = np.indices((span.passes, span.quads))
         return n, k, span.start + n * span.length + k

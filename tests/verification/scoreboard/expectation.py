@@ -1,4 +1,4 @@
-"""What every watched signal has to be in every cycle, computed from the core's inputs alone."""
+"""Expected value of every watched signal in every cycle, computed from the core's inputs alone."""
 
 import numpy as np
 
@@ -10,28 +10,28 @@ from verification.scoreboard.interface import Interface
 from verification.scoreboard.reference import Reference
 from verification.scoreboard.signals import STIMULUS
 
-# As they arrive where they are used.
+# Signals at the components that use them.
 _TOKEN = ("embedding.token", "embedding.position", "sequencer.sample")
 
 
 class Expectation:
-    """Follows a core's inputs and tells what it has to do, block of cycles by block.
+    """Follows a core's inputs and returns its expected values, block of cycles by block.
 
-    It begins at power-on; the inputs of every cycle since then have to be shown to it.
+    It begins at power-on, and needs the inputs of every cycle since then.
 
     Parameters
     ----------
     reference
-        Of the model that the core holds.
+        Reference of the model that the core holds.
     coverage
-        Told what happens, if it is wanted.
+        Coverage to count events in, or None.
 
     Attributes
     ----------
     signals
-        What the columns are.
+        Signals of the columns.
     runs
-        Tokens of which something is due in the block seen last, or later.
+        Tokens with values due in the last block, or later.
     """
 
     def __init__(self, reference: Reference, coverage: Coverage | None = None):
@@ -54,21 +54,21 @@ class Expectation:
         Parameters
         ----------
         reference
-            On the same machine.
+            Reference of that model, on the same machine.
         coverage
-            Told what happens from then on.
+            Coverage to count events in from then on.
         """
         self._coverage = coverage
         self._control.reference, self._numbers = reference, reference.numbers
         self._interface.contents = reference.contents
 
     def advance(self, rows: Words, begin: int) -> Block:
-        """Return what is expected in a block of cycles.
+        """Return the expected values of a block of cycles.
 
         Parameters
         ----------
         rows
-            [cycles, columns] as recorded; only the columns of inputs are looked at.
+            [cycles, columns] as recorded; only the columns of inputs are used.
         begin
             Number of the first cycle; blocks follow each other without a gap.
         """
@@ -86,10 +86,10 @@ class Expectation:
                 block.clear(reset)
         for cycle, state in self._states + course.states:
             if block.begin <= cycle < block.end and state in (State.IDLE, State.DROP):
-                # Between documents, what would be started is presented all the time.
+                # Between documents, the next token to start is presented all the time.
                 for path in _TOKEN:
                     block.forget(cycle, path)
-        # What happens in the last cycle shows in the next block.
+        # Events in the last cycle show in the next block.
         self._states = course.states[-2:]
         self._resets = course.resets[-1:]
         self._held = block.hold(self._held)
@@ -104,7 +104,7 @@ class Expectation:
             if first < stop and run.made:
                 self._place(block, run, first, stop)
             if first < stop and first == run.start:
-                # Even if a reset in this cycle keeps it from computing anything.
+                # This holds even if a reset in this cycle keeps the token from computing anything.
                 block.values[first - block.begin, block.signals.columns["control.start"]] = 1
                 for path, value in zip(_TOKEN, (run.token, run.position, run.sample), strict=True):
                     block.change(first, path, value)

@@ -15,11 +15,12 @@ from verification.scoreboard.sheet import Sheet
 from verification.scoreboard.values import ZERO
 
 RECIPROCAL = 4
-"""From the softmax's `ready` to the reciprocals, and a cycle a head; two more in a deep machine."""
+"""Cycles from the softmax's `ready` to the reciprocals, plus one per head; two more in a deep
+machine."""
 
 
 class FunctionPlan:
-    """Writes what norm, softmax and sampler make."""
+    """Plans the values of norm, softmax and sampler."""
 
     def __init__(self, sheet: Sheet):
         self._sheet = sheet
@@ -38,7 +39,7 @@ class FunctionPlan:
             self.norm(span.slot.step.site, written)
 
     def scores(self, span: Span) -> None:
-        """Expect scores out of the drain, in the activation memory, and their maxima."""
+        """Expect scores from the drain and in the activation memory, and their maxima."""
         sheet, column, m = self._sheet, self._column, self._machine
         site, target = span.slot.step.site, span.slot.instruction.target
         numbers = sheet.numbers
@@ -46,7 +47,7 @@ class FunctionPlan:
         drained = span.start + n * span.length + span.quads - 1 + sheet.latencies.drain + beat
         sheet.due.constant(drained, column["drain.scores__valid"], 1, 1)
         slot = n * m.units + beat * m.score_heads
-        # What follows the last position in its word is not a score.
+        # The rest of the last position's word holds no scores.
         there = slot // m.heads <= sheet.position
         drained, slot = drained[there], slot[there]
         position, first = slot // m.heads, slot % m.heads
@@ -75,7 +76,7 @@ class FunctionPlan:
                 )
 
     def softmax(self, span: Span) -> None:
-        """Expect scores read back, their numerators written, and one over the sums of those."""
+        """Expect scores read back, their numerators written, and the reciprocals of the sums."""
         sheet, column, m = self._sheet, self._column, self._machine
         site = sheet.layout.network.of_kind(SiteKind.SOFTMAX, span.slot.step.site.layer)
         target = span.slot.instruction.target
@@ -90,7 +91,7 @@ class FunctionPlan:
         written = read + sheet.latencies.numerator
         values = numbers.segment(site).indices.copy()
         totals = numbers.segment(site, "total").indices
-        # Positions that fill up the last word are replaced by zero.
+        # Positions that pad the last word are replaced by zero.
         values[sheet.position + 1 :] = ZERO
         self._tap(written, position, (1 << m.heads) - 1, True)
         for head in range(m.heads):
@@ -116,7 +117,7 @@ class FunctionPlan:
             self._scale(column, known, reciprocals[head], head * Scale.size)
 
     def sample(self, span: Span, done: int) -> None:
-        """Expect noise beside every logit, and the token that is sampled."""
+        """Expect noise with every logit, and the sampled token."""
         sheet, column, m = self._sheet, self._column, self._machine
         rows = span.slot.instruction.rows
         index = np.arange(rows)

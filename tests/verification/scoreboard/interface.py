@@ -1,4 +1,4 @@
-"""The core's ports and its load port's way to the memories: what is expected of them."""
+"""Expected values of the core's ports, and of the path from its load port to the memories."""
 
 from collections.abc import Mapping
 
@@ -23,12 +23,12 @@ _STROBES = {
 
 
 class Interface:
-    """Turns a course of events into values, block by block; it begins at power-on.
+    """Turns events into values, block by block; it begins at power-on.
 
     Attributes
     ----------
     contents
-        What is loaded, as it is read back: bytes by region and address.
+        Loaded contents as they are read back: bytes by region and address.
     """
 
     def __init__(self, machine: Machine, contents: Mapping[Region, bytes]):
@@ -40,7 +40,7 @@ class Interface:
         self._tokens, self._stalls, self._born = 0, 0, 0
 
     def place(self, block: Block, course: Course, inputs: Stimulus) -> None:
-        """Expect what the ports show in a block of cycles."""
+        """Expect the ports' values in a block of cycles."""
         self._states += course.states
         states = self._filled(block, self._states)
         idle = states == State.IDLE
@@ -61,7 +61,7 @@ class Interface:
         self._states, self._outputs = self._states[-4:], self._outputs[-4:]
 
     def _reads(self, block: Block, course: Course, inputs: Stimulus) -> None:
-        """Expect the bytes that are read back, of what is loaded at the block's end."""
+        """Expect the bytes that are read back, from the contents at the block's end."""
         columns = block.signals.columns
         for cycle in course.reads:
             row = cycle - block.begin
@@ -71,7 +71,7 @@ class Interface:
             block.masks[row, columns["read_data"]] = (1 << _width(block, "read_data")) - 1
 
     def _output(self, block: Block, course: Course) -> None:
-        # A token that comes when the one before is taken is there in the same cycle.
+        # A token may replace the one before in the cycle in which that is taken.
         events = [(cycle + 1, 0, 0, 0) for cycle in course.taken]
         events += [(e.cycle, 1, 1, e.payload) for e in course.emissions]
         events += [(cycle, 2, 0, 0) for cycle in course.resets]
@@ -85,7 +85,7 @@ class Interface:
 
     def _counters(self, block: Block, course: Course) -> None:
         cycles = len(block.values)
-        # One cycle more: what is counted at the end shows in the next block.
+        # One cycle more: a count at the end shows in the next block.
         tokens = np.zeros(cycles + 1, np.int64)
         stalls, age = tokens.copy(), np.arange(cycles + 1) + block.begin - self._born
         tokens[0], stalls[0] = self._tokens, self._stalls
@@ -108,7 +108,7 @@ class Interface:
             block.values[:, column + at // 64] |= bits << np.uint64(at % 64)
 
     def _loads(self, block: Block, cycles: NDArray[np.int64], write: NDArray[np.uint64]) -> None:
-        """Expect the writes of what was loaded a cycle before."""
+        """Expect the writes of bytes loaded a cycle before."""
         m, columns = self._machine, block.signals.columns
         fields = {
             name: (write[cycles] >> np.uint64(place.offset)).astype(np.int64)

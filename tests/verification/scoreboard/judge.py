@@ -1,4 +1,4 @@
-"""The first difference between what was recorded and what was expected."""
+"""The first difference between recorded and expected values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ class Mismatch:
     cycle
         Clock cycle.
     signal
-        Where.
+        Name of the signal.
     layer, step
-        The instruction whose value it is, as the program calls them; where nothing was due, the
-        one that the sequencer works on.
+        The instruction whose value it is, by its names in the program; if nothing was due, the one
+        that the sequencer works on.
     element
-        Which element of the step, and which of its numbers; empty where nothing was due.
+        Element of the step, and which of its numbers; empty if nothing was due.
     token
-        Start, position and token of the token under way; None between documents.
+        Start, position and token of the token in progress; None between documents.
     expected, seen
-        The signal's value, of the bits that are judged.
+        Values of the signal, limited to the bits that are judged.
     """
 
     cycle: int
@@ -65,11 +65,11 @@ def first_mismatch(
     rows
         [cycles, columns], as recorded.
     block
-        What was expected.
+        Expected values.
     runs
-        Tokens that are due in it.
+        Tokens with values due in it.
     reference
-        For the names of what differs.
+        Reference that names the difference.
     """
     wrong = (rows ^ block.values) & block.masks
     at = np.flatnonzero(wrong.any(axis=1))
@@ -105,12 +105,12 @@ def first_mismatch(
 def _explain(
     run: Run, cycle: int, column: int, wrong: int, reference: Reference
 ) -> tuple[int, str, str]:
-    """Return layer, step and element of what differs in a cell."""
+    """Return layer, step and element of the difference in a cell."""
     plan, signals = run.made.plan, reference.signals
     row, table = cycle - run.start, plan.due
     cell = row * table.columns + column
     if column in signals.held_columns:
-        # What is held was due some time ago.
+        # A held value was due some time ago.
         table, column = plan.held, signals.held_columns.index(column)
         changes = table.cells[table.cells % table.columns == column]
         changes = changes[changes <= row * table.columns + column]

@@ -1,4 +1,4 @@
-"""What must be where in every cycle of one token: from the schedule, before any value is known."""
+"""Plan of one token: the place of every value in every cycle, before any value is known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class Plan:
     due
         Values of signals in single cycles.
     held
-        Values that held signals change to, in the columns of held signals alone.
+        Values to which held signals change, in the columns of held signals alone.
     finished
         Last cycle of its program, relative to its start.
     done
-        Cycle in which its token is sampled; of a prompt's token none is.
+        Cycle in which its token is sampled, if it is; a prompt's token has no sample.
     """
 
     spans: tuple[Span, ...]
@@ -61,11 +61,11 @@ def make_plan(
     slots
         The program.
     numbers, signals
-        What may be due, and where.
+        Numbers that may be due, and signals to show them.
     position
-        Of the token.
+        Position of the token.
     sample
-        Whether logits are wanted; if not, the program ends early.
+        Whether logits are computed; if not, the program ends early.
     """
     layout = numbers.layout
     machine = layout.machine

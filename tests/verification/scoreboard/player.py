@@ -17,24 +17,24 @@ _STREAMS = ("seed", "read", "load", "i")
 
 @dataclass(frozen=True)
 class Habits:
-    """How often something happens, each a probability for every cycle.
+    """Probabilities of events in a cycle.
 
     Attributes
     ----------
     offer, take
-        That a known token is offered, once there is one, and that the output is ready.
+        Probability that a known token is offered, if there is one, and that the output is ready.
     warm
-        That the temperature changes.
+        Probability that the temperature changes.
     seed
-        That a new seed is offered; it is taken between documents.
+        Probability that a new seed is offered; it is taken between documents.
     read
-        That a byte of the memories is asked for; it is delivered between documents.
+        Probability that a byte of the memories is requested; it is delivered between documents.
     reset
-        That everything is reset. The settings are loaded again after it.
+        Probability of a reset. The settings are loaded again after it.
     longest
-        Most known tokens of a document; more than the context holds are cut off by the core.
+        Most known tokens in a document; the core drops those beyond the context.
     load
-        That a byte of the model is loaded once more; it is taken between documents.
+        Probability that a byte of the model is loaded again; it is taken between documents.
     """
 
     offer: float = 1.0
@@ -48,16 +48,16 @@ class Habits:
 
 
 class Player:
-    """Random inputs for a core, cycle by cycle, as its streams take them.
+    """Random inputs for a core, cycle by cycle, following its streams' rules.
 
     Parameters
     ----------
     machine, model
-        The core, and what it holds or is to hold.
+        Machine of the core, and the model that it holds or will hold.
     number
-        Of the random draws; the same one repeats everything.
+        Seed of the random draws; the same seed repeats everything.
     load
-        Whether the model is loaded first.
+        Whether to load the model first.
     """
 
     def __init__(self, machine: Machine, model: IntegerModel, number: int, load: bool = False):
@@ -72,7 +72,7 @@ class Player:
         ]
         self._reload = [bits for region, bits in writes if region is Region.SETTINGS]
         self._loads = deque(bits for _, bits in writes) if load else deque()
-        # Nothing can be known before the settings are there.
+        # No token can be offered before the settings are loaded.
         self._setting_up = load
         self._writes = [bits for _, bits in writes]
         self._contents = list(image.checked(machine).items())
@@ -81,11 +81,11 @@ class Player:
 
     @property
     def is_loading(self) -> bool:
-        """Whether part of the model is still to be loaded."""
+        """Return whether part of the model is still to be loaded."""
         return bool(self._loads) or "load" in self._offered
 
     def drive(self, habits: Habits) -> dict[str, int]:
-        """Return what the inputs are in the cycle to come, by port."""
+        """Return the inputs of the coming cycle, by port."""
         chance = self._draw.random
         self._reset = chance() < habits.reset
         self._ready = chance() < habits.take
@@ -113,7 +113,7 @@ class Player:
         return ports
 
     def observe(self, read: Callable[[str], int]) -> bool:
-        """Look, before the cycle's edge, what it accepts; return whether a token is taken.
+        """Observe, before the clock edge, what the core accepts; return whether a token is taken.
 
         Parameters
         ----------
@@ -133,11 +133,11 @@ class Player:
         return taken
 
     def _offer(self, port: str, payload: int) -> None:
-        """Offer an item on an input stream, unless one is: it stays until it is accepted."""
+        """Offer an item on an input stream, unless one is there: it stays until accepted."""
         self._offered.setdefault(port, payload)
 
     def _document(self, longest: int) -> list[int]:
-        """Return a random document's known tokens, as the input stream takes them."""
+        """Return a random document's known tokens, encoded for the input stream."""
         bos = self._model.tokenizer.bos
         others = [self._draw.randrange(bos) for _ in range(self._draw.randrange(longest))]
         tokens = [bos, *others]

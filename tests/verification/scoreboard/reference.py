@@ -1,4 +1,4 @@
-"""One model on one machine: what its tokens compute, and when."""
+"""One model on one machine: its tokens' values, and their timing."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from verification.scoreboard.values import TokenNumbers
 
 
 class Noise:
-    """The sampler's random numbers since the state was last set."""
+    """The sampler's random numbers from the last setting of the state on."""
 
     def __init__(self, seed: int = 1):
         self._values = sampling.noise(seed or 1)
@@ -31,16 +31,16 @@ class Noise:
 
 @dataclass(frozen=True)
 class Sampled:
-    """What one token made.
+    """Results of one token.
 
     Attributes
     ----------
     plan
-        When and where.
+        Cycles and places of its values.
     numbers
-        All of it, see :class:`.TokenNumbers`.
+        All its values, see :class:`.TokenNumbers`.
     token
-        What was sampled; -1 for a token of a prompt.
+        Token sampled; -1 for a token of a prompt.
     """
 
     plan: Plan
@@ -54,14 +54,14 @@ class Reference:
     Parameters
     ----------
     machine, model
-        What is simulated; of learned positions only.
+        The simulated core; the model must have learned positions.
 
     Attributes
     ----------
     numbers, signals
-        What is computed, and where it shows.
+        The values computed, and the signals that show them.
     contents
-        What the memories hold that can be read back: bytes by region and address.
+        Contents of the memories that can be read back: bytes by region and address.
     """
 
     def __init__(self, machine: Machine, model: IntegerModel):
@@ -94,11 +94,11 @@ class Reference:
         Parameters
         ----------
         token, position
-            As the core starts it.
+            Token and position with which the core starts.
         scale
-            Of the logits; None for a prompt's token, after which nothing is sampled.
+            Scale of the logits; None for a prompt's token, after which nothing is sampled.
         noise
-            Where the sampler's values come from.
+            Source of the sampler's values.
         """
         trace: dict[tuple[int, str], Integers] = {}
 

@@ -27,7 +27,7 @@ LISTENING = {
 
 
 class ResultPlan:
-    """Writes what leaves the engine, and where it goes.
+    """Plans the engine's results and their destinations.
 
     Attributes
     ----------
@@ -80,13 +80,13 @@ class ResultPlan:
         return int(written[-1])
 
     def _values(self, span: Span) -> np.ndarray:
-        """Return the number that each row's result is."""
+        """Return the number of each row's result."""
         site, layout = span.slot.step.site, self._sheet.layout
         source, order = self._sheet.numbers.segment(site).indices, layout.order(site)
         return np.where(order >= 0, source[order], ZERO)
 
     def _sums(self, span: Span) -> np.ndarray:
-        """Return the number that each row's whole accumulator is."""
+        """Return the number of each row's complete accumulator."""
         sums = self._sheet.numbers.segment(span.slot.step.site, "sum").indices
         if span.slot.instruction.kind is Kind.VALUES:
             return sums[:, span.quads - 1]
@@ -137,7 +137,7 @@ class ResultPlan:
             due.number(cycle, column["stream.write_data"], source[index + i], ACTIVATION_BITS, at)
 
     def _activations(self, cycle, index, target: int, source) -> None:
-        """Element j is in bank j // 4 % heads, whatever the word."""
+        """Expect activations: element j is in bank j // 4 % heads, whatever the word."""
         due, column = self._sheet.due, self._column
         elements, rows = self._machine.heads * QUAD, len(source)
         address = self._sheet.signals.by_path["activations.write_address"]

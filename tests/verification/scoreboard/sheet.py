@@ -1,4 +1,4 @@
-"""Where the parts of a plan are written."""
+"""Sheet on which the parts of a plan are written."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,16 @@ from verification.scoreboard.values import TokenNumbers
 
 @dataclass(frozen=True)
 class Sheet:
-    """One token's plan in the making.
+    """One token's plan under construction.
 
     Attributes
     ----------
     signals, numbers, layout
-        What may be due, and where.
+        Signals and numbers that may be due, and the memories' layout.
     position
-        Of the token.
+        Position of the token.
     due, held
-        The tables to be.
+        Makers of the plan's tables.
     """
 
     signals: Signals
@@ -33,9 +33,9 @@ class Sheet:
 
     @property
     def latencies(self) -> Latencies:
-        """Return the machine's."""
+        """Return the machine's latencies."""
         return Latencies.of(self.layout.machine)
 
     def label(self, site: Site) -> None:
-        """Let what comes belong to a site."""
+        """Label the fields added next with a site."""
         self.due.label = self.held.label = Label(*site.key)

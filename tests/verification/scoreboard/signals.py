@@ -1,4 +1,4 @@
-"""What the scoreboard watches: signals inside the folded core, and how each is judged."""
+"""The scoreboard's watched signals, inside the folded core, and how each is judged."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,16 +30,16 @@ __all__ = ["STIMULUS", "Judged", "Signal", "Signals"]
 
 
 class Judged(Enum):
-    """In which cycles a signal has to have a certain value."""
+    """Cycles in which a signal is compared."""
 
     ALWAYS = "always"
-    """In every one: zero where nothing is due."""
+    """In every cycle: zero if nothing is due."""
     DUE = "when due"
-    """Only where something is due."""
+    """Only in cycles in which a value is due."""
     HELD = "held"
-    """In every one: what is due stays until something else is."""
+    """In every cycle: a value that was due holds until another one is."""
     INPUT = "input"
-    """Never: the world outside drives it, and all expectations follow from it."""
+    """Never: it is an input, from which all expected values follow."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ class Signal:
     Attributes
     ----------
     path
-        Its name in the simulation.
+        Name in the simulation.
     width
-        In bits.
+        Width in bits.
     judged
-        When.
+        Cycles in which it is compared.
     always
-        Of a signal that is judged ``ALWAYS``: the bits that are; the others are when due.
+        Bits compared in every cycle, of a signal judged ``ALWAYS``; the others only when due.
     resets
-        Of a held signal: whether a reset makes it zero, or anything.
+        Whether a reset sets a held signal to zero; otherwise it is then undefined.
     """
 
     path: str
@@ -68,7 +68,7 @@ class Signal:
 
     @property
     def words(self) -> int:
-        """Columns that it takes."""
+        """Number of columns it takes."""
         return -(-self.width // WORD_BITS)
 
 
@@ -85,7 +85,7 @@ STIMULUS = {
     "read__valid": 1,
     "read__payload": Shape.cast(Address).width,
 }
-"""The core's inputs and their widths: each fits one column, and they are the first ones."""
+"""The core's inputs and their widths: each fits one column, and these are the first columns."""
 
 
 class Signals:
@@ -96,9 +96,9 @@ class Signals:
     columns
         First column of each signal by path.
     held
-        The same among the columns of held signals alone.
+        First column of each held signal, among the columns of held signals alone.
     held_resets
-        Which of those a reset makes zero.
+        Flags for those that a reset sets to zero.
     """
 
     def __init__(self, machine: Machine):
@@ -123,7 +123,7 @@ class Signals:
 
     @property
     def paths(self) -> list[str]:
-        """Names, as `Engine.record` takes them."""
+        """Names of all signals, for `Engine.record`."""
         return [signal.path for signal in self.all]
 
     def owner(self, column: int) -> tuple[Signal, int]:
@@ -131,7 +131,7 @@ class Signals:
         return self._owners[column]
 
     def column_masks(self) -> Words:
-        """Return for every column the bits that its signal has."""
+        """Return the mask of the signal's bits, for every column."""
         return np.array(
             [
                 (1 << min(signal.width - WORD_BITS * number, WORD_BITS)) - 1
@@ -141,7 +141,7 @@ class Signals:
         )
 
     def always(self) -> Words:
-        """Return for every column the bits that are judged in every cycle."""
+        """Return the mask of bits judged in every cycle, for every column."""
         word = (1 << WORD_BITS) - 1
         return np.array(
             [signal.always >> (WORD_BITS * number) & word for signal, number in self._owners],

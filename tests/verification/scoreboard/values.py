@@ -1,4 +1,4 @@
-"""Every number that a token makes in the core, computed from the golden model's intermediates."""
+"""All numbers of a token in the core, computed from the golden model's intermediates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from gptloom.model.integer import IntegerModel
 from gptloom.model.sites import Becomes, Key, Kind, Site
 
 ZERO = 0
-"""Index of a number that is always zero: what fills up."""
+"""Index of a number that is always zero, for padding."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Segment:
     Attributes
     ----------
     site
-        What makes them; of the zero that fills up, nothing.
+        Site that computes them; None for the padding zero.
     what
-        Which of the site's numbers: its ``value`` as the golden model's trace has it, or a number
-        on the way there.
+        Kind of the site's numbers: its ``value`` as in the golden model's trace, or an intermediate
+        result.
     offset, shape
-        Where they are.
+        Place in the token's array, and shape.
     """
 
     site: Site | None
@@ -46,7 +46,7 @@ class Segment:
 
 
 class TokenNumbers:
-    """Numbers of one token as one flat array of int64, and what each of them is.
+    """Layout of one token's numbers in one flat int64 array.
 
     ===========  ====================  ==============================================
     site         what                  shape
@@ -108,7 +108,7 @@ class TokenNumbers:
         return self._tiles[site.key]
 
     def name(self, index: int) -> tuple[Segment, tuple[int, ...]]:
-        """Return what the number of an index is: its segment, and its place there."""
+        """Return the segment and the position in it of the number at an index."""
         number = int(np.searchsorted(self._offsets, index, "right")) - 1
         segment = list(self._segments.values())[number]
         return segment, tuple(map(int, np.unravel_index(index - segment.offset, segment.shape)))
@@ -116,7 +116,7 @@ class TokenNumbers:
     def compute(
         self, trace: Mapping[tuple[int, str], Integers], cache: KVCache, position: int
     ) -> Integers:
-        """Return the numbers of one token, but for the sampler's.
+        """Return the numbers of one token, except the sampler's.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class TokenNumbers:
         cache
             Its keys and values, this position's included.
         position
-            Of the token.
+            Position of the token.
         """
         numbers = np.zeros(self.size, np.int64)
         table = self.model.network
@@ -179,7 +179,7 @@ class TokenNumbers:
     def _put_softmax(self, put, site: Site, numerator: Integers) -> None:
         """Add numerators and their totals."""
         put(site, "value", numerator)
-        # Positions that fill up a word add nothing.
+        # Positions that pad a word add nothing.
         filling = -len(numerator) % QUAD
         totals = np.cumsum(np.pad(numerator, ((0, filling), (0, 0))), axis=0)
         put(site, "total", totals)

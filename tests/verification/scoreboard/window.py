@@ -23,13 +23,13 @@ def save_recording(folder: Path, signals: Signals, rows: Words, begin: int) -> P
     Parameters
     ----------
     folder
-        Where to.
+       Destination folder.
     signals
-        What the columns are.
+       Signals of the columns.
     rows
         [cycles, columns] as recorded.
     begin
-        Number of the first cycle, which the file is named after, behind a running number.
+        Number of the first cycle, part of the file's name after a running number.
     """
     number = len(list(folder.glob("*.vcd")))
     return _write(folder / f"{number:03}-from-{begin}.vcd", _all(signals, rows))
@@ -38,18 +38,18 @@ def save_recording(folder: Path, signals: Signals, rows: Words, begin: int) -> P
 def save_window(
     folder: Path, signals: Signals, block: Block, rows: Words, before: Words, mismatch: Mismatch
 ) -> Path:
-    """Write what was recorded around a difference, and what was expected of its signal.
+    """Write the recording around a difference, with the expected values of its signal.
 
     Parameters
     ----------
     folder
-        Where to.
+       Destination folder.
     signals
-        What the columns are.
+       Signals of the columns.
     block, rows
-        Expected and recorded; the difference is in it.
+       Expected and recorded values of the block with the difference.
     before
-        Rows recorded before the block: its end is in the window if the difference comes early.
+       Rows recorded before the block, for the window if the difference comes early.
     mismatch
         The difference.
     """
