@@ -64,7 +64,7 @@ class Netlist:
         Parameters
         ----------
         path
-            Path as for the simulation engines (``sub.signal``), without numbers that make names unique.
+            Path as for the simulation engines (``sub.signal``), without numbers of ambiguous names.
 
         Raises
         ------
