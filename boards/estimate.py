@@ -292,9 +292,9 @@ def mean_cycles(model: IntegerModel, machine: Machine, positions: Mapping[int, i
     positions
         Number of tokens at each position.
     """
-    slots = compile_program(model, Layout(machine, model.config))
+    schedule = compile_program(model, Layout(machine, model.config))
     cycles = sum(
-        count * timeline(slots, machine, position)[-1].start
+        count * timeline(schedule, machine, position)[-1].start
         for position, count in positions.items()
     )
     return (cycles + NEXT_DOCUMENT * positions[0]) / sum(positions.values())

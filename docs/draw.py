@@ -192,9 +192,9 @@ def draw_connections() -> Picture:
 def draw_timeline(lanes: int) -> Picture:
     """Draw one token at the last position: what the engine multiplies, and what it waits for."""
     model, made = shipped_model(), machine(lanes)
-    slots = compile_program(model, Layout(made, model.config))
+    schedule = compile_program(model, Layout(made, model.config))
     position = model.config.context - 1
-    phases = timeline(slots, made, position)
+    phases = timeline(schedule, made, position)
     length = phases[-1].start
     # A phase that the engine only waits in lasts until the next one.
     waits = {
@@ -204,9 +204,9 @@ def draw_timeline(lanes: int) -> Picture:
     }
     rows = [(EMBED, *waits[EMBED], SOFT)]
     busy = 0
-    for span in spans(slots, made, position):
-        kind, bar = span.slot.instruction.kind, (span.start, span.last_issue + 1)
-        rows.append((span.slot.step.site.name, *bar, SOFT if kind is Kind.START else BLUE))
+    for span in spans(schedule, made, position):
+        kind, bar = span.scheduled.instruction.kind, (span.start, span.last_issue + 1)
+        rows.append((span.scheduled.step.site.name, *bar, SOFT if kind is Kind.START else BLUE))
         if kind is not Kind.START:  # its operands pass the engine by
             busy += span.passes * span.quads
         if kind is Kind.SCORES:

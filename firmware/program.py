@@ -4,7 +4,7 @@ from math import ceil
 
 from gptloom.firmware.isa import Combination, Destination, Function, Instruction, Kind, Scale
 from gptloom.firmware.layout import UNPROGRAMMED, Layout
-from gptloom.firmware.schedule import Scheduler, Slot, Step
+from gptloom.firmware.schedule import Scheduled, Scheduler, Step
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
@@ -14,7 +14,7 @@ from gptloom.model.sites import Becomes, Site
 from gptloom.model.sites import Kind as SiteKind
 
 
-def compile_program(model: IntegerModel, layout: Layout) -> list[Slot]:
+def compile_program(model: IntegerModel, layout: Layout) -> list[Scheduled]:
     """Return the instructions of one token, scheduled.
 
     Parameters

@@ -23,7 +23,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Slot:
+class Scheduled:
     """A step's place in time, relative to the token's start.
 
     After ``SCORES``, times are relative to the present end of the scores: their number of passes
@@ -55,9 +55,9 @@ class Scheduler:
         self._drain = 0
         self._embed()
 
-    def schedule(self, program: Sequence[Step]) -> list[Slot]:
+    def schedule(self, program: Sequence[Step]) -> list[Scheduled]:
         """Return the steps of one token with their delays filled in."""
-        slots = []
+        schedule = []
         for step in program:
             instruction = step.instruction
             start = max(self._free, self._earliest(instruction))
@@ -66,10 +66,10 @@ class Scheduler:
             placed = replace(instruction, delay=start - self._free)
             if instruction.kind is Kind.VALUES:
                 placed = replace(instruction, delay=0)
-            slots.append(Slot(replace(step, instruction=placed), start, finish))
+            schedule.append(Scheduled(replace(step, instruction=placed), start, finish))
             self._retire(placed, start, passes, length)
             self._free = finish
-        return slots
+        return schedule
 
     def _embed(self) -> None:
         writers = self._machine.writers

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gptloom.firmware.isa import Destination, Instruction, Kind
 from gptloom.firmware.latencies import FIRST, Latencies, update_cycles
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.firmware.schedule import Slot
+from gptloom.firmware.schedule import Scheduled
 
 EMIT = 2
 """Cycles from the sampled token to the next token's start."""
@@ -37,7 +37,7 @@ class Span:
 
     Attributes
     ----------
-    slot
+    scheduled
         The instruction.
     start
         First issue, in cycles after the token's start.
@@ -47,7 +47,7 @@ class Span:
         Cycles from pass to pass.
     """
 
-    slot: Slot
+    scheduled: Scheduled
     start: int
     passes: int
     quads: int
@@ -64,12 +64,12 @@ class Span:
         return self.start + self.passes * self.length
 
 
-def spans(slots: Sequence[Slot], machine: Machine, position: int) -> list[Span]:
+def spans(schedule: Sequence[Scheduled], machine: Machine, position: int) -> list[Span]:
     """Return the time and shape of every instruction of a token.
 
     Parameters
     ----------
-    slots
+    schedule
         The program.
     machine
         Machine that runs it.
@@ -79,8 +79,8 @@ def spans(slots: Sequence[Slot], machine: Machine, position: int) -> list[Span]:
     found: list[Span] = []
     free, read_back = FIRST, 0
     latencies = Latencies.of(machine)
-    for slot in slots:
-        instruction = slot.instruction
+    for scheduled in schedule:
+        instruction = scheduled.instruction
         start = free + instruction.delay
         if instruction.kind is Kind.VALUES:
             # One position a cycle is read back, in whole words of four. The check takes a cycle.
@@ -88,7 +88,7 @@ def spans(slots: Sequence[Slot], machine: Machine, position: int) -> list[Span]:
             start = max(
                 start + 1, read_back + latencies.numerator + words * QUAD + latencies.reciprocals
             )
-        span = Span(slot, start, *_shape(instruction, machine, position))
+        span = Span(scheduled, start, *_shape(instruction, machine, position))
         if instruction.kind is Kind.SCORES:
             read_back = scores_read_back(span, machine, position)
         found.append(span)
@@ -103,21 +103,21 @@ def scores_read_back(span: Span, machine: Machine, position: int) -> int:
     return span.last_issue + latencies.drain + beat + latencies.score + 1
 
 
-def timeline(slots: Sequence[Slot], machine: Machine, position: int) -> list[Phase]:
+def timeline(schedule: Sequence[Scheduled], machine: Machine, position: int) -> list[Phase]:
     """Return a token's phases in order; the last one, ``END``, is where the next token starts.
 
     Parameters
     ----------
-    slots, machine, position
+    schedule, machine, position
         See :func:`spans`.
     """
     latencies = Latencies.of(machine)
     phases = [Phase(EMBED, 0)]
-    for span in spans(slots, machine, position):
-        instruction = span.slot.instruction
+    for span in spans(schedule, machine, position):
+        instruction = span.scheduled.instruction
         # The start of the residual stream is hidden in the softmax's time.
         if instruction.destination is not Destination.RESIDUAL:
-            phases.append(Phase(span.slot.step.site.phase, span.start))
+            phases.append(Phase(span.scheduled.step.site.phase, span.start))
         if instruction.kind is Kind.SCORES:
             phases.append(Phase(SOFTMAX, span.last_issue + 1))
     beat = (instruction.rows - 1) % machine.units // machine.writers

@@ -13,7 +13,7 @@ from gptloom.firmware.isa import Kind
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
-from gptloom.firmware.schedule import Slot
+from gptloom.firmware.schedule import Scheduled
 from gptloom.firmware.timeline import EMBED, END, SAMPLE, SOFTMAX, Phase, timeline
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.folded.layouts import operation_field
@@ -53,7 +53,7 @@ def budgets(
     machine, core, engine
         The hardware and its simulation.
     """
-    slots = compile_program(model, Layout(machine, model.config))
+    schedule = compile_program(model, Layout(machine, model.config))
     image = build_image(model, machine)
     for position in range(model.config.context):
         engine.reset()
@@ -63,13 +63,13 @@ def budgets(
         engine.record(SIGNALS)
         next(session.tokens([0] * position))
         engine.step()
-        measured = _measured(engine.recording(), slots, machine)
-        predicted = timeline(slots, machine, position)
+        measured = _measured(engine.recording(), schedule, machine)
+        predicted = timeline(schedule, machine, position)
         yield Budget(position, _by_phase(predicted), _by_phase(measured))
 
 
 def _measured(
-    recording: dict[str, NDArray[np.uint64]], slots: Sequence[Slot], machine: Machine
+    recording: dict[str, NDArray[np.uint64]], schedule: Sequence[Scheduled], machine: Machine
 ) -> list[Phase]:
     """Return the phases of the last token in a recording that ends with its emission."""
     end = int(np.flatnonzero(recording["o__valid"])[0])
@@ -79,11 +79,11 @@ def _measured(
     numbers = issue >> np.uint64(offset) & np.uint64(mask)
     valid = (issue & np.uint64(1)) == 1
     phases = [Phase(EMBED, 0)]
-    for i, slot in enumerate(slots):
+    for i, scheduled in enumerate(schedule):
         cycles = np.flatnonzero(valid & (numbers == i))
-        if slot.instruction.kind is not Kind.START:
-            phases.append(Phase(slot.step.site.phase, int(cycles[0])))
-        if slot.instruction.kind is Kind.SCORES:
+        if scheduled.instruction.kind is not Kind.START:
+            phases.append(Phase(scheduled.step.site.phase, int(cycles[0])))
+        if scheduled.instruction.kind is Kind.SCORES:
             phases.append(Phase(SOFTMAX, int(cycles[-1]) + 1))
     phases.append(Phase(SAMPLE, int(cycles[-1]) + 1))
     phases.append(Phase(END, end - begun))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gptloom.firmware.layout import Layout
-from gptloom.firmware.schedule import Slot
+from gptloom.firmware.schedule import Scheduled
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.arithmetic import Integers
 from gptloom.model.golden import Trace
@@ -56,7 +56,7 @@ def traced(traces: list[dict]) -> Trace:
 
 
 def written_values(
-    core: FoldedCore, slots: list[Slot], layout: Layout, tap: list[int], first_cycle: int
+    core: FoldedCore, schedule: list[Scheduled], layout: Layout, tap: list[int], first_cycle: int
 ) -> Iterator[Written]:
     """Decode the core's tap.
 
@@ -64,7 +64,7 @@ def written_values(
     ----------
     core
         The hardware, for the tap's layout.
-    slots, layout
+    schedule, layout
         Program of the model under test.
     tap
         The tap's value in consecutive cycles.
@@ -81,7 +81,7 @@ def written_values(
         if result.enable:
             number = result.operation
             embedded = number == core.machine.embedding_operation
-            site = table.embedding if embedded else slots[number].step.site
+            site = table.embedding if embedded else schedule[number].step.site
             if site.becomes is Becomes.VALUE:
                 attending = site.layer
             order = layout.order(site)

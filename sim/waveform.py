@@ -8,7 +8,7 @@ from amaranth.lib import data
 from numpy.typing import NDArray
 
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.schedule import Slot
+from gptloom.firmware.schedule import Scheduled
 from gptloom.hdl.core import Prompt, Token
 from gptloom.hdl.folded.layouts import operation_field
 from gptloom.model.integer import IntegerModel
@@ -33,7 +33,7 @@ def write_waveform(
     path: Path,
     recording: dict[str, NDArray[np.uint64]],
     model: IntegerModel,
-    slots: Sequence[Slot],
+    schedule: Sequence[Scheduled],
     machine: Machine,
 ) -> str:
     """Write the recorded signals and return how to open the file.
@@ -46,7 +46,7 @@ def write_waveform(
         Values of :func:`signals`, one per cycle.
     model
         The network, for the characters of its tokens.
-    slots
+    schedule
         Program, for the names of its instructions.
     machine
         Dimensions of the hardware.
@@ -54,7 +54,7 @@ def write_waveform(
     characters = {i: repr(c)[1:-1] for i, c in enumerate(model.tokenizer.characters)}
     characters[model.tokenizer.bos] = "<end>"
     offset, idle = operation_field(machine)
-    operations = {i: "{}.{}".format(*s.step.site.key) for i, s in enumerate(slots)}
+    operations = {i: "{}.{}".format(*s.step.site.key) for i, s in enumerate(schedule)}
     recording = dict(recording)
     fields = {
         "prompt.token": field_of(recording["i__payload"], Prompt, "token"),

@@ -89,7 +89,7 @@ def describe(model: IntegerModel, checkpoint: str, chip: WebChip) -> dict[str, o
     """Return the facts about a chip that the page needs, ready for JSON."""
     config, machine = model.config, chip.machine
     layout = Layout(machine, config)
-    slots = compile_program(model, layout)
+    schedule = compile_program(model, layout)
     slot_bits = chip.panel.slot_bits
     return {
         "checkpoint": checkpoint,
@@ -104,7 +104,8 @@ def describe(model: IntegerModel, checkpoint: str, chip: WebChip) -> dict[str, o
         "temperature": TEMPERATURE,
         "temperatures": [[t, encode_scale(model.logit_scale(t))] for t in TEMPERATURES],
         "operations": [
-            {"layer": slot.step.site.layer or 0, "site": slot.step.site.name} for slot in slots
+            {"layer": scheduled.step.site.layer or 0, "site": scheduled.step.site.name}
+            for scheduled in schedule
         ],
         "order": {"k": layout.query_order.tolist(), "v": layout.value_order.tolist()},
         "scoreBits": ACTIVATION_BITS,

@@ -366,9 +366,9 @@ async def key_and_value_cache(dut):
     for position in range(context):
         for index in range(width):
             # Keys: elements of a head in quads, heads and positions in turn.
-            slot = position * heads + index // QUAD % heads
-            at = index // (QUAD * heads) * strides[0] + slot // m.units
-            assert await byte(memory, at, slot % m.units, index % QUAD) == keys[position, index]
+            number = position * heads + index // QUAD % heads
+            at = index // (QUAD * heads) * strides[0] + number // m.units
+            assert await byte(memory, at, number % m.units, index % QUAD) == keys[position, index]
             at = bases[1] + index // m.units * strides[1] + position // QUAD
             seen = await byte(memory, at, index % m.units, position % QUAD)
             assert seen == values[position, index]

@@ -72,7 +72,7 @@ class Shifts:
 def scheduled(lanes, config):
     """Return the layout and the program of a shape."""
     layout = Layout(Machine.for_models(lanes, config), config)
-    return layout, [slot.instruction for slot in compile_program(Shifts(config), layout)]
+    return layout, [scheduled.instruction for scheduled in compile_program(Shifts(config), layout)]
 
 
 quads = st.integers(1, 64).map(lambda n: 4 * n) | st.sampled_from((128, 256, 512, 1020, 1024))

@@ -27,31 +27,31 @@ def case(request, random_model):
 
 
 def test_sites_come_in_the_golden_models_order(case):
-    model, layout, slots = case
+    model, layout, schedule = case
     expected = [(0, site) for site in FIRST]
     for layer in range(1, model.config.layers):
         expected += [(layer, site) for site in LATER]
     expected.append((0, "logits"))
-    assert [slot.step.site.key for slot in slots] == expected
-    assert len(slots) <= layout.program_words
+    assert [scheduled.step.site.key for scheduled in schedule] == expected
+    assert len(schedule) <= layout.program_words
 
 
 def test_shifts_scales_and_what_follows_are_the_models(case):
-    model, _, slots = case
+    model, _, schedule = case
     norm = {"q", "k", "v", "start", "mlp"}
     scales = dict.fromkeys(norm, Scale.NORM) | {"mix": Scale.SUM, "logits": Scale.TEMPERATURE}
-    for slot in slots:
-        i, site = slot.instruction, slot.step.site.name
+    for scheduled in schedule:
+        i, site = scheduled.instruction, scheduled.step.site.name
         if site != "score":
             assert i.scale == scales.get(site, Scale.ONE), site
         assert (i.function is Function.RELU) == (site == "hidden")
         assert (i.combination is Combination.ADD) == (site in ("out", "mlp"))
         if site not in ("score", "logits"):
-            assert i.shift == model.shifts[slot.step.site.key] - 1
+            assert i.shift == model.shifts[scheduled.step.site.key] - 1
 
 
 def test_operands_and_targets(case):
-    model, layout, slots = case
+    model, layout, schedule = case
     c = model.config
     sources = dict(q="embedding", k="embedding", v="embedding", score="q", mix="score", out="mix",
                    hidden="embedding", mlp="hidden", logits="embedding")  # fmt: skip
@@ -62,8 +62,8 @@ def test_operands_and_targets(case):
     names = {*sources.values(), *targets.values()}
     regions = {name: layout.activations(layout.network[0, name]) for name in names}
     rows = dict(q=layout.key_rows, k=layout.key_rows, hidden=c.hidden, logits=c.vocabulary)
-    for slot in slots:
-        i, (layer, site) = slot.instruction, slot.step.site.key
+    for scheduled in schedule:
+        i, (layer, site) = scheduled.instruction, scheduled.step.site.key
         if site in sources:
             assert i.source == regions[sources[site]]
         if site in targets:
@@ -83,16 +83,16 @@ def test_operands_and_targets(case):
     destinations = dict(k=Destination.KEY, v=Destination.VALUE, score=Destination.SCORES,
                         start=Destination.RESIDUAL, out=Destination.STREAM, mlp=Destination.STREAM,
                         logits=Destination.LOGITS)  # fmt: skip
-    for slot in slots:
-        expected = destinations.get(slot.step.site.name, Destination.ACTIVATION)
-        assert slot.instruction.destination == expected
+    for scheduled in schedule:
+        expected = destinations.get(scheduled.step.site.name, Destination.ACTIVATION)
+        assert scheduled.instruction.destination == expected
 
 
 def test_a_prompts_token_ends_with_its_last_value(case):
-    model, _, slots = case
+    model, _, schedule = case
     last = model.config.layers - 1
-    assert [s.step.site.key for s in slots if s.instruction.prefill_final] == [(last, "v")]
-    assert [s.step.site.name for s in slots if s.instruction.final] == ["logits"]
+    assert [s.step.site.key for s in schedule if s.instruction.prefill_final] == [(last, "v")]
+    assert [s.step.site.name for s in schedule if s.instruction.final] == ["logits"]
 
 
 def test_rows_of_other_widths_are_refused(random_model):

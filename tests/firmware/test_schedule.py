@@ -167,12 +167,12 @@ class Replay:
             if self.attention is not None:
                 self.faults.append(f"activations are read in {cycle}, while the softmax does")
         for unit in range(m.units):
-            slot, output = n * m.units + unit, n * m.units + unit
-            if i.kind == Kind.SCORES and slot // heads <= self.position:
+            number, output = n * m.units + unit, n * m.units + unit
+            if i.kind == Kind.SCORES and number // heads <= self.position:
                 for lane in range(QUAD):
-                    read(("activation", i.source + k, slot % heads, lane), cycle)
-                if slot // heads == self.position:
-                    element = (k * heads + slot % heads) * QUAD
+                    read(("activation", i.source + k, number % heads, lane), cycle)
+                if number // heads == self.position:
+                    element = (k * heads + number % heads) * QUAD
                     for lane in range(QUAD):
                         key = ("key", i.base, element + lane)
                         read(key, start if self.whole_keys else cycle)
@@ -217,7 +217,9 @@ class Replay:
 
 def compiled(random_model, lanes, config):
     layout = Layout(Machine.for_models(lanes, config), config)
-    return layout, [slot.instruction for slot in compile_program(random_model(config), layout)]
+    return layout, [
+        scheduled.instruction for scheduled in compile_program(random_model(config), layout)
+    ]
 
 
 @pytest.fixture(params=[(lanes, name) for lanes in LANES for name in SHAPES], ids=str)
@@ -271,15 +273,15 @@ def test_times_are_those_of_the_replay(random_model):
     config = ModelConfig.TWO_LAYER
     for lanes in LANES:
         layout = Layout(Machine.for_models(lanes, config), config)
-        slots = compile_program(random_model(config), layout)
-        for before, slot in zip([None, *slots], slots, strict=False):
-            assert slot.finish > slot.start
-            if slot.instruction.kind == Kind.VALUES:
-                assert slot.instruction.delay == 0
+        schedule = compile_program(random_model(config), layout)
+        for before, scheduled in zip([None, *schedule], schedule, strict=False):
+            assert scheduled.finish > scheduled.start
+            if scheduled.instruction.kind == Kind.VALUES:
+                assert scheduled.instruction.delay == 0
             else:
                 assert (
-                    slot.start
-                    == (before.finish if before else latencies.FIRST) + slot.instruction.delay
+                    scheduled.start
+                    == (before.finish if before else latencies.FIRST) + scheduled.instruction.delay
                 )
 
 

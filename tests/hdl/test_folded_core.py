@@ -215,8 +215,8 @@ def values(core, model, seed, temperature, count=1, prompt=(), image=None):
     expected = documents(GoldenModel(model).generate(seed, temperature, prompt, receive), count)
     seen = plain(islice(session.tokens(prompt), len(expected)))
     layout = Layout(core.machine, model.config)
-    slots = compile_program(model, layout)
-    written = list(written_values(core.core, slots, layout, session.taps, first))
+    schedule = compile_program(model, layout)
+    written = list(written_values(core.core, schedule, layout, session.taps, first))
     return traces, written, seen == expected
 
 

@@ -145,7 +145,7 @@ def running(request, bench, random_model):
     config = SHAPES[shape]
     machine = Machine.for_models(lanes, config)
     program = compile_program(random_model(config), Layout(machine, config))
-    return Running(bench, machine, [slot.instruction for slot in program])
+    return Running(bench, machine, [scheduled.instruction for scheduled in program])
 
 
 def test_every_position(running):

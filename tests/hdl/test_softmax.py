@@ -61,8 +61,8 @@ class Attention:
         self.block.set(position=position)
         self.step(begin=1)
         assert not self.step()
-        slots = -(-sums.size // m.units) * m.units
-        left_over = draw.integers(-(1 << 23), 1 << 23, slots - sums.size)
+        padded = -(-sums.size // m.units) * m.units
+        left_over = draw.integers(-(1 << 23), 1 << 23, padded - sums.size)
         drained = np.concatenate([sums.reshape(-1), left_over]).reshape(-1, m.score_heads)
         for beat, values in enumerate(drained):
             self.step(i__valid=1, i__first=beat == 0, i__target=TARGET, i__sums=values.tolist())

@@ -34,8 +34,8 @@ def test_the_mean_weighs_positions_by_their_cycles():
 def test_a_cache_saves_the_same_work_for_every_earlier_position(model, lanes):
     machine = Machine.for_models(lanes, model.config)
     rows = folded_speedup(model, machine, open_engine)
-    slots = compile_program(model, Layout(machine, model.config))
-    cached = [timeline(slots, machine, position)[-1].start for position in range(16)]
+    schedule = compile_program(model, Layout(machine, model.config))
+    cached = [timeline(schedule, machine, position)[-1].start for position in range(16)]
     assert [row.cached for row in rows] == cached
     saved = [row.uncached - row.cached for row in rows]
     # Nothing but the way through Recompute at the first position.

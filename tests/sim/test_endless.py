@@ -150,7 +150,7 @@ def test_recurrent_sums_are_there_from_power_on_and_are_read_back(random_model, 
     config = replace(SMALL, eviction="recurrent")
     model, machine = random_model(config, 5), Machine.for_models(lanes, config)
     image = build_image(model, machine)
-    slots = compile_program(model, Layout(machine, config))
+    schedule = compile_program(model, Layout(machine, config))
     core = FoldedCore(machine, preload=Preload.of(image, machine))
     with open_engine(core) as engine:
         session = CoreSession(core, engine, bos=config.vocabulary - 1)
@@ -160,7 +160,7 @@ def test_recurrent_sums_are_there_from_power_on_and_are_read_back(random_model, 
         assert [seen.token for seen in found] == [right.token for right in golden]
         # As long as predicted, wherever it stands.
         cycles = {seen.cycles for seen in found[1:]}
-        assert cycles == {timeline(slots, machine, 0)[-1].start}
+        assert cycles == {timeline(schedule, machine, 0)[-1].start}
         engine.reset()
         for address in range(0, len(image.regions[Region.POSITIONS]), 7):
             byte = image.regions[Region.POSITIONS][address]

@@ -186,7 +186,7 @@ def test_an_instruction_a_cycle_early(diverge, random_model):
 
     mismatch, _ = diverge(hurry)
     span = spans(program, MACHINE, 0)[number]
-    assert place(mismatch) == ("sequencer.issue", *span.slot.step.site.key)
+    assert place(mismatch) == ("sequencer.issue", *span.scheduled.step.site.key)
     assert mismatch.cycle == mismatch.token[0] + span.start - 1
 
 

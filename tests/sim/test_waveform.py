@@ -15,9 +15,9 @@ def test_tokens_and_instructions_appear_in_order(generator, model, tmp_path):
     generation = generator.run(Request(1, 0.7, 1))
     recording = generator.engine.recording()
     generator.engine.stop_recording()
-    slots = compile_program(model, Layout(generator.machine, model.config))
+    schedule = compile_program(model, Layout(generator.machine, model.config))
     file = tmp_path / "names.vcd"
-    hint = write_waveform(file, recording, model, slots, generator.machine)
+    hint = write_waveform(file, recording, model, schedule, generator.machine)
     assert str(file) in hint
     assert (tmp_path / "names.gtkw").read_text().count("top.") >= 20
 
@@ -32,7 +32,7 @@ def test_tokens_and_instructions_appear_in_order(generator, model, tmp_path):
     # The engine idles between the passes of an instruction whose results drain slowly.
     busy = [text for text in texts["instruction_text"] if text != "idle"]
     instructions = [text for text, _ in groupby(busy)]
-    program = ["{}.{}".format(*slot.step.site.key) for slot in slots]
+    program = ["{}.{}".format(*scheduled.step.site.key) for scheduled in schedule]
     assert instructions[: len(program)] == program
     # The core runs one token ahead: its own token shows the name, letter by letter.
     name = model.tokenizer.decode(generation.names[0])

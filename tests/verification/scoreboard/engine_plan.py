@@ -30,7 +30,7 @@ class EnginePlan:
     def issues(self, operation: int, span: Span) -> None:
         """Expect the sequencer's work: one quad a cycle."""
         due, column, machine = self._sheet.due, self._column, self._machine
-        instruction = span.slot.instruction
+        instruction = span.scheduled.instruction
         kind, heads = instruction.kind, machine.heads
         n, k, cycle = self._grid(span)
         broadcast = kind is Kind.MATRIX
@@ -70,7 +70,7 @@ class EnginePlan:
 
     def operands(self, span: Span) -> None:
         """Expect the multipliers' operands."""
-        kind = span.slot.instruction.kind
+        kind = span.scheduled.instruction.kind
         if kind is Kind.MATRIX:
             self._matrix_operands(span)
         if kind is Kind.SCORES:
@@ -81,8 +81,8 @@ class EnginePlan:
     def accumulators(self, span: Span) -> None:
         """Expect the growing sums, each held until the next quad's."""
         n, k, cycle = self._grid(span)
-        site = span.slot.step.site
-        kind, units = span.slot.instruction.kind, self._machine.units
+        site = span.scheduled.step.site
+        kind, units = span.scheduled.instruction.kind, self._machine.units
         numbers = self._sheet.numbers
         for unit in range(units):
             column = self._held[f"engine.total_{unit}"]
@@ -95,10 +95,10 @@ class EnginePlan:
                 source = sums[:, :, unit]
                 known = np.ones(cycle.shape, bool)
             elif kind is Kind.SCORES:
-                slot = n * units + unit
-                known = slot // self._machine.heads <= self._sheet.position
-                place = np.minimum(slot // self._machine.heads, len(sums) - 1)
-                source = sums[place, slot % self._machine.heads, k]
+                number = n * units + unit
+                known = number // self._machine.heads <= self._sheet.position
+                place = np.minimum(number // self._machine.heads, len(sums) - 1)
+                source = sums[place, number % self._machine.heads, k]
             else:
                 row = n * units + unit
                 known = row < len(sums)
@@ -109,7 +109,7 @@ class EnginePlan:
             self._sheet.held.unknown(then[~known], column)
 
     def _matrix_operands(self, span: Span) -> None:
-        due, site = self._sheet.due, span.slot.step.site
+        due, site = self._sheet.due, span.scheduled.step.site
         _, k, cycle = self._grid(span)
         tiles = self._sheet.numbers.tiles(site)
         for unit in range(self._machine.units):
@@ -139,11 +139,11 @@ class EnginePlan:
         keys = self._padded(sheet.numbers.segment(keys, "cached").indices)
         query = self._padded(sheet.numbers.segment(query).indices[None])[0]
         for unit in range(units):
-            slot = n * units + unit
-            known = slot // heads <= sheet.position
-            place = np.minimum(slot // heads, sheet.position)
+            number = n * units + unit
+            known = number // heads <= sheet.position
+            place = np.minimum(number // heads, sheet.position)
             for lane in range(QUAD):
-                source = keys[place, slot % heads, k * QUAD + lane]
+                source = keys[place, number % heads, k * QUAD + lane]
                 self._operand(cycle[known], unit, lane, source[known])
         for head in range(heads):
             for lane in range(QUAD):
@@ -151,7 +151,7 @@ class EnginePlan:
 
     def _factors(self, span: Span) -> tuple[Site, Site]:
         """Return the site that an attention phase reads, and the site of the cached rows."""
-        table, site = self._sheet.layout.network, span.slot.step.site
+        table, site = self._sheet.layout.network, span.scheduled.step.site
         return table[site.source], table[site.rows]
 
     def _operand(self, cycle: np.ndarray, unit: int, lane: int, source: np.ndarray) -> None:

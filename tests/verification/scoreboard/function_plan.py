@@ -35,22 +35,22 @@ class FunctionPlan:
 
     def norm_of_results(self, span: Span, written: int) -> None:
         """Expect the norm of an instruction's results, if they are a stream."""
-        if span.slot.instruction.destination is Destination.STREAM:
-            self.norm(span.slot.step.site, written)
+        if span.scheduled.instruction.destination is Destination.STREAM:
+            self.norm(span.scheduled.step.site, written)
 
     def scores(self, span: Span) -> None:
         """Expect scores from the drain and in the activation memory, and their maxima."""
         sheet, column, m = self._sheet, self._column, self._machine
-        site, target = span.slot.step.site, span.slot.instruction.target
+        site, target = span.scheduled.step.site, span.scheduled.instruction.target
         numbers = sheet.numbers
         n, beat = np.indices((span.passes, m.score_beats)).reshape(2, -1)
         drained = span.start + n * span.length + span.quads - 1 + sheet.latencies.drain + beat
         sheet.due.constant(drained, column["drain.scores__valid"], 1, 1)
-        slot = n * m.units + beat * m.score_heads
+        number = n * m.units + beat * m.score_heads
         # The rest of the last position's word holds no scores.
-        there = slot // m.heads <= sheet.position
-        drained, slot = drained[there], slot[there]
-        position, first = slot // m.heads, slot % m.heads
+        there = number // m.heads <= sheet.position
+        drained, number = drained[there], number[there]
+        position, first = number // m.heads, number % m.heads
         sums = numbers.segment(site, "sum").indices[:, :, -1]
         for i in range(m.score_heads):
             path = f"drain.scores__sums__{i}"
@@ -78,8 +78,8 @@ class FunctionPlan:
     def softmax(self, span: Span) -> None:
         """Expect scores read back, their numerators written, and the reciprocals of the sums."""
         sheet, column, m = self._sheet, self._column, self._machine
-        site = sheet.layout.network.of_kind(SiteKind.SOFTMAX, span.slot.step.site.layer)
-        target = span.slot.instruction.target
+        site = sheet.layout.network.of_kind(SiteKind.SOFTMAX, span.scheduled.step.site.layer)
+        target = span.scheduled.instruction.target
         numbers = sheet.numbers
         begin = scores_read_back(span, m, sheet.position)
         position = np.arange((sheet.position // QUAD + 1) * QUAD)
@@ -119,7 +119,7 @@ class FunctionPlan:
     def sample(self, span: Span, done: int) -> None:
         """Expect noise with every logit, and the sampled token."""
         sheet, column, m = self._sheet, self._column, self._machine
-        rows = span.slot.instruction.rows
+        rows = span.scheduled.instruction.rows
         index = np.arange(rows)
         beats = index % m.units // m.writers
         cycle = (
@@ -130,10 +130,10 @@ class FunctionPlan:
             + beats
             + sheet.latencies.result
         )  # fmt: skip
-        noise = sheet.numbers.segment(span.slot.step.site, "noise").indices
+        noise = sheet.numbers.segment(span.scheduled.step.site, "noise").indices
         at = index % m.writers * NOISE_BITS
         sheet.due.number(cycle, column["sampler.noise.values"], noise, NOISE_BITS, at)
-        token = sheet.numbers.segment(span.slot.step.site, "token").indices
+        token = sheet.numbers.segment(span.scheduled.step.site, "token").indices
         width = sheet.signals.by_path["sampler.token"].width
         sheet.due.constant(done, column["sampler.done"], 1, 1)
         sheet.due.number(done, column["sampler.token"], token, width)

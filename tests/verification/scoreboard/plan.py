@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gptloom.firmware.isa import Kind
-from gptloom.firmware.schedule import Slot
+from gptloom.firmware.schedule import Scheduled
 from gptloom.firmware.timeline import EMIT, Span, spans, timeline
 from verification.scoreboard.cells import Label, Table, TableMaker
 from verification.scoreboard.engine_plan import EnginePlan
@@ -43,12 +43,12 @@ class Plan:
         """Return the instruction that the sequencer works on in a cycle."""
         for span in self.spans:
             if cycle < span.end:
-                return Label(*span.slot.step.site.key)
+                return Label(*span.scheduled.step.site.key)
         return Label(0, "after the program")
 
 
 def make_plan(
-    slots: Sequence[Slot],
+    schedule: Sequence[Scheduled],
     numbers: TokenNumbers,
     signals: Signals,
     position: int,
@@ -58,7 +58,7 @@ def make_plan(
 
     Parameters
     ----------
-    slots
+    schedule
         The program.
     numbers, signals
         Numbers that may be due, and signals to show them.
@@ -69,10 +69,10 @@ def make_plan(
     """
     layout = numbers.layout
     machine = layout.machine
-    program = spans(slots, machine, position)
-    end = timeline(slots, machine, position)[-1].start
+    program = spans(schedule, machine, position)
+    end = timeline(schedule, machine, position)[-1].start
     if not sample:
-        last = next(i for i, s in enumerate(program) if s.slot.instruction.prefill_final)
+        last = next(i for i, s in enumerate(program) if s.scheduled.instruction.prefill_final)
         program = program[: last + 1]
     sheet = Sheet(
         signals=signals,
@@ -88,11 +88,11 @@ def make_plan(
     results.embedding()
     functions.norm(embedding, results.embedded)
     for operation, span in enumerate(program):
-        sheet.label(span.slot.step.site)
+        sheet.label(span.scheduled.step.site)
         engine.issues(operation, span)
         engine.operands(span)
         engine.accumulators(span)
-        if span.slot.instruction.kind is Kind.SCORES:
+        if span.scheduled.instruction.kind is Kind.SCORES:
             functions.scores(span)
             functions.softmax(span)
         else:

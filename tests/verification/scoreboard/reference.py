@@ -69,7 +69,7 @@ class Reference:
             raise ValueError("the scoreboard plans tokens of learned positions only")
         self.machine, self.model = machine, model
         layout = Layout(machine, model.config)
-        self.slots = compile_program(model, layout)
+        self.schedule = compile_program(model, layout)
         self.signals = Signals(machine)
         self.numbers = TokenNumbers(model, layout)
         self.contents = build_image(model, machine).checked(machine)
@@ -85,7 +85,7 @@ class Reference:
         """Return the plan of a token at a position."""
         key = position, sample
         if key not in self._plans:
-            self._plans[key] = make_plan(self.slots, self.numbers, self.signals, *key)
+            self._plans[key] = make_plan(self.schedule, self.numbers, self.signals, *key)
         return self._plans[key]
 
     def step(self, token: int, position: int, scale: LogitScale | None, noise: Noise) -> Sampled:

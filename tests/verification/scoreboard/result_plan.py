@@ -56,7 +56,7 @@ class ResultPlan:
 
     def results(self, operation: int, span: Span) -> int:
         """Expect an instruction's results, and return the cycle of the last ones."""
-        instruction = span.slot.instruction
+        instruction = span.scheduled.instruction
         machine, rows = self._machine, instruction.rows
         index = np.arange(0, rows, machine.writers)
         passes = index // machine.units
@@ -81,26 +81,26 @@ class ResultPlan:
 
     def _values(self, span: Span) -> np.ndarray:
         """Return the number of each row's result."""
-        site, layout = span.slot.step.site, self._sheet.layout
+        site, layout = span.scheduled.step.site, self._sheet.layout
         source, order = self._sheet.numbers.segment(site).indices, layout.order(site)
         return np.where(order >= 0, source[order], ZERO)
 
     def _sums(self, span: Span) -> np.ndarray:
         """Return the number of each row's complete accumulator."""
-        sums = self._sheet.numbers.segment(span.slot.step.site, "sum").indices
-        if span.slot.instruction.kind is Kind.VALUES:
+        sums = self._sheet.numbers.segment(span.scheduled.step.site, "sum").indices
+        if span.scheduled.instruction.kind is Kind.VALUES:
             return sums[:, span.quads - 1]
         return sums[:, -1].ravel()
 
     def _drain(self, span: Span, cycle: np.ndarray, index: np.ndarray) -> None:
         due, column, writers = self._sheet.due, self._column, self._machine.writers
-        rows = span.slot.instruction.rows
+        rows = span.scheduled.instruction.rows
         enable = _enabled(index, rows, writers)
         due.constant(cycle, column["drain.o__valid"], 1, 1, element=index)
         due.constant(cycle, column["drain.o__enable"], enable, writers, element=index)
         due.constant(cycle, column["drain.o__index"], index, self._machine.row_bits, element=index)
         due.constant(cycle, column["drain.o__last"], index + writers >= rows, 1, element=index)
-        if span.slot.instruction.kind is not Kind.START:
+        if span.scheduled.instruction.kind is not Kind.START:
             sums = self._sums(span)
             width = self._machine.accumulator_bits
             for i in range(writers):
@@ -155,11 +155,11 @@ class ResultPlan:
     def _keys(self, cycle, index, target: int, source) -> None:
         """Expect keys: each fills the lanes of one unit; positions and heads follow each other."""
         m, layout = self._machine, self._sheet.layout
-        slot = self._sheet.position * m.heads + index // QUAD % m.heads
+        number = self._sheet.position * m.heads + index // QUAD % m.heads
         group = index // (QUAD * m.heads)
-        word = target + group * layout.key_stride + slot // m.units
+        word = target + group * layout.key_stride + number // m.units
         lanes = [index % QUAD + i for i in range(m.writers)]
-        self._words(cycle, index, word, [slot % m.units] * m.writers, lanes, source)
+        self._words(cycle, index, word, [number % m.units] * m.writers, lanes, source)
 
     def _cached_values(self, cycle, index, target: int, source) -> None:
         """Expect values: each fills one lane of consecutive units; four positions are a word."""
