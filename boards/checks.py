@@ -76,7 +76,7 @@ def folded(lanes_in_cells: int) -> Required:
             # The core never waits for the line.
             r"counters\.stalls$",
         ),
-        multipliers=r"\.engine\.multiplier_",
+        multipliers=r"\.mac_array\.multiplier_",
         count=lanes_in_cells,
     )
 

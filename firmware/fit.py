@@ -26,7 +26,7 @@ MOST = {
 addresses take their widths from here, so that all cores have the same interface."""
 
 IN_QUADS = ("width", "hidden", "context")
-"""Dimensions that the engine consumes four at a time."""
+"""Dimensions that the MAC array consumes four at a time."""
 
 ADDRESS_BITS = 28
 """Width of a byte address on the load port; the largest model's weights, keys and values fit."""

@@ -1,4 +1,4 @@
-"""The folded core's instruction: one matrix, or one phase of attention, through the engine."""
+"""The folded core's instruction: one matrix, or one phase of attention, through the MAC array."""
 
 from dataclasses import dataclass, fields
 from enum import IntEnum
@@ -9,7 +9,7 @@ from gptloom.firmware.machine import QUAD, Machine, bits_of
 
 
 class Kind(IntEnum):
-    """Operands of the engine."""
+    """Operands of the MAC array."""
 
     MATRIX = 0
     """Weights times one activation vector."""
@@ -121,7 +121,7 @@ class InstructionLayout:
     issue
         Widths by name of the half that the sequencer reads, least significant first.
     result
-        Widths of the half that is read when results leave the engine, in the same way.
+        Widths of the half that is read when results leave the MAC array, in the same way.
     """
 
     def __init__(self, machine: Machine):

@@ -38,7 +38,7 @@ class Machine:
     Attributes
     ----------
     lanes
-        Multipliers of the engine, grouped in units of four.
+        Multipliers of the MAC array, grouped in units of four.
     heads
         Attention heads; the activation memory has one bank per head.
     operand_words
@@ -100,7 +100,7 @@ class Machine:
 
     @property
     def units(self) -> int:
-        """Number of dot-product units: outputs that the engine computes at a time."""
+        """Number of dot-product units: outputs that the MAC array computes at a time."""
         return self.lanes // QUAD
 
     @property
@@ -233,7 +233,7 @@ class Machine:
     def multipliers(self) -> dict[str, int]:
         """Number of multipliers by their use."""
         sums = {"sums": self.head_width} if self.recurrent else {}
-        return {"engine": self.lanes, "requantise": self.writers, "norm": self.writers, **sums}
+        return {"MAC array": self.lanes, "requantise": self.writers, "norm": self.writers, **sums}
 
     @property
     def memory_bits(self) -> dict[str, int]:

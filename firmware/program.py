@@ -86,7 +86,7 @@ _READERS = (SiteKind.PRODUCT, SiteKind.SCORES, SiteKind.MIX)
 
 
 def _operands(site: Site, layout: Layout) -> dict[str, int]:
-    """Return the operands that the engine multiplies, in how many passes of how many quads."""
+    """Return the operands that the MAC array multiplies, in how many passes of how many quads."""
     match site.kind:
         case SiteKind.PRODUCT:
             place = layout.matrices[site.matrix.name]

@@ -12,7 +12,7 @@ EMIT = 2
 """Cycles from the sampled token to the next token's start."""
 
 EMBED, SOFTMAX, SAMPLE, END = "embed", "softmax", "sample", "end"
-"""Phases in which the engine waits."""
+"""Phases in which the MAC array waits."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Phase:
     Attributes
     ----------
     name
-        Phase of the site that the engine begins to multiply, or what the engine waits for.
+        Phase of the site that the MAC array begins to multiply, or what the MAC array waits for.
     start
         Cycles after the token's start.
     """

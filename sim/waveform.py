@@ -61,11 +61,14 @@ def write_waveform(
         "output.token": field_of(recording["o__payload"], Token, "token"),
         "output.position": field_of(recording["o__payload"], Token, "position"),
         "output.last": field_of(recording["o__payload"], Token, "last"),
-        "engine.valid": recording["sequencer.issue"] & np.uint64(1),
-        "engine.instruction": recording["sequencer.issue"] >> np.uint64(offset) & np.uint64(idle),
+        "mac_array.valid": recording["sequencer.issue"] & np.uint64(1),
+        "mac_array.instruction": recording["sequencer.issue"] >> np.uint64(offset)
+        & np.uint64(idle),
     }
-    busy = fields["engine.valid"] == 1
-    fields["engine.instruction"] = np.where(busy, fields["engine.instruction"], np.uint64(idle))
+    busy = fields["mac_array.valid"] == 1
+    fields["mac_array.instruction"] = np.where(
+        busy, fields["mac_array.instruction"], np.uint64(idle)
+    )
     recording.update(fields)
     operations[idle] = "idle"
 
@@ -86,10 +89,10 @@ def write_waveform(
         text("control.token", "document", 8, characters),
         Wave("control.position", 8, "document", radix="dec"),
         Wave("control.sample", 1, "document"),
-        text("engine.instruction", "engine", 6, operations),
-        Wave("engine.valid", 1, "engine"),
-        Wave("sequencer.operand", 12, "engine"),
-        Wave("sequencer.row", 8, "engine"),
+        text("mac_array.instruction", "MAC array", 6, operations),
+        Wave("mac_array.valid", 1, "MAC array"),
+        Wave("sequencer.operand", 12, "MAC array"),
+        Wave("sequencer.row", 8, "MAC array"),
         *(Wave(name, 1, "attention") for name in recording if name in _ATTENTION),
         Wave("sampler.done", 1, "sampler"),
         text("sampler.token", "sampler", 8, characters),

@@ -10,7 +10,15 @@ from gptloom.hdl.arithmetic import quotient, remainder
 
 
 def read_back(
-    m: Module, core, readback, embedding, issue_program, result_program, operands, sequencer, engine
+    m: Module,
+    core,
+    readback,
+    embedding,
+    issue_program,
+    result_program,
+    operands,
+    sequencer,
+    mac_array,
 ) -> None:
     """Read at the addresses of the sequence, or between documents where one is asked for."""
     wiring.connect(m, wiring.flipped(core.read), readback.i)
@@ -21,7 +29,7 @@ def read_back(
         readback.busy.eq(core.busy),
         core.read_data.eq(readback.data),
         issue_program.address.eq(Mux(reading, instruction, sequencer.fetch_address)),
-        result_program.address.eq(Mux(reading, instruction, engine.next_operation)),
+        result_program.address.eq(Mux(reading, instruction, mac_array.next_operation)),
         operands.address.eq(Mux(reading, word, sequencer.operand)),
         embedding.reading.eq(reading),
         embedding.read_address.eq(address),

@@ -17,8 +17,8 @@ from gptloom.hdl.folded.access import load, load_settings, read_back
 from gptloom.hdl.folded.control import Control
 from gptloom.hdl.folded.drain import Drain
 from gptloom.hdl.folded.embedding import Embedding
-from gptloom.hdl.folded.engine import Engine
 from gptloom.hdl.folded.layouts import Quad, Temperature, issue_fields, result_fields, results
+from gptloom.hdl.folded.mac_array import MacArray
 from gptloom.hdl.folded.memories import (
     ActivationMemory,
     OperandMemory,
@@ -52,7 +52,7 @@ class _Turn(NamedTuple):
 
 
 class FoldedCore(wiring.Component):
-    """A whole transformer on one dot-product engine, with run-time weights.
+    """A whole transformer on one MAC array, with run-time weights.
 
     The face is :class:`.CoreSignature`. `tap` shows what is computed, cycle by cycle, for
     comparison with the golden model; it is not needed for operation.
@@ -120,7 +120,7 @@ class FoldedCore(wiring.Component):
         m.submodules.operands = operands = OperandMemory(machine, self.preload.operands)
         m.submodules.activations = activations = ActivationMemory(machine)
         m.submodules.stream = stream = StreamMemory(machine)
-        m.submodules.engine = engine = Engine(machine, self.multipliers)
+        m.submodules.mac_array = mac_array = MacArray(machine, self.multipliers)
         m.submodules.drain = drain = Drain(machine)
         m.submodules.writeback = writeback = Writeback(machine)
         m.submodules.norm = norm = Norm(machine)
@@ -143,7 +143,7 @@ class FoldedCore(wiring.Component):
         self._document(m, loaded, readback.active, control, prefix, sampler)
         turn = self._turn(m, control, sampler, sequencer)
         programs = issue_program, result_program
-        read_back(m, self, readback, embedding, *programs, operands, sequencer, engine)
+        read_back(m, self, readback, embedding, *programs, operands, sequencer, mac_array)
         load(m, machine, loaded, embedding, *programs, operands, writeback)
         # Sums leave the drain for write-back, and results write-back for whoever listens.
         wiring.connect(m, embedding.o, writeback.embedding)
@@ -159,12 +159,12 @@ class FoldedCore(wiring.Component):
             sequencer.sample.eq(turn.sample),
             sequencer.instruction.eq(issue_program.word),
             issue_program.enable.eq(sequencer.fetch),
-            # the engine multiplies them,
-            engine.issue.eq(sequencer.issue),
-            engine.quads.eq(activations.quads),
+            # the MAC array multiplies them,
+            mac_array.issue.eq(sequencer.issue),
+            mac_array.quads.eq(activations.quads),
             # the drain takes whole passes,
-            drain.load.eq(engine.done),
-            drain.job.eq(engine.job),
+            drain.load.eq(mac_array.done),
+            drain.job.eq(mac_array.job),
             result_program.enable.eq(1),
             drain.instruction.eq(result_program.word),
             # and results are scaled.
@@ -182,8 +182,8 @@ class FoldedCore(wiring.Component):
         ]
         for unit in range(machine.units):
             m.d.comb += [
-                engine.words[unit].eq(operands.words[unit]),
-                drain.sums[unit].eq(engine.sums[unit]),
+                mac_array.words[unit].eq(operands.words[unit]),
+                drain.sums[unit].eq(mac_array.sums[unit]),
             ]
         rows = None
         if machine.recurrent:

@@ -1,4 +1,4 @@
-"""The drain: a pass's dot products leave the engine in beats, while the next pass runs."""
+"""The drain: a pass's dot products leave the MAC array in beats, while the next pass runs."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring

@@ -1,7 +1,7 @@
 """Bundles of signals that travel between the folded core's blocks.
 
-A dot product goes from the engine to the drain, as a :class:`Beat` to write-back, and as a result
-(:class:`ResultBus`) to its listeners; scores leave the drain on a bus of their own
+A dot product goes from the MAC array to the drain, as a :class:`Beat` to write-back, and as a
+result (:class:`ResultBus`) to its listeners; scores leave the drain on a bus of their own
 (:class:`ScoreBus`).
 """
 
@@ -32,7 +32,7 @@ def issue_fields(machine: Machine) -> data.StructLayout:
 
 
 def result_fields(machine: Machine) -> data.StructLayout:
-    """Return the half of an instruction that is read when its results leave the engine."""
+    """Return the half of an instruction that is read when its results leave the MAC array."""
     return data.StructLayout(InstructionLayout(machine).result)
 
 

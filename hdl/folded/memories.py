@@ -71,10 +71,10 @@ class OperandMemory(wiring.Component):
 
 
 class ActivationMemory(wiring.Component):
-    """The engine's other operand: a bank of quads for every head, read together.
+    """The MAC array's other operand: a bank of quads for every head, read together.
 
     Vectors are spread over the banks quad by quad; queries and softmax numerators keep each head in
-    its own bank. The engine sees one quad of one bank everywhere, or every head its own bank.
+    its own bank. The MAC array sees one quad of one bank everywhere, or every head its own bank.
 
     Attributes
     ----------

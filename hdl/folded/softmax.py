@@ -22,7 +22,7 @@ class Softmax(wiring.Component):
 
     First, scores are quantised, written to the activation memory and their maximum found. Then they
     are read back position by position, replaced by their numerators, and summed. Positions that
-    fill up the last word are replaced by zero, for the engine reads whole words.
+    fill up the last word are replaced by zero, for the MAC array reads whole words.
 
     Attributes
     ----------

@@ -30,7 +30,7 @@ SIGNALS = (
     ("core control position", "position", 8, "number", True),
     ("core sequencer operation", "instruction", "operation_bits", "operation", True),
     ("core sequencer running", "operands leave", 1, "number", True),
-    ("core engine total_0", "accumulator 0", "accumulator_bits", "signed", True),
+    ("core mac_array total_0", "accumulator 0", "accumulator_bits", "signed", True),
     ("core drain active", "results drain", 1, "number", True),
     ("core softmax busy", "softmax", 1, "number", True),
     ("core sampler done", "sampler done", 1, "number", True),

@@ -25,7 +25,7 @@ BEFORE = netlist(REGISTERS, NETS, [MEMORY])
 
 def mapped(memory="SB_RAM40_4K", multiplier="SB_MAC16"):
     cells = [(f"{MEMORY}.0.0", memory, [])] if memory else []
-    cells += [(f"top.core.engine.multiplier_0_{i}.dsp", multiplier, []) for i in range(4)]
+    cells += [(f"top.core.mac_array.multiplier_0_{i}.dsp", multiplier, []) for i in range(4)]
     return netlist(cells)
 
 

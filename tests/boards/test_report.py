@@ -61,7 +61,7 @@ def test_ecp5_report():
     ("cell", "name"),
     [
         ("top.core.norm$174.square_0_SB_DFFSR_Q_1_D_SB_MAC16_O_DSP", "core.norm.square_0"),
-        ("top.core.engine.multiplier_0_1.dsp", "core.engine.multiplier_0_1.dsp"),
+        ("top.core.mac_array.multiplier_0_1.dsp", "core.mac_array.multiplier_0_1.dsp"),
         ("top.core.norm$174.result_TRELLIS_FF_Q_30", "core.norm.result"),
         ("top.core.operands.unit_0.0.1_RAM", "core.operands.unit_0.0.1_RAM"),
         ("$abc$123$auto$blifparse.cc:535:parse_blif$456", ""),

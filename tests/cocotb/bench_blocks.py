@@ -121,10 +121,10 @@ async def scores(dut):
 @cocotb.test(timeout_time=10, timeout_unit="ms")
 async def engine(dut):
     """Passes of any length, with gaps, from one bank or from every head's own."""
-    bench = Bench(dut, "engine")
+    bench = Bench(dut, "mac_array")
     await bench.start()
     draw, m = bench.draw, MACHINE
-    latency = BLOCKS["engine"].latency
+    latency = BLOCKS["mac_array"].latency
     quads_left, sums, first, expected, operands = 0, None, True, {}, None
     broadcast, number = 0, 0
     for cycle in range(3_000):

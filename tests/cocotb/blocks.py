@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from gptloom.firmware.machine import Machine
-from gptloom.hdl.folded.engine import Engine
+from gptloom.hdl.folded.mac_array import MacArray
 from gptloom.hdl.folded.memories import OperandMemory
 from gptloom.hdl.folded.norm import Norm
 from gptloom.hdl.folded.requantise import Requantise, ScoreQuantise
@@ -21,7 +21,7 @@ MACHINE, WIDE = Machine.for_models(16, SHAPE), Machine.for_models(32, SHAPE)
 def make_blocks():
     """Blocks by name; what they are is up to the benches."""
     return dict(
-        engine=Engine(MACHINE),
+        mac_array=MacArray(MACHINE),
         requantise=Requantise(24),
         deep=Requantise(24, deep=True),
         quantise=ScoreQuantise(24),

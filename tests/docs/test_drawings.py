@@ -25,8 +25,8 @@ def test_the_table_of_shapes_is_that_of_the_code():
 @pytest.mark.parametrize(
     ("driver", "driven", "port"),
     [
-        ("operands", "engine", "words"),
-        ("engine", "drain", "sums"),
+        ("operands", "mac_array", "words"),
+        ("mac_array", "drain", "sums"),
         ("ports", "writeback", "temperature"),  # through a register
         ("writeback", "norm", "result"),
         ("softmax", "activations", "write_data"),  # chosen in an If

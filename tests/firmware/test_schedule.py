@@ -18,7 +18,7 @@ from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import LANES, QUAD, Machine
 from gptloom.firmware.program import compile_program
 from gptloom.hdl.folded.embedding import Embedding
-from gptloom.hdl.folded.engine import Engine
+from gptloom.hdl.folded.mac_array import MacArray
 from gptloom.hdl.folded.norm import Norm
 from gptloom.hdl.folded.requantise import ScoreQuantise
 from gptloom.hdl.folded.sampler import Sampler
@@ -47,8 +47,8 @@ class Latencies:
     def __init__(self, machine):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnusedElaboratable)
-            # The engine's sums are copied by the drain.
-            self.drain = Engine(machine).latency + 1
+            # The MAC array's sums are copied by the drain.
+            self.drain = MacArray(machine).latency + 1
             self.result = Writeback(machine).latency
             self.norm = Norm(machine).latency
             # A control's start is that of the embedding, whose sums are registered as results.

@@ -34,7 +34,7 @@ def play(machine, block, instructions, beats, draw):
                 "sums": sums[i].tolist(),
             }
             cycles.append({"load": 1, **taken})
-            # While a pass leaves, the engine's sums are those of the next one, half finished.
+            # While a pass leaves, the MAC array's sums are those of the next one, half finished.
             garbage = draw.integers(-(1 << 23), 1 << 23, machine.units).tolist()
             idle = {"load": 0, "sums": garbage, "job": {"opening": 1}, "instruction": {"rows": 3}}
             cycles += [idle] * (beats - 1 + int(draw.choice([0, 0, 1, 5])))

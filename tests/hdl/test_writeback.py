@@ -1,4 +1,4 @@
-"""Results are scaled as the model says and written where the engine will read them."""
+"""Results are scaled as the model says and written where the MAC array will read them."""
 
 from dataclasses import dataclass, field
 

@@ -124,7 +124,7 @@ def test_a_wrong_product(diverge, random_model):
     }
     step = next(step for step, places in wrong.items() if places.any())
     pass_, quad = np.argwhere(wrong[step])[0]
-    assert place(mismatch) == ("engine.total_1", 0, step)
+    assert place(mismatch) == ("mac_array.total_1", 0, step)
     assert mismatch.element == f"sum {pass_}, {quad}, 1"
     assert mismatch.seen == mismatch.expected + 1
     assert f"layer 0, step {step}, sum" in text

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from gptloom.firmware.isa import Kind
 from gptloom.firmware.schedule import Scheduled
 from gptloom.firmware.timeline import EMIT, Span, spans, timeline
+from verification.scoreboard.array_plan import ArrayPlan
 from verification.scoreboard.cells import Label, Table, TableMaker
-from verification.scoreboard.engine_plan import EnginePlan
 from verification.scoreboard.function_plan import FunctionPlan
 from verification.scoreboard.result_plan import ResultPlan
 from verification.scoreboard.sheet import Sheet
@@ -82,16 +82,16 @@ def make_plan(
         due=TableMaker(signals.count),
         held=TableMaker(signals.held_count),
     )
-    engine, results, functions = EnginePlan(sheet), ResultPlan(sheet), FunctionPlan(sheet)
+    array, results, functions = ArrayPlan(sheet), ResultPlan(sheet), FunctionPlan(sheet)
     embedding = layout.network.embedding
     sheet.label(embedding)
     results.embedding()
     functions.norm(embedding, results.embedded)
     for operation, span in enumerate(program):
         sheet.label(span.scheduled.step.site)
-        engine.issues(operation, span)
-        engine.operands(span)
-        engine.accumulators(span)
+        array.issues(operation, span)
+        array.operands(span)
+        array.accumulators(span)
         if span.scheduled.instruction.kind is Kind.SCORES:
             functions.scores(span)
             functions.softmax(span)

@@ -27,7 +27,7 @@ LISTENING = {
 
 
 class ResultPlan:
-    """Plans the engine's results and their destinations.
+    """Plans the MAC array's results and their destinations.
 
     Attributes
     ----------

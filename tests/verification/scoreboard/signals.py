@@ -153,7 +153,7 @@ def _watched(machine: Machine) -> Iterator[Signal]:
     for path, width in STIMULUS.items():
         yield Signal(path, width, Judged.INPUT)
     yield from _control(machine)
-    yield from _engine(machine)
+    yield from _mac_array(machine)
     yield from _results(machine)
     yield from _functions(machine)
     yield from _memories(machine)
@@ -187,7 +187,7 @@ def _control(machine: Machine) -> Iterator[Signal]:
     yield _always("counters", Shape.cast(Counters).width)
 
 
-def _engine(machine: Machine) -> Iterator[Signal]:
+def _mac_array(machine: Machine) -> Iterator[Signal]:
     yield _always("sequencer.issue", issues(machine).size, mask=1)
     yield _always("sequencer.scores_begin")
     yield _always("sequencer.finished")
@@ -197,9 +197,9 @@ def _engine(machine: Machine) -> Iterator[Signal]:
         yield _due(f"operands.words__{unit}", UNIT_BITS)
     yield _due("activations.quads", machine.heads * Quad.size)
     for unit in range(machine.units):
-        yield _held(f"engine.total_{unit}", machine.accumulator_bits, resets=False)
-    yield _always("engine.done")
-    yield _due("engine.job", job(machine).size)
+        yield _held(f"mac_array.total_{unit}", machine.accumulator_bits, resets=False)
+    yield _always("mac_array.done")
+    yield _due("mac_array.job", job(machine).size)
 
 
 def _results(machine: Machine) -> Iterator[Signal]:

@@ -1,4 +1,4 @@
-"""The engine's part of a plan: issues, operands, accumulators."""
+"""The MAC array's part of a plan: issues, operands, accumulators."""
 
 import numpy as np
 
@@ -15,8 +15,8 @@ READ = 1
 """Cycles from an issue, which presents addresses, to the memories' outputs."""
 
 
-class EnginePlan:
-    """Plans the engine's work, instruction by instruction."""
+class ArrayPlan:
+    """Plans the MAC array's work, instruction by instruction."""
 
     def __init__(self, sheet: Sheet):
         self._sheet = sheet
@@ -49,8 +49,8 @@ class EnginePlan:
             issue("offset", n % machine.words_per_position)
         self._job(cycle, "sequencer.issue", self._issue["job"].offset, operation, n == 0)
         ends = cycle[:, -1]
-        due.constant(ends + self._accumulated, column["engine.done"], 1, 1)
-        self._job(ends + self._accumulated, "engine.job", 0, operation, n[:, -1] == 0)
+        due.constant(ends + self._accumulated, column["mac_array.done"], 1, 1)
+        self._job(ends + self._accumulated, "mac_array.job", 0, operation, n[:, -1] == 0)
         if kind is Kind.SCORES:
             due.constant(span.start, column["sequencer.scores_begin"], 1, 1)
         if kind is Kind.START:
@@ -85,7 +85,7 @@ class EnginePlan:
         kind, units = span.scheduled.instruction.kind, self._machine.units
         numbers = self._sheet.numbers
         for unit in range(units):
-            column = self._held[f"engine.total_{unit}"]
+            column = self._held[f"mac_array.total_{unit}"]
             then = cycle + self._accumulated
             if kind is Kind.START:
                 self._sheet.held.unknown(then, column)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gptloom.firmware.machine import LANES, QUAD, Machine
-from gptloom.hdl.folded.engine import Engine, Multiplier
+from gptloom.hdl.folded.mac_array import MacArray, Multiplier
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 from gptloom.model.config import ModelConfig
 
@@ -77,7 +77,7 @@ def packed(weights):
 def test_dot_products(bench, lanes, heads):
     machine = Machine.for_models(lanes, ModelConfig(heads=heads, hidden=128))
     inputs, expected = passes(machine, np.random.default_rng(lanes + heads), 40)
-    block = bench(Engine(machine))
+    block = bench(MacArray(machine))
     seen, foreseen = {}, None
     idle = ({"valid": 0}, *(np.zeros_like(x) for x in inputs[0][1:]))
     following = idle

@@ -1,4 +1,4 @@
-"""The dot-product engine: units of four multipliers, an adder and an accumulator."""
+"""The MAC array: units of four multipliers, an adder and an accumulator."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from gptloom.hdl.multipliers import Multiplier
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 
 
-class Engine(wiring.Component):
+class MacArray(wiring.Component):
     """Multiplies and accumulates; `units` dot products at a time.
 
     Unit u multiplies its four bytes of the operand word with one quad: the quad on broadcast, or
