@@ -104,7 +104,7 @@ class TokenNumbers:
         return self._segments[site.key, what]
 
     def tiles(self, site: Site) -> Integers:
-        """Return a matrix as the MAC array reads it: [passes, units, quads, 4], zeros as padding."""
+        """Return a matrix as the MAC array reads it: [passes, units, quads, 4], padded with 0."""
         return self._tiles[site.key]
 
     def name(self, index: int) -> tuple[Segment, tuple[int, ...]]:
