@@ -82,7 +82,7 @@ def test_all_widths_and_200_names_unless_asked_otherwise(measured, capsys):
     assert "a program" in capsys.readouterr().out
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_unrolled_core_takes_a_turn_for_every_known_token(tmp_path):
     json_file, plot = tmp_path / "kv.json", tmp_path / "kv.png"
     arguments = ["--core", "unrolled", "--json", str(json_file), "--plot", str(plot)]

@@ -35,17 +35,17 @@ UNROLLED = ["--core", "unrolled", "--checkpoint", "names-alibi"]
         pytest.param(
             [*UNROLLED, "--cache", "attention"],
             "choose a window, or --core folded",
-            marks=pytest.mark.long,
+            marks=pytest.mark.nightly,
         ),
         pytest.param(
             [*UNROLLED, "--cache", "window", "--rows", "12"],
             "12 rows: only powers of two",
-            marks=pytest.mark.long,
+            marks=pytest.mark.nightly,
         ),
         pytest.param(
             [*UNROLLED, "--rows", "8", "--prompt", "abcdefgh"],
             "leaves room for 7",
-            marks=pytest.mark.long,
+            marks=pytest.mark.nightly,
         ),
         (["--bits", "6"], "--bits belong to --core unrolled"),
         (["--checkpoint", "names-alibi", "--cache", "window", "--rows", "10"], "use 8 or 12"),

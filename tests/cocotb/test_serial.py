@@ -10,8 +10,16 @@ from gptloom.firmware.machine import Machine
 from gptloom.sim.serial_chip import serial_top
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("abuse", [*ABUSES, HUNDRED_THOUSAND])
+# Those that come at every moment run within the fast engine every day.
+SLOW = ("moment", "resets", "commits", "cut", HUNDRED_THOUSAND)
+
+
+def marked(abuse):
+    nightly = any(word in abuse for word in SLOW)
+    return pytest.param(abuse, marks=pytest.mark.nightly if nightly else pytest.mark.long)
+
+
+@pytest.mark.parametrize("abuse", [marked(abuse) for abuse in (*ABUSES, HUNDRED_THOUSAND)])
 def test_abuse(cosimulate, random_model, abuse):
     model, other = (random_model(CONFIG, number) for number in (1, 2))
     machine = Machine.for_models(LANES, CONFIG, slots=SLOTS)

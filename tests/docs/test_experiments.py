@@ -60,7 +60,7 @@ def test_state_is_rows_and_what_is_known_of_them(model):
     assert state_bits(model.with_cache(16, Eviction.ATTENTION)) == 16 * (2 * 16 * 8 + 23)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_every_figure_is_there(model):
     policies = (Policy(Eviction.NONE), Policy(Eviction.WINDOW, 8, 2), Policy(Eviction.RECURRENT))
     found = list(measure_policies(model, open_engine, (16, 512), policies))

@@ -59,12 +59,12 @@ def run(fault: str, folder: Path) -> dict[str, str] | None:
     return json.loads(verdict.read_text()) if done.returncode else None
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_without_a_fault_all_is_well(tmp_path):
     assert run("", tmp_path) is None
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault(fault, tmp_path, record_property):
     failure = run(fault.name, tmp_path)

@@ -29,7 +29,7 @@ def test_the_mean_weighs_positions_by_their_cycles():
     assert mean_speedup(rows) == 3
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("lanes", [16, 64])
 def test_a_cache_saves_the_same_work_for_every_earlier_position(model, lanes):
     machine = Machine.for_models(lanes, model.config)
@@ -46,7 +46,7 @@ def test_a_cache_saves_the_same_work_for_every_earlier_position(model, lanes):
     assert steps.pop() < cached[0] / 2
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_wrong_token_is_no_figure(model, monkeypatch):
     monkeypatch.setattr(
         GoldenModel,

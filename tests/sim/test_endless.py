@@ -25,10 +25,10 @@ from gptloom.sim.session import CoreSession, encode
 SMALL = ModelConfig(width=8, heads=2, hidden=8, context=8, vocabulary=7, positions="alibi")
 
 POLICIES = [
-    pytest.param({}, marks=pytest.mark.long),
-    pytest.param({"eviction": "window"}, marks=pytest.mark.long),
+    pytest.param({}, marks=pytest.mark.nightly),
+    pytest.param({"eviction": "window"}, marks=pytest.mark.nightly),
     {"eviction": "window", "sinks": 3},
-    pytest.param({"eviction": "attention"}, marks=pytest.mark.long),
+    pytest.param({"eviction": "attention"}, marks=pytest.mark.nightly),
     {"eviction": "recurrent"},
 ]
 
@@ -145,7 +145,7 @@ def test_a_prompt_ends_a_stream_where_a_document_ends(simulated, random_model):
     assert (seen.token, seen.position) == (sampling.draw(logits, values), 0)
 
 
-@pytest.mark.parametrize("lanes", [pytest.param(8, marks=pytest.mark.long), 16])
+@pytest.mark.parametrize("lanes", [pytest.param(8, marks=pytest.mark.nightly), 16])
 def test_recurrent_sums_are_there_from_power_on_and_are_read_back(random_model, lanes):
     config = replace(SMALL, eviction="recurrent")
     model, machine = random_model(config, 5), Machine.for_models(lanes, config)

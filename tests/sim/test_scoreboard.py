@@ -79,10 +79,12 @@ def powered(core, model, seed=1, temperature=1.0):
 
 
 QUICK = [("names", 16, NAMES)]
-REST = [
+WIDTHS = [
     ("names-2l", 64, DEEP),
     ("names", 8, NAMES),
     ("names", 32, NAMES),
+]
+REST = [
     ("names", 64, DEEP),
     ("names-24", 16, WIDE),
     ("names-24", 8, (ModelConfig.GATEGPT,)),
@@ -90,11 +92,15 @@ REST = [
 ]
 
 
-def long(cases):
-    return [pytest.param(*case, marks=pytest.mark.long) for case in cases]
+# Each width in CI, each shipped model on each of its machines at night.
+CASES = (
+    QUICK
+    + [pytest.param(*case, marks=pytest.mark.long) for case in WIDTHS]
+    + [pytest.param(*case, marks=pytest.mark.nightly) for case in REST]
+)
 
 
-@pytest.mark.parametrize(("name", "lanes", "configs"), QUICK + long(REST))
+@pytest.mark.parametrize(("name", "lanes", "configs"), CASES)
 def test_documents(cores, shipped, name, lanes, configs):
     model = shipped[name]
     core = powered(cores(lanes, *configs), model, seed=7, temperature=0.8)
@@ -106,7 +112,7 @@ def test_documents(cores, shipped, name, lanes, configs):
         assert [t.token for t in seen] == [next(expected).token for _ in seen]
 
 
-@pytest.mark.parametrize(("name", "lanes", "configs"), QUICK + long(REST))
+@pytest.mark.parametrize(("name", "lanes", "configs"), CASES)
 @pytest.mark.parametrize("habits", HABITS)
 def test_whatever_is_done_to_the_core(cores, shipped, seed, name, lanes, configs, habits):
     number = list(HABITS).index(habits) + lanes + 1_000 * seed
@@ -116,8 +122,8 @@ def test_whatever_is_done_to_the_core(cores, shipped, seed, name, lanes, configs
     assert taken or "resets" in habits
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("name", "lanes", "configs"), QUICK + REST)
+@pytest.mark.nightly
+@pytest.mark.parametrize(("name", "lanes", "configs"), QUICK + WIDTHS + REST)
 def test_long_runs(cores, shipped, name, lanes, configs, record_property):
     begun, cycles = time.perf_counter(), 0
     core = powered(cores(lanes, *configs), shipped[name], seed=99)

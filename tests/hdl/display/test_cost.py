@@ -13,7 +13,7 @@ from gptloom.boards.tools import Tools
 from gptloom.hdl.display.text import TextBuffer
 from gptloom.sim.engines.base import component_ports
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.nightly
 
 # Logic cells and block RAMs at most, alone.
 LIMITS = dict(hd44780=(90, 0), ssd1306=(140, 1), ssd1331=(140, 1), st7789=(155, 1))

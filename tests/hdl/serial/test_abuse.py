@@ -22,7 +22,7 @@ def test_abuse(chip, abuse):
     ABUSES[abuse](chip)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("abuse", LONG_ABUSES)
 def test_long_abuse(chip, abuse):
     LONG_ABUSES[abuse](chip)

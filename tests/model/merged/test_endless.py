@@ -37,7 +37,7 @@ def test_integers_lose_little(quantised):
     assert 0 < stated["integer_loss"] - stated["float_loss"] < 0.002
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_few_weight_bits_and_few_rows_lose_little(quantised):
     stated = quantised("names-alibi").metadata
     fewer = quantised("names-alibi", Widths(weights=6)).metadata
