@@ -301,7 +301,7 @@ class Console(wiring.Component):
                     with m.If(part == Part.NUMBER):
                         m.d.sync += digits.eq(digits << 4)
                     m.next = "FETCH"
-        # The host has the last word, whatever is being fetched from the page.
+        # The host has precedence over a fetch from the page.
         with m.If(self.set):
             m.d.sync += [
                 self.temperature.eq(self.scale),

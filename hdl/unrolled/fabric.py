@@ -90,7 +90,7 @@ class Fabric:
     def accumulate(
         self, first: Value, start: int, before: Value, value: Value, shape: Shape
     ) -> Value:
-        """Return a value plus what was there before, or plus a constant if it is the first."""
+        """Return a value plus the sum before, or plus a constant if it is the first value."""
         return self._kept(value + Mux(first, start, before), shape)
 
     def digit(self, value: Value, low: Value, high: Value, *, negative: bool = False) -> Value:
@@ -218,7 +218,7 @@ class Ecp5Fabric(Fabric):
     def accumulate(
         self, first: Value, start: int, before: Value, value: Value, shape: Shape
     ) -> Value:
-        """Return a value plus what was there before, or plus a constant if it is the first."""
+        """Return a value plus the sum before, or plus a constant if it is the first value."""
         cells = []
         for i in range(shape.width):
             constant = 0b1100 if start >> i & 1 else 0
