@@ -1,4 +1,4 @@
-"""What the boards' tests share: a model, and tools that only pretend."""
+"""Fixtures of the boards' tests: a model, and mock tools."""
 
 import stat
 import sys
@@ -53,7 +53,7 @@ def model():
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    """An empty folder that is the whole PATH."""
+    """Make an empty folder that is the whole PATH."""
     folder = tmp_path / "tools"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -62,7 +62,7 @@ def path(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pretend(path):
-    """Put a tool of this name on the PATH that runs some Python."""
+    """Put a mock tool on the PATH that runs some Python."""
 
     def make(name, code):
         file = path / name
@@ -75,7 +75,7 @@ def pretend(path):
 
 @pytest.fixture(scope="session")
 def section():
-    """Return what a pretended placed design says of its memories."""
+    """Return the memories' section of a mock placed design."""
 
     def make(preload, machine):
         lines = hex_lines(columns(preload, machine, ICE40_COLUMN), ICE40_COLUMN)
@@ -86,7 +86,7 @@ def section():
 
 @pytest.fixture
 def build(tmp_path, pretend, section, model, monkeypatch):
-    """Run ``gptloom build`` for the HX8K with pretended tools that reach so many MHz."""
+    """Run ``gptloom build`` for the HX8K with mock tools that reach a given clock in MHz."""
     monkeypatch.setattr("gptloom.boards.designs.measure_folded", lambda model, machine: 500.0)
     machine = Machine.for_models(8, model.config)
     memories = tmp_path / "memories"
@@ -133,7 +133,7 @@ def differences():
 
 @pytest.fixture
 def small(tmp_path):
-    """A checkpoint file of random weights, of few dimensions."""
+    """Make a checkpoint file of a small model with random weights."""
     config = ModelConfig(width=8, heads=2, hidden=8, context=4, vocabulary=5)
     random = np.random.default_rng(1)
     weights = {

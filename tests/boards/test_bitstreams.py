@@ -35,13 +35,13 @@ LANES = 8
 
 
 def family(board, ending):
-    """One build is shared by its tests: they run on one processor, other families' on others."""
+    """Mark a build's tests to run in one process; other families' run in others."""
     return pytest.param((board, ending), id=board, marks=pytest.mark.xdist_group(board))
 
 
 @pytest.fixture(scope="module", params=[family("ice40-hx8k", "bin"), family("ulx3s-25f", "bit")])
 def built(request, tmp_path_factory):
-    """A build of each family; every one takes a minute or two."""
+    """Make a build of each family, which takes a minute or two."""
     board, ending = request.param
     base = tmp_path_factory.mktemp(board)
     options = ["--lanes", str(LANES), "--seeds", "2", "--folder", str(base)]
@@ -76,9 +76,9 @@ def test_a_build_comes_to_what_was_estimated(built, model, differences):
 
 
 def test_replaced_contents_equal_a_full_rebuild(built, model, tmp_path):
-    """The whole way with other contents, and these contents patched into the first build.
+    """A full build with other contents equals the first build with these contents patched in.
 
-    Random ones: of contents in which a bit is the same in all words, yosys would make a constant.
+    The contents are random: yosys would make a constant of a bit that is equal in all words.
     """
     board, tools = find_board(built.board), Tools()
     machine = Machine.for_models(LANES, model.config)
@@ -121,7 +121,7 @@ def test_a_model_is_swapped_in_seconds_and_back(built, model, random_model, tmp_
 
 @pytest.mark.parametrize(("slots", "instruments"), [(0, True), (1, False), (2, True)])
 def test_options_lose_no_register(tmp_path, slots, instruments):
-    """What only an option has is there after synthesis, and nothing that never moves."""
+    """Registers of an option exist after synthesis, and none of them is constant."""
     board, model = find_board("ulx3s-25f"), quantise(load_checkpoint("names"))
     design = folded_design(board, "names", model, LANES, slots)
     task = Build(board, tmp_path / "build", Tools(), lambda name: nullcontext())

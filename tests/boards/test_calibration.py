@@ -1,4 +1,4 @@
-"""The fitted model against the designs it was fitted on, and against those it was not."""
+"""The fitted model against the designs it was fitted on, and against others."""
 
 import json
 import stat
@@ -26,7 +26,7 @@ def record():
 
 @pytest.fixture(scope="module")
 def points(record):
-    """Family and point of every recorded design, in the record's order."""
+    """Return family and point of every recorded design, in the record's order."""
     return [(design.family, point(design)) for design in record.designs]
 
 
@@ -88,7 +88,7 @@ def test_fitting_finds_known_coefficients():
     fitted = fit(points)
     for figure in FIGURES:
         assert fitted[figure] == pytest.approx(truth[figure], abs=0.5)
-    # Logic of memories is known, so it is counted as it is, and as no flip-flops.
+    # The logic of memories is known and counted exactly; it has no flip-flops.
     assert points[1].size["lut"] == 500 + 50 * 16 + 700 + 200 * 4 + 110 * 3 + 100
     assert points[1].size["ff"] == 1000 + 50 * 16 + 700 + 200 * 4 + 110 * 3
 
@@ -110,7 +110,7 @@ json.dump({"utilization": used}, open(report, "w"))
 
 @pytest.fixture
 def pretended(tmp_path, monkeypatch):
-    """Tools that only pretend, and two designs for them."""
+    """Make mock tools, and two designs for them."""
     folder = tmp_path / "tools"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -133,7 +133,7 @@ def test_calibrating_records_what_the_tools_say(pretended, capsys):
     ice40, ecp5 = record.designs
     assert (ice40.lut, ice40.ff, ice40.dsp, ice40.bram) == (1000, 1, 0, 1001)
     assert (ecp5.lut, ecp5.ff, ecp5.dsp, ecp5.bram) == (1002, 1, 1004, 1003)
-    # One design is met exactly.
+    # A single design is fitted exactly.
     assert record.sizes.size("ice40", point(ice40).terms)["lut"] == pytest.approx(1000, abs=2)
     assert "1,002" in capsys.readouterr().out
     assert {file.name for file in folder.iterdir()} == {

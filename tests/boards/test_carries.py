@@ -1,4 +1,4 @@
-"""Carries that lead nowhere are taken out of a netlist, and no others."""
+"""Carries without effect are removed from a netlist, and no others."""
 
 import copy
 
@@ -54,14 +54,14 @@ def test_a_chain_loses_both_of_its_ends():
 def test_what_is_used_stays():
     assert freed(c=cell(0x96AA, "0", 10, 50)) == set()
     assert freed(c=cell(0x96AA, "0", 10, 60)) == set()
-    # As the lookup table is 0, its sum is the carry in.
+    # The lookup table is 0, so the sum is the carry in.
     assert freed(c=cell(8, "0", 50, 60)) == set()
     assert freed(c=cell(8, 70, 10, 60)) == set()
     assert freed(c=cell(8, "1", 10, 60)) == set()
 
 
 def test_the_lookup_table_counts_as_it_is_connected():
-    # It is 1 for A = 0 only.
+    # The table is 1 for A = 0 only.
     assert freed(c=cell(0x4000, "0", 10, 60)) == {("c", "CIN")}
     assert freed(c=cell(0x4000, "0", 10, 60, a0="0")) == set()
     assert freed(c=cell(0x4000, "0", 10, 60, a0=30)) == set()

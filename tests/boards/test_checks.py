@@ -1,4 +1,4 @@
-"""What makes a netlist unacceptable."""
+"""Checks that reject a netlist."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""PLL settings, against figures that were tried on the tools, and the data sheets' limits."""
+"""PLL settings, against values tried with the tools, and against the data sheets' limits."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_settings_stay_within_the_data_sheets(reference, target):
 
 @pytest.mark.parametrize(("divr", "filter_range"), [(0, 5), (1, 4), (2, 3), (3, 2), (5, 1)])
 def test_filter_follows_the_detectors_frequency(divr, filter_range):
-    # 100, 50, 33, 25 and 17 MHz less a little.
+    # Just below 100, 50, 33, 25 and 17 MHz.
     assert ice40.Ice40Pll(99e6, divr, 0, 1).filter_range == filter_range
 
 

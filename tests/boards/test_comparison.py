@@ -1,4 +1,4 @@
-"""Tables and pages of ``gptloom bench``; and that those of the repository say what was measured."""
+"""Tables and pages of ``gptloom bench``; the repository's own ones equal the recorded figures."""
 
 import copy
 import io
@@ -144,7 +144,7 @@ def test_the_record_is_of_all_cores_and_agrees_with_the_builds():
             if all(build.get(key) == core.get(key) for key in alike):
                 assert build["cycles_per_token"] == round(core["cycles_per_token"], 2)
                 speed = build["constraint_mhz"] * 1e6 / core["cycles_per_token"]
-                # The PLL makes its clock to a thousandth.
+                # The PLL's clock is accurate to a thousandth.
                 assert build["tokens_per_second"] == pytest.approx(speed, rel=1e-3)
 
 

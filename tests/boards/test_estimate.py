@@ -1,4 +1,4 @@
-"""Estimates: exact where they can be, near where they cannot, and what fits where."""
+"""Estimates: exact where possible, otherwise close; and the cores that fit each board."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def positions(model):
 
 
 def sizes_of(lut, lut_of_a_lane=0):
-    """Return a model with so many LUT for everything, and for each lane."""
+    """Return a model of sizes with fixed LUT, and LUT for each lane."""
     nothing = dict.fromkeys(TERMS, 0)
     lut = nothing | {"fixed": lut, "lane": lut_of_a_lane}
     return SizeModel({family: {"lut": lut, "ff": nothing} for family in ("ice40", "ecp5")})
@@ -98,7 +98,7 @@ def test_the_largest_width_that_fits_is_chosen(model, board, lanes):
 
 def test_some_logic_is_left_for_routing(model):
     board = BOARDS["ulx3s-25f"]
-    # Memories in lookup tables take some of it as well.
+    # Memories in lookup tables take part of it.
     memories = Estimator(model, sizes_of(0)).estimate(board, 8).used["lut"]
     for share, lacking in ((0.98, ()), (0.995, ("lut",))):
         sizes = sizes_of(int(share * 24_288) - memories)

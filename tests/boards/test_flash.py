@@ -1,4 +1,4 @@
-"""Which file `gptloom flash` takes, and what it says of it; builds and swaps only pretend."""
+"""The file that `gptloom flash` takes, and its messages; builds and swaps use mock tools."""
 
 import os
 import re
@@ -16,7 +16,7 @@ BOARD = "ice40-hx8k"
 
 @pytest.fixture
 def built(build, random_model, tmp_path):
-    """A build, and images of two other models for it."""
+    """Make a build, and images of two other models for it."""
     assert not build(90)
     machine = Machine.for_models(8, ModelConfig.MICROGPT)
     build.crcs = {}
@@ -36,7 +36,7 @@ def swap(built, name, *options):
 
 @pytest.fixture
 def flash(capsys):
-    """Return what would be flashed: the file that the loader gets, and what is said of it."""
+    """Return the file that would be flashed, and the messages about it."""
 
     def run(folder, *arguments):
         capsys.readouterr()
@@ -74,7 +74,7 @@ def test_what_was_swapped_to_another_place_is_flashed(built, flash, tmp_path):
     out = tmp_path / "elsewhere.bin"
     swap(built, "mine", "--out", str(out))
     assert flash(built.folder.parent)[0] == str(out)
-    # Without it, or when something else took its name, the build is the latest.
+    # Without that file, or with another file of its name, the build is the latest.
     for change in (lambda: out.write_text("another"), out.unlink):
         change()
         assert flash(built.folder.parent)[0] == str(built.bitstream)
@@ -109,7 +109,7 @@ def test_a_file_that_is_named_is_flashed_and_told(built, flash, tmp_path):
     file, said = flash(built.folder.parent, built.bitstream)
     assert file == str(built.bitstream)
     assert said.startswith("built by")
-    # Also from where there are no builds.
+    # It also works in a folder without builds.
     swapped = built.folder / f"{BOARD}-folded-8-mine.bin"
     assert "swapped to" in flash(tmp_path / "absent", swapped)[1]
     other = tmp_path / "other.bin"

@@ -1,4 +1,4 @@
-"""The host's side alone, with a chip of a few lines that does what a test wants."""
+"""The host's side alone, with a scripted chip of a few lines."""
 
 import pytest
 
@@ -32,7 +32,7 @@ SPEEDS = (115_200, 1_000_000)
 
 
 class ScriptedChip:
-    """Answers every frame with what `answers` says; time passes only when nothing comes."""
+    """Answers every frame as `answers` says; time passes only when nothing comes."""
 
     patience = 1.0
 
@@ -61,7 +61,7 @@ class ScriptedChip:
 
 
 def link_to(*codes, argument=0):
-    """A chip that answers with these codes in turn, then no more."""
+    """Link to a chip that answers with these codes in turn, then no more."""
     left = list(codes)
 
     def answers(frame):
@@ -109,7 +109,7 @@ def test_what_is_no_chip_of_this_version_is_refused(identity):
 
 
 def speaking(*positions, end=True):
-    """A chip whose tokens have these positions."""
+    """Return a chip whose tokens have these positions."""
 
     def answers(frame):
         yield Frame(Reply.OK, frame.sequence)
@@ -153,7 +153,7 @@ ROW = (511 | 3 << 9).to_bytes(3, "little")
 
 
 def attending(*frames, features=1 << Feature.ATTENTION):
-    """A chip that says what a token at position 1 attends, in these frames, and then the token."""
+    """Return a chip that sends these frames of attention for position 1, and then the token."""
 
     def answers(frame):
         if frame.code == Command.GET:
@@ -217,14 +217,14 @@ def test_weights_say_as_well_that_a_prompt_was_taken():
 
 
 class Model:
-    """What a chip does with an upload, in Python."""
+    """Model of a chip's upload in Python."""
 
     def __init__(self, image, machine):
         self.config = config_hash(image.lanes, image.config, upload_sizes(image, machine))
         self.size, self.crc = len(upload_bytes(image, machine)), upload_crc(image, machine)
         self.received = bytearray()
         self.weights, self.loaded = 0, image.checksum(machine)
-        # How COMMITs are answered; those with OK, or with nothing, are obeyed.
+        # Answers to COMMITs; those answered with OK, or not at all, are executed.
         self.answers, self.state, self.stops = [Reply.OK], 0, False
 
     def __call__(self, frame):
@@ -257,7 +257,7 @@ class Model:
 
 
 def upload_to(held_before, stops, answers):
-    """Upload the default model to a chip whose COMMITs are answered so; None is no answer."""
+    """Upload the default model to a chip with these answers to COMMITs; None is no answer."""
     model = quantise(load_checkpoint("names"))
     machine = Machine.for_models(16, model.config)
     image = build_image(model, machine)
@@ -277,7 +277,7 @@ def test_a_commit_whose_answer_was_lost_is_known_by_the_weights():
     [(False, False, Reply.BAD_IMAGE), (True, False, Reply.BAD_IMAGE), (False, True, None)],
 )
 def test_a_commit_that_was_refused_is_done_again(held_before, stops, first):
-    """Also where the chip has such weights already, or has stopped."""
+    """This also holds if the chip already has these weights, or has stopped."""
     answers = [first] if first else [None, Reply.BAD_IMAGE]
     assert upload_to(held_before, stops, [*answers, Reply.OK]).answers == []
 
@@ -296,7 +296,7 @@ def test_the_default_model_is_uploaded_in_less_than_a_second(baud, most):
     chip = ScriptedChip(double)
     Link(chip).upload(image, machine)
     assert double.received == upload_bytes(image, machine)
-    # Of names that the chip sends meanwhile, one may be in the way of each answer.
+    # The chip sends names meanwhile, one of which may delay each answer.
     names = len([f for f in chip.commands if f.code != Command.DATA]) * (image.config.context + 2)
     assert (chip.bytes_on_the_line + names) * BITS / baud < most
 

@@ -1,4 +1,4 @@
-"""Which RAM cells memories become, compared with yosys itself."""
+"""RAM cells of memories, compared with yosys itself."""
 
 import random
 import re
@@ -15,7 +15,7 @@ from gptloom.boards.ice40 import ICE40
 from gptloom.boards.memories import Placed, find_memories, place, place_all
 from gptloom.boards.tools import Tools
 
-#: Words, width, write enables (0: a ROM), readers. Those of the core first.
+#: Words, width, write enables (0: a ROM), readers; the core's memories first.
 SHAPES = [
     (512, 32, 4, 1), (64, 32, 4, 1), (2048, 32, 4, 1), (16, 160, 16, 1), (32, 80, 8, 1),
     (4, 40, 4, 1), (16, 10, 1, 1), (7, 48, 4, 1), (27, 12, 1, 1), (1024, 12, 0, 1),
@@ -23,7 +23,7 @@ SHAPES = [
 ]  # fmt: skip
 
 
-#: What synth_ice40 and synth_ecp5 map memories with, and the cells that come of it.
+#: Libraries with which synth_ice40 and synth_ecp5 map memories.
 LIBRARIES = {"ice40": ["ice40/brams"], "ecp5": ["lattice/lutrams_trellis", "lattice/brams_16kd"]}
 CELLS = {
     "blocks": "t:$__ICE40_RAM4K_ t:$__DP16KD_ t:$__PDPW16KD_",
@@ -40,7 +40,7 @@ def some_shapes():
 
 
 class Memories(Elaboratable):
-    """Memories of many shapes, named by their place in a list; all ports go outside."""
+    """Memories of many shapes, named by their index in a list; all ports are top-level ports."""
 
     def __init__(self, shapes):
         self.shapes, self.ports = list(shapes), []
@@ -49,7 +49,7 @@ class Memories(Elaboratable):
         m = Module()
         draw = random.Random(2)
         for number, (words, width, enables, readers) in enumerate(self.shapes):
-            # Contents that logic cannot make simpler.
+            # Contents that logic optimisation cannot simplify.
             init = [draw.getrandbits(width) for _ in range(words)]
             memory = Memory(shape=unsigned(width), depth=words, init=init)
             m.submodules[f"memory_{number}"] = memory

@@ -1,4 +1,4 @@
-"""Reading nextpnr's reports; the recorded ones are shortened."""
+"""Parsing of nextpnr's reports; the recorded ones are abridged."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Another model in a finished bitstream; the tools only pretend, see test_bitstreams.py."""
+"""Another model in a finished bitstream, with mock tools; for real ones see test_bitstreams.py."""
 
 import errno
 import os
@@ -55,7 +55,7 @@ def test_hex_lines_hold_every_word_of_every_memory(random_model):
 
 @pytest.fixture
 def built(build, random_model, tmp_path):
-    """A build, and the image of another model for it."""
+    """Make a build, and the image of another model for it."""
     assert not build(90)
     machine = Machine.for_models(8, MICROGPT)
     build.other = build_image(random_model(MICROGPT), machine)
@@ -77,7 +77,7 @@ def test_a_swapped_bitstream_holds_the_other_model(built, section, capsys):
     logic = before.splitlines()[0]
     assert swapped.read_text() == f"{logic}\n{section(Preload.of(built.other, machine), machine)}"
     assert f"weights {built.other.checksum(machine):08X}" in capsys.readouterr().out
-    # And what was swapped can be swapped again, back to what it was.
+    # The result can be swapped again, back to the original.
     built.image = built.folder / "ice40-hx8k-folded-8.img"
     assert not swap(built, "--out", str(built.folder / "back"), bitstream=swapped)
     assert (built.folder / "back").read_text() == before
@@ -102,7 +102,7 @@ def test_a_swapped_bitstream_goes_to_another_disk_and_through_a_link(built, tmp_
 
 
 def refused(built, capsys, message, **arguments):
-    """Everything is as it was, and one sentence says why."""
+    """Check that nothing has changed, and that one sentence says why."""
     before = {file: file.read_bytes() for file in built.folder.iterdir() if file.is_file()}
     out = built.folder / "out.bin"
     assert swap(built, "--out", str(out), **arguments) == 2

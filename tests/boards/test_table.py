@@ -1,4 +1,4 @@
-"""Every entry of the table, up to the files that synthesis reads; no tool runs."""
+"""Every entry of the table, up to the input files of synthesis; no tool runs."""
 
 import re
 
@@ -22,7 +22,7 @@ SECOND = {
 }  # fmt: skip
 
 LCD_PINS = 6
-"""RS, E and four lines of data."""
+"""RS, E and four data lines."""
 
 
 def parts(model):
@@ -54,9 +54,9 @@ def test_every_board_elaborates(name, model):
         assert f'FREQUENCY NET "domain.pll_clock" {mhz * 1e6} HZ' in sources.constraints
         cell = "EHXPLLL"
     assert rf"cell \{cell} \pll" in sources.rtlil
-    # Yosys would take a wire of such a name for another wire's bit.
+    # Yosys would take a wire with such a name for a bit of another wire.
     assert not re.search(r"\\\S*\[", sources.rtlil)
-    # Clock, serial line, and whatever the board has for people.
+    # Clock, serial line, button, LEDs, and outputs kept inactive.
     expected = 3 + bool(board.button) + len(board.leds) + len(board.quiet)
     expected += LCD_PINS if board.shows == "hd44780" else 0
     assert len(pins) == len(set(pins.values())) == expected

@@ -1,4 +1,4 @@
-"""Cores and boards that take a shape, compared with what builds and images say of a real model."""
+"""Cores and boards that take a shape, compared with builds and images of a real model."""
 
 import pytest
 
@@ -71,7 +71,7 @@ def test_what_no_core_takes_is_refused_with_the_words_of_both(random_model):
 def test_boards_are_those_that_the_estimate_of_a_trained_model_names():
     model = quantise(load_checkpoint("names"))
     estimator = Estimator(model, load_calibration().sizes)
-    # Not all of them: an iCEBreaker holds 8.
+    # Not all boards: an iCEBreaker holds 8 lanes.
     expected = [each.board.name for each in estimator.everywhere(16) if each.fits]
     assert find_boards(model.config, model.tokenizer, 16) == expected
     assert "ulx3s-25f" in expected

@@ -1,4 +1,4 @@
-"""Finding, running and explaining tools; builds with tools that only pretend."""
+"""Finding, running and explaining tools; builds with mock tools."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def test_a_build_leaves_bitstream_and_reports(build, model, section, tmp_path, c
     assert report["fmax_mhz"] == 84.5
     assert report["tokens_per_second"] == 81e6 / 500
     assert report["command"].endswith("--board ice40-hx8k --lanes 8 --seed 2")
-    # The placed design keeps its placeholder, the bitstream has the image in its place.
+    # The placed design keeps its placeholder; the bitstream has the image instead.
     machine = Machine.for_models(8, model.config)
     image = build_image(model, machine)
     placed = build.folder.joinpath("ice40-hx8k-folded-8.asc").read_text()

@@ -1,4 +1,4 @@
-"""The unrolled core on boards: what is refused, what is estimated, and a small one's bitstream."""
+"""The unrolled core on boards: refusals, estimates, and the bitstream of a small one."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Sweeps of pretended points."""
+"""Sweeps of mock points."""
 
 from functools import partial
 from threading import Thread
@@ -11,7 +11,7 @@ from gptloom.boards.explore.sweep import sweep
 
 
 class Behaviours:
-    """In place of models: what happens to which point."""
+    """Stand-in for models: the behaviour of each point."""
 
     def __init__(self, special):
         self._special = special
@@ -22,7 +22,7 @@ class Behaviours:
 
 @pytest.fixture
 def swept(tmp_path):
-    """Run a sweep of pretended points, some of which behave otherwise, and return what is left."""
+    """Run a sweep of mock points, some of which behave differently, and return its results."""
 
     def run(workers, special=None, count=12, kill=None):
         points = make_points(count)
@@ -38,7 +38,7 @@ def swept(tmp_path):
 
 @pytest.fixture
 def nothing_is_lost(swept, tmp_path):
-    """Check a sweep, one of whose workers is killed with a point that it has begun."""
+    """Check a sweep in which one worker is killed in the middle of a point."""
 
     def check(workers):
         points, store, failures = swept(workers, {5: WAITS}, kill=5)

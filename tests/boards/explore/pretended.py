@@ -1,4 +1,4 @@
-"""Points that are computed at once, or go wrong; other processes find them by this module."""
+"""Mock points that are computed at once, or fail; other processes import them from here."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import time
 from gptloom.boards.explore.point import FOLDED, Outcome, Point
 
 FINE, WAITS, DIES, FAILS = "fine", "waits when first run", "dies", "fails"
-"""What happens, in place of a model."""
+"""Behaviours, in place of a model."""
 
 
 def make_points(count):
@@ -19,7 +19,7 @@ def figures_of(n):
 
 
 def compute(point, behaviour, folder):
-    """Return a point's pretended outcome, and leave in the folder which processes have run it."""
+    """Return a point's mock outcome, and note in the folder the process that ran it."""
     with runs_file(folder, point).open("a") as file:
         file.write(f"{os.getpid()}\n")
     if behaviour == WAITS and len(runs(folder, point)) == 1:
@@ -43,7 +43,7 @@ def runs(folder, point):
 
 
 def until(true, seconds=60):
-    """Wait for something."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"

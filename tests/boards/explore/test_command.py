@@ -53,7 +53,7 @@ def test_a_sweep_is_estimated_shown_and_drawn(explore, tmp_path, capsys):
         assert not (o["front"] and o["reason"])
     image = Image.open(BytesIO(plot.read_bytes()))
     assert image.size[0] > 500
-    # Loss has a colour of its own.
+    # Loss is shown by colour.
     assert len(image.convert("RGB").getcolors(1 << 20)) > 100
 
 
@@ -101,7 +101,7 @@ def test_an_interrupted_sweep_goes_on(explore, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Whoever runs tests in the background may ignore it, which children inherit.
+        # Tests run in the background may ignore SIGINT, which child processes inherit.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     until(lambda: file.exists() and file.read_bytes().count(b"\n") > 1)
@@ -118,7 +118,7 @@ def test_an_interrupted_sweep_goes_on(explore, tmp_path):
 
 
 def test_a_fault_is_told_and_the_exit_code_says_so(explore, monkeypatch, capsys):
-    # Not there any more when the other processes look for it.
+    # This function does not exist in the other processes.
     def absent(point, model):
         raise AssertionError
 

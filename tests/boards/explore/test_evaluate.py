@@ -1,4 +1,4 @@
-"""What a point comes to: as ``gptloom estimate`` and ``gptloom build`` say."""
+"""Results of points equal those of ``gptloom estimate`` and ``gptloom build``."""
 
 import json
 import pickle
@@ -71,7 +71,7 @@ def test_what_is_no_core_has_a_reason(core, wrong, message):
 
 @pytest.mark.parametrize(("reached", "met"), [(81.5, True), (70.0, False)])
 def test_builds_are_those_of_the_command(build, tmp_path, reached, met):
-    # Pretended tools, which reach so many MHz and 2 or 4 more with other seeds.
+    # Mock tools that reach `reached` MHz, and 2 or 4 more with other seeds.
     copy = tmp_path / "copy.json"
     assert build(reached, "--seed", "2", "--json", str(copy)) == (0 if met else 1)
     said, folder = json.loads(copy.read_text()), tmp_path / "explore"
@@ -102,7 +102,7 @@ def test_a_tool_that_fails_is_a_reason_and_one_that_is_killed_is_not(build, pret
     pretend("nextpnr-ice40", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(ToolError, match="ended by signal 9") as caught:
         build_point(point, model, folder, native=True)
-    # It comes whole from another process.
+    # The error arrives intact from another process.
     error = pickle.loads(pickle.dumps(caught.value))
     assert (str(error), error.output, error.code) == (str(caught.value), "", -9)
 

@@ -24,7 +24,7 @@ def test_a_point_is_on_the_front_unless_another_one_is_better(costs):
         if not np.any((all_costs <= cost).all(axis=1) & (all_costs < cost).any(axis=1))
     ]
     assert found == expected
-    # Whatever is best in one thing alone is there, if it is alone in that.
+    # A point that is the only best one by some measure is on the front.
     for column in all_costs.T:
         if np.sum(column == column.min()) == 1:
             assert outcomes[int(column.argmin())] in found

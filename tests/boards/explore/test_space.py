@@ -1,4 +1,4 @@
-"""Which points a sweep has."""
+"""Points of a sweep."""
 
 from dataclasses import replace
 
@@ -72,7 +72,7 @@ def test_all_heads_are_the_same_point_as_their_number():
     said, _ = replace(space, heads_per_cycle=(4,)).points(Models())
     both, _ = replace(space, heads_per_cycle=(None, 4)).points(Models())
     assert usual == said == both
-    # The 25F has fewer at a time unless it is said.
+    # The 25F has fewer heads per cycle by default.
     (one, *_), _ = replace(space, boards=("ulx3s-25f",)).points(Models())
     assert one.heads_per_cycle == 1
 

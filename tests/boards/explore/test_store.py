@@ -1,4 +1,4 @@
-"""The file of a sweep: whatever an interruption leaves of it can be read, and goes on."""
+"""The file of a sweep: after any interruption it can be read and resumed."""
 
 import json
 import os
@@ -21,7 +21,7 @@ OUTCOMES = [
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
-    """What is in the file of four points."""
+    """Return the contents of a file with four points."""
     file = tmp_path_factory.mktemp("store") / "sweep.jsonl"
     with Store(file) as store:
         for outcome in OUTCOMES:
@@ -46,7 +46,7 @@ def test_a_file_that_is_cut_anywhere_goes_on(tmp_path_factory, content, data):
     cut = data.draw(some.integers(0, len(content)))
     file.write_bytes(content[:cut])
     with Store(file) as store:
-        # A point is there if all of its line is; the first line is the header.
+        # A point counts if its line is complete; the first line is the header.
         assert list(store.outcomes) == OUTCOMES[: max(0, content[:cut].count(b"\n") - 1)]
         for outcome in OUTCOMES:
             if outcome.point not in store:

@@ -36,7 +36,7 @@ def test_what_kills_every_worker_is_given_up_and_the_others_are_not(swept, tmp_p
     assert isinstance(failures[points[1]], WorkerError)
     assert isinstance(failures[points[3]], ZeroDivisionError)
     assert {outcome.point.lanes for outcome in store.outcomes} == {0, 2, 4}
-    # Neither is kept: the next sweep tries them once more, and the others no more.
+    # Neither is kept: the next sweep tries these two again, and not the others.
     _, store, failures = swept(LocalWorkers(2), {3: DIES}, count=5)
     assert set(failures) == {points[3]}
     assert [len(runs(tmp_path, point)) for point in points] == [1, deaths + 1, 1, 1 + deaths, 1]
