@@ -67,7 +67,7 @@ def script(path, text):
 
 
 class Checkout:
-    """A folder with the wrapper in it, and what the wrapper finds on the PATH."""
+    """A folder with the wrapper, and a PATH for the wrapper."""
 
     def __init__(self, folder):
         self.root = folder / "my check[out]"
@@ -110,7 +110,7 @@ class Checkout:
         script(self.bin / "id", "#!/bin/sh\necho 123456\n")
 
     def content(self):
-        """What lies in .venv, to see that nothing was touched."""
+        """Return the contents of .venv, to check that they did not change."""
         files = sorted(self.venv.rglob("*"))
         return [
             (file, file.lstat().st_mtime_ns, file.is_dir() or file.read_text()) for file in files

@@ -6,5 +6,5 @@ from checkout import Checkout
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A checkout in which ./loom installs nothing real."""
+    """Make a checkout in which ./loom installs nothing real."""
     return Checkout(tmp_path)

@@ -1,4 +1,4 @@
-"""`gptloom attend`: weights of the hardware's tap, and the maps of them."""
+"""`gptloom attend`: weights from the hardware's tap, and their maps."""
 
 import json
 
@@ -18,7 +18,7 @@ def softmax(scores):
 
 
 def float_weights(checkpoint, tokens):
-    """Attention of the last token in floating point, [heads, positions], from the equations."""
+    """Return the last token's attention in floating point, [heads, positions], by the equations."""
     model = FloatModel(checkpoint.config, checkpoint.weights)
     w, config = model.weights, model.config
     x = w["wte"][tokens] + w["wpe"][: len(tokens)]
@@ -48,7 +48,7 @@ def test_weights_are_those_of_the_network(tmp_path, capsys):
         assert token["seen"] == list(range(place + 1))
         weights = np.array(token["weights"][0])
         if place < 3:
-            # A prompt's tokens attend nothing in the last layer: nobody asks.
+            # A prompt's tokens have no attention in the last layer: it is not needed.
             assert not weights.any()
             continue
         assert weights.sum(axis=1) == pytest.approx(1, abs=1e-3)

@@ -40,7 +40,7 @@ CORE = {
 
 @pytest.fixture
 def measured(monkeypatch):
-    """What is measured, in no time: a folded core and a program; returns what was asked of it."""
+    """Replace measurements by those of a folded core and a program; return the requests."""
     asked = []
 
     def folded(lanes, names, simulate):

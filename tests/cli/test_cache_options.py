@@ -1,4 +1,4 @@
-"""Options of the commands that say what a full KV cache does."""
+"""Options of the commands for the behaviour of a full KV cache."""
 
 import json
 
@@ -65,7 +65,7 @@ def test_a_prompt_is_computed_once(tmp_path):
         results.append(json.loads(file.read_text()))
     once, again = results[1], results[0]
     assert once["names"] == again["names"]
-    # The beginning and all of the prompt but its last character, of all names but the first.
+    # All names but the first reuse the begin token and the prompt without its last character.
     assert (once["cache"]["reused"], again["cache"]["reused"]) == (7 * 4, 0)
     assert once["cache"]["hits"] == 7
     assert once["cycles"] < again["cycles"] - 7 * 4 * 50
@@ -90,7 +90,7 @@ def test_a_stream_without_rows_is_the_golden_models(tmp_path, capsys):
     assert main(["generate", "--count", "6", *options, "--json", str(file)]) == 0
     result = json.loads(file.read_text())
     assert [name.startswith("mar") for name in result["names"]] == [True] + [False] * 5
-    # As many at every position but that of the first token, which the prompt comes before.
+    # Equal cycles at every position but the first token's, which includes the prompt.
     cycles = result["cycles_by_position"]
     assert len({count for position, count in cycles.items() if position != "3"}) == 1
     assert "yes, all" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`gptloom generate`, `image` and `budget`: what they print, write and refuse."""
+"""`gptloom generate`, `image` and `budget`: output, files and refusals."""
 
 import json
 from importlib import resources
@@ -145,7 +145,7 @@ def test_checkpoints_with_wrong_shapes_or_numbers_are_refused(tmp_path, capsys, 
 
 
 def damaged(file, damage, without=()):
-    """Write the shipped names with other tensors, and without some of the metadata."""
+    """Write the checkpoint `names` with other tensors, and without some of the metadata."""
     shipped = resources.files("gptloom.model") / "checkpoints" / "names.safetensors"
     weights = load_file(shipped)
     with safe_open(shipped, "numpy") as opened:
@@ -160,7 +160,7 @@ def transpose(weights):
 
 
 def reverse(weights):
-    """Every embedded token is another one."""
+    """Reverse the rows of the token embedding."""
     weights["wte"] = np.ascontiguousarray(weights["wte"][::-1])
 
 

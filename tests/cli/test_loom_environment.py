@@ -1,4 +1,4 @@
-"""The environment that ./loom makes: whose it is, when it is made anew, what leads it astray."""
+"""The environment that ./loom makes: its owner, when it is remade, and sources of confusion."""
 
 import os
 import shlex
@@ -203,7 +203,7 @@ def test_mirror_named_to_pip_is_kept(checkout):
 
 
 def test_install_that_does_not_start_is_not_called_finished(checkout):
-    # A file of pip's own can hold what no variable takes away.
+    # A configuration file of pip can have options that no variable overrides.
     code, out, err = checkout.run("--version", PIP_LOSES="1")
     assert (code, out) == (2, "")
     assert "does not start from .venv: No module named gptloom." in err

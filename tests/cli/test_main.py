@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def run(monkeypatch):
-    """Run `main` on a command with the real general options and subcommands that go wrong."""
+    """Run `main` on a command with the real general options, and subcommands that fail."""
     monkeypatch.setenv("GPTLOOM_DEBUG", "0")
     app = typer.Typer(pretty_exceptions_enable=False)
     app.callback()(main_module.general)
@@ -134,7 +134,7 @@ def test_help_imports_nothing_slow():
 
 
 def test_nothing_is_said_when_the_reader_leaves():
-    # The end that reads is closed before the command starts, so that every write fails.
+    # The reading end is closed before the command starts, so every write fails.
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-P", "-m", "gptloom.cli", "--help"]
@@ -145,7 +145,7 @@ def test_nothing_is_said_when_the_reader_leaves():
 
 
 def imported(module, file):
-    """Names of all modules that a module may import, wherever in it, and of their packages."""
+    """Return the names of all modules imported anywhere in a module, and of their packages."""
     package = module if file.stem == "__init__" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(file.read_text())):
         names = []

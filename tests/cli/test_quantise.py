@@ -1,4 +1,4 @@
-"""``gptloom quantize``: what it prints and writes."""
+"""``gptloom quantize``: output and files."""
 
 import json
 from pathlib import Path

@@ -24,7 +24,7 @@ from gptloom.model.golden import GoldenModel
 from gptloom.sim.engines import open_engine
 from gptloom.sim.serial_chip import open_port
 
-# One of the processes builds it, while the others go on without.
+# One test process builds it while the others run other tests.
 pytestmark = pytest.mark.xdist_group("serial chip")
 
 # The shape of tests/hdl/serial: one compiled simulation for both.
@@ -48,7 +48,7 @@ def files(models, tmp_path):
 
 
 def golden(model, prompt, temperature=0, seed=1):
-    """A prompt and its continuation, as text."""
+    """Return a prompt and its continuation, as text."""
     document = model.tokenizer.encode(prompt)
     for token in GoldenModel(model).generate(seed, temperature, document[:]):
         if token.token != CONFIG.vocabulary - 1:
@@ -83,7 +83,7 @@ class Board(threading.Thread):
             try:
                 os.write(self._far, self._port.read(1e-4))
             except BlockingIOError:
-                # Nobody listens: a line does not wait.
+                # Nobody reads: a serial line does not wait.
                 continue
 
     def stop(self):
@@ -133,7 +133,7 @@ def test_what_tokens_attend_is_what_the_golden_model_says(port, files, models, t
     found = json.loads(file.read_text())
     assert found["tokens"][:3] == ["-", "A", "B"]
     assert [t["position"] for t in found["attended"]] == list(range(2, len(found["tokens"]) - 1))
-    # The known tokens' are not told.
+    # Attention of known tokens is not sent.
     for told, numerators in zip(found["attended"], traces[2:], strict=True):
         expected = numerators.reshape(-1, CONFIG.heads) / numerators.sum(axis=-2).reshape(-1)
         assert np.abs(np.array(told["weights"][0]).T - expected).max() < 1e-4
@@ -174,7 +174,7 @@ def test_a_chip_built_without_it_says_that_it_cannot_tell(files, capsys, monkeyp
 
 
 def typed(monkeypatch, content):
-    """Let content be what comes from standard input."""
+    """Replace standard input by some content."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), "utf-8"))
 
 
@@ -211,7 +211,7 @@ def test_a_model_is_loaded(files, models, board, capsys):
     assert f"weights {crc(models[0])} -> {crc(models[1])}" in capsys.readouterr().out
     assert not main(["talk", *arguments, "--temperature", "0", "--prompt", "BA"])
     assert capsys.readouterr().out.splitlines() == [golden(models[1], "BA")]
-    # The image says which characters tokens are: another one is refused.
+    # The image defines the tokens' characters: another one is refused.
     assert main(["talk", "--port", board.name_of_port, "--image", str(files[0])]) == 2
     assert "holds another model" in capsys.readouterr().err
 

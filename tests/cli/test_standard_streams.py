@@ -1,4 +1,4 @@
-"""The command with standard streams that are closed, full, or of another encoding."""
+"""The command with standard streams that are closed, full, or in another encoding."""
 
 import errno
 import json
@@ -15,7 +15,7 @@ COMMAND = [sys.executable, "-P", "-m", "gptloom.cli"]
 
 
 def run(*arguments, shell="", env=None, **options):
-    """Run the command, in a shell that redirects it if need be."""
+    """Run the command, in a shell that redirects it if `shell` is given."""
     command = [*COMMAND, *arguments]
     if shell:
         command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
@@ -46,7 +46,7 @@ def test_closed_standard_error_takes_nothing_from_what_is_opened_later(tmp_path)
     assert "a chip that holds it says" in done.stdout
     image.write_bytes(b"no image")
     refused = run("image", "--check", str(image), shell="2>&-")
-    # What is wrong is said to standard error or nobody.
+    # Errors go to standard error or nowhere.
     assert (refused.returncode, refused.stdout) == (2, "")
 
 
@@ -72,7 +72,7 @@ def test_letters_that_an_encoding_lacks_are_replaced(encoding, printed):
 
 @pytest.mark.parametrize("name", ["-", "link"])
 def test_people_read_standard_error_where_a_file_goes_to_standard_output(name, tmp_path):
-    # Not /dev/stdout itself, which a mistake would replace for the whole machine.
+    # A link, not /dev/stdout itself, which a mistake would replace for the whole machine.
     (tmp_path / "link").symlink_to("/proc/self/fd/1")
     done = run("estimate", "--board", "ulx3s-85f", "--json", name, cwd=tmp_path)
     assert json.loads(done.stdout)["board"] == "ulx3s-85f"

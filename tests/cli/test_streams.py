@@ -1,4 +1,4 @@
-"""`gptloom generate --core unrolled`: what it prints, writes and refuses."""
+"""`gptloom generate --core unrolled`: output, files and refusals."""
 
 import json
 
@@ -8,12 +8,12 @@ from gptloom.cli.main import main
 
 
 def deduplicated(values):
-    """Leave out what is as its predecessor: a waveform has changes only."""
+    """Drop values equal to their predecessor: a waveform has changes only."""
     return [value for i, value in enumerate(values) if i == 0 or values[i - 1] != value]
 
 
 def stream_tokens(file, stream):
-    """What a stream's text was in a VCD file, change by change."""
+    """Return a stream's text in a VCD file, change by change."""
     names, changes = {}, []
     for line in file.read_text().splitlines():
         words = line.split()
@@ -40,7 +40,7 @@ def test_all_streams_print_names_and_figures(tmp_path, capsys):
     assert result["equal_to_golden"] is True
     assert len(result["tokens_of_streams"]) == result["streams"]
     assert sum(result["tokens_of_streams"]) == result["tokens"]
-    # Known tokens have rows as well, and there are tokens on their way.
+    # Known tokens have rows as well, and some tokens are still in the pipeline.
     assert result["cache"]["writes"] > result["tokens"]
     assert f"{result['cache']['writes']:,} written" in printed
     assert f"{result['tokens_per_second']:,}" in printed
@@ -48,10 +48,10 @@ def test_all_streams_print_names_and_figures(tmp_path, capsys):
     assert result["aggregate_tokens_per_second"] == round(
         80e6 * result["tokens"] / result["cycles"]
     )
-    # All of it ran at the same time.
+    # All streams ran at the same time.
     assert result["aggregate_tokens_per_second"] > 4 * result["tokens_per_second"]
     assert result["cycles_per_token"] <= 40 * 1.5
-    # The first stream's first name but for its prompt, token by token, in the waveform.
+    # The first stream's first name without its prompt, token by token, in the waveform.
     changes = stream_tokens(wave, 0)
     own = [n for s, n in zip(result["streams_of_names"], result["names"], strict=True) if s == 0]
     expected = [c for name in own for c in (*name[2:], "<end>")]
@@ -107,7 +107,7 @@ def test_streams_of_names_without_end(tmp_path, capsys):
     result = json.loads(file.read_text())
     assert "yes, all" in capsys.readouterr().out
     assert (result["weight_bits"], result["streams"]) == (6, 3)
-    # The loss is of the cache that is simulated; only a stream's first name has the prompt.
+    # The loss is that of the simulated cache; only a stream's first name has the prompt.
     assert 0 < result["integer_loss"] - result["float_loss"] < 0.01
     for stream in range(3):
         names = [

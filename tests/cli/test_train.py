@@ -57,7 +57,7 @@ def test_a_missing_extra_is_named_before_training(text_file, tmp_path, monkeypat
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == absent else find_spec(name)
     )
-    # The first package of the extra that is not there is named, on a machine with none too.
+    # The first missing package of the extra is named, also on a machine without any.
     with pytest.raises(UserError, match=r"Training needs .*pip install 'gptloom\[train\]'"):
         train(tmp_path / "out.safetensors", str(text_file))
     assert [entry.name for entry in tmp_path.iterdir()] == [text_file.name]
@@ -65,7 +65,7 @@ def test_a_missing_extra_is_named_before_training(text_file, tmp_path, monkeypat
 
 @pytest.fixture
 def first_step(monkeypatch):
-    """Stand in the place of training, which needs the extra; return what it was called with."""
+    """Replace training, which needs the extra; return the arguments it was called with."""
     calls = []
 
     def begin(corpus, config, settings, command, progress):

@@ -1,4 +1,4 @@
-"""`gptloom web`: what it refuses, and what it serves."""
+"""`gptloom web`: refusals, and the page it serves."""
 
 from threading import Thread
 from urllib.error import HTTPError
@@ -21,7 +21,7 @@ from gptloom.cli.web import open_server
     ],
 )
 def test_what_cannot_be_is_said(options, says, capsys, monkeypatch):
-    # None of them needs the compiler.
+    # None of these needs the compiler.
     monkeypatch.setattr("gptloom.sim.web.wasm.find_zig", lambda: None)
     assert main(["web", *options]) == 2
     assert says in capsys.readouterr().err

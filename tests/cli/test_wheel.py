@@ -1,4 +1,4 @@
-"""The wheel, installed where nothing else is: all that the command needs is in it."""
+"""The wheel, installed in an empty environment: it has all that the command needs."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def gptloom(tmp_path_factory):
     (wheel,) = folder.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    # With what it says it depends on, and no more.
+    # With its declared dependencies only.
     subprocess.run([python, "-m", "pip", "install", "-q", wheel], check=True)
     empty = folder / "empty"
     empty.mkdir()
