@@ -1,4 +1,4 @@
-"""The drawings are those of the code."""
+"""The drawings agree with the code."""
 
 import runpy
 from pathlib import Path

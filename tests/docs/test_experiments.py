@@ -1,4 +1,4 @@
-"""Experiments that documents quote: what caches that evict cost, what a kept prefix saves."""
+"""Experiments quoted in documents: the cost of caches that evict, the savings of kept prefixes."""
 
 import subprocess
 import sys
@@ -50,7 +50,7 @@ def test_a_window_of_sixteen_forgets_nothing_that_names_need(model):
     )
     assert abs(window - kept) < 1e-4
     assert 0 < eight - kept < 0.001
-    # Among very few rows, those that were attended are better than the last ones.
+    # With very few rows, those with the most attention are better than the last ones.
     assert four - kept > 0.2
     assert attended - kept < 0.13
 
@@ -71,7 +71,7 @@ def test_every_figure_is_there(model):
     ]
     assert found[0].bits == {16: 4096, 512: 131072}
     assert found[1].bits == {16: 2048, 512: 2048}
-    # Of 64 rows and of 8, in a core with 16 lanes.
+    # Cycles with 64 rows and with 8, in a core with 16 lanes.
     assert found[0].cycles > found[1].cycles > 300 > found[2].cycles
     assert set(found[2].bits.values()) == {11664}
     assert found[2].losses[512] - found[0].losses[512] < 0.001
@@ -85,22 +85,22 @@ def test_savings_grow_with_the_prefix(random_model):
     rows = list(measure_reuse(random_model(config, 3), machine, open_engine))
     assert [row.known for row in rows] == list(range(1, 13))
     saved = [row.computed - row.reused for row in rows]
-    # Every known token but the last is saved, at the same cost each; looking takes some cycles.
+    # Every known token but the last is saved, each the same cost; the search takes some cycles.
     assert -10 < saved[0] <= 0
     assert {more - less for less, more in pairwise(saved)} == {saved[1] - saved[0]}
     assert saved[1] > 30
 
 
 def test_prompts_that_take_turns_need_slots_of_their_own():
-    """Of one slot the beginning is shared; four prompts in four slots are computed once."""
+    """One slot shares only the begin token; four prompts in four slots are computed once."""
     model = quantise(load_checkpoint("names"))
     one, four = (
         measure_turns(model, Machine.for_models(16, model.config, slots=slots), open_engine)
         for slots in (1, 4)
     )
-    # The first token of all is there from the second document on, john's and anna's next one not.
+    # From the second document on the begin token is in the slot; john and anna share no more.
     assert one.reused >= 19
-    # Of each the last known token is computed, and every one of those that come first.
+    # Each document computes its last known token, and each prompt's first document all of them.
     assert four.reused == 4 * sum(map(len, TURNS))
     assert four.cycles < one.cycles
 

@@ -1,4 +1,4 @@
-"""References in docstrings become links to what they mean."""
+"""References in docstrings become links to their targets."""
 
 import runpy
 from pathlib import Path

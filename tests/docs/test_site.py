@@ -15,7 +15,7 @@ SITE = pytest.mark.xdist_group("site")  # one process builds it, for all of thes
 
 
 class Page(HTMLParser):
-    """What a page links to, and what can be linked to in it."""
+    """Links and anchors of a page."""
 
     def __init__(self, path):
         super().__init__()
@@ -30,7 +30,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site, built as ./loom docs does."""
+    """Build the site as ./loom docs does."""
     folder = tmp_path_factory.mktemp("docs") / "site"
     command = [sys.executable, "-P", "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -39,14 +39,14 @@ def site(tmp_path_factory):
 
 
 def is_wrong_elsewhere(link):
-    """Whether an address is not one; nothing is fetched."""
+    """Return whether an external address is malformed; nothing is fetched."""
     parts = urlsplit(link)
     return parts.scheme not in ("https", "mailto", "data") or " " in link
 
 
 @SITE
 def test_no_link_of_the_site_leads_nowhere(site, record_property):
-    # Themes write the addresses of the page for errors for a server's root.
+    # Themes write links on the error page relative to a server's root.
     paths = [path for path in site.rglob("*.html") if path.name != "404.html"]
     pages = {path: Page(path) for path in paths}
     broken, count = [], 0
@@ -79,7 +79,7 @@ def test_the_reference_has_every_subcommand_and_module(site):
 
 
 def headings(text):
-    """Return anchors of a Markdown file, as both GitHub and the site make them."""
+    """Return the anchors of a Markdown file, as both GitHub and the site generate them."""
     prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     found = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
     return {"", *(slugify(re.sub(r"[`*]", "", heading), "-") for heading in found)}
