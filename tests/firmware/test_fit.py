@@ -1,4 +1,4 @@
-"""Shapes at the limits: the last that fits is said without loss, the next is refused."""
+"""Shapes at the limits: the largest that fits is encoded without loss, the next is refused."""
 
 import re
 from collections import defaultdict
@@ -62,7 +62,7 @@ def test_the_load_port_reaches_all_of_the_largest_model():
 
 
 class Shifts:
-    """A model of which a program asks nothing but its shape and shifts."""
+    """Stand-in for a model with only the shape and shifts that a program needs."""
 
     def __init__(self, config):
         self.config, self.precision = config, STANDARD
@@ -80,7 +80,7 @@ quads = st.integers(1, 64).map(lambda n: 4 * n) | st.sampled_from((128, 256, 512
 
 @st.composite
 def shapes(draw):
-    """Return lanes and a shape, with sizes around the powers of two as often as not."""
+    """Return lanes and a shape, with sizes around powers of two half of the time."""
     heads = draw(st.sampled_from((1, 2, 4, 8, 16)))
     width = draw(quads)
     assume(width % heads == 0)
@@ -107,7 +107,7 @@ def test_every_number_of_a_program_fits_its_field(case):
             assert end <= layout.weight_words <= 1 << machine.address_bits
     assert layout.operand_words <= machine.operand_words <= 1 << machine.address_bits
     assert layout.activation_words <= machine.activation_words
-    # Noise is there before the logits.
+    # Noise is ready before the logits.
     last = program[-1]
     assert last.destination is Destination.LOGITS
     latencies = Latencies.of(machine)

@@ -1,4 +1,4 @@
-"""Image files: whole, or refused with one sentence."""
+"""Image files: intact, or refused with one sentence."""
 
 import random
 import re
@@ -176,7 +176,7 @@ def test_every_weight_is_where_the_layout_says_and_the_rest_is_zero(random_model
             output, value = row, column
             head, inner = divmod(row, head_width)
             if name in ("wq", "wk"):
-                # Quads of the heads in turn; a head's last quad may be padded.
+                # Quads alternate between the heads; a head's last quad may be padded.
                 output = (inner // QUAD * heads + head) * QUAD + inner % QUAD
             if name == "wv":
                 output = inner * heads + head
@@ -227,14 +227,14 @@ def test_the_table_of_recurrent_sums_takes_the_place_of_positions(random_model):
     model, machine = random_model(config), Machine.for_models(16, config)
     golden, image = RecurrentModel(model), build_image(model, machine)
     assert Image.decode(image.encode()) == image
-    # Eleven queries, and values of six elements which the hardware has eight of.
+    # Eleven queries, and values of six elements where the hardware has eight.
     table = np.frombuffer(image.regions[Region.POSITIONS], "<u2").reshape(11, 16, 4)
     assert table[:, :11].tolist() == golden.table.transpose(2, 1, 0).tolist()
     assert not table[:, 11:12].any()
     values = table[:, 12:].transpose(2, 0, 1).copy().view(np.int8)
     assert values[:, :, :6].tolist() == golden.values.tolist()
     assert not values[:, :, 6:].any()
-    # What reads the chip back finds the same bytes.
+    # Reading the chip back finds the same bytes.
     assert image.contents(machine)[Region.POSITIONS] == image.regions[Region.POSITIONS]
     assert [*Layout(machine, config).matrices] == [
         "layer0.attn_wo", "layer0.mlp_fc1", "layer0.mlp_fc2", "lm_head",

@@ -1,4 +1,4 @@
-"""Instruction words mean to the hardware what the firmware put in."""
+"""The hardware decodes instruction words as the firmware encodes them."""
 
 from enum import IntEnum
 
@@ -40,7 +40,7 @@ def widths(machine):
 
 
 def read(machine, instruction):
-    """All fields, as the hardware reads them from its two memories."""
+    """Return all fields, as the hardware reads them from its two memories."""
     layout = InstructionLayout(machine)
     data = layout.encode(instruction)
     assert len(data) == layout.bytes <= layout.stride < 2 * layout.bytes

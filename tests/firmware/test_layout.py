@@ -57,7 +57,7 @@ def test_the_cache_has_a_byte_for_every_element_of_every_position(layout):
     keys, values = layout.head_quads * layout.key_stride, layout.value_passes * layout.value_stride
     assert keys * m.lanes >= c.context * layout.key_rows
     assert values * m.lanes >= c.context * c.width
-    # The last position of the last head, in words of so many units.
+    # The last position of the last head, in words of `units` keys.
     assert (c.context * c.heads - 1) // m.units < layout.key_stride
 
 
@@ -75,7 +75,7 @@ def test_activations_share_the_banks_without_overlap(layout):
     used = set()
     for name, elements in regions.items():
         base = layout.activations(layout.network[0, name])
-        # Quads go to the banks in turn.
+        # Quads are distributed over the banks in turn.
         words = {base + quad // c.heads for quad in range(-(-elements // QUAD))}
         assert not used & words
         used |= words
@@ -91,8 +91,8 @@ def test_orders_are_permutations_that_keep_heads_apart(layout):
     assert sorted(values) == list(range(c.width))
     assert sorted(queries[queries >= 0]) == list(range(c.width))
     assert len(queries) == layout.key_rows
-    # Every quad of queries, padding aside, is of the head whose bank it falls into.
+    # Every quad of queries, padding aside, belongs to the head whose bank holds it.
     for quad, rows in enumerate(queries.reshape(-1, QUAD)):
         assert {int(row) // c.head_width for row in rows if row >= 0} <= {quad % c.heads}
-    # And so is every value: its scale is that of the head.
+    # So does every value, whose scale is that of the head.
     assert (values // c.head_width == np.arange(c.width) % c.heads).all()

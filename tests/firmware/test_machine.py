@@ -1,4 +1,4 @@
-"""What can be built, and what models need."""
+"""Machines that can be built, and the needs of models."""
 
 import re
 

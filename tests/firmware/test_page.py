@@ -68,6 +68,6 @@ def test_the_checksum_covers_every_bit_of_what_is_computed_with(random_model, la
         changed[4] ^= 1
         other = replace(image, regions=image.regions | {region: bytes(changed)})
         assert other.checksum(machine) != checksum
-    # Neither text nor settings.
+    # The checksum covers neither text nor settings.
     page = bytes(len(image.regions[Region.PAGE]))
     assert replace(image, regions=image.regions | {Region.PAGE: page}).checksum(machine) == checksum

@@ -1,4 +1,4 @@
-"""A program says what the golden model computes, site by site."""
+"""A program describes the golden model's computation, site by site."""
 
 import itertools
 from dataclasses import replace

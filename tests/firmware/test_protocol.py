@@ -1,4 +1,4 @@
-"""Frames: against Python's own CRC, and whatever a line may do to them."""
+"""Frames, against Python's own CRC and under any disturbance of the line."""
 
 import binascii
 

@@ -1,7 +1,7 @@
-"""No instruction reads too early or overwrites what is still wanted; none waits in vain.
+"""No instruction reads too early or overwrites data still needed; none waits in vain.
 
 The program is replayed as the hardware runs it, with the latencies that the blocks state, and
-every location is followed: who wrote it, from when that can be read, and who reads it when.
+every location is tracked: its writer, the cycle from which it can be read, and all reads.
 """
 
 import functools
@@ -42,7 +42,7 @@ SHAPES = {
 
 
 class Latencies:
-    """What the blocks of a machine say."""
+    """Latencies as stated by the blocks of a machine."""
 
     def __init__(self, machine):
         with warnings.catch_warnings():
@@ -51,7 +51,7 @@ class Latencies:
             self.drain = MacArray(machine).latency + 1
             self.result = Writeback(machine).latency
             self.norm = Norm(machine).latency
-            # A control's start is that of the embedding, whose sums are registered as results.
+            # The control's start also starts the embedding, whose sums are registered as results.
             self.embed = Embedding(machine).latency + 1
             self.score = ScoreQuantise(machine.accumulator_bits, machine.deep).latency
             self.sample = Sampler(machine).latency
@@ -68,7 +68,7 @@ def test_latencies_are_the_blocks(lanes):
 
 @dataclass
 class Memory:
-    """Locations of any kind, used in the order of the program, at times of their own."""
+    """Locations of any kind, accessed in program order, each access with its cycle."""
 
     readable: dict = field(default_factory=dict)
     last_read: dict = field(default_factory=lambda: defaultdict(int))
@@ -80,9 +80,9 @@ class Memory:
         self.last_read[place] = max(self.last_read[place], cycle)
 
     def write(self, place, cycle):
-        """Write so that it can be read in the cycle after.
+        """Write a location, to be readable in the cycle after.
 
-        Memories promise nothing to who reads while they are written; the norm is a register.
+        Memories guarantee nothing for a read during a write; the norm is a register.
         """
         busy_until = cycle + (place == "norm")
         if self.last_read[place] >= busy_until or self.readable.get(place, 0) > cycle + 1:
@@ -96,7 +96,7 @@ class Replay:
     def __init__(self, layout, program, position, whole_keys=False):
         self.layout, self.machine, self.position = layout, layout.machine, position
         self.latencies = latencies_of(layout.machine)
-        # From where they are there is for the block's own test to say.
+        # Whether the sums are ready by then is checked in the block's own test.
         self.sums = latencies.Latencies.of(layout.machine).sums
         self.whole_keys = whole_keys
         self.memory = Memory()
@@ -118,7 +118,7 @@ class Replay:
         return "activation", base + quad // heads, quad % heads, j % QUAD
 
     def result(self, cycle, activation):
-        """A result is presented to the memories."""
+        """Present a result to the memories."""
         if cycle in self.results:
             self.faults.append(f"two results in {cycle}")
         if activation and self.attention is not None and cycle >= self.attention:
@@ -142,7 +142,7 @@ class Replay:
             passes, beats = -(-(self.position + 1) * heads // m.units), m.score_beats
         if i.kind == Kind.VALUES:
             quads = self.position // QUAD + 1
-            # The last score is not even in the softmax earlier than this.
+            # The last score does not reach the softmax before this cycle.
             start = max(now, self.attention) + 1
             self.attention = None
         length = max(quads, beats)
@@ -197,7 +197,7 @@ class Replay:
                 memory.read(("stream", j), cycle - 1)
             written[j] = cycle + self.latencies.result
             if i.destination == Destination.LOGITS and m.writers > 1:
-                # Addressed a cycle ahead, and drawn one a cycle since the token before was sampled.
+                # Addressed a cycle ahead, and drawn one per cycle since the last sample.
                 memory.readable["noise", j] = latencies.NOISE + j
                 memory.read(("noise", j), written[j])
         activation = i.destination in (Destination.ACTIVATION, Destination.STREAM)
@@ -246,7 +246,7 @@ def test_one_cycle_less_of_any_delay_breaks_something(case):
     for number in delayed:
         after_values = program[number - 1].kind == Kind.VALUES
         if after_values and layout.config.context // QUAD < layout.machine.beats:
-            # The delay is made for passes full of positions, which this context never reaches.
+            # The delay is for passes full of positions, which this context never reaches.
             continue
         early = replace(program[number], delay=program[number].delay - 1)
         hurried = [*program[:number], early, *program[number + 1 :]]
@@ -261,7 +261,7 @@ def test_logits_wait_for_their_noise(random_model, lanes):
     config = ModelConfig(width=8, heads=4, hidden=8, context=4, vocabulary=1000)
     layout, program = compiled(random_model, lanes, config)
     assert not Replay(layout, program, 0).faults
-    # Scheduled as if softmax took no time, so a few cycles more than it needs.
+    # It is scheduled as if softmax took no time, so it waits a few cycles more than needed.
     few = compiled(random_model, lanes, replace(config, vocabulary=60))[1][-1]
     early = replace(program[-1], delay=few.delay)
     faults = Replay(layout, [*program[:-1], early], 0).faults
@@ -286,7 +286,7 @@ def test_times_are_those_of_the_replay(random_model):
 
 
 def test_the_check_itself_finds_each_kind_of_fault(random_model):
-    """Without any delay everything that can go wrong does, somewhere."""
+    """Without any delay every kind of fault occurs somewhere."""
     found = set()
     for name in ("microgpt", "narrow and deep", "tiny"):
         for lanes in LANES:
