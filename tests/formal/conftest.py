@@ -1,4 +1,4 @@
-"""What proofs share, and the table of all that was proved."""
+"""Fixtures of proofs, and the table of all proved claims."""
 
 import dataclasses
 from pathlib import Path
@@ -11,7 +11,7 @@ HEAD = ("of", "claim", "proofs", "how", "depth", "CPU s")
 
 
 def pytest_collection_modifyitems(items):
-    """Leave them to a run of their own."""
+    """Leave the proofs out of other runs."""
     for item in items:
         if item.path.parent == HERE:
             item.add_marker(pytest.mark.formal)
@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def proved(request, record_property):
-    """Prove a bench's claims; the test's docstring says in the table what they are."""
+    """Prove a bench's claims; the test's docstring describes them in the table."""
 
     def run(bench, depth, **how):
         result = prove(bench, request.node.name, depth, **how)
@@ -45,7 +45,7 @@ def refuted(request, record_property):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Show the figures that docs/verification.md quotes, where the proofs are asked for by path."""
+    """Show the figures that docs/verification.md quotes, if the proofs were requested by path."""
     passed = terminalreporter.stats.get("passed", [])
     told = [(name, value) for report in passed for name, value in report.user_properties]
     proofs = [value for name, value in told if name == "proved"]

@@ -56,7 +56,7 @@ class Refuted(AssertionError):  # noqa: N818
     Attributes
     ----------
     claims
-        Names of what failed.
+        Names of the claims that failed.
     """
 
     def __init__(self, claims: list[str], text: str):
@@ -66,9 +66,9 @@ class Refuted(AssertionError):  # noqa: N818
 
 @dataclass(frozen=True)
 class Result:
-    """What was proved and what it took.
+    """Result of a proof and its cost.
 
-    `depth` are the cycles that were searched, `seconds` those of a processor.
+    `depth` is the number of cycles searched, `seconds` are CPU seconds.
     """
 
     how: str
@@ -79,7 +79,7 @@ class Result:
 
 
 class Bench:
-    """A component whose inputs are whatever they may be, and what is claimed about it.
+    """A component with arbitrary inputs, and claims about it.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Bench:
         The component, submodule ``dut`` of `m`; inputs that `m` does not drive are free in every
         cycle. There is no reset: time begins with the registers' initial values.
     m
-        Where more logic for the claims goes.
+        Module for more logic of the claims.
     """
 
     def __init__(self, component: wiring.Component):
@@ -101,13 +101,13 @@ class Bench:
         self.claims, self.covers = 0, 0
 
     def constant(self, shape, name: str) -> Signal:
-        """Return any value, which stays."""
+        """Return an arbitrary constant."""
         value = Signal(shape, name=name)
         self.m.d.comb += value.eq(AnyConst(value.shape()))
         return value
 
     def before(self, value, cycles: int = 1, init: int = 0) -> Signal:
-        """Return a value as it was so many cycles ago, and `init` before there was one."""
+        """Return a value delayed by a number of cycles, and `init` before that."""
         for _ in range(cycles):
             register = Signal.like(value, init=init, name=f"before_{len(self._named)}")
             self._named.append(register)
@@ -116,12 +116,12 @@ class Bench:
         return value
 
     def since_reset(self, cycles: int) -> Value:
-        """Return whether at least so many cycles have passed."""
+        """Return whether at least a number of cycles have passed."""
         one = Signal(init=1, name=f"one_{len(self._named)}")
         return self.before(one, cycles)
 
     def named(self, value, name: str, shape=None) -> Signal:
-        """Return a value as a signal, which waveforms show; of a shape, if its own is not meant."""
+        """Return a value as a named signal, for waveforms; of a given shape or its own."""
         value = Value.cast(value)
         signal = Signal(value.shape() if shape is None else shape, name=name)
         self.m.d.comb += signal.eq(value)
@@ -135,7 +135,7 @@ class Bench:
         return found[0]
 
     def all_inside(self, path: str) -> list[Signal]:
-        """Return all of a name, in the order in which they are driven."""
+        """Return all signals with a name, in the order in which they are driven."""
         *scopes, name = path.split(".")
         fragment = self._fragment
         for scope in scopes:
@@ -153,16 +153,16 @@ class Bench:
         return fsm.state == fsm.encoding[name]
 
     def claim(self, name: str, holds) -> None:
-        """Claim that something holds in every cycle."""
+        """Claim that a condition holds in every cycle."""
         self.m.d.comb += Assert(self._called(name, holds), src_loc_at=1)
         self.claims += 1
 
     def assume(self, name: str, holds) -> None:
-        """Leave out what the component's surroundings never do."""
+        """Assume that a condition on the component's surroundings holds in every cycle."""
         self.m.d.comb += Assume(self._called(name, holds), src_loc_at=1)
 
     def reach(self, name: str, happens) -> None:
-        """Require that something can happen: a claim about nothing would be true as well."""
+        """Require that a condition can occur: otherwise claims about it would hold vacuously."""
         self.m.d.comb += Cover(self._called(name, happens), src_loc_at=1)
         self.covers += 1
 
@@ -178,7 +178,7 @@ class Bench:
 
 
 def _name(signal: Signal) -> str:
-    """Return a signal's name; of a pair made in one line, Amaranth knows only the second one's."""
+    """Return a signal's name; for a pair made in one line, Amaranth knows only the second's."""
     if not signal.name.startswith("$"):
         return signal.name
     file, line = signal.src_loc
@@ -199,23 +199,23 @@ def prove(
     Parameters
     ----------
     bench
-        What is claimed; at least one claim and one cover.
+        The claims; at least one claim and one cover.
     name
-        Of the folder of the proof's files.
+        Name of the folder for the proof's files.
     depth
-        Cycles from reset that are searched, and the longest induction that is tried.
+        Cycles searched from reset, and the longest induction to try.
     induction
-        Prove that what held for so many cycles holds for ever.
+        Prove that claims that held for that many cycles hold for ever.
     settled
-        Of a pipeline, instead of induction: begin with anything in all registers, and claim from
-        this cycle on. As all that happens later begins somewhere, it is proved for ever.
+        For a pipeline, instead of induction: begin with arbitrary registers, and claim from this
+        cycle on. Since every later cycle follows from some such state, this proves it for ever.
     reach
         Cycles in which covers have to be reached, if that takes more than `depth`.
 
     Raises
     ------
     Refuted
-        With the path of a waveform, where there is one.
+        With the path of a waveform, if there is one.
     UserError
         If a tool is missing.
     """
@@ -250,13 +250,13 @@ def prove(
 
 
 def _processor_seconds() -> float:
-    """Return what ended child processes, and theirs, have taken."""
+    """Return the CPU seconds of ended child processes and their descendants."""
     times = os.times()
     return times.children_user + times.children_system
 
 
 def _folder(name: str) -> Path:
-    # The tools' own packages see no temporary folder of the system.
+    # The tools' packages have no access to the system's temporary folder.
     cache = Path(platformdirs.user_cache_dir("gptloom"))
     folder = cache / "formal" / re.sub(r"[^\w.-]+", "-", name)
     shutil.rmtree(folder, ignore_errors=True)
@@ -290,19 +290,19 @@ def _run(folder: Path) -> tuple[int, str]:
 
 
 def _failure(code: int, output: str, folder: Path) -> Exception:
-    # Codes of the two tasks, in one.
+    # The exit codes of both tasks are combined.
     if code & ~(_FAILED | _UNKNOWN):
         errors = re.findall(r"(?:ERROR: |Error: |Assumptions are un|TIMEOUT).*", output)
         return RuntimeError(f"{errors[0] if errors else output[-2000:]}: files in {folder}")
     design = (folder / "design.il").read_text(encoding="utf-8")
-    # Names that something else has are numbered.
+    # Names already in use are numbered.
     pattern = r"cell \$check \$(\d+)\n(?:.*\n)*?    connect \\A \\([^\s$]+)"
     names = dict(re.findall(pattern, design))
     said = re.findall(r"(Assert failed|Unreached cover).*?: (\S+) \(\S*?check_(\d+)\)", output)
     claims = list(dict.fromkeys(names[number] for _, _, number in said))
     text = "; ".join(f"{what}: {names[number]} ({place})" for what, place, number in {*said})
     waves = sorted(folder.glob("proof_proof/engine_0/trace*.vcd"))
-    # What starts from reset is a counterexample; what induction starts from may never come up.
+    # A trace from reset is a counterexample; an induction trace may start in an unreachable state.
     waves.sort(key=lambda path: "induct" in path.name)
     where = f"waveform in {waves[0]}" if waves else f"files in {folder}"
     return Refuted(claims, f"{text}; {where}")

@@ -1,6 +1,6 @@
 """Saturation, rounding, requantising equal their definitions for all inputs.
 
-The definitions are written here anew, from the docstrings of ``model/arithmetic.py``.
+The definitions are written independently, from the docstrings of ``model/arithmetic.py``.
 """
 
 import pytest
@@ -92,17 +92,17 @@ BITS = 24
 
 
 class Scaling:
-    """A requantiser whose product is proved in three steps, for a solver cannot multiply.
+    """A requantiser whose product is proved in three steps, because solvers cannot multiply.
 
-    Digits of the mantissa, each times the scaled accumulator, all added: their sum is the product
-    by the distributive law, which is the one step that is left to the reader.
+    These are digits of the mantissa, each times the scaled accumulator, and the addition: by the
+    distributive law the sum is the product, which is the one step left to the reader.
     """
 
     def __init__(self, deep):
         self.bench = bench = Bench(Requantise(BITS, deep))
         self.deep, self.dut = int(deep), bench.dut
         self.codes = [Value.cast(bench.inside(f"digit_{n}")) for n in range(DIGITS)]
-        # Digits are registered, then each chooses a row.
+        # Digits are registered, then each selects a row.
         then = [bench.named(bench.before(code), f"code_{n}") for n, code in enumerate(self.codes)]
         self.digits = [self.digit(code, f"digit_then_{n}") for n, code in enumerate(then)]
         self.ones = [code[2] | code[:2].all() for code in then]
@@ -155,7 +155,7 @@ def test_requantise_sum(proved, deep):
     """The product is the sum of the terms, each times its power of 4."""
     scaling = Scaling(deep)
     bench, terms, ones = scaling.bench, scaling.terms, scaling.ones
-    # In the order in which the hardware adds: solvers cannot find such an order.
+    # Add in the hardware's order, which solvers cannot find.
     low = terms[0] + ((terms[1] << 2) + ones[0])
     high = terms[2] + ((terms[3] << 2) + ones[2])
     below = low + ((high << 4) + (ones[1] << 2))
@@ -167,14 +167,14 @@ def test_requantise_sum(proved, deep):
 
 
 def rounded(deep, half=1):
-    """Claim what becomes of any product; with another `half` a fault is planted."""
+    """Claim the result for any product; another `half` plants a fault."""
     bench = Bench(Requantise(BITS, deep))
     dut, latency = bench.dut, bench.dut.latency
     shift, narrow, wide, relu = (
         bench.before(value, latency) for value in (dut.shift, dut.narrow, dut.wide, dut.relu)
     )
     product = bench.before(bench.inside("product"), 4 if deep else 2)
-    # The port's shift is one less than the function's: a bit more is left, to which a half is 1.
+    # The port's shift is one less than the function's, which leaves one more bit: a half is 1.
     doubled = bench.named((product >> shift) + half, "doubled")
     value = bench.named(doubled >> 1, "value")
     widths = (WEIGHT_BITS, ACTIVATION_BITS, LOGIT_BITS)

@@ -1,4 +1,4 @@
-"""The button: a press counts once, and only after it has rested."""
+"""The button: a press counts once, and only once it is stable."""
 
 import pytest
 from amaranth.hdl import Mux, Signal
@@ -11,15 +11,15 @@ SYNCHRONISER = 2
 
 
 def rested(cycles, claimed=None):
-    """Claim that a press follows on `claimed` cycles of rest, those of the button unless planted.
+    """Claim that a press follows `claimed` stable cycles, those of the button unless planted.
 
-    What registers stand for is claimed too, for induction.
+    Invariants on registers are claimed too, for induction.
     """
     claimed = cycles if claimed is None else claimed
     bench = Bench(Button(cycles))
     m, dut = bench.m, bench.dut
     level = bench.named(bench.before(dut.i, SYNCHRONISER), "level")
-    # For so many cycles before this one the level was high, or low; more are not counted.
+    # Cycles before this one in which the level was high, or low; saturating counters.
     most = max(cycles, claimed)
     high = Signal(range(most + 1))
     low = Signal(range(most + 1), init=most)
@@ -41,7 +41,7 @@ def rested(cycles, claimed=None):
     else:
         bench.reach("waited", bench.inside("timer") == cycles - 3)
 
-    # What registers inside stand for.
+    # Invariants on internal registers.
     now, believed, timer = (bench.inside(name) for name in ("now", "believed", "timer"))
     bench.claim("now", now == level)
     bench.claim("timer", timer < cycles)

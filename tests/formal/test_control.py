@@ -1,4 +1,4 @@
-"""The control: whatever comes when, each token is taken, started and given out once."""
+"""The control: for any timing, each token is taken, started and output once."""
 
 import pytest
 from amaranth.hdl import Cat, Mux, Signal
@@ -12,11 +12,11 @@ from gptloom.model.config import ModelConfig
 
 STATES = ("idle", "token", "flush", "prompt", "emit", "drop")
 PROGRAM = 4
-"""A program and the sampler take at least so many cycles together, and a program alone."""
+"""Minimum cycles of a program and the sampler together, and of a program alone."""
 
 
 class Surroundings:
-    """A control, and what the core around it never does."""
+    """A control, and assumptions about the core around it."""
 
     def __init__(self, lanes=16):
         self.machine = Machine.for_models(lanes, ModelConfig())
@@ -32,7 +32,7 @@ class Surroundings:
         bos = bench.constant(dut.bos.shape(), "end_token")
         bench.assume("kept positions are some", dut.keep <= last_position)
         bench.assume("settings stay", (dut.last_position == last_position) & (dut.bos == bos))
-        # A token is under way from its start until its program is over, or its token is sampled.
+        # A token is in progress from its start until its program ends, or its successor is sampled.
         under_way, age = Signal(), Signal(range(PROGRAM + 1))
         with bench.m.If(dut.start):
             bench.m.d.sync += [under_way.eq(1), age.eq(0)]
@@ -44,7 +44,7 @@ class Surroundings:
         ends = under_way & (age == PROGRAM)
         bench.assume("done", ~dut.done | (ends & dut.sample))
         bench.assume("finished", ~dut.finished | ends)
-        # What was sampled stays until the next token's logits.
+        # The sampled token holds until the next token's logits.
         sampled = bench.before(dut.sampled)
         bench.assume("sampled stays", dut.done | under_way | (dut.sampled == sampled))
         taken = bench.named(dut.i.valid & dut.i.ready, "taken")
@@ -53,7 +53,7 @@ class Surroundings:
         self.sampled = bench.named(self.state["token"] & dut.sample & dut.done, "was_sampled")
 
     def known(self):
-        """Claim what states stand for, so that induction does not begin anywhere."""
+        """Claim invariants on states, so that induction does not begin in unreachable ones."""
         bench, dut, state = self.bench, self.dut, self.state
         states = Cat(*state.values())
         bench.claim("one state", (states != 0) & ((states & (states - 1)) == 0))
@@ -69,7 +69,7 @@ def test_sampled_tokens(proved):
 
 
 def queue(around):
-    """Claim that a queue of what was sampled gives what the control gives."""
+    """Claim that a queue of sampled tokens has the same output as the control."""
     around.known()
     bench, dut, m = around.bench, around.dut, around.bench.m
     first, second, waiting = Signal(8), Signal(8), Signal(2)
@@ -95,7 +95,7 @@ def queue(around):
 
 
 def test_a_token_given_twice_would_be_found(refuted, monkeypatch):
-    # The output's token is taken anew while it waits.
+    # Planted fault: the output's token is loaded again while it waits.
     elaborate = Control.elaborate
 
     def faulty(self, platform):
@@ -144,14 +144,14 @@ def test_results_are_written_before_the_next_token(proved, lanes):
     bench, dut, m, state = around.bench, around.dut, around.bench.m, around.state
     machine, latencies = around.machine, Latencies.of(around.machine)
     least = latencies.drain + latencies.result + WRITE + machine.beats
-    # More cycles than those are not counted.
+    # The counter saturates beyond these cycles.
     most = least + 2
     since = Signal(range(most + 1))
     over = bench.named(around.under_way & dut.finished & ~dut.sample, "over")
     m.d.sync += since.eq(Mux(over, 1, Mux(since == most, most, since + (since != 0))))
     long_ago = bench.named((since == 0) | (since == most), "long_ago")
     bench.claim("written", ~dut.start | (since == 0) | (since >= least))
-    # What is counted: up from `end - least + 1` to the end, in as many cycles.
+    # Invariant of the counter: it counts from `end - least + 1` to the end, one per cycle.
     flushing, finished = bench.inside("flushing"), bench.inside("delayed")
     end = 1 << len(flushing) - 1
     flush, token = state["flush"], state["token"]

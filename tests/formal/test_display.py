@@ -1,6 +1,6 @@
-"""Displays' pins keep the datasheets' minimum times for ever.
+"""Displays' pins always meet the datasheets' minimum times.
 
-Proved is in which cycles of a slot, or of a bit, each pin may change; the times between are sums.
+The proofs say in which cycles of a slot, or of a bit, each pin may change; times are sums of these.
 """
 
 from fractions import Fraction
@@ -19,7 +19,7 @@ from gptloom.hdl.display.text import TEXT_LATENCY
 PWEH, TCYCE, TAS, TAH, TDSW, TH, EXECUTION = 450, 1000, 60, 20, 195, 10, 37_000
 
 REGISTERED = 1
-"""Pins follow what makes them by a cycle."""
+"""Pins are registered, one cycle late."""
 
 
 def changes(bench, signal):
@@ -27,17 +27,17 @@ def changes(bench, signal):
 
 
 def slots(mhz, enable_slots=1):
-    """Claim when pins change; where E is to be longer than a quarter of a slot, a fault is planted.
+    """Claim when pins change; a longer E than a quarter of a slot plants a fault.
 
-    Returns the bench and the cycles from slot's beginning: of the last change of RS and data, of
-    E's rise and fall, and of the slot's end.
+    Returns the bench and cycles from the slot's beginning: the last change of RS and data, E's rise
+    and fall, and the slot's end.
     """
     bench = Bench(HD44780(mhz * 10**6))
     m, dut, timer = bench.m, bench.dut, bench.inside("timer")
     quarter = 1 << dut.slot_bits - 2
     late, rise = TEXT_LATENCY + REGISTERED, quarter + REGISTERED
     fall = rise + enable_slots * quarter
-    # Whoever holds the text answers in time, then keeps still.
+    # The source of the text answers in time, then holds.
     asked = bench.named(changes(bench, dut.text.address) | bench.before(dut.text.begin), "asked")
     most = TEXT_LATENCY + 1
     since = Signal(range(most + 1), init=most)
@@ -58,7 +58,7 @@ def slots(mhz, enable_slots=1):
     inside = (timer >= rise) & (timer < fall)
     bench.claim("high", ~e | inside)
     bench.claim("pins", ~changes(bench, pins) | ((timer >= REGISTERED) & (timer <= late)))
-    # The first E is high after 40 ms, which no search reaches: only its quarter is.
+    # The first E is high after 40 ms, which no search reaches: only its quarter is reached.
     bench.reach("time passes", timer == TEXT_LATENCY)
     return bench, late, rise, fall, 4 * quarter
 
@@ -86,12 +86,12 @@ def test_a_longer_enable_would_be_found(refuted):
 
 
 def line(half, wide=None):
-    """Claim when pins change; with another `wide` than `half` a fault is planted."""
+    """Claim when pins change; a `wide` other than `half` plants a fault."""
     bench = Bench(Serialiser(half))
     dut, phase = bench.dut, bench.inside("phase")
     bit, wide = 2 * half, half if wide is None else wide
     inputs = Cat(dut.select, dut.level, dut.data)
-    # Of a bit, from its first cycle to its last.
+    # The inputs hold from a bit's first cycle to its last.
     begun = bench.since_reset(1)
     bench.assume("inputs", ~changes(bench, inputs) | bench.before(dut.ends) | ~begun)
     before = bench.before(phase)

@@ -1,4 +1,4 @@
-"""What proves the claims would also refute them, and says what it lacks."""
+"""The prover also refutes wrong claims, and names missing tools."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from gptloom.model.errors import UserError
 
 
 class Counter(wiring.Component):
-    """Counts to 5 and stays."""
+    """Counts to 5 and stops."""
 
     enable: In(1)
     o: Out(4)
@@ -48,7 +48,7 @@ def test_a_counterexample_is_shown(request):
 
 
 def test_what_holds_for_some_cycles_only_is_not_proved(request):
-    # Beyond 5 the counter goes on: a start that induction cannot leave out.
+    # Beyond 5 the counter goes on: a start that induction cannot exclude.
     bench = counting(5)
     bench.claim("not 9", bench.dut.o != 9)
     prove(bench, request.node.name, 4, reach=6)
@@ -72,7 +72,7 @@ def test_a_pipeline_begins_with_anything(request):
 def test_what_cannot_happen_proves_nothing(request):
     with pytest.raises(Refuted, match="Unreached cover: end"):
         prove(counting(5, reached=6), request.node.name, 8)
-    # A claim that holds only because an assumption leaves out all that matters.
+    # A claim that holds only because an assumption excludes all relevant cases.
     bench = counting(4)
     bench.assume("never", bench.dut.o != 1)
     with pytest.raises(Refuted, match="Unreached cover: end") as caught:

@@ -23,7 +23,7 @@ def test_different_states_have_different_followers(proved):
     """The follower is xorshift's, and no two states have the same one."""
     bench = Bench(XorShift32())
     m, state = bench.m, bench.inside("state")
-    # The state's follower and that of any other one, computed bit by bit.
+    # The successors of the state and of any other state, computed bit by bit.
     other = bench.constant(32, "other")
 
     def follower(value, name):

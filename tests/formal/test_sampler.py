@@ -12,7 +12,7 @@ from gptloom.model.config import ModelConfig
 
 
 def sampling(prefers=lambda new, best: new > best):
-    """Claim the index of the largest; with another preference a fault is planted."""
+    """Claim the index of the largest; another preference plants a fault."""
     bench = Bench(Sampler(Machine.for_models(8, ModelConfig())))
     m, dut = bench.m, bench.dut
     result = dut.i.beat
@@ -30,7 +30,7 @@ def sampling(prefers=lambda new, best: new > best):
             m.d.sync += [best.eq(value), index.eq(result.index)]
         m.d.sync += begun.eq(begun | first)
     bench.assume("from the first on", ~logit | begun | first)
-    # The pipeline is behind by two cycles, the result by one more than the last logit.
+    # The pipeline lags by two cycles; the result comes one cycle later than the last logit.
     behind = dut.latency - 1
     known = bench.named(bench.before(begun, behind), "known")
     token = bench.before(index, behind)
@@ -44,7 +44,7 @@ def sampling(prefers=lambda new, best: new > best):
 
 
 def test_the_first_of_the_largest(proved):
-    """What is sampled is the first of the largest logits, each with its noise or none."""
+    """The sample is the first of the largest logits, each with its noise or none."""
     proved(sampling(), 5, reach=8)
 
 

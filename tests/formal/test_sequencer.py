@@ -1,4 +1,4 @@
-"""The program counter, whatever the program: only its end has to be marked."""
+"""The program counter, for any program with a marked end."""
 
 import pytest
 from amaranth.hdl import Mux, Signal
@@ -13,15 +13,15 @@ STARTS_AFTER = 3
 
 
 class Running:
-    """A sequencer, a program memory of whatever has a final instruction, and what starts it."""
+    """A sequencer, a program memory with arbitrary contents and a final instruction, and starts."""
 
     def __init__(self, lanes=16, marked=True):
-        """Without a mark of the end a fault is planted."""
+        """Set up the bench; a missing mark of the end plants a fault."""
         machine = Machine.for_models(lanes, ModelConfig())
         self.bench = bench = Bench(Sequencer(machine))
         m, dut = bench.m, bench.dut
         end = self.end = bench.constant(range(machine.program_words), "end")
-        # The memory answers a cycle later, then keeps still.
+        # The memory answers a cycle later, then holds.
         self.read_at = read_at = Signal(range(machine.program_words))
         with m.If(dut.fetch):
             m.d.sync += read_at.eq(dut.fetch_address)
@@ -30,7 +30,7 @@ class Running:
         bench.assume("still", ~keeps | (dut.instruction.as_value() == word))
         if marked:
             bench.assume("the last one is final", (read_at != end) | dut.instruction.final)
-        # Between two tokens are two cycles or more; a token lasts until its program is over.
+        # Two tokens are at least two cycles apart; a token lasts until its program ends.
         self.busy, rest, age = Signal(), Signal(range(STARTS_AFTER)), Signal(2)
         with m.If(dut.start):
             m.d.sync += [self.busy.eq(1), rest.eq(0), age.eq(0)]
@@ -46,7 +46,7 @@ class Running:
         self.known(rest, age)
 
     def known(self, rest, age):
-        """Claim what registers stand for, so that induction does not begin anywhere."""
+        """Claim invariants on registers, so that induction does not begin in unreachable states."""
         bench, m, dut = self.bench, self.bench.m, self.bench.dut
         names = ("running", "load", "advance", "begin", "beginning", "new", "now")
         running, load, advance, begin, beginning, new, now = (bench.inside(n) for n in names)
@@ -55,7 +55,7 @@ class Running:
         operation = bench.inside("operation")
         self.at = operation[: len(self.end)]
         self.executing = bench.named(running | waiting, "executing")
-        # Whose instruction is decoded: one behind the memory's, one ahead of what is executed.
+        # Address of the decoded instruction: one after the memory's, one ahead of the executed one.
         self.decoded_at, kind, self.kind = Signal.like(self.end), Signal(Kind), Signal(Kind)
         with m.If(advance):
             m.d.sync += [self.decoded_at.eq(self.read_at), kind.eq(dut.instruction.kind)]
@@ -121,7 +121,7 @@ def test_values_wait(proved):
     bench, dut = running.bench, running.bench.dut
     begins = dut.issue.valid & dut.issue.first & dut.issue.job.opening
     values = begins & (running.kind == Kind.VALUES)
-    # Passes of several cycles: the first one is the cycle after waiting.
+    # With passes of several cycles: the first one is the cycle after waiting.
     enters = bench.before(bench.inside("waiting"))
     bench.claim("ready", ~(values & enters) | bench.before(dut.softmax_ready))
     loaded = bench.before(bench.inside("load"))

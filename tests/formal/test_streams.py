@@ -21,7 +21,7 @@ BOS, CONTEXT = 26, 4
 
 
 def stays(bench, stream, but=0):
-    """Claim that what a stream offers stays until it is taken."""
+    """Claim that an item offered on a stream holds until it is taken."""
     payload = stream.payload
     payload = payload.as_value() if hasattr(payload, "as_value") else payload
     stalled = bench.before(stream.valid & ~stream.ready)
@@ -35,7 +35,7 @@ def test_checksum_reads_every_byte_once(proved, refuted, sizes):
     bench = Bench(Checksum(dict(zip(CHECKED, SIZES, strict=True))))
     m, dut = bench.m, bench.dut
     stays(bench, dut.read)
-    # What is to be read next, or was read last of all.
+    # Byte to be read next, or the last one read.
     region = Signal(range(len(sizes) + 1), init=len(sizes))
     at = Signal(range(max(sizes)))
     last = bench.named(at == Array([*(size - 1 for size in sizes), 0])[region], "ends_region")
@@ -50,7 +50,7 @@ def test_checksum_reads_every_byte_once(proved, refuted, sizes):
     bench.claim("region", ~dut.read.valid | (asked.region == Array([*CHECKED, 0])[region]))
     bench.claim("address", ~dut.read.valid | (asked.address == at))
     bench.claim("all", dut.busy | (region == len(sizes)))
-    # What registers inside stand for; the place moves only when a byte was divided.
+    # Invariants on internal registers; the place advances only after a byte was divided.
     idle, reads, divides = (bench.state(name) for name in ("IDLE", "READ", "DIVIDE"))
     number, place = bench.inside("number"), bench.inside("at")
     left, at_last, at_end = (bench.inside(name) for name in ("left", "at_last", "at_end"))
@@ -80,7 +80,7 @@ def test_readback_gives_the_byte_asked_for(proved):
     bench.assume("request stays", ~held | (dut.i.valid & (asked == bench.before(asked))))
     begins = dut.busy & ~bench.before(dut.busy)
     bench.assume("no document begins meanwhile", ~(begins & bench.before(dut.active)))
-    # Words come a cycle after their address, which is there for as long as the request is.
+    # Words come a cycle after their address, which holds as long as the request.
     reads = bench.before(dut.active)
     words = [*dut.operands, dut.issue_program, dut.result_program, dut.tokens, dut.positions]
     same = Cat(word == bench.before(word) for word in words).all()

@@ -10,7 +10,7 @@ DIVIDERS = [1, 3, 104, 417]  # 104 and 417: 115200 baud from 12 and from 48 MHz
 
 
 class Line:
-    """A transmitter, and what its line has to be since the last byte was taken."""
+    """A transmitter, and the expected levels of its line since the last byte was taken."""
 
     def __init__(self, divider, bit_cycles=None):
         """Claim bits of `bit_cycles`, those of the transmitter unless a fault is planted."""
@@ -39,7 +39,7 @@ class Line:
         if bit_cycles is not None:
             return
 
-        # What registers inside stand for, without which induction would begin anywhere.
+        # Invariants on internal registers, which exclude unreachable states from induction.
         timer, left, bits = (bench.inside(name) for name in ("timer", "left", "bits"))
         bench.claim("timer", timer == Mux(self.busy, divider - 1 - self.cycle, 0))
         bench.claim("ends", bench.inside("ends") == (timer == 0))
@@ -79,7 +79,7 @@ def test_round_trip(proved, divider):
             m.d.sync += got.eq(Cat(got[1:], tx))
     frame = bench.named(Cat(got[1:], tx), "frame")
     bench.claim("byte", ~ends | (frame == Cat(Const(0, 1), line.byte, Const(1, 1))))
-    # Sent and not yet received: one byte from its start to its stop bit's sample, else none.
+    # Bytes sent and not yet received: one from its start to its stop bit's sample, else none.
     sent = Signal(2)
     m.d.sync += sent.eq(sent + line.taken - ends)
     place = bench.named(line.bit * divider + line.cycle, "place")
@@ -88,7 +88,7 @@ def test_round_trip(proved, divider):
     bench.claim("receiver", receiving == (line.busy & before_sample & (place != 0)))
     bench.claim("in step", ~receiving | (at == place))
     for n in range(BITS):
-        # After bit n was sampled it is in front, with those before it behind.
+        # After its sample, bit n is in the top place, with the earlier ones below.
         here = receiving & (now > n * divider + phase) & (now <= (n + 1) * divider + phase)
         expected = Cat(Const(0, 1), line.byte, Const(1, 1))[: n + 1]
         bench.claim(f"got_{n}", ~here | (got[BITS - 1 - n :] == expected))
