@@ -1,4 +1,4 @@
-"""What the hardware's tests share: a bench for one block."""
+"""Fixtures of the hardware's tests: a bench for one block."""
 
 from enum import EnumType
 
@@ -17,11 +17,11 @@ class Fields(dict):
 
 
 def reader(shape):
-    """Return the function that makes numbers, `Fields` and lists of a value's bits."""
+    """Return the function that turns a value's bits into numbers, `Fields` and lists."""
     if isinstance(shape, EnumType):
         return reader(Shape.cast(shape))
     if isinstance(shape, data.ArrayLayout):
-        # Amaranth's own constants do the same, but their fields are found anew at every access.
+        # Amaranth's own constants do the same, but look up their fields at every access.
         element, width = reader(shape.elem_shape), Shape.cast(shape.elem_shape).width
         return lambda bits: [element(bits >> i * width) for i in range(shape.length)]
     if isinstance(shape, ShapeCastable):
@@ -77,7 +77,7 @@ class Bench:
         self._engine.step(cycles)
 
     def play(self, inputs, outputs, after=0):
-        """Drive one dict of inputs a cycle, then `after` idle ones; return outputs by cycle."""
+        """Drive one dict of inputs per cycle, then `after` idle cycles; return outputs by cycle."""
         seen = []
         for values in [*inputs, *[{}] * after]:
             self.set(**values)

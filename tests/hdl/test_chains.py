@@ -1,4 +1,4 @@
-"""What a carry cell is given makes it add a function of three bits."""
+"""A carry cell adds a function of three bits, with the connections that were found."""
 
 from itertools import product
 
@@ -10,7 +10,7 @@ EDGES = [(k, k | 1 << i) for k in range(8) for i in range(3) if not k >> i & 1]
 
 
 def cell(init, a, pins, carry):
-    """A half of a CCU2C: its sum and its carry out."""
+    """Return the sum and the carry out of half a CCU2C."""
     b, c, d = pins
     lookup = init >> (a | b << 1 | c << 2 | d << 3) & 1
     return lookup ^ carry, carry if lookup else init >> (a | b << 1) & 1
@@ -50,7 +50,7 @@ def test_only_functions_without_two_neighbouring_zeros_are_not():
 
 def test_absorbing_considers_every_bit_of_the_sum():
     assert absorbs((1, 2, 4), 8)
-    # Of three equal ones the lowest bit is a parity, which has no two neighbouring zeros.
+    # The lowest bit of three equal weights is a parity, which has no two neighbouring zeros.
     assert not absorbs((1, 1, 1), 1)
     assert not absorbs((2, 2, 2), 2)
     assert absorbs((2, 2, 2), 1)

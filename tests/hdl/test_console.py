@@ -1,4 +1,4 @@
-"""The console alone: who decides on the temperature."""
+"""The console alone: precedence of the temperature's sources."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def scale(block):
 
 @pytest.mark.parametrize("later", range(8))
 def test_the_host_has_the_last_word(console, later):
-    """Whatever the button has set going before."""
+    """The host overrides any change by the button."""
     host = dict(set=1, scale=BY_HOST)
     inputs = [{"turn": 1}] + [{"turn": 0}] * 8
     inputs[later] = inputs[later] | host
@@ -50,7 +50,7 @@ def test_documents_longer_than_the_context_are_cut(bench, random_model):
     bos = model.tokenizer.bos
     block = bench(Console(encode_page(model), bos, 8, endless=True))
     block.step(20)
-    # Power-on asks for the checksum first.
+    # At power-on the checksum is requested first.
     block.play([{"o__ready": 1, "checking": 1}] * 4 + [{"checking": 0}], [], after=2000)
     tokens = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, bos]
     inputs = [

@@ -1,4 +1,4 @@
-"""Documents of every length, and whatever the world outside does meanwhile."""
+"""Documents of every length, under any behaviour of the core's surroundings."""
 
 import random
 
@@ -14,10 +14,10 @@ CONTEXT = 8
 
 
 class Transformer:
-    """A control, and a stand-in for what it controls.
+    """A control, and a stand-in for the blocks it controls.
 
-    It samples what `sampled` says, by document, and takes random time; results of a token that is
-    not sampled are under way a while longer.
+    It samples the tokens of `sampled`, by document, and takes random time; results of a token
+    without a sample take a while longer.
     """
 
     def __init__(self, bench, sampled, seed=0):
@@ -36,7 +36,7 @@ class Transformer:
         self._quiet_until = 0
 
     def step(self, o_ready=1, **inputs):
-        """One cycle; returns whether the item on the input was taken."""
+        """Step one cycle; return whether the item on the input was taken."""
         get = self.block.get
         done, finished = self.cycle == self._done_at, self.cycle == self._finished_at
         self.block.set(done=done, finished=finished, o__ready=o_ready, **inputs)
@@ -46,7 +46,7 @@ class Transformer:
             assert self.cycle >= self._quiet_until, "results of the token before are under way"
             assert get("busy")
             self.starts.append((get("token"), get("position"), bool(get("sample"))))
-            # The fastest program there could be takes a few cycles.
+            # The fastest possible program takes a few cycles.
             end = self.cycle + self.draw.randint(4, 12)
             self._finished_at = end
             self._quiet_until = end + self.settled
@@ -63,7 +63,7 @@ class Transformer:
         return taken
 
     def document(self, prompt, ready=lambda: 1, pause=lambda: 0):
-        """Send a document's known tokens, and go on until its last token was taken."""
+        """Send a document's known tokens, and run until its last token was taken."""
         before = sum(last for *_, last in self.tokens)
         waiting = [*prompt]
         valid = 0
@@ -81,7 +81,7 @@ class Transformer:
 
 
 def expected(prompt, sampled):
-    """What is started and what comes out for one document, from the face's definition."""
+    """Return the tokens started and output for one document, by the interface's definition."""
     known = prompt[:CONTEXT]
     starts, tokens = [], []
     stream = iter(sampled)
@@ -105,7 +105,7 @@ SHORT = [4, 5, BOS]
 
 
 def check(bench, documents, seed=0, **behaviour):
-    """Run documents, each a prompt and what is sampled, one after the other."""
+    """Run documents, each a prompt and sampled tokens, one after the other."""
     transformer = Transformer(bench, [documents[0][1]], seed)
     starts, tokens = [], []
     for number, (prompt, sampled) in enumerate(documents):
@@ -121,12 +121,12 @@ def check(bench, documents, seed=0, **behaviour):
     return transformer
 
 
-# As long as the context, and longer: what does not fit is dropped, the rest is sampled from.
+# Up to the context and longer: tokens beyond it are dropped, and sampling begins at its end.
 @pytest.mark.parametrize("length", range(1, CONTEXT + 4))
 @pytest.mark.parametrize("sampled", [SHORT, ENDLESS, [BOS]], ids=["short", "endless", "empty"])
 def test_prompts_of_every_length(bench, length, sampled):
     prompt = [BOS, *range(length - 1)]
-    # Twice, and then another: nothing of a document is left over.
+    # Twice, and then another: a document leaves no state behind.
     check(bench, [(prompt, sampled), (prompt, sampled), ([BOS], SHORT), (prompt, ENDLESS)])
 
 
@@ -152,7 +152,7 @@ def test_back_pressure_stops_the_second_token_and_is_counted(bench):
     transformer.step(i__valid=1, i__payload={"token": BOS, "last": 1})
     for _ in range(200):
         transformer.step(o_ready=0, i__valid=0)
-    # One token is held out, the next one is computed and waits behind it.
+    # One token is on the output, the next one is computed and waits behind it.
     assert len(transformer.starts) == 2
     assert not transformer.tokens
     held = transformer.block.get("counters").stalls

@@ -22,7 +22,7 @@ def embedding(request, bench):
     tables[0][1], tables[1][1] = 127, 127
     for strobe, table in zip(("write_tokens", "write_positions"), tables, strict=True):
         for (row, element), value in np.ndenumerate(table):
-            # Rows lie as far apart as the hardware's longest row.
+            # The distance of rows is the hardware's longest row.
             address = row * machine.stream_elements + element
             block.set(write_address=address, write_data=value)
             block.set(**{strobe: 1})
@@ -33,7 +33,7 @@ def embedding(request, bench):
 
 
 def start(machine, block, token, position, width):
-    """Start a token; return what comes by index, and check that it comes without gaps."""
+    """Start a token; return its results by index, and check that they have no gaps."""
     seen = {}
     inputs = [{"start": 1, "token": token, "position": position}]
     inputs += [{"start": 0}] * (width // machine.writers + block.component.latency + 2)
@@ -67,7 +67,7 @@ def test_with_penalties_the_tokens_embedding_is_all(bench, eviction):
     block = bench(Embedding(machine, init_tokens=range(11 * 16 // machine.writers)))
     block.set(last_beat=16 // machine.writers - 1)
     rows = [start(machine, block, 5, position, 16) for position in range(8)]
-    # What would be loaded of positions goes nowhere.
+    # Loaded positions have no memory and are ignored.
     block.set(write_positions=1, write_data=77)
     for address in range(8 * 16):
         block.set(write_address=address)

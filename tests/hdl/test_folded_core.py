@@ -26,7 +26,7 @@ from gptloom.sim.session import CoreSession
 TWO_HEADS = ModelConfig(width=16, heads=2, hidden=32, context=8, vocabulary=11)
 ONE_HEAD = ModelConfig(width=12, heads=1, hidden=20, context=12, vocabulary=6)
 
-# Models that share hardware. A compiled simulation costs half a minute and more, so that these are
+# Models that share hardware. A compiled simulation takes half a minute or more, so these are
 # machines that other tests build as well.
 NAMES = (ModelConfig.MICROGPT,)
 WIDE = (ModelConfig.MICROGPT, ModelConfig.GATEGPT)
@@ -35,7 +35,7 @@ DEEP = (ModelConfig.MICROGPT, ModelConfig.TWO_LAYER)
 
 @pytest.fixture(scope="module")
 def shipped():
-    """Every shipped model by name, in integers."""
+    """Return every shipped model by name, in integers."""
     return {name: quantise(load_checkpoint(name)) for name in shipped_checkpoints()}
 
 
@@ -64,7 +64,7 @@ class Hardware:
 
 @pytest.fixture(scope="module")
 def hardware():
-    """Cores by lanes and the models they hold; each is built once."""
+    """Return cores by lanes and the models they hold; each is built once."""
     built = {}
 
     def get(lanes, *configs):
@@ -83,7 +83,7 @@ def plain(tokens):
 
 
 def documents(tokens, count):
-    """The tokens of so many documents."""
+    """Return the tokens of a number of documents."""
     found = []
     for token in tokens:
         found.append(token)
@@ -144,7 +144,7 @@ def test_prompts(hardware, shipped, length):
 
 
 def test_documents_with_and_without_a_prompt_in_turn(hardware, shipped):
-    # A long document first: nothing of its keys, values and scores may show in the short ones.
+    # A long document first: its keys, values and scores must not affect the short ones.
     model = shipped["names"]
     session = hardware(16, *NAMES).session(model, 6, 0.5)
     golden = GoldenModel(model)
@@ -199,7 +199,10 @@ def test_back_pressure_changes_nothing_but_the_time(hardware, shipped, free):
 
 
 def values(core, model, seed, temperature, count=1, prompt=(), image=None):
-    """What hardware and golden model write for the first documents; the model's by token."""
+    """Return values written by hardware and golden model for the first documents.
+
+    Those of the model are by token.
+    """
     traces = []
 
     def receive(document, position):
@@ -224,7 +227,7 @@ def check_values(core, model, seed, temperature, count, prompt=()):
     traces, written, equal = values(core, model, seed, temperature, count, prompt)
     assert first_divergence(written, traces) is None
     assert equal
-    # And nothing was left out: every site of every token has all of its elements.
+    # Nothing was left out: every site of every token has all of its elements.
     tokens = []
     for item in written:
         if (item.site.name, item.element) == ("embedding", 0):
@@ -239,7 +242,7 @@ def check_values(core, model, seed, temperature, count, prompt=()):
             size = value.size
             if site == "numerator":
                 size += -(size // model.config.heads) % QUAD * model.config.heads
-            # The prompt's tokens leave keys and values behind, and nothing that follows them.
+            # The prompt's tokens compute keys and values, and nothing after them.
             if prefill and layer == last_layer and site not in ("embedding", "q", "k", "v"):
                 continue
             assert sorted(seen[layer, site]) == list(range(size)), (layer, site)
@@ -258,7 +261,7 @@ RANDOM = [
 ]
 
 
-# Machines that no other test of everyday compiles.
+# Machines that no other everyday test compiles.
 RARE = [pytest.param(*case, marks=pytest.mark.long) for case in RANDOM[1:]]
 
 
@@ -354,7 +357,7 @@ def test_every_byte_is_read_back_between_documents(shipped, hardware):
                     assert session.read(region, address) == contents[address], (region, address)
         if sum(token.last for token in found) == 3:
             break
-    # Reading changes nothing of what is generated.
+    # Reading does not affect the generated tokens.
     assert plain(found) == expected
 
 

@@ -28,7 +28,7 @@ def test_multiplier_is_the_product_of_every_pair_of_corners_and_of_random_ones(b
 
 
 def passes(machine, draw, count):
-    """Random passes with gaps: the inputs of each cycle, and the sums by the cycle of the end."""
+    """Return random passes with gaps: each cycle's inputs, and sums by the cycle of their end."""
     units, heads = machine.units, machine.heads
     inputs, expected = [], {}
     for number in range(count):

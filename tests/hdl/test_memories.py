@@ -35,7 +35,7 @@ def exercise(block, memory, read, bits, data, names):
         mask = np.ones(elements, bool) if everything else draw.random(elements) < 0.4
         values = draw.integers(-(1 << (bits - 1)), 1 << (bits - 1), elements)
         at = int(draw.integers(depth))
-        # What a read finds that is written in the same cycle is nobody's business.
+        # A read of a word written in the same cycle is undefined.
         if at == place:
             at = (at + 1) % depth
         block.set(
@@ -76,7 +76,7 @@ def test_activation_memory(bench, machine):
 
 
 def test_stream_memory(bench, machine):
-    """What is for it is written where its index says; other results are not."""
+    """Results for the memory are written by their index; others are not written."""
     writers, draw = machine.writers, np.random.default_rng(2)
     memory = np.zeros((machine.stream_elements // writers, writers), np.int64)
     block = bench(StreamMemory(machine))
@@ -109,7 +109,7 @@ def test_program_memory_is_written_by_bytes_and_keeps_what_it_read(bench, machin
     words = [int.from_bytes(bytes(range(i, i + 7)), "little") for i in range(1, 12)]
     block.set(write_enable=1)
     for address, word in enumerate(words):
-        # An instruction takes a power of two of addresses; those after its bytes go nowhere.
+        # An instruction takes a power of two of addresses; those after its bytes are ignored.
         for byte, value in enumerate(word.to_bytes(7, "little").ljust(8, b"\xff")):
             block.set(write_address=address, write_byte=byte, write_data=value)
             block.step()

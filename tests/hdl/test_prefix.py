@@ -1,4 +1,4 @@
-"""Where documents are placed in slots, against the golden placement."""
+"""Placement of documents in slots, against the golden placement."""
 
 import random
 from dataclasses import replace
@@ -18,24 +18,24 @@ SMALL = ModelConfig(width=8, heads=2, hidden=8, context=16, vocabulary=4)
 
 
 class Driver:
-    """Gives known tokens, and computes what comes out as a core would."""
+    """Offers known tokens, and computes the tokens put out, as a core would."""
 
     def __init__(self, engine, machine, seed):
         self.engine, self.machine, self.draw = engine, machine, random.Random(seed)
         engine.poke("final", machine.context - 1)
 
     def document(self, known, sampled):
-        """Return the placement, and the tokens that were to be computed."""
+        """Return the placement, and the tokens to compute."""
         engine, machine, draw = self.engine, self.machine, self.draw
         given, fed, keep, offered = list(known), [], None, False
         while not fed or not fed[-1][1]:
-            # What is offered stays until it is taken.
+            # An offered item holds until it is taken.
             offered = bool(given) and (offered or draw.random() < 0.8)
             ready = draw.random() < 0.6
             engine.poke("i__valid", int(offered))
             if offered:
                 engine.poke("i__payload", given[0] | (len(given) == 1) << TOKEN_BITS)
-            # Whoever holds it waits as long as a document is under way.
+            # A hold waits as long as a document is in progress.
             engine.poke("hold", int(draw.random() < 0.3))
             engine.poke("o__ready", int(ready))
             taken = engine.peek("i__ready") and offered
@@ -59,7 +59,7 @@ class Driver:
                 self.compute(place, token)
         engine.poke("busy", 0)
         engine.step(2)
-        # Without joints all is in the tail.
+        # Without joints all rows are in the tail.
         head = where.head if machine.joins else where.tail
         placed = Placement(head, where.tail, where.joint * machine.granule, keep)
         return placed, [token for token, _ in fed]
@@ -86,7 +86,7 @@ def test_documents_are_placed_as_the_golden_store_does(slots, lanes, layers, see
             store = PrefixStore(slots, machine.context, machine.granule, machine.joins)
             prompts = [[draw.randrange(3) for _ in range(draw.randrange(18))] for _ in range(3)]
             for _ in range(100):
-                # Parts of prompts that were there before, in a row, and the beginning of all.
+                # Parts of earlier prompts in a row, after the begin token.
                 parts = [p[: draw.randrange(18)] for p in draw.sample(prompts, 2)]
                 cut = draw.randrange(12)
                 tail = [draw.randrange(3) for _ in range(draw.randrange(3))]

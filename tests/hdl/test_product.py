@@ -51,7 +51,7 @@ class Whole(wiring.Component):
 
 
 def extremes(plan):
-    """Vectors that give the least and the greatest value of the first output."""
+    """Return vectors that give the least and the greatest value of the first output."""
     shape = plan.format.shape
     low = -(1 << shape.width - 1) if shape.signed else 0
     ends = np.array([low, low + (1 << shape.width) - 1])
@@ -60,7 +60,7 @@ def extremes(plan):
 
 
 def check(bench, plan, draw, gaps, whole=None, **options):
-    """Multiply some vectors; `gaps` are the idle cycles after each."""
+    """Multiply some vectors, with `gaps` idle cycles after each."""
     whole = whole or Whole(plan, **options)
     block = bench(whole)
     (low, high), vectors = extremes(plan)
@@ -70,7 +70,7 @@ def check(bench, plan, draw, gaps, whole=None, **options):
     for vector, gap in zip(vectors, gaps, strict=True):
         starts.append(len(cycles))
         cycles.append({"start": 1, "i": vector.tolist()})
-        # What is there while there is nothing to be taken must not matter.
+        # Inputs without a start must not matter.
         noise = draw.integers(low, high + 1, inputs).tolist()
         cycles += [{"start": 0, "i": noise}] * (plan.format.count - 1 + gap)
     delay = plan.format.count - 1 + whole.product.latency

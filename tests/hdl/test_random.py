@@ -30,7 +30,7 @@ def check(generator, seed, count):
 
 
 def load(generator, seed):
-    # An advance asked for in the same cycle does not get in the seed's way.
+    # A request to advance in the same cycle does not override the seed.
     generator.set(load=1, seed=seed, next=1)
     generator.step()
     generator.set(load=0, seed=0, next=0)

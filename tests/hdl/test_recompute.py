@@ -1,4 +1,4 @@
-"""Recompute: the whole document again for every token that is wanted."""
+"""Recompute: the whole document again for every sampled token."""
 
 import random
 
@@ -19,7 +19,7 @@ def test_every_wanted_token_runs_the_whole_document():
     ran: list[tuple[int, int, bool]] = []
 
     async def program(ctx):
-        """Stand for program and sampler: a while after a start, it is finished or done."""
+        """Stand in for program and sampler: finished or done some time after a start."""
         while True:
             await ctx.tick()
             if not ctx.get(dut.start):

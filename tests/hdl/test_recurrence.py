@@ -27,7 +27,7 @@ SHAPES = {
 
 
 class Stream:
-    """Gives tokens to recurrent sums as the core does, and reads what they mix."""
+    """Gives tokens to recurrent sums as the core does, and reads their mixes."""
 
     def __init__(self, engine, machine, model, seed=0):
         self.engine, self.machine = engine, machine
@@ -46,7 +46,7 @@ class Stream:
         self.engine.poke("write_enable", 0)
 
     def token(self, token, fresh):
-        """Compare a token's mix and reciprocals, in the cycle in which they are first wanted."""
+        """Compare a token's mix and reciprocals, in the cycle in which they are first needed."""
         engine, machine, heads = self.engine, self.machine, self.golden.config.heads
         if fresh:
             self.state = self.golden.new_cache()
@@ -56,7 +56,7 @@ class Stream:
         for name, value in (("start", 1), ("token", token), ("fresh", fresh)):
             engine.poke(name, value)
         engine.step()
-        # Only the token stays.
+        # Only the token is held.
         engine.poke("start", 0)
         engine.poke("fresh", self.draw.randrange(2))
         engine.step(Latencies.of(machine).sums - 2)
@@ -88,7 +88,7 @@ def test_sums_are_golden_for_streams_and_after_restarts(random_model, lanes, nam
     machine = Machine.for_models(lanes, config)
     with open_engine(Recurrence(machine), "pysim") as engine:
         for number in range(2):
-            # Another model in the same hardware finds nothing of the one before.
+            # Another model in the same hardware is not affected by the one before.
             stream = Stream(engine, machine, random_model(config, number + 1), seed)
             for place in range(12):
                 fresh = place == 0 or stream.draw.random() < 0.1
@@ -97,7 +97,7 @@ def test_sums_are_golden_for_streams_and_after_restarts(random_model, lanes, nam
 
 @pytest.mark.parametrize("value", [-128, 127])
 def test_the_largest_sums_fit(random_model, value):
-    """One token for ever: the series comes to twice what the table has at most."""
+    """One token for ever: the series converges to twice the table's maximum."""
     config = SHAPES["one head"]
     machine = Machine.for_models(16, config)
     with open_engine(Recurrence(machine), "pysim") as engine:

@@ -79,7 +79,7 @@ def test_corners_at_every_shift(block, shift):
 
 
 def test_halves_round_up(block):
-    # A scale of one: what is left after the shift ends in exactly one half.
+    # A scale of one: the remainder of the shift is exactly one half.
     halves = [(16 * value, UNIT_MANTISSA, 9, LOGIT_BITS, False) for value in range(-7, 9, 2)]
     check(block, halves)
     assert [scaled(case) for case in halves] == [-3, -2, -1, 0, 1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""Rows of caches that evict, against the golden cache: rows, distances and what is evicted."""
+"""Rows of caches that evict, against the golden cache: rows, distances and evictions."""
 
 import random
 from dataclasses import replace
@@ -17,7 +17,7 @@ ALIBI = ModelConfig(context=16, positions="alibi")
 
 
 class Driver:
-    """Leads a cache's rows through tokens as the core does, with pauses of any length."""
+    """Drives a cache's rows through tokens as the core does, with pauses of any length."""
 
     def __init__(self, engine, config, seed):
         self.engine, self.config, self.draw = engine, config, random.Random(seed)
@@ -39,7 +39,7 @@ class Driver:
         return self.engine.peek("row"), self.engine.peek("last")
 
     def distances(self, last):
-        """Let a layer's scores pass; a row may be asked for more than once before it does."""
+        """Play a layer's scores; a row may be requested several times before its own."""
         found = []
         for row in range(last + 1):
             self.engine.poke("at", row)
@@ -49,7 +49,7 @@ class Driver:
         return found
 
     def numerators(self, last):
-        """Let a layer's numerators pass, whole words of four rows."""
+        """Play a layer's numerators, in whole words of four rows."""
         seen = np.zeros((last + 1, self.config.heads), np.int64)
         for row in range((last | 3) + 1):
             bits = 0
@@ -78,7 +78,7 @@ class Driver:
 def test_rows_are_the_golden_caches(changes, layers, seed):
     largest = replace(ALIBI, **changes)
     with open_engine(Rows(Machine.for_models(16, largest))) as engine:
-        # A model may use less rows than the hardware has.
+        # A model may use fewer rows than the hardware has.
         for rows in (16, 8):
             config = replace(largest, context=rows, layers=layers)
             driver = Driver(engine, config, seed)

@@ -18,7 +18,7 @@ LOW, HIGH = -(1 << (LOGIT_BITS - 1)), (1 << (LOGIT_BITS - 1)) - 1
 
 
 class Sampling:
-    """A sampler, and how logits come out of the write-back."""
+    """A sampler, and logits as they come from the write-back."""
 
     def __init__(self, bench, lanes, vocabulary, largest=None):
         self.machine = Machine.for_models(lanes, ModelConfig(vocabulary=largest or vocabulary))
@@ -33,11 +33,11 @@ class Sampling:
         self.refill()
 
     def refill(self):
-        # One cycle a value and two more; the one in which it begins was made already.
+        # One cycle per value and two more; the first cycle is already over.
         self.block.step(self.vocabulary + 2)
 
     def token(self, logits, gaps=()):
-        """Deliver logits, beats of other results in the gaps; return the token when it is due."""
+        """Deliver logits, with other results in the gaps; return the token when it is due."""
         m = self.machine
         gaps = iter(gaps)
         for index in range(0, self.vocabulary, m.writers):
@@ -45,7 +45,7 @@ class Sampling:
                 self.deliver({"enable": 1, "to": {"norm": 1}, "values": [HIGH]})
                 self.deliver({"enable": 0, "to": {"sampler": 1}, "last": 1})
             enable = [index + i < self.vocabulary for i in range(m.writers)]
-            # Rows that do not exist are products of padding, and could be any number.
+            # Rows that do not exist are products of padding, and may be any number.
             values = [int(logits[index + i]) if on else HIGH for i, on in enumerate(enable)]
             result = {
                 "enable": sum(1 << i for i, on in enumerate(enable) if on),
@@ -73,7 +73,7 @@ class Sampling:
         self.block.step()
 
 
-# 27 does not divide into beats of four, 28 does; hardware for 64 also runs a model of 27.
+# 27 is not a multiple of the beats' four, 28 is; hardware for 64 also runs a model of 27.
 SHAPES = [*((lanes, 27, None) for lanes in LANES), (64, 28, None), (32, 26, 64), (16, 2, None)]
 
 
@@ -95,7 +95,7 @@ def test_tokens_of_random_logits_follow_the_models_noise(sampler):
         sampler.load(seed)
         noise = noise_of(seed, sampler.vocabulary)
         for _ in range(12):
-            # Of about the noise's own spread: it decides.
+            # Logits with about the noise's own spread, so that the noise decides.
             logits = draw.integers(-300, 300, sampler.vocabulary)
             gaps = draw.choice([0, 0, 2], sampler.vocabulary)
             assert sampler.token(logits, gaps) == sampling.draw(logits, next(noise))
@@ -123,7 +123,7 @@ def test_greedy_takes_the_first_of_the_largest(sampler):
 
 
 def test_greedy_tokens_use_noise_up_as_well(sampler):
-    # As in the golden model: switching the temperature does not shift the sequence.
+    # The same holds in the golden model: switching the temperature does not shift the sequence.
     sampler.load(77)
     noise = noise_of(77, sampler.vocabulary)
     logits = np.zeros(sampler.vocabulary, np.int64)

@@ -30,7 +30,7 @@ def strides(machine):
 
 
 class Running:
-    """A sequencer with its program memory, which answers a cycle later and then keeps still."""
+    """A sequencer with its program memory, which answers a cycle later and then holds."""
 
     def __init__(self, bench, machine, program):
         self.machine, self.program = machine, program
@@ -40,7 +40,7 @@ class Running:
         self.ready_at = None
 
     def step(self, start=0):
-        """One cycle; returns what is issued in it, or None, and whether the program ends."""
+        """Step one cycle; return its issue, or None, and whether the program ends."""
         get = self.block.get
         ready = self.ready_at is not None and self.now >= self.ready_at
         self.block.set(start=start, softmax_ready=ready)
@@ -55,8 +55,8 @@ class Running:
         return seen, finished
 
     def token(self, position, sample, softmax):
-        """Run a token, the softmax ready so many cycles after the last score was issued."""
-        # Tokens are apart, for results take longer: meanwhile the first instruction is read.
+        """Run a token; the softmax is ready `softmax` cycles after the last score was issued."""
+        # Results delay the next token: meanwhile the first instruction is read.
         self.step()
         self.step()
         self.now, self.ready_at = 0, None
@@ -79,7 +79,7 @@ def fields(instruction, machine):
 
 
 def expected_issues(machine, program, position, sample, softmax):
-    """What is issued when, from the instruction's definition alone."""
+    """Return the issues by cycle, from the instruction's definition alone."""
     issues, cycle, last_score = {}, FIRST, None
     for number, i in enumerate(program):
         beats = machine.beats
@@ -107,12 +107,12 @@ def expected_issues(machine, program, position, sample, softmax):
 
 
 def where(machine, i, n, k):
-    """Operand word, activation word, and bank or offset of quad k of pass n."""
+    """Return operand word, activation word, and bank or offset of quad k of pass n."""
     if i.kind == Kind.MATRIX:
         word = i.base + n * i.quads + k
         return word, i.source + k // machine.heads, ("bank", k % machine.heads)
     if i.kind == Kind.SCORES:
-        # Units that cannot serve all heads at once take them in turn.
+        # If there are fewer units than heads, units take heads in turn.
         word = i.base + n + k * strides(machine)["key_stride"]
         return word, i.source + k, ("offset", n % machine.words_per_position)
     if i.kind == Kind.VALUES:
@@ -156,12 +156,12 @@ def test_every_position(running):
 def test_a_prompts_token_ends_before_the_logits(running):
     for position in (0, 5, running.machine.context - 1):
         check(running, position, sample=False, softmax=25)
-        # The next token finds the sequencer as it was.
+        # The next token finds the sequencer in its initial state.
         check(running, position, sample=True, softmax=25)
 
 
 def test_values_wait_for_the_softmax_however_long(running):
-    # Between a softmax that was ready long ago and one that takes its time.
+    # From a softmax that was ready long ago to a slow one.
     for softmax in (2, 3, 10, 40, 41, 42, 300):
         check(running, 3, sample=True, softmax=softmax)
 

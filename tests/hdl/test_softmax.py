@@ -27,7 +27,7 @@ class Attention:
         self.taps = []
 
     def step(self, **inputs):
-        """One cycle with the memory, which answers a cycle later with what it held before."""
+        """Step one cycle, with a memory that answers a cycle later with the old contents."""
         get = self.block.get
         self.block.set(**{"i__valid": 0, "begin": 0, **inputs})
         read = self.memory[get("read_row")].tolist() if get("reading") else None
@@ -44,7 +44,7 @@ class Attention:
                     tap = (get("tap_numerators"), get("tap_position"), head)
                     self.taps.append((*tap, get("tap_scores")[head]))
         ready = get("ready")
-        # Block RAM does not say what is read from a word that is being written.
+        # Block RAM does not define the read of a word that is being written.
         assert not (get("reading") and enable and get("row") == get("read_row"))
         self.block.step()
         if read is not None:
@@ -52,9 +52,9 @@ class Attention:
         return ready
 
     def attend(self, sums, draw):
-        """Let the scores of positions 0 to the last one leave the drain; wait for the result.
+        """Play the scores of positions 0 to the last one from the drain; wait for the result.
 
-        `sums` is [positions, heads]; what leaves after the last position is left over.
+        `sums` is [positions, heads]; scores after the last position are stale.
         """
         m, position = self.machine, len(sums) - 1
         self.taps = []
@@ -80,7 +80,7 @@ class Attention:
 
 
 def expected(sums):
-    """Numerators [positions, heads], and the reciprocals, by the model's own operations."""
+    """Return numerators [positions, heads] and reciprocals, by the model's own operations."""
     scores = arithmetic.quantise_score(sums)
     numerators = tables.exp2_negative(scores.max(axis=0) - scores)
     mantissa, exponent = tables.reciprocal(numerators.sum(axis=0))
@@ -88,7 +88,7 @@ def expected(sums):
 
 
 def random_sums(draw, positions, heads):
-    """Dot products of a random spread: flat, peaked, or beyond the range of a score."""
+    """Return dot products with a random spread: flat, peaked, or beyond the range of a score."""
     spread = 1 << int(draw.integers(4, 23))
     centre = int(draw.integers(-(1 << 16), 1 << 16))
     return np.clip(
@@ -112,7 +112,7 @@ def check(attention, sums, draw):
     words = -(-positions // QUAD)
     padded = np.zeros((words * QUAD, heads), np.int64)
     padded[:positions] = numerators
-    # Four positions a word, each head in its own bank; what fills up the last word is zero.
+    # Four positions per word, each head in its own bank; the last word is padded with zeros.
     region = padded.reshape(words, QUAD, heads).transpose(0, 2, 1)
     assert attention.memory[TARGET : TARGET + words].tolist() == region.tolist()
     attention.memory[TARGET : TARGET + words] = before[TARGET : TARGET + words]

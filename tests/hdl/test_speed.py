@@ -33,6 +33,6 @@ def test_carries_run_through_all_digits(bench):
     block.step()
     block.set(second=0)
     done = [seen["done"] for seen in block.play([{}] * (DIGITS + 5), ["done"])]
-    # From then on all digits are there.
+    # From then on all digits are valid.
     assert done == [cycle == DIGITS - 1 for cycle in range(DIGITS + 5)]
     assert block.get("digits") == [7, 0, 0, 0, 1, 0, 0]

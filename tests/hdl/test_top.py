@@ -20,7 +20,7 @@ from gptloom.model.golden import GoldenModel
 from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
 
-# One of the processes builds it, while the others go on without.
+# One test process builds it while the others run other tests.
 pytestmark = pytest.mark.xdist_group("top")
 
 CLOCK = 1_000_000
@@ -43,7 +43,7 @@ def make_top(model, clock_hz, baud):
 
 
 def label(model):
-    """The line that says what the memories hold; zlib computes the CRC."""
+    """Return the line with the checksum of the memories; zlib computes the CRC."""
     machine = Machine.for_models(16, model.config)
     return f"weights {build_image(model, machine).checksum(machine):08X}"
 
@@ -55,7 +55,7 @@ def engine(model):
 
 
 def decode(levels, cycles):
-    """Bytes on a line that is sampled every clock cycle; frames must be whole."""
+    """Return the bytes on a line that is sampled every clock cycle; frames must be whole."""
     at, received = 0, bytearray()
     while True:
         while at < len(levels) and levels[at]:
@@ -70,9 +70,9 @@ def decode(levels, cycles):
 
 
 def lines(engine, cycles, received=()):
-    """Complete lines sent from now on, which has to be a power-on or between two characters.
+    """Return the complete lines sent from now on, at power-on or between two characters.
 
-    `received` are levels of the other direction, a bit each, half-way through.
+    `received` are levels in the other direction, one per bit, sent half-way through.
     """
     engine.record(["tx"])
     engine.run(cycles // 2)
@@ -85,7 +85,7 @@ def lines(engine, cycles, received=()):
 
 
 def names(model, temperature, count):
-    """Names of the golden model from power-on, at one temperature."""
+    """Return names of the golden model from power-on, at one temperature."""
     documents, document = [], []
     for token in GoldenModel(model).generate(1, temperature):
         document.append(token.token)
@@ -103,7 +103,7 @@ def test_the_serial_line_carries_the_golden_models_names(model, engine):
     assert first == label(model)
     generated = iter(names(model, TEMPERATURES[0], 90))
     assert len(sent) > 20
-    # Names that end while the line is busy are dropped: what is sent keeps their order.
+    # Names that end while the line is busy are dropped; the others keep their order.
     assert all(name in generated for name in sent)
 
 
@@ -117,11 +117,11 @@ def test_the_core_never_waits_for_the_line(model, engine):
 
 def test_a_character_received_asks_for_the_checksum(model, engine):
     engine.reset()
-    # An "a" at the line's rate: several falling edges are one question.
+    # An "a" at the line's rate: several falling edges are one request.
     first, *sent = lines(engine, 260_000, received=[0, 1, 0, 0, 0, 0, 1, 1, 0, 1])
     assert first == label(model)
     assert sent.count(label(model)) == 1
-    # The core has gone on with the next document, and none was cut.
+    # The core has gone on with the next document, and none was truncated.
     generated = iter(names(model, TEMPERATURES[0], 200))
     assert all(name in generated for name in sent if name != label(model))
 
@@ -156,26 +156,26 @@ def test_the_checksum_sees_a_bit_that_flips(model):
 
 @pytest.mark.long
 def test_the_button_steps_through_the_temperatures(model):
-    # So slow a clock that a bounce takes few cycles.
+    # The clock is so slow that a bounce takes few cycles.
     with open_engine(make_top(model, 20_000, 1_000)) as engine:
         engine.record(["tx"])
         engine.run(100_000)
         for step in range(1, len(TEMPERATURES) + 1):
             engine.poke("button", 1)
             engine.run(100)
-            # Let go too early: that was a bounce.
+            # Released too early: that was a bounce.
             engine.poke("button", 0)
             engine.run(10)
             scale = model.logit_scale(TEMPERATURES[step % len(TEMPERATURES)])
             for level in (1, 0):
                 engine.poke("button", level)
-                # Taken when the line under way has been sent.
+                # Taken when the present line has been sent.
                 engine.run(4_000)
                 seen = data.Layout.cast(Temperature).from_bits(engine.peek("core.temperature"))
                 assert (seen.mantissa, seen.shift) == (scale.mantissa, scale.shift - 1)
         engine.run(10_000)
         sent = decode(engine.recording()["tx"].tolist(), CYCLES).decode().split("\r\n")
-    # Without a display the line says so.
+    # Without a display the serial line reports it.
     told = [line for line in sent if line.startswith("temperature")]
     assert told == [f"temperature {t:.1f}" for t in (*TEMPERATURES[1:], TEMPERATURES[0])]
 

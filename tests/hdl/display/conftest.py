@@ -1,4 +1,4 @@
-"""What the displays' tests share: displays with buffers of their text, and panels on the pins."""
+"""Fixtures of the displays' tests: displays with text buffers, and panels on the pins."""
 
 from types import SimpleNamespace
 
@@ -31,7 +31,7 @@ def make_display(name, clock_hz):
 
 
 class Screens(wiring.Component):
-    """Displays that show what is written into their buffers; one compile for all is cheaper."""
+    """Displays with their text buffers; one compile for all is cheaper."""
 
     def __init__(self, displays):
         self._displays = displays
@@ -65,7 +65,7 @@ class Screens(wiring.Component):
 
 
 class Setup:
-    """One of the displays in simulation, from power-on, and the panel that is connected to it."""
+    """One of the displays in simulation, from power-on, and the panel connected to it."""
 
     def __init__(self, engine, name, panel, display):
         self.engine, self.panel, self.display = engine, panel, display
@@ -79,7 +79,7 @@ class Setup:
         return self.engine.peek(self._prefix + port)
 
     def write(self, text, places=range(32)):
-        """Write some characters of 32 into the buffer; the panel misses no cycle."""
+        """Write some of 32 characters into the buffer; the panel sees every cycle."""
         assert self.peek("free")
         for address in places:
             self._pulse("write", address=address, data=ord(text[address]))
@@ -93,13 +93,13 @@ class Setup:
         self.pulse(self._prefix + name)
 
     def pulse(self, port):
-        """Hold an input of the whole high for a cycle."""
+        """Hold an input of the top high for a cycle."""
         self.engine.poke(port, 1)
         self.watch(1)
         self.engine.poke(port, 0)
 
     def watch_until(self, condition, seconds=0.5):
-        """Go on until something is true, or fail."""
+        """Run until a condition holds, or fail."""
         limit = self.panel.cycle + seconds / self.panel.period
         while not condition():
             assert self.panel.cycle < limit, "it took too long"

@@ -1,4 +1,4 @@
-"""What displays cost on iCE40, and how fast they are there: with the real tools."""
+"""Size and speed of displays on iCE40, with the real tools."""
 
 import json
 
@@ -15,16 +15,16 @@ from gptloom.sim.engines.base import component_ports
 
 pytestmark = pytest.mark.nightly
 
-# Logic cells and block RAMs at most, alone.
+# Maximum logic cells and block RAMs, for a display alone.
 LIMITS = dict(hd44780=(90, 0), ssd1306=(140, 1), ssd1331=(140, 1), st7789=(155, 1))
 
-# The clock it is built for, and the Fmax that it must reach: clocks of the boards with a margin.
+# The clock to build for, and the Fmax to reach: clocks of the boards with a margin.
 PARTS = {"hx8k": ("iCE40HX8K", "CT256", 80e6, 120), "up5k": ("iCE40UP5K", "SG48", 48e6, 60)}
 SEEDS = 3
 
 
 class Registered(wiring.Component):
-    """A display with its buffer; inputs come from registers, as in a design they do."""
+    """A display with its buffer; inputs come from registers, as in a design."""
 
     def __init__(self, display, pins):
         self._display, self._pins = display, pins
@@ -81,7 +81,7 @@ def test_cost_and_speed(kit, name, part, tmp_path):
     whole = Registered(kit.make_display(name, clock), kit.models[name].pins)
     used, fmax = place(whole, part, tmp_path)
     print(name, part, used["ICESTORM_LC"], used["ICESTORM_RAM"], f"{fmax:.1f} MHz with buffer")
-    # The registers of the bench are 15, which nobody else would have.
+    # The bench itself adds 15 registers.
     assert used["ICESTORM_LC"] <= LIMITS[name][0] + 15 + 25
     assert used["ICESTORM_RAM"] == LIMITS[name][1] + 1
     assert fmax > needed

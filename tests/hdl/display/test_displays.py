@@ -1,4 +1,4 @@
-"""Text in, text out on every display, decoded from its pins by panels that know the datasheets."""
+"""The text on every display, decoded from its pins by panels that check the datasheets' rules."""
 
 import random
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gptloom.hdl.display import hd44780
 from gptloom.sim.engines import open_engine
 
-# Displays whose parameters alone are looked at are never elaborated.
+# Displays of which only parameters are read are never elaborated.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
 FIRST, SECOND = "Hello, {world}! gptloom 0123 #$%", "second text     is this one     "
@@ -20,7 +20,7 @@ NAMES = ("hd44780", "ssd1306", "ssd1331", "st7789")
 CASES = [(name, 12e6, NAMES) for name in NAMES] + [(name, 80e6, NAMES[:3]) for name in NAMES[:3]]
 SLOW = [("st7789", 80e6), *((name, clock) for clock in (48e6, 81e6) for name in NAMES)]
 
-# What the character ROM of most HD44780 has there.
+# Characters that the ROM of most HD44780 has there.
 OTHER = str.maketrans("\\~", "¥→")
 
 
@@ -41,7 +41,7 @@ def check(setup, name):
     # Dark in between, and never anything else.
     seen = [shown.lines and "".join(shown.lines) for shown in setup.panel.shown]
     assert seen == [None, FIRST, None, SECOND]
-    # Every minimum was there to be checked, and none but these were.
+    # Every minimum was checked, and no others.
     checked = set(setup.panel.minima) - {"tCLKH", "TSHW"}
     assert checked <= set(setup.panel.seen)
 
@@ -59,7 +59,7 @@ def test_text_in_text_out_at_other_clocks(displays, name, clock):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_79_5_and_80_mhz_make_the_same_hardware(kit, name):
-    """So that the simulation at 80 MHz, with pins sampled 79.5 million times a second, is both."""
+    """So the simulation at 80 MHz, with pins sampled at 79.5 MHz, covers both."""
     slow, fast = (kit.make_display(name, clock) for clock in (79.5e6, 80e6))
     for attribute in ("slot_bits", "half", "pause_bits"):
         assert getattr(slow, attribute, None) == getattr(fast, attribute, None)
@@ -67,7 +67,7 @@ def test_79_5_and_80_mhz_make_the_same_hardware(kit, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_reset_at_any_moment_ends_in_the_next_text(displays, name):
-    """The panel keeps its power, and what it shows is never a mix."""
+    """The panel keeps its power, and never shows a mix."""
     setup, draw = displays(name, 12e6), random.Random(name)
     for _ in range(4):
         setup.write(FIRST)
@@ -75,7 +75,7 @@ def test_a_reset_at_any_moment_ends_in_the_next_text(displays, name):
         setup.watch_until(lambda: setup.text == FIRST)
         setup.watch(draw.randrange(200_000))
         while name == "hd44780" and setup.peek("e"):
-            # A pulse cut short is no pulse, and the panel would say so.
+            # A truncated pulse is an error, which the panel would report.
             setup.watch(1)
         setup.pulse("rst")
     setup.write(SECOND)
@@ -89,7 +89,7 @@ def test_a_reset_at_any_moment_ends_in_the_next_text(displays, name):
     ("hd44780", dict(volts=5.0)),
     ("hd44780", dict(oscillator_hz=190e3)),
     ("hd44780", dict(oscillator_hz=350e3)),
-    # The panel kept its power while the chip was configured again.
+    # The panel kept its power while the FPGA was reconfigured.
     ("hd44780", dict(four_bits=True)),
     ("hd44780", dict(half_byte=0x0)),
     ("hd44780", dict(half_byte=0xF)),
@@ -107,7 +107,7 @@ def test_a_buffer_that_nothing_was_written_to_is_blank(displays):
 
 @pytest.fixture(scope="module", params=[*NAMES[:3], pytest.param("st7789", marks=pytest.mark.long)])
 def running(request, displays):
-    """A display that shows a text already; tests go on where others ended."""
+    """Return a display that already shows a text; tests go on where others ended."""
     setup = displays(request.param, 12e6, owner="running")
     setup.name = request.param
     setup.write(FIRST)
@@ -157,7 +157,7 @@ def test_texts_that_change_all_the_time_are_seen(running):
 
 @pytest.mark.parametrize("name", ["hd44780", "ssd1306"])
 def test_every_minimum_ends_where_the_panel_says(displays, kit, name):
-    """The same pins, sampled on faster clocks: each minimum fails just where it must."""
+    """With the same pins sampled on faster clocks, each minimum fails exactly where it must."""
     chunks = []
 
     class Recorder(kit.models[name]):
@@ -208,7 +208,7 @@ def test_every_minimum_ends_where_the_panel_says(displays, kit, name):
 def test_a_shortened_wait_of_the_driver_is_noticed(
     kit, monkeypatch, changes, slot_bits, rounds, minima
 ):
-    """On a clock of 1 MHz, on which a slot of 2**7 cycles is hardly longer than it must be."""
+    """At 1 MHz a slot of 2**7 cycles is hardly longer than necessary."""
     for name, value in changes.items():
         monkeypatch.setattr(hd44780, name, value)
     display = kit.make_display("hd44780", 1e6)
@@ -228,7 +228,7 @@ def test_a_shortened_wait_of_the_driver_is_noticed(
     (1, 1e-6, {"reset to SLPOUT", "SLPOUT to a command", "reset to a command", "TRW"}),
 ])  # fmt: skip
 def test_a_shortened_pause_of_the_driver_is_noticed(kit, pause_bits, period, minima):
-    """On a clock of 10 kHz, on which a pause has 2**6 bits of 2 cycles."""
+    """At 10 kHz a pause has 2**6 bits of 2 cycles."""
     display = kit.make_display("st7789", 10e3)
     assert (display.pause_bits, display.half) == (6, 1)
     display.pause_bits = pause_bits

@@ -1,4 +1,4 @@
-"""The font, looked at as dots."""
+"""The font, viewed as dots."""
 
 from gptloom.hdl.display.font import GLYPHS, ROM_WORDS, TABLE_AT, font_rom
 

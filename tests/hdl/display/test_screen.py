@@ -1,4 +1,4 @@
-"""The screen's text, as a display reads it, against the lines that went by."""
+"""The screen's text, as a display reads it, against the lines that were sent."""
 
 from itertools import cycle, pairwise
 
@@ -12,7 +12,7 @@ TEMPERATURES = tuple(f"temperature {t}" for t in ("0.7", "1.0", "1.5", "0.4"))
 
 
 class Watched:
-    """A screen, with lines that go by without end, and a display that refreshes all the time."""
+    """A screen with an endless sequence of lines, and a display that refreshes all the time."""
 
     def __init__(self, bench, events=5, lengths=(8,)):
         self.block = bench(Screen(TICK * TICKS, TEMPERATURES))
@@ -76,7 +76,7 @@ def test_names_come_at_the_rate_that_the_button_chooses(bench, rate):
     assert watched.block.get("rate") == rate
     assert all(name in watched.sent for _, name in names)
     apart = [b - a for (a, _), (b, _) in pairwise(names)]
-    # A name is shown that begins after the time is up, and a refresh is waited for.
+    # The name shown begins after the time has passed, and waits for a refresh.
     assert min(apart) >= RATES[rate] * TICK - 2 * 70
     assert max(apart) <= (RATES[rate] + 1) * TICK + 2 * 140 + 70
 
@@ -128,7 +128,7 @@ def test_the_second_line_is_of_the_moment_when_no_name_comes(bench):
 
 
 def test_what_differs_from_refresh_to_refresh_is_said_to_have_changed(bench):
-    """Also digits that change while it is read: they are all of one second."""
+    """Digits that change while the line is read all belong to one second."""
     watched = Watched(bench, events=1)
     watched.block.set(button=1)
     before = None

@@ -1,4 +1,4 @@
-"""The buffer between whoever writes a text and a display."""
+"""The buffer between the writer of a text and a display."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_a_text_is_taken_over_at_begin_only(buffer):
     assert (begin(buffer), read(buffer)) == (0, first)
     write(buffer, second)
     assert read(buffer) == first
-    # While the text waits to be taken over, nothing is written.
+    # While the text waits for the next refresh, writes have no effect.
     write(buffer, "x" * 32)
     assert (begin(buffer), read(buffer)) == (1, second)
     assert (begin(buffer), read(buffer)) == (0, second)

@@ -16,7 +16,7 @@ NAMES = ("hd44780", "ssd1306", "ssd1331", "st7789")
 TITLES = dict(hd44780="HD44780", ssd1306="SSD1306", ssd1331="SSD1331", st7789="ST7789")
 DOCUMENT = Path(__file__).parents[3] / "docs" / "display.md"
 
-# Displays whose parameters alone are looked at are never elaborated.
+# Displays of which only parameters are read are never elaborated.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
 
@@ -29,7 +29,7 @@ def test_no_minimum_is_missed_at_any_clock(kit, name, clock):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_driver_says_of_its_times_is_what_the_panel_sees(displays, name):
-    """The driver's table against the pins; they are named alike but for the waits."""
+    """The driver's table agrees with the pins; names are the same, except for the waits."""
     setup = displays(name, 12e6)
     setup.watch_until(lambda: setup.text is not None)
     table = setup.display.timing()
@@ -51,7 +51,7 @@ def shown(seconds):
 
 
 def test_the_documented_times_are_the_drivers(kit):
-    """Writes what belongs there when it fails."""
+    """On failure the message has the correct table."""
     table = ["| display | time | at least | at 80 MHz |", "|---|---|---:|---:|"]
     for name in NAMES:
         for minimum, times in kit.make_display(name, 80e6).timing().items():

@@ -1,6 +1,6 @@
-"""Whatever is done to the line or the chip: it generates or says what is wrong, and never hangs.
+"""Abuse of the line and the chip: the chip generates or reports an error, and never hangs.
 
-Functions of a :class:`chip.Chip`, so that each of them runs within every simulator.
+Functions take a :class:`chip.Chip`, so that each of them runs in every simulator.
 """
 
 import random
@@ -31,7 +31,7 @@ COMMANDS = [c for c in Command if c != Command.DATA]
 
 
 def upload_line(chip):
-    """All bytes of an upload of the other image, and where the last frame (COMMIT) begins."""
+    """Return the bytes of an upload of the other image, and the start of its COMMIT frame."""
     sizes = upload_sizes(chip.image, chip.machine)
     config = config_hash(chip.machine.lanes, chip.model.config, sizes, chip.machine.slots)
     data = upload_bytes(chip.other_image, chip.machine)
@@ -42,7 +42,7 @@ def upload_line(chip):
 
 
 def settle(chip):
-    """Read until no answer and no prompt is under way."""
+    """Read until no answer and no prompt is pending."""
     for _ in range(3):
         chip.link._receive(5e-5)
     chip.link._frames.clear()
@@ -89,7 +89,7 @@ def garbage_at_a_wrong_rate(chip, cycles):
 
 
 def random_bytes(chip, count, seed):
-    """Random bytes, a third of them of those that mean something."""
+    """Send random bytes, a third of them with a special meaning."""
     draw = random.Random(seed)
     special = bytes([FLAG, ESCAPE, *Command, 0, 8, 0xFF])
     before = chip.link.counters().tokens
@@ -107,7 +107,7 @@ def random_bytes(chip, count, seed):
 
 
 def random_frames(chip):
-    """Whole ones, with any code and argument, without waiting for answers."""
+    """Send intact frames with any code and argument, without waiting for answers."""
     draw = random.Random(3)
     for _ in range(300):
         code = draw.choice([*COMMANDS, draw.getrandbits(8)])
@@ -124,11 +124,11 @@ REPLIES = {
     Command.BEGIN: {Reply.BAD_IMAGE},
     Command.COMMIT: {Reply.BAD_IMAGE},
 }
-"""To a command with the argument below; others are obeyed."""
+"""Answers to commands with the arguments below; other commands are executed."""
 
 
 def commands_at_any_moment(chip, command):
-    """Each command at moments that cover a whole document, a prompt's or a name's."""
+    """Send a command at moments that cover a whole document, a prompt's or a name's."""
     arguments = {
         Command.GET: Item.WEIGHTS,
         Command.TEMPERATURE: encode_scale(chip.model.logit_scale(0.5)),
@@ -143,7 +143,7 @@ def commands_at_any_moment(chip, command):
         chip.engine.step(moment)
         chip.port.write(Frame(command, 78, argument, data).encode())
         answer = chip.link._wait(78, None)
-        # Lost, if it came while the prompt's answer was not yet sent.
+        # The command is lost if it comes before the prompt's answer is sent.
         assert answer or moment % 2
         if answer:
             assert answer.code in REPLIES.get(command, {Reply.OK}), Reply(answer.code)
@@ -163,7 +163,7 @@ def unknown_commands(chip):
 
 
 def uploads_at_any_moment(chip):
-    """Whole ones, while names or a prompt run."""
+    """Upload whole images while names or a prompt run."""
     models = [(chip.other, chip.other_image), (chip.model, chip.image)]
     for number, moment in enumerate(range(0, 3000, 501)):
         model, image = models[number % 2]
@@ -207,7 +207,7 @@ def two_prompts_at_once(chip):
 
 
 class Lossy:
-    """A port that damages, loses and doubles bytes."""
+    """A port that damages, loses and duplicates bytes."""
 
     def __init__(self, port, seed, rate):
         self._port, self._draw, self._rate = port, random.Random(seed), rate
@@ -243,7 +243,7 @@ def uploads_over_a_bad_line(chip, seed):
 
 
 def attention_over_a_bad_line(chip, seed):
-    """What arrives is right, and what is lost is noticed."""
+    """Data that arrives is right, and losses are noticed."""
     link, told = Link(Lossy(chip.port, seed, 0.01)), 0
     chip.link.pause()
     chip.link.temperature(chip.model.logit_scale(0))
@@ -260,14 +260,14 @@ def attention_over_a_bad_line(chip, seed):
 
 
 def frame_ends(line):
-    """Where the frames of a line end, but for the flag: the next frame's will do."""
+    """Return the ends of a line's frames, without the flag: the next frame's flag will do."""
     return [i for i, byte in enumerate(line) if byte == FLAG][1::2]
 
 
 def interrupt(chip, positions):
-    """Cut an upload after so many bytes, again and again; then do it whole.
+    """Cut an upload after each of some numbers of bytes; then repeat it whole.
 
-    Without its last flag a COMMIT is whole: the next frame's first one ends it.
+    Without its last flag a COMMIT is still complete: the next frame's first flag ends it.
     """
     begin, line, commit = upload_line(chip)
     chip.lines(1)
@@ -296,7 +296,7 @@ def uploads_that_are_cut(chip):
 
 
 def uploads_cut_after_any_byte(chip):
-    """As above, at every place."""
+    """Cut uploads after every byte."""
     interrupt(chip, range(1, sum(map(len, upload_line(chip))) - 1))
 
 
@@ -305,13 +305,13 @@ def hardware_reset(chip):
     chip.engine.step()
     chip.engine.poke("rst", 0)
     chip.link._receiver = Receiver()
-    # What was on the line is cut.
+    # The rest of the data on the line is cut off.
     chip.port.write_levels([1], 20 * DIVIDER)
     settle(chip)
 
 
 def resets_in_any_cycle(chip):
-    """While names run, the button is pressed, a prompt is continued, an upload comes in."""
+    """Reset while names run, the button is pressed, a prompt is continued, an upload comes in."""
     draw = random.Random(4)
     begin, line, _ = upload_line(chip)
     activities = {
@@ -333,7 +333,7 @@ def resets_in_any_cycle(chip):
 
 
 def resets_during_commits(chip):
-    """In the middle of the copy the memories hold a mixture: the chip says so and stays stopped."""
+    """In the middle of the copy the memories hold a mix: the chip reports it and stays stopped."""
     begin, line, commit = upload_line(chip)
     outcomes = set()
     for moment in range(0, 52_000, 3_467):
@@ -386,7 +386,7 @@ ABUSES = {
     "resets in any cycle": resets_in_any_cycle,
     "resets during commits": resets_during_commits,
 }
-"""For every day."""
+"""Abuses tested every day."""
 
 HUNDRED_THOUSAND = "a hundred thousand random bytes"
 
@@ -394,4 +394,4 @@ LONG_ABUSES = {
     HUNDRED_THOUSAND: partial(random_bytes, count=100_000, seed=2),
     "uploads cut after any byte": uploads_cut_after_any_byte,
 }
-"""Those that take minutes."""
+"""Abuses that take minutes."""

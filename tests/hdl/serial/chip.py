@@ -1,4 +1,4 @@
-"""A small chip that is reached only through its serial pins, within any simulator."""
+"""A small chip that is accessed only through its serial pins, in any simulator."""
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Chip:
         return self.image.checksum(self.machine)
 
     def lines(self, count):
-        """The next lines of text."""
+        """Return the next lines of text."""
         self.link.lines.clear()
         for _ in range(200):
             if len(self.link.lines) > count:
@@ -48,7 +48,7 @@ class Chip:
         raise AssertionError("the chip sends no text")
 
     def golden(self, model=None, temperature=TEMPERATURES[0], seed=1, prompt=()):
-        """Documents of the golden model without end, as token ids without the last."""
+        """Yield documents of the golden model endlessly, as token ids without the last."""
         document = []
         tokens = GoldenModel(model or self.model).generate(seed, temperature, list(prompt))
         for token in tokens:
@@ -58,9 +58,9 @@ class Chip:
                 document = []
 
     def attended(self, prompt, temperature, seed=1):
-        """The golden model's sampled tokens of a document, and [layers, positions, heads] of each.
+        """Yield the golden model's sampled tokens of a document, each with its attention.
 
-        The second are the softmax numerators of the token before it.
+        The attention is that of the token before: softmax numerators [layers, positions, heads].
         """
         traces, config = [], self.model.config
 
@@ -75,26 +75,26 @@ class Chip:
                 return
 
     def check_attended(self, spoken, prompt, temperature, seed=1):
-        """What came over the line is what the golden model has, tokens and numerators."""
+        """Check that tokens and numerators from the line equal the golden model's."""
         expected = list(self.attended(prompt, temperature, seed))
         assert [s.token for s in spoken] == [token.token for token, _ in expected]
         for told, (_, numerators) in zip(spoken, expected, strict=True):
             np.testing.assert_array_equal(told.numerators, numerators)
 
     def names(self, model=None, count=400):
-        """Golden names as text, in the chip's order."""
+        """Return golden names as text, in the chip's order."""
         model = model or self.model
         documents = self.golden(model)
         return [model.tokenizer.decode(next(documents)) for _ in range(count)]
 
     def continuation(self, prompt):
-        """What the chip says to a prompt, as token ids without the last."""
+        """Return the chip's continuation of a prompt, as token ids without the last."""
         spoken = list(self.link.prompt(prompt))
         assert [s.last for s in spoken] == [False] * (len(spoken) - 1) + [True]
         return [s.token for s in spoken if s.token != CONFIG.vocabulary - 1]
 
     def check_alive(self, model=None):
-        """It answers, holds a model whole, and says what the golden model says."""
+        """Check that the chip answers, holds a model intact, and generates golden names."""
         model = model or self.model
         image = self.image if model is self.model else self.other_image
         assert self.link.identify().weights == image.checksum(self.machine)

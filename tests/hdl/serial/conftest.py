@@ -1,4 +1,4 @@
-"""A small chip that is reached only through its serial pins."""
+"""A small chip that is accessed only through its serial pins."""
 
 import pytest
 

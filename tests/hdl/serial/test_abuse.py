@@ -1,16 +1,16 @@
-"""Whatever is done to the line or the chip, within the fast engine."""
+"""Abuse of the line and the chip, in the fast engine."""
 
 import pytest
 from abuse import ABUSES, LONG_ABUSES
 
 from gptloom.firmware.protocol import Command
 
-# One of the processes builds it, while the others go on without.
+# One test process builds it while the others run other tests.
 pytestmark = pytest.mark.xdist_group("small chip")
 
 OFTEN = (Command.PROMPT, Command.COMMIT)
 
-# Of what is alike, some is enough for every day.
+# Some of the similar cases are enough for everyday tests.
 SELDOM = {f"{command.name} at any moment" for command in Command if command not in OFTEN}
 SELDOM |= {f"garbage of {cycles} cycles a bit" for cycles in (5, 6, 12, 16, 69)}
 

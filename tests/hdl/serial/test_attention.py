@@ -1,4 +1,4 @@
-"""What tokens attended, from the core's tap to the line, against the golden model."""
+"""Attention of tokens, from the core's tap to the line, against the golden model."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.sim.engines import open_engine
 
-# One of the processes builds it, while the others go on without.
+# One test process builds it while the others run other tests.
 pytestmark = pytest.mark.xdist_group("small chip")
 
 
@@ -43,7 +43,7 @@ def test_weights_are_the_golden_models(chip, prompt):
 
 
 def test_weights_are_right_while_names_wait_for_the_line(chip):
-    """A name would begin as soon as the core is free, which it is before the last token is sent."""
+    """Otherwise a name would begin as soon as the core is free, before the last token is sent."""
     chip.link.temperature(chip.model.logit_scale(0))
     for prompt in ([1], [2, 3], [], [4, 0, 1, 2, 3, 4]) * 2:
         chip.check_attended(list(chip.link.prompt(prompt, CONFIG)), prompt, 0)
@@ -110,7 +110,7 @@ def test_weights_of_several_layers_and_frames(random_model):
 
 
 class Driver:
-    """Plays the core and the framer of :class:`AttentionFrames`, each at its own pace."""
+    """Plays core and framer for :class:`AttentionFrames`, each at its own pace."""
 
     def __init__(self, block, config, draw):
         self.block, self.config, self.draw = block, config, draw
@@ -118,7 +118,7 @@ class Driver:
         self.said = []
 
     def core(self, documents):
-        """Compute documents, known tokens first; a token's numerators change nothing of others'."""
+        """Compute documents, known tokens first; a token's numerators do not affect others'."""
         config, draw = self.config, self.draw
         for known, length in documents:
             for position in range(length):
@@ -131,18 +131,18 @@ class Driver:
                     for row in range((position | 3) + 1):
                         there = layer[row] if row <= position else np.zeros(config.heads, int)
                         yield dict(position=position, valid=1, row=row, numerators=there.tolist())
-                # Until the last numerators are summed and used some cycles pass.
+                # Summing and using the last numerators takes some cycles.
                 yield from ({"position": position} for _ in range(4))
                 while sampled and self.waiting is not None:
                     yield dict(position=position)
                 if sampled:
                     self.waiting = position, numerators
-            # The next document is asked for when this one's last token has been sent.
+            # The next document is requested when this one's last token has been sent.
             while self.waiting is not None:
                 yield dict(position=position)
 
     def line(self):
-        """Send what is told of the token that waits, then take it."""
+        """Send the frames of the token that waits, then take it."""
         block, draw = self.block, self.draw
         while True:
             while self.waiting is None:

@@ -11,7 +11,7 @@ from gptloom.hdl.serial.framer import Framer
 from gptloom.hdl.uart import SerialReceiver
 
 GAP = 10
-"""Cycles from byte to byte at the highest rate there is."""
+"""Cycles from byte to byte at the highest possible rate."""
 
 FRAMES = [
     Frame(1, 2, 3),
@@ -22,7 +22,10 @@ FRAMES = [
 
 
 def deframed(block, line):
-    """What the hardware makes of a line, as the host's receiver puts it; texts are single bytes."""
+    """Return the hardware's decoding of a line, in the form of the host's receiver.
+
+    Texts are single bytes.
+    """
     seen, data = [], bytearray()
     for byte in line:
         block.set(valid=1, byte=byte)
@@ -48,11 +51,11 @@ def deframed(block, line):
 def expected(line):
     receiver, seen = Receiver(), []
     for byte in line:
-        # Text comes out a byte at a time here.
+        # Text is output a byte at a time here.
         inside = receiver._inside
         for item in receiver.feed(bytes([byte])):
             if isinstance(item, Damaged):
-                # One that is too long is dropped without a word.
+                # A frame that is too long is dropped silently.
                 seen += ["damaged"] if byte == FLAG else []
             elif isinstance(item, Frame):
                 seen.append(item)
@@ -95,7 +98,7 @@ def test_bytes_are_dropped_while_the_last_frame_is_needed(bench):
     assert deframed(block, second.encode()[:half]) == []
     assert block.get("argument") == first.argument
     block.set(hold=0)
-    # The rest of it belongs to no frame; its end is taken for a beginning.
+    # The rest belongs to no frame; its closing flag is taken for an opening one.
     assert not [x for x in deframed(block, second.encode()[half:]) if isinstance(x, Frame)]
     assert deframed(block, second.encode()) == [second]
 

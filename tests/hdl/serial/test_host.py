@@ -1,4 +1,4 @@
-"""What a chip does that is asked properly: every answer against the golden model or zlib."""
+"""A chip in proper use: every answer against the golden model or zlib."""
 
 import random
 from dataclasses import replace
@@ -26,7 +26,7 @@ from gptloom.model.errors import UserError
 from gptloom.model.tokenizer import Tokenizer
 from gptloom.sim.engines import open_engine
 
-# One of the processes builds it, while the others go on without.
+# One test process builds it while the others run other tests.
 pytestmark = pytest.mark.xdist_group("small chip")
 
 
@@ -64,7 +64,7 @@ def test_counters_count(chip):
     assert 0 < first.tokens < second.tokens
     assert first.cycles < second.cycles <= chip.engine.cycles
     chip.link.pause()
-    # The document under way ends first.
+    # The present document ends first.
     chip.port.read(1e-3)
     tokens = chip.link.counters().tokens
     assert chip.link.counters().tokens == tokens
@@ -82,7 +82,7 @@ def test_a_prompt_is_continued_as_the_golden_model_does(chip, prompt):
 
 
 def test_prompts_find_what_is_there_of_them(chip):
-    """Counted over the line: the first token of all and all known ones but the last."""
+    """Counters read over the line: the begin token and all known ones but the last are reused."""
     chip.link.pause()
     chip.link.temperature(chip.model.logit_scale(0))
     greedy = {
@@ -128,7 +128,7 @@ def test_names_go_on_between_prompts(chip):
     for _ in range(5):
         chip.continuation([1])
     chip.link.lines.clear()
-    # Prompts draw from the same random numbers: names are others, but still names.
+    # Prompts draw from the same random numbers: names differ, but are still names.
     assert all(set(line) <= set("ABCDE") for line in chip.lines(20))
 
 
@@ -150,7 +150,7 @@ def test_reset_begins_anew(chip):
     chip.link.pause()
     chip.link.reset()
     lines = list(chip.link.lines) + chip.lines(60)
-    # What was generated before the reset is over when the checksum comes.
+    # Names generated before the reset have ended when the checksum comes.
     anew = max(i for i, line in enumerate(lines) if line == f"weights {chip.crc:08X}")
     assert in_order(lines[anew + 1 :], chip.names())
 
@@ -195,7 +195,7 @@ def test_an_upload_without_a_table_of_positions_replaces_the_model(random_model)
 
 
 def test_no_line_mixes_two_models(chip):
-    """Characters change as well, while lines are being sent without a pause."""
+    """The characters change as well, while lines are sent without a pause."""
     other = replace(chip.other, tokenizer=Tokenizer("VWXYZ"))
     image = build_image(other, chip.machine)
     chip.lines(3)
@@ -230,7 +230,7 @@ def test_an_image_that_is_not_right_is_refused(chip):
     assert refused(chip, Command.COMMIT, crc) == Reply.BAD_IMAGE
     begin(chip, data)
     assert refused(chip, Command.COMMIT, crc ^ 1) == Reply.BAD_IMAGE
-    # It has to be sent anew after that.
+    # After that the image has to be sent again.
     assert refused(chip, Command.COMMIT, crc) == Reply.BAD_IMAGE
     begin(chip, data[:-1])
     assert refused(chip, Command.COMMIT, crc) == Reply.BAD_IMAGE
@@ -261,7 +261,7 @@ def test_an_image_of_other_dimensions_is_refused(chip):
 
 
 def test_memories_that_do_not_keep_what_is_loaded_stop_the_chip(bench):
-    """The commands alone, with a core whose checksum comes out wrong after the copy."""
+    """The commands alone, with a core whose checksum is wrong after the copy."""
     block = bench(Commands(config=77, bos=5))
     block.set(text_run=1, code=Command.COMMIT, argument=1234, good=1, i__ready=0, length=8)
 
@@ -294,7 +294,7 @@ def test_memories_that_do_not_keep_what_is_loaded_stop_the_chip(bench):
     assert not block.get("i__valid")
     assert send(Command.PROMPT, 0) == Reply.STOPPED
     assert send(Command.RUN, 1) == Reply.STOPPED
-    # A good upload mends it.
+    # A good upload repairs it.
     assert send(Command.BEGIN, 77) == Reply.OK
     assert send(Command.COMMIT, 1234, [1234, 1234, 1234], complete=1) == Reply.OK
     block.step(5)

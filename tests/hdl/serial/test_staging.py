@@ -37,7 +37,7 @@ def contents(block):
 def test_what_counts_is_kept(bench):
     block = bench(Staging(SIZE))
     frame(block, range(60))
-    # A damaged frame: its bytes are written, and the next one's take their place.
+    # A damaged frame: its bytes are written, and overwritten by the next frame's.
     frame(block, [0xEE] * 64, claim=False)
     assert contents(block) == bytes(range(60))
     frame(block, range(60, 100))
@@ -52,7 +52,7 @@ def test_more_than_an_upload_does_not_count(bench):
     assert block.get("received") == 60
     frame(block, range(40))
     assert block.get("complete")
-    # Nor does it wrap around to what was there.
+    # Nor does it wrap around to earlier contents.
     frame(block, [0xEE] * 64)
     assert contents(block) == bytes([*range(60), *range(40)])
     pulse(block, discard=1)

@@ -1,4 +1,4 @@
-"""Merged models for the unrolled core's tests, and what the golden model computes with them."""
+"""Merged models for the unrolled core's tests, and the golden model's values."""
 
 import functools
 
@@ -20,7 +20,7 @@ def merged():
 
 @pytest.fixture(scope="session")
 def golden_tokens(merged):
-    """Generate with a merged model: what each of its last layer's sites was, [tokens, ...]."""
+    """Generate with a merged model; return the values of its last layer's sites, [tokens, ...]."""
 
     @functools.cache
     def generate(name, steps=8):

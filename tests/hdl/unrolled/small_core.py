@@ -1,4 +1,4 @@
-"""A small unrolled core of parts as they are made, used at random and recorded."""
+"""A small unrolled core made of hardware products, used at random and recorded."""
 
 import random
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from verification.stages import Scoreboard
 SMALL = ModelConfig(width=8, heads=2, hidden=8, context=4, vocabulary=5)
 
 CELLS, CELLS_OF_LATER = 20, 60
-"""Multipliers of the part, and more for every layer after the first: it has too few for all."""
+"""Multipliers of the part, and more for every layer after the first: fewer than needed."""
 
 INPUTS = (
     *("i__valid", "i__payload", "seed__valid", "seed__payload"),
@@ -36,24 +36,24 @@ OUTPUTS = (
 
 
 def random_model(layers=1, widths=None, **changes):
-    """Return a small model of random weights; changes are those of its configuration."""
+    """Return a small model with random weights, and changes to its configuration."""
     config = replace(SMALL, layers=layers, **changes)
     return quantise(make_random_checkpoint(config, seed=0), widths)
 
 
 class Array(ArrayMultiplier):
-    """A multiplier of sums that every simulator knows."""
+    """A multiplier made of sums that every simulator knows."""
 
     fabric = Fabric
 
 
 def part_for(layers):
-    """Return a part with some multipliers: others are arrays."""
+    """Return a part with some multipliers; the others are arrays."""
     return Target(SlicedDense, Multiplier, CELLS + CELLS_OF_LATER * (layers - 1), Array)
 
 
 def make_core(model, bits_per_cycle, positions, heads_per_cycle, target=None):
-    """Return a core, by default one of such a part."""
+    """Return a core, by default for such a part."""
     return UnrolledCore(
         model,
         bits_per_cycle=bits_per_cycle,
@@ -78,7 +78,7 @@ def some_streams(model, count, seed):
 
 @dataclass
 class Recorded:
-    """What a core was used for, and what was seen, by signal."""
+    """Streams of a core, and its recording by signal."""
 
     streams: list[Stream]
     signals: dict[str, np.ndarray]
@@ -87,7 +87,7 @@ class Recorded:
 
 
 def play(core, model, cycles, seed=1):
-    """Use a core for so many cycles: all streams but one, tokens that wait now and then."""
+    """Use a core for some cycles: all streams but one, with tokens that sometimes wait."""
     streams, draw = some_streams(model, max(1, core.streams - 1), seed), random.Random(seed)
     names = [*Scoreboard(core, model, streams).signals, *INPUTS, *OUTPUTS]
     tokens = 0

@@ -14,14 +14,14 @@ from gptloom.sim.engines import open_engine
 
 
 def own_scores(model, row):
-    """Scores of a row's query and key."""
+    """Return the scores of a row's query with its own key."""
     heads = model.config.heads
     products = (row["q"] * row["k"]).reshape(heads, -1).sum(axis=1)
     return saturate(round_shift(products, model.layers[0].shifts["score"]), SCORE_BITS)
 
 
 class Driver:
-    """Puts tokens of several documents into the hardware, and collects what comes out."""
+    """Feeds tokens of several documents to the hardware, and collects the outputs."""
 
     def __init__(self, component):
         self.engine, self.component = open_engine(component), component
@@ -43,13 +43,13 @@ class Driver:
 
 
 def check(model, streams, positions, heads_per_cycle, count, seed):
-    """Feed random tokens to streams in turn; each mix must come when it is due, and be golden."""
+    """Feed random tokens to streams in turn; each mix must be golden, in the cycle it is due."""
     draw = random.Random(seed)
     config, golden = model.config, GoldenModel(model)
     multipliers = Target().multipliers(2 * positions * config.width, 0)
     component = Attention(model, 0, streams, positions, heads_per_cycle, multipliers)
     interval = max(component.beats, config.heads // heads_per_cycle)
-    # What is read of a stream is there before its next token comes.
+    # A stream's mix is ready before its next token comes.
     assert streams * interval >= component.latency
     driver, expected = Driver(component), []
     caches = [golden.new_cache() for _ in range(streams)]
@@ -59,7 +59,7 @@ def check(model, streams, positions, heads_per_cycle, count, seed):
             turn, beat = divmod(number, interval)
             stream = turn % streams
             engine.poke("next_stream", (stream + 1) % streams)
-            # Some turns are left out.
+            # Some turns are skipped.
             comes = beat == 0 and draw.random() < 0.9
             engine.poke("valid", comes)
             if comes:

@@ -10,7 +10,7 @@ from gptloom.model.arithmetic import round_shift
 
 
 def rows(model):
-    """Random rows, many with several largest sums; extremes; the largest sum everywhere."""
+    """Return random rows, many with several largest sums; extremes; the largest sum everywhere."""
     draw, bits = random.Random(1), model.bits()[-1]
     vocabulary, shift = model.config.vocabulary, model.layers[-1].shifts["product"]
     for token in range(vocabulary):

@@ -30,7 +30,7 @@ PERIOD = CLOCK // BAUD
 
 @pytest.fixture(scope="module")
 def chip(merged):
-    """A top without a display, its simulation, and the model."""
+    """Return a top without a display, its simulation, and the model."""
     model = merged("names")
     board = find_board("ulx3s-85f")
     top = make_top(board, model, UnrolledCore(model), CLOCK, BAUD, "none")
@@ -39,7 +39,7 @@ def chip(merged):
 
 
 def received(levels):
-    """Lines on a serial line."""
+    """Return the text lines on a serial line."""
     at, text = 0, bytearray()
     while (at := next((i for i in range(at, len(levels)) if not levels[i]), None)) is not None:
         middles = [at + PERIOD * bit + PERIOD // 2 for bit in range(10)]
@@ -53,7 +53,7 @@ def received(levels):
 
 
 def first_names(model):
-    """The first stream's names."""
+    """Return the first stream's names."""
     document = []
     for token in itertools.islice(GoldenModel(model).generate(1, TEMPERATURES[0]), 20_000):
         document.append(token.token)
@@ -74,7 +74,7 @@ def test_names_of_one_stream_and_the_speed_of_all(chip):
     golden = first_names(model)
     names = [line for line in lines if "/s" not in line]
     assert len(names) > 100
-    # Names that end while the line is busy are dropped: what is sent keeps their order.
+    # Names that end while the line is busy are dropped; the others keep their order.
     assert all(name in golden for name in names)
 
     core = top.core.core
@@ -86,8 +86,8 @@ def test_names_of_one_stream_and_the_speed_of_all(chip):
 
 @pytest.mark.long
 def test_both_on_a_display():
-    """Of a small model, decoded from the pins."""
-    # Names of up to 16 letters at random: hardly one is that of another stream, or comes twice.
+    """Name and speed of a small model, decoded from the pins."""
+    # Random names of up to 16 letters: hardly one occurs in another stream, or twice.
     model = replace(random_model(context=16, vocabulary=9), tokenizer=Tokenizer("abcdefgh"))
     core = UnrolledCore(model)
     top = make_top(find_board("ulx3s-85f"), model, core, CLOCK, BAUD, "hd44780")
@@ -95,7 +95,7 @@ def test_both_on_a_display():
     with open_engine(top) as engine:
         watch(engine, [(panel, PREFIX)], 8 * CLOCK)
     pictures = [picture.lines for picture in panel.shown if picture.lines]
-    # A picture may have the name of the one before, and another speed.
+    # A picture may repeat the name of the one before, with another speed.
     golden, names = (
         first_names(model),
         [name.rstrip() for name, _ in itertools.groupby(p[0] for p in pictures)],
@@ -107,7 +107,7 @@ def test_both_on_a_display():
 
 
 def test_every_stream_begins_once():
-    """Whoever offers documents to streams that are not busy starts all of them, and ends none."""
+    """Offering documents to streams that are not busy starts all of them, and ends none."""
     model = random_model(positions="alibi").with_cache(4, Eviction.WINDOW)
     core, bos = make_core(model, 2, 2, None, SIMULATED), model.tokenizer.bos
     chorus, scale = Chorus(core), core.encode_scale(model.noise_scale(1.0))
@@ -126,13 +126,13 @@ def test_every_stream_begins_once():
         (right.token, right.position) for right in itertools.islice(golden, len(found))
     ]
     assert len(found) >= 10
-    # A token in every turn, but for the first lap.
+    # A token in every turn, except in the first round.
     assert counters.tokens >= 10 * core.streams
 
 
 @pytest.mark.long
 def test_streams_without_end():
-    """All streams go on when the first names are told; of long names the beginning is sent."""
+    """All streams go on while the first one's names are sent; long names are truncated."""
     model = random_model(context=16, vocabulary=9, positions="alibi")
     model = replace(model, tokenizer=Tokenizer("abcdefgh")).with_cache(8, Eviction.WINDOW)
     core = UnrolledCore(model)

@@ -29,7 +29,7 @@ def simulated(merged):
 
 
 def golden_run(model, stream):
-    """What the golden model samples for a stream alone."""
+    """Return the golden model's samples for a stream alone."""
     return GoldenModel(model).generate(stream.seed, stream.temperature, stream.prompt)
 
 

@@ -1,4 +1,4 @@
-"""Cores with ALiBi and a ring of rows, against the golden model, however they are used."""
+"""Cores with ALiBi and a ring of rows, in any use, against the golden model."""
 
 import itertools
 import random
@@ -35,7 +35,7 @@ def make_model(rows, eviction=Eviction.WINDOW, sinks=0, layers=1):
 
 @st.composite
 def cores(draw):
-    """A model, and what its core is made with: bits, positions and heads a cycle, more streams."""
+    """Draw a model and its core's bits, positions and heads per cycle, and extra streams."""
     eviction = draw(st.sampled_from([Eviction.WINDOW, Eviction.WINDOW, Eviction.NONE]))
     # Documents that end with their rows have room for prompts.
     rows = draw(st.sampled_from([4, 8] if eviction is Eviction.NONE else [2, 4, 8]))
@@ -47,7 +47,7 @@ def cores(draw):
 
 
 def play(core, engine, model, streams, draw, tokens):
-    """Compare what the streams sample until each has so many tokens; some of them wait."""
+    """Compare the streams' samples until each has `tokens` tokens; some of them wait."""
     golden, counts = GoldenModel(model), [0] * len(streams)
     expected = [golden.generate(s.seed, s.temperature, s.prompt) for s in streams]
     session = StreamSession(core, engine, model, streams)
@@ -62,7 +62,7 @@ def play(core, engine, model, streams, draw, tokens):
 
 
 def held_rows(model, stream):
-    """Yield which rows a stream's golden cache holds when each of its tokens sees them."""
+    """Yield the rows that a stream's golden cache holds, for each of its tokens."""
     golden, cache = GoldenModel(model), None
 
     def new_cache(batch):
@@ -76,7 +76,7 @@ def held_rows(model, stream):
 
 
 def check_rows(core, model, streams, recorded):
-    """Attention reads rows of a token's own stream, and sees those which are held."""
+    """Check that attention reads rows of a token's own stream, and counts those that are held."""
     held = [held_rows(model, stream) for stream in streams]
     for cycle in np.flatnonzero(recorded["turns.enter"]).tolist():
         stream = int(recorded["turns.turn"][cycle])
@@ -85,20 +85,20 @@ def check_rows(core, model, streams, recorded):
             return
         for row, is_held in enumerate(expected):
             beat, lane = divmod(row, core.positions)
-            # Asked for in the cycle before the token's own row is there, seen two cycles later.
+            # Addressed in the cycle before the token's own row is valid, used two cycles later.
             assert recorded["attention_0.keys.stream"][begin + beat - 1] == stream
             assert recorded["attention_0.keys.beat"][begin + beat - 1] == beat
             assert recorded[f"attention_0.scores.seen__{lane}"][begin + beat + 1] == is_held
 
 
 def check_counters(model, streams, recorded, before, counted):
-    """Every token writes a row and attends those that are held; a full ring loses one with each.
+    """Check that tokens write a row and attend to held ones; a full ring loses one with each.
 
-    The rows in use are those after the tokens that were counted in the cycle before.
+    The rows in use are those after the tokens counted in the cycle before.
     """
     held, rows = [held_rows(model, stream) for stream in streams], [0] * len(streams)
     entered = recorded["turns.turn"][recorded["turns.enter"] != 0].tolist()
-    # The last ones are on their way.
+    # The last ones are still in the pipeline.
     assert 0 <= len(entered) - counted["writes"] <= 2
     reads = evictions = 0
     occupancy = []
@@ -113,17 +113,17 @@ def check_counters(model, streams, recorded, before, counted):
 
 
 def check_use(made, seed):
-    """Use a core, reset it, and use it again: every value is golden, and every row its own."""
+    """Use a core, reset it, and use it again: every value is golden, with the right rows."""
     model, shape, more = made
     draw = random.Random(seed)
     core = make_core(model, *shape, SIMULATED)
     if more:
-        # Amaranth wants to see used what is made.
+        # Amaranth warns of unused hardware.
         Fragment.get(core, None)
         core = Shape(*shape, streams=core.streams + more).make(model)
     used = max(1, core.streams - draw.randrange(3))
     with open_engine(core, "pysim") as engine:
-        # These leave rows behind, which nobody may see after the reset.
+        # These leave rows behind, which must not be visible after the reset.
         play(core, engine, model, some_streams(model, core.streams, seed + 1), draw, 4)
         for port in ("i__valid", "seed__valid"):
             engine.poke(port, 0)
@@ -176,7 +176,7 @@ def test_a_prompt_ends_a_stream_where_a_document_ends():
         for seen, right in itertools.islice(pairs, 11):
             assert (seen.token, seen.position) == (right.token, right.position)
             drawn += 1
-        # Offered while the stream goes on, it is taken with the next end, and sees nothing before.
+        # Offered while the stream goes on, it is taken at the next end, and sees no earlier rows.
         session.ask(0, [bos, 1])
         for seen, right in pairs:
             assert (seen.token, seen.last) == (right.token, right.last)

@@ -1,4 +1,4 @@
-"""What enters a later layer against the golden model's."""
+"""Inputs of a later layer, against the golden model's."""
 
 import random
 from functools import partial
@@ -15,7 +15,7 @@ from gptloom.model.arithmetic import round_shift, saturate
 from gptloom.model.merged.integer import SCORE_BITS
 from gptloom.model.merged.steps import LayerSteps, Outputs
 
-# A design that was refused is never elaborated.
+# A refused design is never elaborated.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
 UNTIL_ADDED = 30
@@ -23,7 +23,7 @@ UNTIL_ADDED = 30
 
 @pytest.fixture
 def enter(merged):
-    """The block, and its model."""
+    """Return the block, and its model."""
     model = merged("names-2l")
     dense = partial(SIMULATED.dense, bits_per_cycle=2, levels_per_register=3, outputs_per_copy=None)
     multipliers = [Multiplier] * Enter.multipliers_of(model.config)
@@ -31,7 +31,7 @@ def enter(merged):
 
 
 def golden_entry(model, product, offset, square):
-    """What the golden model makes of a bare product and an offset that is given as it is."""
+    """Return the golden model's values for a bare product and a given offset."""
     found = {}
 
     def note(site, value):
@@ -49,13 +49,13 @@ def golden_entry(model, product, offset, square):
 
 
 def test_enter(bench, enter):
-    """Small and extreme values, one token after the other: each is there when it is due."""
+    """Small and extreme values, one token after the other: each comes when it is due."""
     model, block = enter
     draw, bits, shifts = random.Random(1), model.bits()[0], model.layers[1].shifts
     outputs = 4 * model.config.width
     inputs, expected, seen = [], [], {}
     for number in range(60):
-        # Small elements of the last part, whose norm it is, make the others large.
+        # Small elements of the last part, which determines the norm, make the others large.
         sizes = [draw.choice((2, 8, 12, 16))] * (outputs * 3 // 4)
         sizes += [draw.choice((2, 4, 8, 10, 16))] * (outputs - len(sizes))
         product, offset = (

@@ -42,7 +42,7 @@ def test_noise(bench, merged, values_per_cycle):
             shift = scale.shift - component.least_shift if scale.mantissa else 0
             token = {"mantissa": scale.mantissa, "shift": shift, "state": states[stream]}
             inputs.append(token | {"valid": 1})
-            # What stands there between tokens does not matter.
+            # Inputs between tokens do not matter.
             for _ in range(component.beats - 1 + draw.randrange(3)):
                 inputs.append(
                     {"valid": 0, "mantissa": 511, "shift": 1, "state": draw.getrandbits(32)}
@@ -58,7 +58,7 @@ def test_noise(bench, merged, values_per_cycle):
     for cycle, values in enumerate([*inputs, *[{"valid": 0}] * (component.latency + 1)]):
         rig.set(**values)
         if cycle in expected:
-            # In the last beat there may be lanes without a token.
+            # The last beat may have lanes without a token.
             found[cycle] = rig.get("o")[: len(expected[cycle])]
         if cycle in next_states:
             assert rig.get("next_state") == next_states[cycle]

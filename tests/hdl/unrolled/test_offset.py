@@ -1,4 +1,4 @@
-"""What is added to the last product, against the golden model."""
+"""Offsets for the last product, against the golden model."""
 
 import random
 
@@ -20,7 +20,7 @@ def test_offset(bench, merged, golden_tokens, name, values_per_cycle):
     model = merged(name)
     component, draw = Offset(model, 0, values_per_cycle), random.Random(name)
     vocabulary, shift = model.config.vocabulary, model.layers[-1].shifts["offset"]
-    # The noise never is more than its largest value, which is less than its bits hold.
+    # The noise never exceeds its largest value, which is less than its bits can hold.
     tokens = golden_tokens(name)
     noises = [value for row in tokens["noise"] for value in row]
     loud, quiet = max(noises), min(noises)
@@ -39,13 +39,13 @@ def test_offset(bench, merged, golden_tokens, name, values_per_cycle):
     )
     inputs, due, last = [], [], 0
     for number, (direct, noise, root, _) in enumerate(rows):
-        # Tokens follow each other at once, or not.
+        # Tokens follow each other with or without gaps.
         gap = number % 3
         for beat in range(component.beats + gap):
             values = noise[beat * values_per_cycle :][:values_per_cycle]
             values += [loud] * (values_per_cycle - len(values))
             inputs.append({"valid": beat == 0, "noise": values, "root": last})
-            # What stands there in other cycles does not matter.
+            # Inputs in other cycles do not matter.
             inputs[-1]["direct"] = direct if beat == 0 else [ends(12)[beat % 2]] * vocabulary
             last = root
         due.append(len(inputs) - component.beats - gap + 1 + component.latency)
@@ -55,7 +55,7 @@ def test_offset(bench, merged, golden_tokens, name, values_per_cycle):
 
 @pytest.mark.parametrize("values_per_cycle", [64, 16])
 def test_offset_of_a_layer_before_the_last(bench, merged, values_per_cycle):
-    """There is no noise."""
+    """These layers have no noise."""
     model = merged("names-2l")
     component, draw = Offset(model, 0, values_per_cycle), random.Random(values_per_cycle)
     outputs, shift = 4 * model.config.width, model.layers[0].shifts["offset"]

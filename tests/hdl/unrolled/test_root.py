@@ -12,14 +12,14 @@ from gptloom.model.merged.integer import Widths
 
 
 def residuals(width):
-    """Extremes, every value that an element can have, and sums of squares of all sizes."""
+    """Return extremes, every value of an element, and sums of squares of all sizes."""
     draw = random.Random(width)
     yield [0] * width
     yield [-128] * width
     yield [127] * width
     elements = draw.sample(range(-128, 128), 256)
     for i in range(0, 256, width // 2):
-        # Half of them are 0: the sum may be small or large.
+        # Half of the elements are 0: the sum may be small or large.
         row = elements[i : i + width // 2] + [0] * width
         yield draw.sample(row[:width], width)
     for _ in range(60):
@@ -51,7 +51,7 @@ def test_root(bench, merged, golden_tokens, name):
         after=component.latency,
     )[component.latency :]
     found = [each["o"] for each in played]
-    # It stays until the next.
+    # The root holds until the next.
     stays = [expected[n - (n % 3 == 1)] for n in range(len(rows))]
     assert found == stays
     assert [each["o_valid"] for each in played] == [n % 3 != 1 for n in range(len(rows))]

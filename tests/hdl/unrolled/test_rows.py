@@ -1,4 +1,4 @@
-"""Rows of every stream's cache, against the golden cache: which, what is seen, and how far."""
+"""Rows of every stream's cache, against the golden cache: rows, visibility and distances."""
 
 import random
 from dataclasses import replace
@@ -18,7 +18,7 @@ STREAMS = 3
 
 
 class Asked(wiring.Component):
-    """What a token sees of a row."""
+    """Visibility and distance of a row for a token."""
 
     def __init__(self, config):
         self._config = config
@@ -34,7 +34,7 @@ class Asked(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         place, row = Signal.like(self.place), Signal.like(self.row)
-        # A simulator wants a clock.
+        # The simulator needs a clock.
         m.d.sync += [place.eq(self.place), row.eq(self.row)]
         m.d.comb += [
             self.seen.eq(seen(self._config, place, row)),
@@ -56,7 +56,7 @@ def test_rows_are_the_golden_caches(bench, rows, changes, seed):
     caches, position = [KVCache(config, 1) for _ in range(STREAMS)], [None] * STREAMS
     for number in range(400 if rows < 256 else 1200):
         turn = number % STREAMS
-        # Some turns pass; some streams end soon, and others never.
+        # Some turns are skipped; some streams end soon, and others never.
         enter = draw.random() < 0.8
         fresh = position[turn] is None or (turn < 2 and draw.random() < 0.02)
         block.set(enter=enter, turn=turn, fresh=fresh)

@@ -8,7 +8,7 @@ from small_core import make_core, play, random_model
 from gptloom.model.merged.integer import Widths
 from verification.stages import DivergenceError, Scoreboard
 
-# One process compiles what all tests of a shape use.
+# One process compiles a shape's core for all tests of it.
 pytestmark = pytest.mark.xdist_group("stages")
 
 CYCLES = 1000
@@ -21,12 +21,12 @@ LATER_SITES = ("stream", "scale", "inverse", "f", "d", "x", "fx", "lx")
 
 
 def judge(model, core, recorded):
-    """Compare a recording with a model; return how many values were."""
+    """Compare a recording with a model; return the number of values compared."""
     scoreboard = Scoreboard(core, model, recorded.streams)
     return scoreboard.check(recorded.signals, recorded.widths)
 
 
-# Layers, bits of keys and of values, then what the core is made with.
+# Layers, bits of keys and of values, then the core's parameters.
 SHAPES = [
     (1, 8, 8, 2, 2, None),
     *(
@@ -34,10 +34,10 @@ SHAPES = [
         for shape in (
             (1, 8, 8, 1, 1, 1),
             (1, 4, 5, 4, 4, 1),
-            # The mix takes longer than all else.
+            # The mix takes longest.
             (1, 8, 8, 8, 4, 1),
             (2, 5, 4, 2, 2, None),
-            # A token every cycle; products are there before offsets.
+            # A token every cycle; products are ready before offsets.
             (2, 8, 8, 8, 4, None),
         )
     ),
@@ -46,7 +46,7 @@ SHAPES = [
 
 @pytest.fixture(scope="module", params=SHAPES, ids=str)
 def played(request):
-    """A model, a core of some shape, and what was recorded of it."""
+    """Return a model, a core of some shape, and its recording."""
     layers, keys, values, *shape = request.param
     model = random_model(layers, Widths(keys=keys, values=values))
     core = make_core(model, *shape)
@@ -56,13 +56,13 @@ def played(request):
 def test_every_value_is_there_in_its_cycle(played):
     model, core, recorded = played
     assert 0 < core.cells < core.factors, "both kinds of multipliers"
-    # More than a hundred values of each token.
+    # More than a hundred values for each token.
     assert recorded.tokens >= 20
     assert judge(model, core, recorded) > 120 * recorded.tokens
 
 
 def test_a_wrong_bit_is_found_where_it_is(played):
-    """In any stage, of the last element of one token."""
+    """A wrong bit in the last element of one token is found, in any stage."""
     model, core, recorded = played
     scoreboard = Scoreboard(core, model, recorded.streams)
     last = len(model.layers) - 1
@@ -77,7 +77,7 @@ def test_a_wrong_bit_is_found_where_it_is(played):
     entered = (signals["turns.enter"] & (signals["turns.turn"] == 0)).nonzero()[0]
     cycle = int(entered[len(entered) // 2])
     for stage in scoreboard.stages:
-        # The first position's, where there are later ones that are not seen.
+        # The first position's element, if later positions may not be seen.
         element = 1 if stage.site in ("score", "numerator") else len(stage.signals) - 1
         name, due = stage.signals[element], cycle + stage.cycles[element]
         wrong = recorded.signals[name].copy()

@@ -1,4 +1,4 @@
-"""Turns of streams, with a pipeline in Python, against documents written down one by one."""
+"""Turns of streams, with a pipeline in Python, against documents computed one by one."""
 
 import itertools
 import random
@@ -13,12 +13,12 @@ DOCUMENTS = 12
 
 
 def next_token(stream, document, known, position):
-    """What is sampled behind a token: anything, but the same for the same place."""
+    """Return the token sampled after another: arbitrary, but fixed for each place."""
     return random.Random(f"{stream} {document} {known} {position}").randrange(BOS + 1)
 
 
 def expected_tokens(stream, prompts):
-    """All tokens that a stream emits, document by document."""
+    """Return all tokens that a stream emits, document by document."""
     emitted = []
     for document, prompt in enumerate(prompts):
         position = min(len(prompt), CONTEXT) - 1
@@ -94,10 +94,10 @@ def test_streams(bench, streams, interval, offered, taken):
 
 
 def entered_tokens(sessions, sampled):
-    """What a stream without end lets in, (token, position, fresh, samples), and emits.
+    """Return the (token, position, fresh, samples) that enter an endless stream, and those emitted.
 
-    Each of `sessions` is a prompt, tokens and whether each is the last, and how many tokens were
-    sampled until another one was taken.
+    Each of `sessions` is a prompt, its tokens with flags for the last, and the number of tokens
+    sampled until the next prompt was taken.
     """
     entered, emitted, left = [], [], iter(sampled)
     for prompt, count in sessions:
@@ -108,7 +108,7 @@ def entered_tokens(sessions, sampled):
         for number in range(count):
             token = next(left)
             emitted.append((token, position, int(token == BOS)))
-            # What ends a document begins the next one.
+            # The token that ends a document begins the next one.
             position = 0 if token == BOS else min(position + 1, MAX_POSITION)
             # After a session's last token another prompt follows, or nothing yet.
             if number < count - 1:
@@ -143,7 +143,7 @@ def test_streams_without_end(bench, streams, interval, offered, taken):
             out = block.get("o__payload")
             emitted[block.get("o_stream")].append((out.token, out.position, out.last))
         if begins:
-            # A stream ends only where something waits for that.
+            # A stream ends only if a prompt or seed waits for that.
             assert not block.get("idle") or may_end[turn]
             may_end[turn] = block.get("idle") or offer or hold
             if block.get("i__ready") and offer:
@@ -164,7 +164,7 @@ def test_streams_without_end(bench, streams, interval, offered, taken):
     for stream in range(streams):
         assert len(sessions[stream]) > 3
         expected = entered_tokens(sessions[stream], sampled[stream])
-        # The last ones are still on their way.
+        # The last ones are still in the pipeline.
         for found, right in zip((entered[stream], emitted[stream]), expected, strict=True):
             assert found == right[: len(found)]
             assert len(right) - len(found) <= 2
