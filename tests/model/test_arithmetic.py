@@ -60,7 +60,7 @@ def test_requantise_is_its_definition(accumulator, mantissa, shift, bits):
 )
 def test_requantise_is_close_to_the_real_product(accumulator, mantissa, shift):
     real = Fraction(accumulator, 2**PRE_SHIFT) * mantissa / 2**shift
-    # Half a unit of rounding, and the bits that were dropped beforehand.
+    # Half a unit of rounding, plus the bits dropped before.
     bound = Fraction(1, 2) + Fraction(mantissa, 2**shift)
     assert abs(int(requantise(accumulator, mantissa, shift, 40)) - real) <= bound
 

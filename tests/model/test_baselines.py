@@ -47,7 +47,7 @@ def test_losses_are_those_of_plain_counting(order):
 
 
 def test_probabilities_add_up_to_one():
-    # After the first character, every token in turn: the continuations of one history.
+    # Every token after the first character: all continuations of one history.
     heads = TOKENIZER.rows(["a"], 2).repeat(27, axis=0)
     heads[:, 2] = range(27)
     first = TOKENIZER.rows(["a"], 1)[:, :2]

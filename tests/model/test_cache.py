@@ -1,4 +1,4 @@
-"""Caches that evict, against lists of rows; what they see, and what is refused."""
+"""Caches that evict, against lists of rows; visible rows and refusals."""
 
 import itertools
 from dataclasses import replace
@@ -41,8 +41,8 @@ class Rows:
                 row = min(range(len(self.held)), key=lambda row: self.mass[self.held[row]])
             del self.mass[self.held[row]]
             self.held[row] = position
-        # Who goes is decided by what was, before it fades: of two that then are equal it may not
-        # be the first.
+        # The row to evict is chosen before masses decay: of two that are equal afterwards it may
+        # not be the first.
         self.mass = {held: mass - mass // 16 for held, mass in self.mass.items()}
         self.mass[position] = config.heads * 512 * 16
         return row
@@ -131,7 +131,7 @@ def test_penalties_are_the_slopes_in_units_of_scores():
     found = penalty(distances, 4)
     for head, octaves in enumerate((4, 2, 2, 1)):
         assert found[:, head].tolist() == [16 * octaves * min(d, MAX_DISTANCE) for d in range(500)]
-    # Where distances are no longer told apart, no score is above the lowest.
+    # Beyond the largest distance, no score is above the lowest.
     assert 511 - penalty(MAX_DISTANCE, 4).min() < -512
 
 
@@ -181,7 +181,7 @@ def test_the_shipped_model_loses_three_thousandths_on_names_in_a_row():
     assert shipped_checkpoints("alibi") == ("names-alibi",)
     model = quantise(checkpoint)
     assert model.metadata["integer_loss"] - model.metadata["float_loss"] < 0.0005
-    # The names that every loss is measured on, all their tokens, one after the other.
+    # All tokens of the names on which every loss is measured, one after the other.
     tokens = [model.tokenizer.bos]
     for name in heldout_documents():
         tokens += [*model.tokenizer.encode(name), model.tokenizer.bos]

@@ -186,7 +186,7 @@ def test_other_heads_than_those_that_were_saved_are_refused(path):
 
 
 def test_files_without_a_fingerprint_are_read(path, checkpoint):
-    """They are older, or somebody else's; see test_loss.py for what is said of their losses."""
+    """They are older, or from other programs; see test_loss.py for messages about their losses."""
 
     def change(tensors, metadata):
         del metadata["fingerprint"]

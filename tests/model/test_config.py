@@ -49,7 +49,7 @@ def test_survives_json_form():
     alibi = ModelConfig(positions="alibi")
     for config in (ModelConfig.GATEGPT, alibi):
         assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    # As checkpoints have it that are older than the choice.
+    # Checkpoints older than this option lack the field.
     assert "positions" not in ModelConfig().to_dict()
 
 

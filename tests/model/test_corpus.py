@@ -55,7 +55,7 @@ def test_what_editors_put_around_lines_is_no_part_of_them(tmp_path, content):
     ],
 )
 def test_characters_that_nobody_sees_are_left_out_with_a_remark(tmp_path, hidden, seen, named):
-    # Behind the first line, where a byte-order mark has no meaning.
+    # After the first line, where a byte-order mark has no meaning.
     corpus = read(tmp_path, "\n".join(["first", hidden, *DOCUMENTS, hidden]).encode())
     assert corpus.documents == ("first", seen, *DOCUMENTS)
     (remark,) = corpus.remarks

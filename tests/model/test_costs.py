@@ -56,7 +56,7 @@ def test_every_approximation_is_named_and_measured_once(checkpoint, model, costs
 def test_a_site_that_saturates_stands_out():
     checkpoint = load_checkpoint("names")
     model, rows = quantise(checkpoint), checkpoint.calibration[:50]
-    # Values three bits finer, and as much coarser where they are used.
+    # Values three bits finer, and shifted back where they are used.
     moved = {(0, "v"): -3, (0, "mix"): 3}
     shifts = {key: shift + moved.get(key, 0) for key, shift in model.shifts.items()}
     changed = replace(model, shifts=shifts)

@@ -1,4 +1,4 @@
-"""What changed between two models, against sums written out."""
+"""Differences between two models, against explicit sums."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ def checkpoint():
 
 @pytest.fixture(scope="module")
 def pair(checkpoint):
-    """A model, and the same with 4-bit keys and values."""
+    """Return a model, and the same model with 4-bit keys and values."""
     return [
         GoldenModel(quantise(checkpoint, widths)) for widths in (None, Widths(keys=4, values=4))
     ]
@@ -40,7 +40,7 @@ def rows(checkpoint):
 
 
 def probabilities(golden, tokens):
-    """What follows some tokens, one softmax at a time."""
+    """Return the probabilities after some tokens, one softmax at a time."""
     logits = golden.nats(np.array([tokens]))[0, -1]
     powers = [math.exp(value) for value in logits]
     return [power / sum(powers) for power in powers]

@@ -1,7 +1,7 @@
-"""Files that people get: whole or not at all, and never in place of a link, a pipe or a device.
+"""Output files: complete or absent, and never in place of a link, a pipe or a device.
 
-What is written to here lies in folders of the tests' own, or where no file can be made: a mistake,
-made by root, would replace /dev/null for the whole machine.
+Tests write only to folders of their own, or where no file can be made: a mistake, made by root,
+would replace /dev/null for the whole machine.
 """
 
 import errno
@@ -30,7 +30,7 @@ from gptloom.model.files import (
 
 @pytest.fixture
 def umask():
-    """Let new files be for their owner and group only."""
+    """Make new files accessible to owner and group only."""
     before = os.umask(0o027)
     yield
     os.umask(before)
@@ -41,7 +41,7 @@ def mode_of(path):
 
 
 def run(code, **options):
-    """Run code in a Python of its own, whose descriptors are to be written to."""
+    """Run code in a separate Python, whose descriptors it writes to."""
     code = f"from gptloom.model.files import *\n{code}"
     command = [sys.executable, "-P", "-c", code]
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, **options)
@@ -71,7 +71,7 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path):
     write_file(other, b"new")
     assert (os.readlink(other), os.readlink(link)) == ("link", "there/file")
     assert target.read_bytes() == b"new"
-    # Replaced and not overwritten: whoever has it open still sees the old one, whole.
+    # Replaced, not overwritten: a reader that has it open still sees the old file intact.
     assert target.stat().st_ino != before
     assert os.listdir(tmp_path / "there") == ["file"]
 
@@ -214,7 +214,7 @@ def test_what_cannot_be_written_is_known_before(tmp_path, monkeypatch):
         write_file(tmp_path / "taken", b"content")
     with pytest.raises(UserError, match=r"taken cannot be written \(Is a directory"):
         check_writable(tmp_path / "taken")
-    # Another's file, or one that is protected, in a folder in which everything may be renamed.
+    # Another user's file, or a protected one, in a folder in which files may be renamed.
     monkeypatch.setattr(files.os, "access", lambda path, mode: mode != os.W_OK)
     for attempt in (lambda path: write_file(path, b""), check_writable):
         with pytest.raises(UserError, match=r"file cannot be written \(it is read-only"):

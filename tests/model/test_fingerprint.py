@@ -1,4 +1,4 @@
-"""Whether a few numbers tell one network from others, and not one machine from another."""
+"""A few numbers distinguish one network from others, but not one machine from another."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def row_changed(weights, name, row):
         lambda w: exchanged(w, "layer0.attn_wq", "layer0.attn_wk"),
         lambda w: exchanged(w, "layer0.mlp_fc1", "layer1.mlp_fc1"),
         lambda w: exchanged(w, "wte", "lm_head"),
-        # Every row of the embeddings counts, the last ones too.
+        # Every row of the embeddings counts, including the last ones.
         *(lambda w, r=row: row_changed(w, "wte", r) for row in range(CONFIG.vocabulary)),
         *(lambda w, r=row: row_changed(w, "wpe", r) for row in range(CONFIG.context)),
         lambda w: w | {"lm_head": w["lm_head"][np.r_[1, 0, 2:11]]},
@@ -62,7 +62,7 @@ def test_another_number_of_heads_shows():
 
 
 def test_another_order_of_sums_does_not_show():
-    """The columns of the first MLP matrix' result, in any order, are the same network."""
+    """A permutation of the first MLP matrix's output columns is the same network."""
     weights = random_weights(CONFIG)
     order = np.random.default_rng(1).permutation(CONFIG.hidden)
     same = weights | {
@@ -79,7 +79,7 @@ def test_other_numbers_are_not_the_same(other):
 
 
 def test_large_vocabularies_and_contexts_are_sampled():
-    """The last token of many is not seen in the sequence, but as what is predicted."""
+    """The last of many tokens does not occur in the sequence, but among the predictions."""
     config = ModelConfig(width=8, heads=2, hidden=8, context=300, vocabulary=300)
     weights = random_weights(config)
     for name in ("lm_head", "layer0.attn_wo"):

@@ -1,4 +1,4 @@
-"""The golden model: with and without cache, generation, and the widths that it relies on."""
+"""The golden model: with and without cache, generation, and its assumptions on widths."""
 
 import itertools
 import zlib
@@ -123,7 +123,7 @@ def test_the_integers_are_those_that_hardware_was_built_for():
 
 @pytest.mark.parametrize(("keys", "values"), [(6, 8), (8, 6), (5, 7)])
 def test_keys_and_values_saturate_in_widths_of_their_own(keys, values):
-    """All else is computed from what the narrower rows hold, in integers written out here."""
+    """All other values follow from the narrower rows, computed here in explicit integers."""
     config = ModelConfig(width=8, heads=2, hidden=12, context=6, vocabulary=9)
     wide = random_model(config, 4)
     # Small shifts, with which keys and values fill all widths.
@@ -160,7 +160,7 @@ def generated(model, count, **options):
 
 
 def documents(tokens):
-    """Split a stream of tokens after each last one; what follows the final one is dropped."""
+    """Split a stream of tokens after each last one; tokens after the final one are dropped."""
     found, current = [], []
     for token in tokens:
         current.append(token)
@@ -199,7 +199,7 @@ def test_tokens_are_drawn_from_the_logits_of_the_whole_document(shipped, tempera
 
 def test_documents_end_with_the_end_token_or_the_context(names):
     bos, context = names.tokenizer.bos, names.config.context
-    # From the middle of a long name, at the highest temperature, either end is met.
+    # From the middle of a long name, at the highest temperature, both kinds of end occur.
     prompt = names.tokenizer.encode("christop")
     found = documents(generated(names, 600, temperature=2.0, prompt=prompt))
     for document in found:
@@ -250,7 +250,7 @@ def test_temperatures_become_scales_that_the_hardware_has(shipped):
 
 
 class Widest(Operations):
-    """Notes the largest accumulator that the machine has to hold, either way."""
+    """Records the extreme accumulators that the machine has to hold."""
 
     def __init__(self):
         self.lowest = self.highest = 0
@@ -290,7 +290,7 @@ def test_accumulators_fit_whatever_the_weights(sign):
     limit = 1 << (machine.accumulator_bits - 1)
     assert -limit <= widest.lowest
     assert widest.highest < limit
-    # The test means something only if the accumulators are nearly full.
+    # The test is meaningful only if the accumulators are nearly full.
     assert max(-widest.lowest, widest.highest) > limit // 4
 
 

@@ -1,4 +1,4 @@
-"""What is said of a loss that metadata state, and which one counts."""
+"""Messages about a loss stated in metadata, and the loss that counts."""
 
 import math
 import warnings
@@ -61,7 +61,7 @@ def test_what_is_reported_of_a_model_is_measured(names):
 
 
 def test_a_better_loss_than_stated_is_measured_too(names):
-    """Weights that were trained on, with metadata that were not written anew."""
+    """Weights that were trained further, with metadata that were not updated."""
     stated = names.metadata["heldout"] | {"loss": 2.2, "float_phase_loss": 1.0}
     better = replace(names, metadata=names.metadata | {"heldout": stated})
     with pytest.warns(UserNotice, match=r"state a loss of 2\.2000"):
@@ -81,7 +81,7 @@ def test_weights_without_a_stated_loss_that_guess_better_are_told(names, metadat
 
 
 def test_the_loss_of_another_corpus_is_compared_from_afar(names):
-    """Its held-out documents are not there: only what is far above the stated loss is told."""
+    """Its held-out documents are missing: only a loss far above the stated one is reported."""
     rows = names.calibration
     measured = FloatModel(names.config, names.weights).loss(rows)
 

@@ -47,7 +47,7 @@ def test_another_picture_stays(tmp_path, checkpoint, spoil):
     with pytest.raises(UserError, match=r"x\.png"):
         write_results(path, checkpoint, CURVE)
     assert picture.read_bytes() == mine
-    # The weights, which took longest, are there.
+    # The weights, which took longest, are saved.
     assert path.exists()
 
 
@@ -65,7 +65,7 @@ def shown(curve):
     [
         LossCurve([3.3], {1: 3.2}),
         LossCurve([3.3, 3.2, 3.1], {1: 3.2, 2: 3.1, 3: 3.0}),
-        # Learned by heart: one loss far below, the other far above what was kept.
+        # Overfitting: one loss far below, the other far above the kept one.
         LossCurve([3.3, *np.linspace(2.5, 0.4, 99)], {1: 3.0, 20: 2.4, 60: 5.0, 100: 7.4}, kept=20),
         LossCurve([*np.geomspace(3.3, 2.1, 14_000)], {280 * i: 2.1 for i in range(1, 51)}),
     ],
@@ -83,14 +83,14 @@ def test_an_outlier_does_not_flatten_the_rest():
 
 
 def test_single_points_are_drawn(tmp_path):
-    """A run of one step has ink where a run of none has none."""
+    """A run of one step draws a point where a run of none draws nothing."""
     checkpoint = load_checkpoint("names")
     blue = []
     for curve in (LossCurve([], {}), LossCurve([2.3], {1: 2.2}, kept=1)):
         picture = write_results(tmp_path / "out.safetensors", checkpoint, curve)
         pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
         blue.append(int((pixels[..., 2] - pixels[..., 0] > 50).sum()))
-    # The legend has some in both.
+    # The legend has blue in both.
     assert blue[1] > blue[0] + 10
 
 

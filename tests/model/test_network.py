@@ -1,4 +1,4 @@
-"""The table of sites: what it says of published networks, and that nobody else says it."""
+"""The table of sites describes published networks, and is the only list of them."""
 
 import ast
 from pathlib import Path
@@ -57,9 +57,9 @@ def test_keys_and_values_have_their_own_bits():
 
 
 def test_nobody_else_calls_weights_by_their_names():
-    """A second list of matrices would be forgotten where the table changes.
+    """A second list of matrices would be forgotten when the table changes.
 
-    PyTorch's forward pass is written out, for training.
+    Only PyTorch's forward pass, for training, is written out.
     """
     root = Path(__file__).parents[2]
     wanted = {name.rpartition(".")[2] for name in ModelConfig().weight_shapes()}

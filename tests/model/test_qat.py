@@ -34,7 +34,7 @@ def test_training_sees_the_integers_of_the_quantiser(name):
     for name, values in model.weights.items():
         assert np.abs(seen[name] - np.rint(seen[name])).max() < 1e-3
         difference = np.abs(np.rint(seen[name]) - values)
-        # In single precision a weight halfway between two integers may go to the other.
+        # In single precision a weight halfway between two integers may be rounded the other way.
         assert difference.max() <= 1
         assert difference.sum() <= 1
 

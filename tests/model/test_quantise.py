@@ -1,4 +1,4 @@
-"""Quantising: how close it stays, and that scales by themselves change nothing."""
+"""Quantising: its accuracy, and that scales alone change nothing."""
 
 from dataclasses import replace
 
@@ -78,7 +78,7 @@ def test_numbers_fit_the_formats(shipped):
 
 @pytest.mark.parametrize(("weights", "cached", "nats"), [(8, 6, 0.02), (6, 8, 0.2)])
 def test_weights_and_cache_have_bits_of_their_own(weights, cached, nats):
-    """Both are used to the full, and a trained network is still itself."""
+    """Both use their full range, and a trained network keeps its loss."""
     checkpoint = load_checkpoint("names")
     rows = RowFormat(cached)
     model = quantise(checkpoint, Precision(weights, CacheFormat(rows, rows)))
@@ -104,7 +104,7 @@ def test_widths_that_accumulators_do_not_hold_are_refused():
 
 @pytest.mark.parametrize("config", SHAPES, ids=str)
 def test_scales_by_themselves_change_nothing(config, monkeypatch):
-    # The epsilon of the norm is the one thing that knows about scale; integers have none.
+    # Only the norm's epsilon depends on scale; the integers have none.
     monkeypatch.setattr(float_model, "NORM_EPSILON", 0.0)
     checkpoint = random_checkpoint(config)
     scales = weight_scales(config, checkpoint.weights)
@@ -133,7 +133,7 @@ def test_grids_are_filled_but_not_exceeded(config):
     assert peak["lm_head"] == pytest.approx(WEIGHT_LIMIT)
     for layer in range(config.layers):
         for first, second in PATHS:
-            # Scales along a path are powers of two apart from where they would fit exactly.
+            # Scales along a path differ from the exact fit by powers of two.
             product = peak[f"layer{layer}.{first}"] * peak[f"layer{layer}.{second}"]
             assert WEIGHT_LIMIT**2 / 2 <= product + 1e-6 <= WEIGHT_LIMIT**2 + 1
 

@@ -1,4 +1,4 @@
-"""The recurrent form against sums over the whole past, and against a cache that keeps all."""
+"""The recurrent form against sums over the whole past, and against a cache that keeps all rows."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def names():
 
 
 def test_sums_are_those_over_everything_that_was(random_model):
-    """Numerator and denominator, from scores and values of every earlier token, in real numbers."""
+    """Numerator and denominator, from scores and values of all earlier tokens, in real numbers."""
     model = random_model(ALIBI, 2, 3)
     golden = RecurrentModel(model, StateWidths(table=14, fraction=30))
     tokens = np.random.default_rng(1).integers(0, 5, 80)
@@ -46,7 +46,7 @@ def test_sums_are_those_over_everything_that_was(random_model):
             weights = 2.0 ** (exponent - octaves * (place - np.arange(place + 1)))
             mix = weights @ v[past, head] / weights.sum()
             total, *weighted = state.sums[0, head, token]
-            # Of weights that are one at most, the table has 14 bits.
+            # Weights are at most one, with 14 bits in the table.
             assert np.array(weighted) / total == pytest.approx(
                 mix, abs=0.01 + 128 * 2.0**-13 / weights.sum()
             )

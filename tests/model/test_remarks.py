@@ -38,7 +38,7 @@ def test_odd_characters_are_named_with_what_makes_them_fewer():
     remark = odd(corpus(*COMMON, "Äbc", *(f"é{name}" for name in COMMON)))
     assert remark.startswith("2 of the 5 characters are odd")
     assert "'Ä' in 1, 'é' in 5 of 11 documents" in remark
-    # Of a, b, c, Ä and é: in small letters 5, in ASCII without Ä's case a, b, c, A, e.
+    # The characters a, b, c, Ä and é: 5 in lower case; in ASCII without --lower a, b, c, A, e.
     assert "--ascii --lower leaves 4" in remark
     assert "--lower leaves" not in remark.replace("--ascii --lower", "")
 

@@ -36,7 +36,7 @@ def test_xorshift_is_linear_algebra_over_bits(state):
 
 
 def test_xorshift_gives_the_known_sequence():
-    # Marsaglia's generator of these shifts from his seed, 2463534242.
+    # Marsaglia's generator with these shifts, from his seed 2463534242.
     state, states = 2463534242, []
     for _ in range(5):
         state = xorshift32(state)
@@ -111,6 +111,7 @@ def test_draws_follow_the_softmax(temperature):
     for _ in range(draws):
         counts[draw(logits, np.array([next(values) for _ in logits]))] += 1
     distance = np.abs(counts / draws - expected).sum() / 2
-    # What 40,000 draws from the softmax itself would differ by, twice that, and the table's share.
+    # Expected distance of 40,000 draws from the softmax itself; allow twice that plus the table's
+    # share.
     chance = np.sqrt(expected * (1 - expected) / draws * 2 / np.pi).sum() / 2
     assert distance < 2 * chance + 0.003

@@ -15,7 +15,7 @@ def test_fewer_rows_take_fewer_steps(rows, batch):
     steps, aware = default_steps(rows, batch)
     assert 50 <= steps < 14_000
     assert 0 < aware < steps / 4
-    # Each is seen as often as those of the shipped corpus, or as 50 steps take.
+    # Each document is seen as often as those of the shipped corpus, or as 50 steps allow.
     assert steps * batch / rows == pytest.approx(14_000 * 512 / 87_592, rel=0.05) or steps == 50
 
 
@@ -34,7 +34,7 @@ def test_early_steps_are_measured_more_often():
 
 
 def follow(losses, steps=None):
-    """Note losses of steps 0, 1, 2, ..., until it has passed."""
+    """Record losses of steps 0, 1, 2, ..., until the best has passed."""
     best, weights = Best(), {"w": np.zeros(1)}
     for step, loss in enumerate(losses):
         weights["w"][0] = step
@@ -47,7 +47,7 @@ def follow(losses, steps=None):
 def test_the_lowest_is_kept_as_it_was():
     best, last = follow([3.0, 2.5, 2.2, 2.21, 2.2, 2.24])
     assert (best.step, best.loss, last) == (2, 2.2, 5)
-    # The array itself has been written to since.
+    # The array itself has been overwritten since.
     assert best.weights["w"] == 2
 
 
@@ -60,7 +60,7 @@ def test_it_ends_when_the_loss_has_risen_for_a_tenth_of_the_steps():
     rising = [3.0, 2.0, *(2.04 + 0.02 * i for i in range(1000))]
     best, last = follow(rising)
     assert best.step == 1
-    # Up to 0.05 above the lowest it has not risen: step 2.
+    # A loss up to 0.05 above the lowest has not risen: step 2.
     assert last == pytest.approx(2 + 100, abs=2)
 
 

@@ -1,4 +1,4 @@
-"""Every table against the function that it stands for."""
+"""Every table against the function that it approximates."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from gptloom.model.tables import (
 )
 
 LONGEST = 1024
-"""Inputs of a dot product, and positions, at most."""
+"""Maximum inputs of a dot product, and maximum positions."""
 
 
 def real(scale):
@@ -28,11 +28,11 @@ def real(scale):
 
 
 def test_exp2_over_all_distances():
-    # Between the largest and the smallest score, 10 bits each.
+    # Distances between the largest and the smallest score, 10 bits each.
     distance = np.arange(1 << ACTIVATION_BITS)
     numerators = exp2_negative(distance)
     exact = 511 * 2.0 ** (-distance / 16)
-    # Half a unit from the table, and less than one from the shift.
+    # The table adds half a unit of error, the shift less than one.
     assert np.abs(numerators - exact).max() <= 1.5
     assert numerators[0] == 511
     assert (np.diff(numerators) <= 0).all()
@@ -72,7 +72,7 @@ def root_of(total):
 )
 def test_roots_over_the_whole_range_of_sums_of_squares(ratio):
     error = np.abs(ratio(sums_of_squares()) - 1)
-    # The window is 32 to 127: half a step of 1/32, halved by the root, and the rounding.
+    # The window is 32 to 127: half a step of 1/32, halved by the root, plus the rounding.
     assert error.max() < 1 / 128 + 1 / 512
     assert error.mean() < 0.004
 

@@ -62,7 +62,7 @@ def test_stream_rows_begin_with_documents_and_run_on():
     rows = NAMES.stream_rows(documents, length=6)
     assert rows.dtype == np.int16
     text = ["".join("abcdefghijklmnopqrstuvwxyz-"[token] for token in row) for row in rows]
-    # A row begins after the document that the one before has cut.
+    # A row begins after the document that the row before has cut off.
     assert text == ["-ab-cde", "-f-ghij"]
     assert all(part in stream for part in text)
 

@@ -77,7 +77,7 @@ def test_training_writes_a_measured_checkpoint(text_file, tmp_path):
     assert stated["loss"] == pytest.approx(loss, abs=1e-6)
     assert stated["float_phase_loss"] != stated["loss"]
     assert stated["documents"] == len(corpus.heldout)
-    # It learnt more than which characters exist.
+    # It has learnt more than the set of characters.
     assert loss < 0.95 * np.log(checkpoint.config.vocabulary)
     assert checkpoint.metadata["corpus"]["training_documents"] == len(corpus.training)
     assert set(checkpoint.metadata["baselines"]) == {"bigram", "trigram", "4-gram"}
@@ -147,7 +147,7 @@ def test_the_vocabulary_must_be_that_of_the_corpus(text_file):
 
 
 def train_by_heart(text_file, tmp_path, **options):
-    """Train on so few documents that held-out ones soon suffer."""
+    """Train on so few documents that the held-out loss soon rises."""
     few = tmp_path / "few.txt"
     few.write_text("\n".join(text_file.read_text("utf-8").splitlines()[:150]), "utf-8")
     corpus = load_corpus(few)
@@ -162,7 +162,7 @@ def test_the_best_step_is_kept_and_training_ends_when_the_loss_only_rises(text_f
     )
     rows = checkpoint.tokenizer.rows(corpus.heldout, 16)
     loss = FloatModel(checkpoint.config, checkpoint.weights).loss(rows)
-    # Independent of what was kept: the curve, which goes up again.
+    # The curve, which rises again, is independent of the weights kept.
     assert loss == pytest.approx(min(curve.heldout.values()), abs=1e-6)
     assert list(curve.heldout.values())[-1] > loss + 0.05
     assert curve.heldout[curve.kept] == pytest.approx(loss, abs=1e-6)
@@ -190,7 +190,7 @@ def test_quantise_aware_steps_begin_with_the_best_and_never_make_it_worse(text_f
 
 @contextmanager
 def interrupted_after(steps):
-    """Show a bar that somebody stops."""
+    """Replace the progress bar by one that is interrupted after some steps."""
 
     def progress(step, loss):
         if step == steps:
@@ -199,7 +199,7 @@ def interrupted_after(steps):
     yield progress
 
 
-# In steps of floating point, and in those that see integers.
+# Interrupted in floating-point steps, and in quantisation-aware ones.
 @pytest.mark.parametrize("steps", [12, 26])
 def test_an_interrupt_leaves_the_best_so_far(text_file, tmp_path, monkeypatch, capsys, steps):
     out = tmp_path / "small.safetensors"
@@ -229,7 +229,7 @@ def test_an_interrupt_before_anything_is_learned_leaves_nothing(text_file, tmp_p
 
 
 def test_a_model_that_counting_beats_is_told(tmp_path, capsys):
-    # Pieces of the alphabet: after each letter comes the next.
+    # Pieces of the alphabet: each letter is followed by the next.
     letters = 2 * "abcdefghijklmnopqrstuvwxyz"
     pieces = [letters[i : i + length] for i in range(26) for length in range(3, 12)]
     (tmp_path / "pieces.txt").write_text("\n".join(pieces), "utf-8")

@@ -12,7 +12,7 @@ from gptloom.model.merged.quantise import quantise
 
 @pytest.fixture(scope="session")
 def random_checkpoint():
-    """Make a checkpoint of random weights."""
+    """Make a checkpoint with random weights."""
     return make_random_checkpoint
 
 
@@ -24,7 +24,7 @@ def quantised():
 
 @pytest.fixture(scope="session", params=shipped_checkpoints())
 def shipped(request, quantised):
-    """Every shipped model, 8-bit."""
+    """Return every shipped model, with 8-bit weights."""
     return quantised(request.param)
 
 
@@ -40,5 +40,5 @@ SHAPES = [
 
 @pytest.fixture(scope="session", params=SHAPES, ids=str)
 def random_model(request):
-    """Models of random weights and several shapes."""
+    """Return models with random weights, of several shapes."""
     return quantise(make_random_checkpoint(request.param))

@@ -1,4 +1,4 @@
-"""The merged model without end: ALiBi and a window, against the float model and step by step."""
+"""Endless streams of the merged model: ALiBi and a window, at once and step by step."""
 
 import itertools
 from dataclasses import replace
@@ -24,7 +24,7 @@ ALIBI = ModelConfig(width=8, heads=2, hidden=8, context=40, vocabulary=5, positi
 
 @pytest.fixture(scope="module")
 def small(random_checkpoint):
-    """Models of one and of two layers."""
+    """Return models of one and of two layers."""
     return [quantise(random_checkpoint(replace(ALIBI, layers=layers))) for layers in (1, 2)]
 
 
@@ -57,12 +57,12 @@ def test_few_weight_bits_and_few_rows_lose_little(quantised):
     st.lists(st.integers(1, 30), min_size=3),
 )
 def test_a_window_at_once_is_a_window_step_by_step(small, which, rows, sinks, lengths):
-    """Several documents side by side, each of which ends when it likes and begins anew."""
+    """Several documents side by side, each of which ends at its own time and restarts."""
     golden = GoldenModel(window(small[which], rows, min(sinks, rows - 1)))
     streams, draw = 3, np.random.default_rng(rows)
     documents = [draw.integers(0, 5, length) for length in lengths]
     whole = [golden.outputs(tokens[None]) for tokens in documents]
-    # Streams take the documents in turn.
+    # Documents are dealt out to the streams.
     walks = [
         [(number, place) for number in range(first, len(documents), streams)
          for place in range(len(documents[number]))]

@@ -1,4 +1,4 @@
-"""What the merged golden model draws: tokens, streams, temperatures."""
+"""Sampling by the merged golden model: tokens, streams, temperatures."""
 
 import itertools
 
@@ -29,7 +29,7 @@ def test_tokens_are_drawn_from_logits_and_noise_times_temperature(shipped, tempe
         outputs = golden.outputs(np.array([tokens]))
         logits, unit = golden.noisy(outputs)[0, -1], golden.unit(outputs)[0, -1]
         values = np.array([next(noise) for _ in range(vocabulary)])
-        # In nats, and exactly: rounding may decide between near equals only.
+        # In nats, and exact: rounding may decide only between nearly equal logits.
         exact = logits * unit + values / 128 * temperature
         slack = 2 * unit + shipped.logit_unit + temperature * np.abs(values).max() / 128 / 512
         assert exact[item.token] >= exact.max() - slack
@@ -43,12 +43,12 @@ def softmax(logits):
 
 
 def chances(golden, outputs, temperature):
-    """Exact probability of every token to be drawn, all entries of the noise table being alike."""
+    """Return every token's exact probability, with equally likely entries of the noise table."""
     noise = golden.scaled_noise(NOISE_TABLE, golden.model.noise_scale(temperature))
     noisy = np.sort(golden.noisy(Outputs(*(value[:, None] for value in outputs)), noise))
     won = np.ones(noisy.shape)
     for i, j in itertools.permutations(range(len(noisy)), 2):
-        # The first of equals is drawn.
+        # Among equals the first is drawn.
         won[i] *= np.searchsorted(noisy[j], noisy[i], "left" if j < i else "right")
         won[i] /= noisy.shape[1]
     return won.mean(axis=1)
@@ -61,7 +61,7 @@ def test_sampling_follows_the_probabilities(quantised):
     outputs = golden.outputs(tokens)
     own = golden.noisy(outputs) * golden.unit(outputs)
     exact = FloatModel(checkpoint.config, checkpoint.weights).logits(tokens)
-    # At most, on average: the float model's probabilities, and those of the integer logits.
+    # Maximum mean distance from the float model's probabilities, and from those of integer logits.
     for temperature, quantised_loss, sampler_loss in (
         (0.5, 0.03, 0.008),
         (0.7, 0.03, 0.007),

@@ -25,13 +25,13 @@ def dot(a, b):
 
 
 OCTAVES = {2: (4, 1), 4: (4, 2, 2, 1)}
-"""What ALiBi takes from a score with each position, by heads."""
+"""Octaves that ALiBi subtracts from a score per position, by number of heads."""
 
 PER_HEAD = ("maximum", "denominator", "mantissa", "exponent")
 
 
 def window_of(square):
-    """Centre of the interval of [1, 4) that a sum of squares falls into, and its exponent."""
+    """Return the centre of a sum of squares' interval in [1, 4), and its exponent."""
     exponent = (max(square, 1).bit_length() - 1) // 2
     return (math.floor(square * 32 / 4**exponent) + 0.5) / 32, exponent
 
@@ -61,7 +61,7 @@ class ReferenceLayer:
         return {name: rows[token][place].tolist() for name, rows in table.items()}
 
     def enter(self, before, offset):
-        """What enters, from all that was found in the layer before, and its shift ``offset``."""
+        """Return a layer's inputs, from the previous layer's values and its shift ``offset``."""
         s, w, width = self.shifts, self.widths, self.config.width
         stream = [
             clip(product + shift(direct * before["root"][0], offset), w.stream)
@@ -88,7 +88,7 @@ class ReferenceLayer:
         found |= {name: [[] for _ in self.keys] for name in ("score", "numerator")}
         for start in range(0, c.width, size):
             head = slice(start, start + size)
-            # Sixteenths of an octave that a score loses with each position.
+            # Sixteenths of an octave subtracted from a score per position.
             slope = 16 * self.octaves[start // size]
             scores = [
                 clip(shift(dot(q[head], k[head]) * scale, s["score"]) - slope * distance, 10)
@@ -116,7 +116,7 @@ class ReferenceLayer:
                 found["numerator"][time].append(power)
 
     def finish(self, found, left):
-        """All that remains; x, fx and lx are added with the left shifts of these names."""
+        """Compute all remaining values; x, fx and lx are shifted left by `left` and added."""
         s, w = self.shifts, self.widths
         found |= {name: self.by(name, found["mix"]) for name in ("a1", "wo", "a2")}
 
@@ -140,7 +140,7 @@ class ReferenceLayer:
 
 
 def reference(model, tokens):
-    """Every intermediate after each of `tokens`, by layer and site."""
+    """Return every intermediate value after each of `tokens`, by layer and site."""
     layers = [ReferenceLayer(model, index) for index in range(model.config.layers)]
     for position, token in enumerate(tokens):
         everything, found = {}, None
@@ -244,7 +244,7 @@ def test_streams_may_stand_at_different_positions(random_model):
     tokens = documents(config, 3, seed=3)
     whole = golden.outputs(tokens)
     cache = golden.new_cache(batch=3)
-    # Each stream starts one step after the one before; until then it repeats its first position.
+    # Each stream starts one step after the one before, repeating its first position until then.
     for time in range(config.context + 2):
         positions = np.clip(time - np.arange(3), 0, config.context - 1)
         outputs = golden.step(tokens[np.arange(3), positions], positions, cache)
@@ -258,7 +258,7 @@ def assert_no_input_leaves_the_stated_widths(model):
     for (layer, site), value in traced.items():
         if site in ("a1", "wo", "a2", "f", "d", "b", "product", "logits"):
             assert np.abs(value).max() < 1 << (bits[layer][site] - 1), (layer, site)
-    # What saturates has every value its width allows: the worst of them for each matrix.
+    # Saturated inputs can have any value of their width: take the worst for each matrix.
     for layer, widths in zip(model.layers, bits, strict=True):
         for name in ("a1", "wo", "a2", "f", "d"):
             if name in layer.weights:

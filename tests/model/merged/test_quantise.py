@@ -17,7 +17,7 @@ from gptloom.model.merged.integer import LATER_SHIFTS, SHIFTS, Widths
 from gptloom.model.merged.quantise import quantise
 
 LOST = {"names": 0.002, "names-24": 0.002, "names-2l": 0.003}
-"""At most, in nats per token."""
+"""Maximum loss above floating point, in nats per token."""
 
 
 def test_integers_lose_two_or_three_thousandths_of_a_nat(shipped):
@@ -44,7 +44,7 @@ def test_quantising_is_deterministic(quantised):
     assert (again.table["fx"] == first.table["fx"]).all()
 
 
-# At most so much above the float loss of the checkpoint that each was started from.
+# Maximum loss above the float loss of the checkpoint that each was refined from.
 REFINED = {
     **{"names-w6": 0.002, "names-w5": 0.006, "names-w4": 0.011},
     **{"names-kv5": 0.0035, "names-kv4": 0.009},
@@ -101,7 +101,7 @@ def assert_numbers_fit(model):
         for values in arrays.values():
             assert values.dtype == np.int64
             assert np.abs(values).max() <= limit
-    # These fill their formats whatever the network; the others are as fine as their neighbours.
+    # These fill their formats for any network; the others have the resolution of their neighbours.
     for name in ("q", "k", "v"):
         assert np.abs(model.table[name]).max() > 1 << (model.widths.of_entry(name) - 2)
     for index, layer in enumerate(model.layers):

