@@ -6,7 +6,7 @@ from faults import COMMAND, FAULTS, RESULTS
 
 
 class Recorder:
-    """Collects what the tests say, from all processes; a run of some faults replaces theirs."""
+    """Collects verdicts from all processes; a run of some faults replaces only theirs."""
 
     def __init__(self):
         self.caught = {}
@@ -28,6 +28,6 @@ class Recorder:
 
 
 def pytest_configure(config):
-    """Only the process that sees all reports writes."""
+    """Register the recorder only in the process that sees all reports."""
     if config.getoption("--record", default=False) and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Recorder())

@@ -1,30 +1,30 @@
-"""Faults to be planted in the hardware: one text of one module each, replaced by a wrong one."""
+"""Faults to plant in the hardware, each a text of one module replaced by a wrong one."""
 
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results.json"
-"""The record of which check finds each."""
+"""Record of the check that finds each fault."""
 
 COMMAND = "./loom test tests/mutation -m long --record"
-"""Writes it."""
+"""Command that writes the record."""
 
 HDL = Path(__file__).parents[2] / "hdl"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault.
+    """A fault to plant.
 
     Attributes
     ----------
     name
-        What goes wrong.
+        Description of the fault.
     file
-        Of the hardware, under ``hdl/``.
+        Source file, relative to ``hdl/``.
     right, wrong
-        Text that is in the file once, and what stands there instead.
+        Text that occurs in the file once, and its replacement.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Fault:
 
     @property
     def path(self) -> Path:
-        """The module's file."""
+        """Path of the module's file."""
         return HDL / self.file
 
     @property
@@ -48,7 +48,7 @@ class Fault:
         Raises
         ------
         ValueError
-            If the text is not there, or more than once: the hardware has changed.
+            If the text does not occur exactly once: the hardware has changed.
         """
         if source.count(self.right) != 1:
             raise ValueError(f"{self.name!r}: {self.right!r} is not once in {self.file}")

@@ -1,7 +1,7 @@
-"""A pytest plugin: plants a fault before anything is imported, and tells what became of it.
+"""A pytest plugin that plants a fault before anything is imported, and reports the verdict.
 
 The environment names the fault (``GPTLOOM_FAULT``, empty for none) and a file for the verdict
-(``GPTLOOM_VERDICT``): which test failed, and with what.
+(``GPTLOOM_VERDICT``): the test that failed, and its error.
 """
 
 import json
@@ -22,7 +22,7 @@ class _Loader(SourceFileLoader):
         self._fault = fault
 
     def get_code(self, fullname: str):
-        """Compile the faulty source, past every cache."""
+        """Compile the faulty source, bypassing all caches."""
         source = self._fault.plant(self.get_data(self.path).decode())
         return self.source_to_code(source, self.path)
 
@@ -32,7 +32,7 @@ class _Finder(MetaPathFinder):
         self._fault = fault
 
     def find_spec(self, fullname, path=None, target=None):
-        """Take the place of the module's own finder."""
+        """Replace the module's own finder."""
         if fullname != self._fault.module:
             return None
         file = str(self._fault.path)

@@ -19,10 +19,10 @@ BLOCKS = sorted(
 )
 CHIP = "tests/hdl/test_top.py::test_transmitter"
 CHECKS = [SCOREBOARD, *BLOCKS, CHIP]
-"""In this order: the scoreboard, blocks against the golden model, the serial line's timing."""
+"""Checks in order: the scoreboard, blocks against the golden model, the serial line's timing."""
 
 COUNTS = {"DivergenceError", "HangError", "AssertionError", "Failed"}
-"""Errors by which a test says that the hardware is wrong; others are mistakes of the fault."""
+"""Errors by which a test reports wrong hardware; others mean that the fault itself is broken."""
 
 
 def run(fault: str, folder: Path) -> dict[str, str] | None:
