@@ -15,6 +15,6 @@ def model():
 
 @pytest.fixture(scope="session")
 def generator(model):
-    """Sixteen lanes on the default engine; every run starts it anew."""
+    """Return a generator with sixteen lanes on the default engine; every run restarts it."""
     machine = Machine.for_models(16, model.config)
     return Generator(model, machine, open_engine, build_image(model, machine))

@@ -1,4 +1,4 @@
-"""The model on a CPU, beside the float model."""
+"""The model on a CPU, against the float model."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def compiled(checkpoint):
 
 
 def documents(tokens):
-    """Split sampled tokens into documents with what ends them."""
+    """Split sampled tokens into documents, their end tokens included."""
     found = [[]]
     for token in tokens:
         found[-1].append(int(token))
@@ -46,7 +46,7 @@ def documents(tokens):
 
 
 def check_samples(tokens, exact, temperature):
-    """Compare what follows the beginning, and what follows its likeliest token, by chi-square."""
+    """Compare by chi-square the first tokens, and the tokens after the likeliest of these."""
     *whole, rest = documents(tokens)
     assert not rest
     first = [document[0] for document in whole]
@@ -58,7 +58,7 @@ def check_samples(tokens, exact, temperature):
         counts = np.bincount(seen, minlength=END + 1)
         common = expected > 5
         squares = (counts - expected)[common] ** 2 / expected[common]
-        # Four deviations beyond the mean of a chi-square distribution.
+        # Four standard deviations above the mean of a chi-square distribution.
         freedom = common.sum()
         assert squares.sum() < freedom + 4 * np.sqrt(2 * freedom)
 
@@ -103,7 +103,7 @@ def test_a_seed_repeats_its_tokens_and_another_does_not(compiled):
 
 
 def test_small_numbers_stay_what_they_are(compiled):
-    # A library linked with -ffast-math makes them zero in the whole process.
+    # A library linked with -ffast-math flushes them to zero in the whole process.
     tiny = np.full(4, 1e-40, np.float32)
     assert (tiny * np.float32(1) > 0).all()
 
@@ -126,7 +126,7 @@ def test_a_compiler_that_fails_is_told(checkpoint, tmp_path):
 
 
 def test_the_best_repetition_counts(monkeypatch):
-    # Ten tokens each, in 4, 2 and 5 seconds of which the CPU works 3, 2 and 1.
+    # Ten tokens each, in 4, 2 and 5 seconds, with 3, 2 and 1 seconds of CPU time.
     wall = iter([0, 4, 10, 12, 20, 25])
     work = iter([0, 3, 3, 5, 5, 6])
     monkeypatch.setattr(measure.time, "perf_counter_ns", lambda: next(wall) * 10**9)

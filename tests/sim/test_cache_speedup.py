@@ -1,4 +1,4 @@
-"""Cycles with and without the KV cache; that all tokens are golden is checked as they are counted.
+"""Cycles with and without the KV cache; all tokens are checked against the golden model.
 
 The unrolled core's share is in tests/cli/test_bench.py.
 """
@@ -38,10 +38,10 @@ def test_a_cache_saves_the_same_work_for_every_earlier_position(model, lanes):
     cached = [timeline(schedule, machine, position)[-1].start for position in range(16)]
     assert [row.cached for row in rows] == cached
     saved = [row.uncached - row.cached for row in rows]
-    # Nothing but the way through Recompute at the first position.
+    # Only the path through Recompute at the first position.
     assert saved[0] == 2
     steps = {after - before for before, after in pairwise(saved)}
-    # A known token's keys and values are computed, and no more: far less than a whole token.
+    # Only a known token's keys and values are computed: far less than a whole token.
     assert len(steps) == 1
     assert steps.pop() < cached[0] / 2
 

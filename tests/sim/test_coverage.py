@@ -1,4 +1,4 @@
-"""What a core goes through while every cycle of it is compared: all that can happen does."""
+"""Coverage of a core compared in every cycle: every possible event occurs."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ CUT = Habits(offer=0.004, reset=0.0001, longest=200)
 
 def test_everything_happens(random_model, waves, record_property):
     shipped = quantise(load_checkpoint("names"))
-    # Values leave their ranges in the one, and differ in the last bits in the other.
+    # Values exceed their ranges in one model, and differ in the last bits in the other.
     coarse, fine = random_model(CONFIG, 3, 0), random_model(CONFIG, 3, 2)
     shifts = coarse.shifts | {(0, "mix"): coarse.shifts[0, "mix"] - 1}
     loud = replace(coarse, shifts=shifts, logit_unit=4e-3)

@@ -1,4 +1,4 @@
-"""Cores whose caches evict, value by value against the golden model, however they are used."""
+"""Cores whose caches evict, in any use, value by value against the golden model."""
 
 import itertools
 import random
@@ -35,7 +35,7 @@ POLICIES = [
 
 @pytest.fixture(scope="module", params=POLICIES, ids=str)
 def simulated(request):
-    """Configurations of different shapes, and a core for all of them."""
+    """Return configurations of different shapes, and a core for all of them."""
     config = replace(SMALL, **request.param)
     if config.recurrent:
         configs = [config, replace(config, hidden=12), replace(config, vocabulary=11)]
@@ -47,7 +47,7 @@ def simulated(request):
 
 
 class Player:
-    """A core with a model, from a reset on."""
+    """Player of a core with a model, from a reset on."""
 
     def __init__(self, core, engine, model, seed):
         self.core, self.engine, self.model = core, engine, model
@@ -58,7 +58,7 @@ class Player:
         self.session.temperature(model.logit_scale(1.0))
 
     def play(self, prompt, seed, tokens, ask=True):
-        """Compare some tokens of a document or stream, and every value on the way to them."""
+        """Compare some tokens of a document or stream, and all intermediate values."""
         traces = []
 
         def receive(_, __):
@@ -89,7 +89,7 @@ class Player:
         return len(traces)
 
     def stall(self):
-        """Leave a token waiting now and then."""
+        """Sometimes leave a token waiting."""
         if self.draw.random() < 0.2:
             self.engine.poke("o__ready", 0)
             for _ in range(self.draw.randrange(400)):
@@ -123,7 +123,7 @@ def test_a_prompt_ends_a_stream_where_a_document_ends(simulated, random_model):
     stream = zip(session.tokens(), golden.generate(9, 1.0), strict=False)
     for seen, right in itertools.islice(stream, 11):
         assert seen.token == right.token
-    # Offered while the stream goes on, it is taken after the next end, and sees nothing of before.
+    # Offered while the stream goes on, it is taken after the next end, and sees no earlier rows.
     engine.poke("i__payload", encode(Prompt, token=bos, last=1))
     engine.poke("i__valid", 1)
     assert not engine.peek("i__ready")
@@ -158,7 +158,7 @@ def test_recurrent_sums_are_there_from_power_on_and_are_read_back(random_model, 
         found = list(itertools.islice(session.tokens([1, 2]), 12))
         golden = itertools.islice(golden_of(model).generate(1, 1.0, [1, 2]), 12)
         assert [seen.token for seen in found] == [right.token for right in golden]
-        # As long as predicted, wherever it stands.
+        # Every token takes the predicted cycles, whatever its place.
         cycles = {seen.cycles for seen in found[1:]}
         assert cycles == {timeline(schedule, machine, 0)[-1].start}
         engine.reset()

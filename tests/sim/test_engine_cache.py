@@ -1,4 +1,4 @@
-"""Caches that cannot be written, or that nothing may be executed from: read, or done without."""
+"""Caches that are not writable, or mounted noexec: they are read, or replaced."""
 
 import ctypes
 import errno
@@ -31,7 +31,7 @@ class Inverter(wiring.Component):
 
 @pytest.fixture
 def temporary(tmp_path, monkeypatch):
-    """A folder of temporary files, which has to be empty in the end."""
+    """Make a folder for temporary files, which has to be empty at the end."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -47,7 +47,7 @@ def built(tmp_path):
 
 
 def refuse(*_, **__):
-    """Do as the system does with another user's file."""
+    """Fail as the system does for another user's file."""
     raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
@@ -56,7 +56,7 @@ def silent(message):
 
 
 def simulate():
-    """Simulate, and return what was said."""
+    """Simulate, and return the messages."""
     said = []
     with open_engine(Inverter(), "cxxrtl", progress=said.append) as engine:
         engine.poke("a", 1)
@@ -105,7 +105,7 @@ def test_another_users_cache_is_read(tmp_path, built, monkeypatch):
     monkeypatch.setattr(cache_module.os, "utime", refuse)
     monkeypatch.setattr(type(entry), "unlink", refuse)
     assert find_kept(tmp_path / "cache", KEY, ".so", silent) == entry
-    # One that is damaged and cannot be removed is as good as none.
+    # A damaged entry that cannot be removed counts as none.
     entry.write_bytes(b"damaged")
     said = []
     assert find_kept(tmp_path / "cache", KEY, ".so", said.append) is None
@@ -136,7 +136,7 @@ def no_home(name):
 @pytest.mark.parametrize("said", [no_home, lambda name: f"~/.cache/{name}"])
 def test_without_a_home_no_folder_is_made_here(tmp_path, built, monkeypatch, said):
     monkeypatch.chdir(tmp_path)
-    # As of a user whom the system does not know, in several versions.
+    # Paths as for a user unknown to the system, in several variants.
     monkeypatch.setattr(platformdirs, "user_cache_dir", said)
     assert keep(cache_folder(), KEY, built) == built
     assert find_kept(cache_folder(), KEY, ".so", silent) is None

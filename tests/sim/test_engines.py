@@ -1,4 +1,4 @@
-"""All engines run the same hardware alike; no compiler or a broken cache is no obstacle."""
+"""All engines simulate the same behaviour; a missing compiler or broken cache is no obstacle."""
 
 import os
 import subprocess
@@ -18,12 +18,12 @@ from gptloom.sim.engines import cache as build_cache
 
 KINDS = ("cxxrtl", "pysim")
 
-# A design that was refused is never elaborated.
+# A refused design is never elaborated.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
 
 class Sum(wiring.Component):
-    """A running sum that is registered, as a block inside another."""
+    """A registered running sum, as a block inside another."""
 
     i: In(signed(8))
     acc: Out(signed(12))
@@ -71,7 +71,7 @@ class Block(wiring.Component):
 
 
 class Ripple(wiring.Component):
-    """Bits of one signal that depend on each other, which CXXRTL takes for feedback."""
+    """Bits of one signal that depend on each other, which CXXRTL treats as feedback."""
 
     a: In(8)
     y: Out(8)
@@ -89,7 +89,7 @@ class Ripple(wiring.Component):
 
 
 class Adder(wiring.Component):
-    """Without any register: the sync domain exists but does nothing."""
+    """An adder without registers: the sync domain exists but does nothing."""
 
     a: In(4)
     y: Out(5)
@@ -118,7 +118,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def _drive(engine, inputs, signals, cycles=300):
-    """Poke random values before every edge; return what was recorded and what peek saw."""
+    """Poke random values before every edge; return recorded and peeked values."""
     random = np.random.default_rng(7)
     engine.record(signals)
     wide, peeked = [], []
@@ -139,7 +139,7 @@ def _drive(engine, inputs, signals, cycles=300):
     [
         (
             Block,
-            # Beyond the memory's end as well, and now and then a reset.
+            # Addresses beyond the memory's end as well, and occasional resets.
             dict(i__payload=8, i__valid=1, o__ready=1, seed=5, wide_in=100, rst=1),
             [
                 *("i__ready", "o__payload", "o__valid", "parity", "fixed", "count", "seed"),
@@ -194,7 +194,7 @@ def test_run_until_counts_edges(engine):
     assert engine.peek("o__valid") == 1
     assert engine.peek("count") == 3
     assert engine.run(1000, "o__valid") == 0
-    # The edge that was only looked at must leave no trace: neither count nor write twice.
+    # The edge that was only previewed must leave no trace: neither count nor write twice.
     engine.step()
     assert engine.peek("count") == 4
     engine.poke("i__valid", 0)
@@ -345,7 +345,7 @@ def test_cache_hit_and_damaged_entry(cache):
     assert run() == []
     (entry,) = _entries(cache)
     content = entry.read_bytes()
-    # Not in place: the loader has the old contents mapped.
+    # Not in place, because the loader has the old contents mapped.
     entry.unlink()
     entry.write_bytes(content[: len(content) // 2])
     assert any("damaged" in line for line in run())
@@ -361,7 +361,7 @@ def test_cache_keeps_the_last_used(cache, monkeypatch):
 
 
 def _elsewhere(code, **env):
-    """Run some code on this module's designs in another process."""
+    """Run code on this module's designs in another process."""
     prelude = f"import runpy; globals().update(runpy.run_path({__file__!r}))\n"
     return subprocess.Popen(
         [sys.executable, "-c", prelude + code],
@@ -380,7 +380,7 @@ open_engine(Adder(), "cxxrtl", progress=print).close()
     outputs = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert all("Compiling" in text for text in outputs)
-    # Whether two compiles give the same bytes is the compiler's affair.
+    # Two compiles need not give the same bytes.
     assert len(_entries(tmp_path / "simulations")) in (1, 2)
     assert _elsewhere(code).communicate()[0] == ""
 

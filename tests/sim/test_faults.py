@@ -1,4 +1,4 @@
-"""Faults planted in the hardware are found in the first cycle and place that they show in."""
+"""Faults planted in the hardware are found in the first cycle and place in which they show."""
 
 from dataclasses import replace
 from functools import partial
@@ -32,7 +32,7 @@ MACHINE = Machine.for_models(16, CONFIG)
 
 
 class OffByOne(Multiplier):
-    """Adds one to products of a negative element and a weight that is not."""
+    """Adds one to products of a negative element and a non-negative weight."""
 
     def elaborate(self, platform):
         m = super().elaborate(platform)
@@ -66,7 +66,7 @@ class LostResult(Drain):
 
 @pytest.fixture
 def diverge(random_model, tmp_path):
-    """Run a core in which something is wrong until that shows."""
+    """Run a faulty core until the fault shows."""
     model = random_model(CONFIG, 3, 1)
 
     def run(corrupt=lambda preload: None, **parameters):
@@ -87,8 +87,8 @@ def place(mismatch):
     return mismatch.signal, mismatch.layer, mismatch.step
 
 
-# Whole passes of keys and values that follow each other, positions that share a word or take two,
-# noise of three words.
+# Consecutive whole passes of keys and values, positions that share a word or take two, noise of
+# three words.
 WIDER = ModelConfig(layers=1, width=16, heads=4, hidden=16, context=8, vocabulary=9)
 ONE_HEAD = replace(CONFIG, heads=1)
 
@@ -115,7 +115,7 @@ def test_a_wrong_product(diverge, random_model):
     multipliers = [Multiplier] * 16
     multipliers[6] = OffByOne
     mismatch, text = diverge(multipliers=multipliers)
-    # Unit 1's third lane: the first product of a negative element and a weight of 0 or more.
+    # Unit 1's third lane has the first product of a negative element and a non-negative weight.
     numbers = Reference(MACHINE, model := random_model(CONFIG, 3, 1)).numbers
     elements = (model.weights["wte"][-1] + model.weights["wpe"][0])[2::4]
     table = model.network
@@ -209,14 +209,14 @@ def test_the_window_shows_what_was_expected(diverge, monkeypatch, tmp_path):
                 changes.setdefault(names[change.id_code], []).append(change.value)
     seen, expected = changes["drain.o__valid"], changes["expected.drain.o__valid"]
     assert len(names) > 80
-    # The recorded one lacks a cycle at the end of its last pulse.
+    # The recorded signal lacks a cycle at the end of its last pulse.
     assert seen.count("1") >= 1
     assert expected.count("1") >= 1
     assert set(changes["judged.drain.o__valid"]) == {"1"}
 
 
 def test_every_field_of_a_plan_is_needed_once(random_model):
-    """No two fields of a cell overlap: their sum would not be what either expects."""
+    """No two fields of a cell overlap: their sum would match neither."""
     for lanes in (8, 64):
         reference = Reference(Machine.for_models(lanes, CONFIG), random_model(CONFIG, 1))
         for position in range(CONFIG.context):

@@ -43,7 +43,7 @@ def test_cycles_are_those_of_the_hardwares_own_counters(generator, model):
     counters = engine.peek("counters")
     tokens, stalls = counters >> 32 & 0xFFFFFFFF, counters >> 64
     assert (tokens, stalls) == (generation.tokens, 0)
-    # The rest of the clock cycles loaded the image and the seed, a byte a cycle.
+    # The rest of the clock cycles loaded the image and the seed, one byte per cycle.
     image = sum(1 for _ in generator.image.writes(generator.machine))
     assert engine.cycles == generation.cycles + image + 1
     assert generation.cycles_per_token == pytest.approx(generation.cycles / generation.tokens)
@@ -58,7 +58,7 @@ def test_a_token_costs_the_same_at_the_same_position_in_every_document(generator
 
 
 def corrupted(generator, address):
-    """A generator whose image has one wrong weight; the golden model does not know."""
+    """Return a generator with one wrong weight in the image, but not in the golden model."""
     regions = dict(generator.image.regions)
     weights = bytearray(regions[Region.OPERANDS])
     weights[address] ^= 0x40
@@ -123,7 +123,7 @@ def test_pysim_generates_the_same_names_in_the_same_cycles(generator, model):
 
 
 def test_an_image_alone_is_enough_to_start(generator, model):
-    """Noise drawn before an image is loaded is for another vocabulary: it must be drawn again."""
+    """Noise drawn before an image is loaded is for another vocabulary, and must be drawn again."""
     engine = generator.engine
     engine.reset()
     session = CoreSession(generator.core, engine)
@@ -135,7 +135,7 @@ def test_an_image_alone_is_enough_to_start(generator, model):
         assert (seen.token, seen.last) == (right.token, right.last)
 
 
-# Of two streams: token, position, whether it is the last one, cycle, cycles, stream.
+# Tokens of two streams: token, position, last, cycle, cycles, stream.
 SEEN = [
     Emitted(3, 0, False, 9, 10, 0),
     Emitted(1, 0, False, 11, 8, 1),
@@ -158,7 +158,7 @@ def test_streams_are_gathered_and_counted(model):
     assert (generation.tokens, generation.tokens_of) == (4, {0: 2, 1: 2})
     assert (generation.cycles, generation.cycles_per_token) == (22, 38 / 4)
     assert generation.cycles_per_token_of_all == 22 / 4
-    # Both have had a token in cycle 11; two follow in the 10 cycles until 21.
+    # Both streams have had a token by cycle 11; two follow in the 10 cycles until 21.
     assert generation.steady_cycles_per_token == 10 / 2
     assert generation.cycles_by_position == {0: [10, 8], 1: [10, 10]}
 

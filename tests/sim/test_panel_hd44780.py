@@ -1,4 +1,4 @@
-"""The model of an HD44780 module, with pins driven by hand: what it shows and what it refuses."""
+"""The model of an HD44780 module, with pins driven directly: display and refusals."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,12 @@ from gptloom.sim.panels import HD44780Model, PanelError, TimingError
 
 PERIOD = 5e-9
 
-# Nanoseconds, of the datasheet at less than 4.5 V.
+# Minima in nanoseconds, from the datasheet at less than 4.5 V.
 GOOD = dict(tAS=60, PWEH=450, tDSW=195, tH=10, tAH=20, tcycE=1000)
 
 
 class Host:
-    """Drives the pins, a byte after the other, with the shortest times unless told otherwise."""
+    """Drives the pins byte by byte, with the shortest times unless told otherwise."""
 
     def __init__(self, period=PERIOD):
         self.period = period
@@ -23,7 +23,7 @@ class Host:
         self.changes.append((seconds, pins))
 
     def nibble(self, rs, d, **times):
-        """Write, beginning now; `now` is then the end of E."""
+        """Write a nibble, beginning at `now`, which is then set to the end of E."""
         t = {name: ns * 1e-9 for name, ns in (GOOD | times).items()}
         rise = self.now + max(t["tAS"], t["tDSW"] - t["PWEH"])
         fall = rise + t["PWEH"]
@@ -74,7 +74,7 @@ def shown(host, **options):
     return panel
 
 
-# Microseconds suffice where the bus is not the subject, and leave short traces.
+# Samples of microseconds suffice if the bus is not under test, and make short traces.
 @pytest.fixture
 def host():
     return SlowHost()
@@ -103,7 +103,7 @@ def test_text_is_shown(host):
 def test_instructions(host):
     host.initialise()
     host.text("abc")
-    # Below the end of the first line stands the beginning of the second one.
+    # The address after the end of the first line is the beginning of the second.
     host.byte(0, 0x80 + 39)
     host.text("xy")
     host.byte(0, 0x18)  # display one to the left
@@ -177,11 +177,11 @@ def test_instructions_take_their_time(host, rs, byte, minimum, needed):
 
 @pytest.mark.parametrize("minimum", GOOD)
 def test_the_bus_is_checked(minimum):
-    """A trace on which this minimum alone is missed, by one sample; kept exactly it passes."""
+    """A trace that misses only this minimum, by one sample, fails; exactly kept it passes."""
 
     def write(**times):
         host = Host()
-        # The waits before do not matter here, only the last two writes.
+        # Only the last two writes matter here, not the waits before.
         host.now = 1e-6
         for _ in range(2):
             host.nibble(0, 3, **times)

@@ -51,7 +51,7 @@ def test_a_link_to_a_picture_stays(tmp_path):
 
 
 def test_gif_frames_last_as_long_as_they_were_shown(tmp_path):
-    # 5 ms of darkness between two texts are passed over.
+    # 5 ms of darkness between two texts are skipped.
     times = [(0.0, 1), (1.0, 2), (1.5, 3), (1.505, 4)]
     shown = [Shown(seconds, None, picture(seed)) for seconds, seed in times]
     write_gif(tmp_path / "a.gif", shown, seconds=3.0, scale=2)

@@ -1,4 +1,4 @@
-"""The models of serial panels, with pins driven by hand: what they show and what they refuse."""
+"""The models of serial panels, with pins driven directly: display and refusals."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ from gptloom.sim.panels import (
 PERIOD = 5e-9
 PINS = ("sck", "mosi", "dc", "cs", "res")
 
-# Nanoseconds: setup and hold of data, command and select, halves and cycle of the clock, time
-# between two selections; as the datasheets have them.
+# The datasheets' minima in nanoseconds: setup and hold of data, command and select, halves and
+# cycle of the clock, time between two selections.
 TIMES = {
     SSD1306Model: dict(
         data_setup=15, data_hold=15, dc_setup=15, dc_hold=15, cs_setup=20, cs_hold=10,
@@ -88,7 +88,7 @@ def fed(model, host, **options):
 
 
 def two_bytes(model, role=None, time=None):
-    """Levels with 100 ns between all edges of two bytes, and `time` where a role's minimum is."""
+    """Return the levels of two bytes with 100 ns between edges, and `time` for a role's minimum."""
     host = Host()
     host.reset()
     start = 5 * (len(host.levels["cs"]) + 100)
@@ -136,7 +136,7 @@ def two_bytes(model, role=None, time=None):
 
 @pytest.mark.parametrize(("model", "role"), [(m, role) for m in MODELS for role in NAMES[m]])
 def test_every_minimum_is_checked(model, role):
-    """Kept exactly it passes; a sample less, and it is this one that fails."""
+    """At the exact minimum it passes; with one sample less exactly this minimum fails."""
     needed = -(-TIMES[model][role] // 5) * 5
 
     def violated(levels):
@@ -151,7 +151,7 @@ def test_every_minimum_is_checked(model, role):
     short = violated(two_bytes(model, role, needed - 5))
     name = NAMES[model][role]
     assert name in short
-    # A cycle of an SSD1331 is as long as its halves, and nothing is held longer than one.
+    # An SSD1331's cycle is as long as its halves, and nothing is held longer than one half.
     also = {"cycle": {"low", "high"}, "low": {"data_setup"}, "cs_hold": {"high"}}.get(role, set())
     assert short <= {name} | {NAMES[model][other] for other in also}
 
@@ -257,7 +257,7 @@ def test_an_st7789_turns_as_it_is_told(turn):
     switch_on(ST7789Model, host)
     host.send(0x36)
     host.send(turn, dc=1)
-    # Turned upside down, the memory's last 80 rows come first, which this glass does not show.
+    # Rotated by 180 degrees, the memory's last 80 rows come first, which this glass does not show.
     host.send(0x2B)
     host.send(0, 80 if turn == 0x80 else 0, 1, 63, dc=1)
     host.send(0x2C)

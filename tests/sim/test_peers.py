@@ -25,5 +25,5 @@ def test_speeds_that_were_measured_are_clock_over_cycles():
     for peer in counted:
         assert peer.figure is Figure.MEASURED
         speed = peer.mhz * 1e6 / peer.cycles_per_token
-        # Told in hundreds.
+        # Figures are rounded to hundreds.
         assert abs(peer.tokens_per_second - speed) <= 100

@@ -1,4 +1,4 @@
-"""Keys and values that are kept from document to document, against computing them anew."""
+"""Keys and values kept from document to document, against computing them again."""
 
 import random
 from dataclasses import replace
@@ -20,7 +20,7 @@ ALIBI = replace(SMALL, positions="alibi")
 
 
 def greedy(model, known):
-    """What the golden model says after some tokens, from an empty cache."""
+    """Return the golden model's tokens after some known ones, from an empty cache."""
     golden, found = GoldenModel(model).generate(1, 0, known[1:]), []
     for token in golden:
         found.append(token.token)
@@ -29,7 +29,7 @@ def greedy(model, known):
 
 
 def read(session):
-    """Read what the core says up to a document's end."""
+    """Read the core's tokens up to a document's end."""
     found = []
     while True:
         token = session._receive()
@@ -40,7 +40,7 @@ def read(session):
 
 
 def known_tokens(draw, prompts, bos):
-    """Parts of prompts in a row, the beginning of all of them first."""
+    """Return parts of prompts in a row, after the begin token."""
     one, other = draw.sample(prompts, 2)
     cut = draw.randrange(12)
     tail = [draw.randrange(bos) for _ in range(draw.randrange(2))]
@@ -59,7 +59,7 @@ def known_tokens(draw, prompts, bos):
 def test_documents_that_share_beginnings_are_as_if_computed_anew(
     random_model, seed, configs, lanes, slots
 ):
-    """Forks, other tails, prefixes of two slots in a row; and another model forgets all."""
+    """Forks, other continuations, joined prefixes of two slots; and another model forgets all."""
     machine = Machine.for_models(lanes, *configs, slots=slots)
     core = FoldedCore(machine)
     draw, joined = random.Random(seed), 0
@@ -80,7 +80,7 @@ def test_documents_that_share_beginnings_are_as_if_computed_anew(
                 said = read(session)
                 assert said == greedy(model, known)
                 rows = [*known[placed.keep :], *said][: config.context - placed.keep]
-                # What ends a document has no row.
+                # The token that ends a document has no row.
                 for token in rows if len(known) + len(said) > config.context else rows[:-1]:
                     store.computed(token)
                 after = session.cache()
@@ -91,7 +91,7 @@ def test_documents_that_share_beginnings_are_as_if_computed_anew(
 
 
 def test_counters_are_what_the_golden_cache_does(random_model):
-    """Every token writes a row and attends all that there are, if its logits are wanted."""
+    """Every token writes a row and attends to all rows, if its logits are needed."""
     machine = Machine.for_models(16, SMALL)
     core, model = FoldedCore(machine), random_model(SMALL, 5)
     writes = reads = 0

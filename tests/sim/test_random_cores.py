@@ -1,4 +1,4 @@
-"""Random shapes, widths, weights and uses of a core; `--seed N` draws others, and repeats them."""
+"""Random shapes, widths, weights and uses of a core; `--seed N` draws others, repeatably."""
 
 import random
 from dataclasses import replace
@@ -64,7 +64,7 @@ AT_THE_LIMITS = {
     "keys of sixteen heads in eight words": (8, ModelConfig(1, 16, 16, 4, 4, 3)),
     "more tokens than a byte counts": (16, ModelConfig(1, 8, 2, 8, 4, 260)),
 }
-"""Lanes and shapes, each a step beyond what some field or wait once allowed."""
+"""Lanes and shapes, each a step beyond the former limit of some field or wait."""
 
 
 @pytest.mark.parametrize("name", AT_THE_LIMITS)
@@ -103,7 +103,7 @@ def test_rows_of_the_cache_have_a_width_of_their_own(random_model, waves, name, 
     bench.power_on(model)
     bench.session.temperature(model.logit_scale(1.0))
     assert bench.documents(2)
-    # Both ends are reached: rows of another width would have been seen.
+    # Both ends of the range are reached: another width of rows would have been noticed.
     found = {}
     tokens = np.arange(8).reshape(1, 8) % config.vocabulary
     GoldenModel(model).logits(tokens, lambda _, site, value: found.update({site: value}))

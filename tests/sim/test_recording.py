@@ -24,7 +24,7 @@ class Inner(wiring.Component):
 
 
 class Block(wiring.Component):
-    """Wide registers; a signal and a submodule that want the same name."""
+    """Wide registers; a signal and a submodule with the same name."""
 
     def __init__(self):
         super().__init__({f"i{w}": In(w) for w in WIDTHS} | {"sum": Out(8), "y": Out(8)})
@@ -38,7 +38,7 @@ class Block(wiring.Component):
         for width in WIDTHS:
             register = Signal(width, name=f"r{width}")
             m.d.sync += register.eq(getattr(self, f"i{width}"))
-            # Parts of one signal that begin anywhere.
+            # Parts of one signal at arbitrary offsets.
             m.d.sync += everything[at : at + width].eq(getattr(self, f"i{width}"))
             at += width
         m.d.comb += [inner.i.eq(self.i63), self.sum.eq(inner.o), taken.eq(everything[:8])]
@@ -98,7 +98,7 @@ def test_numbers_of_taken_names_may_be_left_out(engine):
 
 
 def test_every_name_of_a_large_design(monkeypatch, tmp_path):
-    """Wires have no names in it unless they are asked for; registers have."""
+    """Only registers have names in it, and wires on request."""
     monkeypatch.setattr(build, "_LARGE", 0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with open_engine(Large(), "cxxrtl") as engine:

@@ -1,4 +1,4 @@
-"""Every watched signal in every cycle, whatever is done to the core; and the check of the check."""
+"""Every watched signal in every cycle, in any use of the core; and tests of the check itself."""
 
 import time
 from dataclasses import replace
@@ -45,7 +45,7 @@ def shipped():
 
 @pytest.fixture(scope="module")
 def opened():
-    """Checked cores by lanes and the models that they hold; each is opened once."""
+    """Return checked cores by lanes and the models that they hold; each is opened once."""
     built = {}
 
     def get(lanes, *configs):
@@ -61,7 +61,7 @@ def opened():
 
 @pytest.fixture
 def cores(opened, waves):
-    """The same, with the test's own folder for waveforms."""
+    """Return the same, with the test's own folder for waveforms."""
 
     def get(lanes, *configs):
         core = opened(lanes, *configs)
@@ -165,7 +165,7 @@ SMALL = replace(ModelConfig.MICROGPT, context=8, hidden=36, vocabulary=9)
 
 @pytest.mark.parametrize(("config", "finer"), [(ModelConfig.MICROGPT, 0), (SMALL, 2)])
 def test_random_models(cores, random_model, config, finer):
-    """Every value of weights, saturated scores and sums, heads as different as can be."""
+    """All values of weights, saturated scores and sums, heads as different as possible."""
     model = random_model(config, 3 + finer, finer)
     core = powered(cores(16, *NAMES), model)
     core.documents(4)
@@ -175,7 +175,7 @@ def test_random_models(cores, random_model, config, finer):
 
 @pytest.fixture
 def recorded(cores, shipped):
-    """Some documents' recording, with what was expected of it."""
+    """Return some documents' recording, with its expected values."""
     core = powered(cores(16, *NAMES), shipped["names"])
     ends = 0
     for token in core.session.tokens([5]):
@@ -219,12 +219,12 @@ def test_bits_that_are_not_judged_do_not_matter(recorded):
 
 
 def test_all_that_a_token_computes_is_judged(recorded):
-    """Every bit of every watched signal is judged at some time, but for what cannot vary."""
+    """Every bit of every watched signal is judged at some time, except those that cannot vary."""
     _, block, _, _ = recorded
     judged = np.bitwise_or.reduce(block.masks, axis=0)
     whole = block.signals.column_masks()
     for column in range(block.signals.count):
         signal, _ = block.signals.owner(column)
-        # One bank is enough for sixteen lanes: the offset is never looked at.
+        # One bank is enough for sixteen lanes: the offset is never used.
         if signal.judged is not Judged.INPUT and signal.path != "sequencer.issue":
             assert judged[column] == whole[column], signal.path

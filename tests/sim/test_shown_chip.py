@@ -1,4 +1,4 @@
-"""A whole chip's display: what the panel shows is what the golden model says."""
+"""A whole chip's display: the panel shows the golden model's names."""
 
 import re
 from itertools import islice
@@ -18,10 +18,10 @@ from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
 from gptloom.sim.shown_chip import ShownChip
 
-# One of the processes builds it, while the others go on without.
+# One test process builds it while the others run other tests.
 pytestmark = pytest.mark.xdist_group("shown chip")
 
-# So slow that a second is soon over; a multiple of the serial line's rate.
+# So slow that a second takes few cycles; a multiple of the serial line's rate.
 CLOCK = 2_304_000
 
 
@@ -61,7 +61,7 @@ def test_the_panel_shows_the_golden_models_names_whole_and_in_order(model, chip)
     for name, _ in shown:
         assert any(name.rstrip() == other for other in islice(expected, 5_000)), name
     counters = Counters.from_bits(chip.engine.peek("core.counters"))
-    # The display makes nobody wait.
+    # The display stalls nothing.
     assert counters.stalls == 0
     assert counters.tokens > 1_000
 
@@ -74,7 +74,7 @@ def test_the_panel_shows_the_names_of_a_stream_without_end():
         _, *shown = [picture.lines for picture in islice(chip.shown(), 5)]
         for name, _ in shown:
             assert any(name.rstrip() == other for other in islice(expected, 5_000)), name
-        # It has never begun again.
+        # The core has never restarted.
         assert chip.engine.peek("core.counters") >> COUNTER_BITS & 0xFFFFFFFF > 1_000
 
 

@@ -1,4 +1,4 @@
-"""The drawing of a token's way is the one in the documents."""
+"""The drawing of a token's way equals the one in the documents."""
 
 from pathlib import Path
 

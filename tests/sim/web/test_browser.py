@@ -1,4 +1,4 @@
-"""The page in a real browser: Chromium without a window, driven as people drive it."""
+"""The page in a real browser: headless Chromium, driven like a user."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 PICTURES = Path("build/web")
 PATIENCE = 300
-"""Seconds: two cores may be busy with other things, and the display waits for milliseconds."""
+"""Timeout in seconds: two cores may be busy with other work, and the display waits milliseconds."""
 
 
 def seek(browser, condition, message=""):
@@ -70,7 +70,7 @@ def emulate(browser, width=1280, height=900, scheme="light", motion="no-preferen
 
 @pytest.fixture
 def browser(chromium, address):
-    """A page that has begun to run; afterwards the console holds nothing."""
+    """Return a running page; afterwards its console must be empty."""
     emulate(chromium)
     chromium.get_log("browser")
     chromium.get(address)
@@ -108,7 +108,7 @@ def ask(browser, seed, temperature, prompt):
 
 
 def names_shown(browser, command, count):
-    """Return the list's names once it has so many of what was asked for."""
+    """Return the list's names once it has enough of the requested ones."""
 
     def find(browser):
         asked, names = browser.execute_script(
@@ -170,7 +170,7 @@ def test_the_display_reads_the_name(browser, model):
 
 
 def paused(browser):
-    """Power off and on, and stand still."""
+    """Power off and on, and pause."""
     pause = browser.find_element("id", "pause")
     pause.click()
     browser.find_element("id", "reset").click()
@@ -233,7 +233,7 @@ def test_attention_is_the_golden_models(browser, model):
 
 
 def test_the_panel_is_decoded_as_in_python(browser):
-    """Any levels of the pins, instructions of all kinds among them."""
+    """Random levels of the pins, including all kinds of instructions."""
     random = np.random.default_rng(1)
     panel = HD44780Model(1e-9, strict=False)
     levels = []
@@ -269,7 +269,7 @@ def test_what_is_wrong_is_said_beside_the_field(browser, model):
         fill(browser, field, value)
         assert says in text(browser, f"{field}-message")
         assert browser.find_element("id", field).get_attribute("aria-invalid") == "true"
-        # What was asked for last is still what runs.
+        # The last valid settings still run.
         assert text(browser, "command") == command
         fill(browser, field, "1" if field == "seed" else "")
         assert text(browser, f"{field}-message") == ""
@@ -293,7 +293,7 @@ def test_signals_can_be_chosen(browser):
 
 
 def test_all_that_can_be_used_has_a_name(browser):
-    """Of what assistive technology sees; and the page works by keyboard."""
+    """All controls have names for assistive technology; and the page works by keyboard."""
     from selenium.webdriver.common.keys import Keys
 
     roles = {"button", "textbox", "slider", "spinbutton", "combobox", "checkbox", "image", "table"}
@@ -317,7 +317,7 @@ def test_all_that_can_be_used_has_a_name(browser):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("device", "width"), [("desktop", 1280), ("phone", 360)])
 def test_it_fits(browser, device, width, scheme):
-    """No scrolling sideways; and pictures for people to look at."""
+    """There is no horizontal scrolling; and pictures are kept for inspection."""
     emulate(browser, width, 900, scheme)
     ask(browser, 1, 0.7, "mar")
     seek(
@@ -364,10 +364,10 @@ def worker_seconds(process):
 
 
 def test_how_fast_it_is(browser, chromium):
-    """The figures of docs/web.md: of CPU time, for other things may run on this machine."""
+    """Measure the figures of docs/web.md, in CPU time because the machine may be shared."""
     assert Path("/proc/self/task").is_dir(), "a thread's CPU time is read in Linux's /proc"
     process = chromium.service.process.pid
-    # The browser's compiler makes good code only of what has run for a while.
+    # The browser optimises only code that has run for a while.
     seek(browser, lambda b: number(b, "cycle") > 1_000_000)
     cycles, seconds = number(browser, "cycle"), worker_seconds(process)
     seek(browser, lambda b: worker_seconds(process) > seconds + 2)

@@ -24,7 +24,7 @@ CHIP = bytes(range(256)) * 100
 def chip(model):
     machine = Machine.for_models(16, model.config)
     chip = WebChip(build_image(model, machine), machine, 80e6)
-    # Amaranth complains of hardware that nobody looks into.
+    # Amaranth warns of unused hardware.
     Fragment.get(chip, None)
     return chip
 
@@ -50,7 +50,7 @@ def test_everything_is_in_the_page(page, model):
 
 def test_nothing_is_loaded_from_elsewhere(page):
     addresses = set(re.findall(r"https?://[^\s'\"<>)]+", page))
-    # The name of a language, which is not fetched.
+    # A namespace, which is not fetched.
     assert addresses == {"http://www.w3.org/2000/svg"}
     assert not re.search(r"<(script|img|iframe)[^>]*\ssrc=|<link[^>]*stylesheet|@import", page)
     assert "default-src 'none'" in page

@@ -1,4 +1,4 @@
-"""The page's chip, before there is a page: its names, its display, what it tells."""
+"""The page's chip, without a page: its names, its display, its events."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from gptloom.sim.web.chip import SEEN, WebChip, written_layout
 
 CLOCK_HZ = 12e6
 LONGEST = 400_000
-"""Cycles in which something happens: the checksum comes before the first name."""
+"""Maximum cycles until an event: the checksum comes before the first name."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def ask(engine, model, seed, temperature, prompt):
 
 
 def events(engine):
-    """Yield what happens, cycle by cycle."""
+    """Yield events, cycle by cycle."""
     while True:
         assert engine.run(LONGEST, "event") < LONGEST
         yield SEEN.from_bits(engine.peek("seen"))
@@ -62,7 +62,7 @@ def documents(engine, count):
                 return found
         seeded |= bool(seen.seeded)
         if seen.known and seeded:
-            # In the cycle in which a document's last token leaves, the next one may begin.
+            # The next document may begin in the cycle in which the last token leaves.
             if seen.sampled or seen.token == 26:
                 found.append([])
             else:
@@ -100,7 +100,7 @@ def test_the_display_shows_whole_names_with_their_prompt(started, model):
 
 
 def test_cache_rows_are_told_as_the_golden_model_has_them(started, chip, model):
-    """Of the first token, all of whose values are of one row."""
+    """Check the first token, whose values all belong to one row."""
     ask(started, model, 1, 0.7, "")
     traces = []
 
@@ -122,5 +122,5 @@ def test_cache_rows_are_told_as_the_golden_model_has_them(started, chip, model):
     assert sorted(found["k"]) == sorted(found["v"]) == list(range(model.config.width))
     for name, values in found.items():
         expected = (traces[0][0, name].reshape(-1) & 0xFF).tolist()
-        # They are written in another order.
+        # They are written in a different order.
         assert sorted(values.values()) == sorted(expected)
