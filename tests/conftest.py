@@ -1,4 +1,4 @@
-"""What tests of several rooms share."""
+"""Fixtures and options shared by all tests."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ from gptloom.sim.tool_caches import usable_caches
 
 
 def pytest_addoption(parser):
-    """Options of ./loom test."""
+    """Add the options of ./loom test."""
     parser.addoption(
         "--seed", type=int, default=0, help="of what tests draw at random; the same one repeats it"
     )
@@ -34,26 +34,26 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Let tools have a cache, as the command does."""
+    """Give tools a usable cache, as the command does."""
     caches = ExitStack()
     caches.enter_context(usable_caches())
     config.add_cleanup(caches.close)
 
 
 def pytest_report_header(config):
-    """Say what repeats this run."""
+    """Return the option that repeats this run."""
     return f"random draws: --seed {config.getoption('--seed')}"
 
 
 @pytest.fixture
 def seed(request):
-    """What random draws begin with."""
+    """Return the seed of random draws."""
     return request.config.getoption("--seed")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Let one process build the widest core, while the others go on without it."""
+    """Let one process build the widest core while the others run other tests."""
     for item in items:
         if "callspec" in vars(item) and item.callspec.params.get("lanes") == 64:
             item.add_marker(pytest.mark.xdist_group("64 lanes"))
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(items):
 
 @dataclass(frozen=True)
 class Waves:
-    """A test's own folder for waveforms, and whether those of a test that passes are kept."""
+    """A test's own folder for waveforms, and whether to keep them if the test passes."""
 
     folder: Path
     keep: bool
@@ -69,7 +69,7 @@ class Waves:
 
 @pytest.fixture
 def waves(request):
-    """Where a test leaves waveforms: in ``build/waves``, for whoever looks after a failure."""
+    """Return a test's place for waveforms, in ``build/waves``, to inspect after a failure."""
     name = re.sub(r"[^\w.-]+", "-", request.node.nodeid.removeprefix("tests/")).strip("-")
     folder = Path(__file__).parents[1] / "build" / "waves" / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -77,7 +77,7 @@ def waves(request):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print what tests have to say of what they measured."""
+    """Print the figures that tests have measured."""
     reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
     said = [
         text
@@ -91,14 +91,14 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(text)
 
 
-# Shifts at which random weights give values that fill their ranges, and at times leave them.
+# Shifts with which random weights give values that fill their ranges, and sometimes exceed them.
 SHIFTS = dict(q=3, k=4, v=5, mix=3, out=12, hidden=12, mlp=5)
 
 
 def make_random_model(config, seed=1, finer=0):
-    """Random 8-bit weights: every value occurs, scores and residuals saturate.
+    """Make a model with random 8-bit weights: every value occurs, scores and residuals saturate.
 
-    With `finer` above 0 values are so many bits smaller, and rounding matters more.
+    With `finer` above 0 values are smaller by that many bits, and rounding matters more.
     """
     draw = np.random.default_rng(seed)
 
@@ -128,5 +128,5 @@ def make_random_model(config, seed=1, finer=0):
 
 @pytest.fixture(scope="session")
 def random_model():
-    """Make a model of random weights from a shape and a seed."""
+    """Make a model with random weights from a shape and a seed."""
     return make_random_model
