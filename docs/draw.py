@@ -356,11 +356,11 @@ def pictures() -> dict[str, str]:
 
 
 SHAPES = ("<!-- shapes -->\n", "<!-- end of shapes -->\n")
-"""Marks in docs/limits.md, before and behind the table."""
+"""Marks in docs/limits.md, before and after the table."""
 
 
 def with_shapes(page: str) -> str:
-    """Return docs/limits.md with its table of shapes made anew."""
+    """Return docs/limits.md with a new table of shapes."""
     before, begin, rest = page.partition(SHAPES[0])
     _, end, after = rest.partition(SHAPES[1])
     rows = "".join(

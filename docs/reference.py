@@ -20,7 +20,7 @@ INTRODUCTION = """\
 
 
 def on_startup(**_) -> None:
-    """Make the package's folders known by their names, before anybody looks for them."""
+    """Link the package's folders by their names, before they are looked up."""
     package = ROOT / "build" / "docs" / "gptloom"
     package.mkdir(parents=True, exist_ok=True)
     for name in packages():

@@ -241,7 +241,7 @@ class Console(wiring.Component):
                         part.eq(Part.TEMPERATURE),
                         length.eq(len(TEMPERATURE_TEXTS[0])),
                     ]
-                    # At power-on nobody has changed the temperature.
+                    # At power-on the temperature has not been changed.
                     with m.If(~asked):
                         m.next = "QUIET"
             with m.State("CHECK"):

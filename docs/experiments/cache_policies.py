@@ -1,4 +1,4 @@
-"""Caches side by side: what they cost in loss, in state and in cycles (docs/kv-cache.md).
+"""Caches side by side: their cost in loss, state and cycles (docs/kv-cache.md).
 
 Run it with ``.venv/bin/python docs/experiments/cache_policies.py --plot docs/kv-policies.png``.
 """
@@ -39,14 +39,14 @@ from gptloom.sim.session import CoreSession
 LENGTHS = (16, 128, 512, 4096)
 LANES = 16
 MEAN_OF = 32
-"""Positions that a point of the picture is the mean of."""
+"""Positions averaged in a point of the picture."""
 FULL = 64
-"""Rows of the cache that evicts nothing, where cycles are counted."""
+"""Rows of the cache without eviction for which cycles are counted."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A cache; without a number of rows it has as many as the stream has tokens, if any."""
+    """A cache; without a number of rows it has one for each token of the stream, if any."""
 
     eviction: Eviction
     rows: int | None = None
@@ -149,7 +149,7 @@ def full_cycles(model: IntegerModel, open_engine: Callable[[FoldedCore], Engine]
     """
     core = FoldedCore(Machine.for_models(LANES, model.config))
     rows = model.config.context
-    # So that the token counted is the last one that the cache holds, or one of those after it.
+    # The token counted is the last one that fills the cache, or one after it.
     prompt, counted = [place % model.tokenizer.bos for place in range(rows - 2)], 1
     if model.config.endless:
         counted = 40
@@ -174,7 +174,7 @@ def draw_policies(measured: Sequence[PolicyFigures]) -> bytes:
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     for number, figures in enumerate(measured):
-        # Names differ more than caches: means of some positions tell these apart.
+        # Names differ more than caches do: means over positions make caches distinguishable.
         means = np.convolve(figures.curve, np.full(MEAN_OF, 1 / MEAN_OF), "valid")
         places = np.arange(len(means)) + MEAN_OF // 2
         label = f"{figures.policy}: {figures.losses[512]:.4f}"

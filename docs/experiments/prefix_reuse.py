@@ -38,10 +38,9 @@ class PrefixCycles:
     Attributes
     ----------
     known
-        Tokens that the next document begins with, as the one before did.
+        Tokens with which both documents begin.
     computed, reused
-        Cycles where all of these are computed, and where what is in a slot of the cache is used
-        again.
+        Cycles if all of these are computed, and if rows in a slot of the cache are reused.
     """
 
     known: int
@@ -52,21 +51,21 @@ class PrefixCycles:
 def measure_reuse(
     model: IntegerModel, machine: Machine, open_engine: Callable[[FoldedCore], Engine]
 ) -> Iterator[PrefixCycles]:
-    """Yield what is saved for every number of known tokens, counted in simulation.
+    """Yield the cycles for every number of known tokens, counted in simulation.
 
     Parameters
     ----------
     model
         The network.
     machine
-        With slots; it is compared with one that has none.
+        Machine with slots, to compare with one without.
     open_engine
         Opens a simulation of a core.
 
     Raises
     ------
     MismatchError
-        If a token is not the golden model's, which computes everything anew.
+        If a token is not the golden model's, which recomputes everything.
     """
     cores = [FoldedCore(replace(machine, slots=0, slot_words=0, joins=False)), FoldedCore(machine)]
     with ExitStack() as opened:
@@ -111,7 +110,7 @@ class TurnCycles:
 
 
 TURNS = ("mari", "john", "anna", "marg")
-"""Prompts that take turns; the first and the last begin alike."""
+"""Alternating prompts; the first and the last begin alike."""
 ROUNDS = 5
 LANES = [16, 64]
 
@@ -119,12 +118,12 @@ LANES = [16, 64]
 def measure_turns(
     model: IntegerModel, machine: Machine, open_engine: Callable[[FoldedCore], Engine]
 ) -> TurnCycles:
-    """Return what slots save where prompts take turns, counted in simulation.
+    """Return the cycles with alternating prompts, counted in simulation.
 
     Raises
     ------
     MismatchError
-        If a token is not the golden model's, which computes everything anew.
+        If a token is not the golden model's, which recomputes everything.
     """
     core, cycles = FoldedCore(machine), []
     prompts = [model.tokenizer.encode(prompt) for prompt in TURNS] * ROUNDS

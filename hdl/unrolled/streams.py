@@ -101,7 +101,7 @@ class Streams(wiring.Component):
         m = Module()
         state = data.StructLayout(
             {
-                "busy": 1,  # A document is under way.
+                "busy": 1,  # A document is in progress.
                 "known": 1,  # Its next token is in the prompt.
                 "surplus": 1,  # So is more than fits the document, which is dropped.
                 "holds": 1,  # A sampled token has not left yet.

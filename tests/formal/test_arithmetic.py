@@ -58,7 +58,7 @@ class Functions(wiring.Component):
 
 
 def test_functions(proved):
-    """Saturating, comparing, finding the leading one and delaying are what they are defined as."""
+    """Saturating, comparing, finding the leading one and delaying equal their definitions."""
     bench = Bench(Functions())
     dut = bench.dut
     bench.claim("8 bits", dut.clipped_to_8 == clipped(dut.value, 8))

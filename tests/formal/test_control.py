@@ -64,7 +64,7 @@ class Surroundings:
 
 
 def test_sampled_tokens(proved):
-    """Every sampled token is given out once, in order, and stays until it is taken."""
+    """Every sampled token is output once, in order, and holds until it is taken."""
     proved(queue(Surroundings()), 6, reach=24)
 
 

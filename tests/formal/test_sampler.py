@@ -54,7 +54,7 @@ def test_the_last_of_the_largest_would_be_found(refuted):
 
 @pytest.mark.parametrize("lanes", [8, 64])
 def test_noise_is_never_of_a_zero_state(proved, lanes):
-    """The sampler's generator is never in state 0, whatever is loaded whenever."""
+    """The sampler's generator is never in state 0, for any load at any time."""
     bench = Bench(Sampler(Machine.for_models(lanes, ModelConfig())))
     state = bench.inside("noise.generator.state")
     bench.claim("state", state != 0)

@@ -86,7 +86,7 @@ class Running:
 
 @pytest.mark.parametrize("lanes", [8, 64])
 def test_program_counter(proved, lanes):
-    """No instruction behind the program's end is ever executed, whatever instructions say."""
+    """No instruction after the program's end is ever executed, whatever the program."""
     proved(within(Running(lanes)), 4, reach=14)
 
 

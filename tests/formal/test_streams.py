@@ -71,7 +71,7 @@ def test_checksum_reads_every_byte_once(proved, refuted, sizes):
 
 
 def test_readback_gives_the_byte_asked_for(proved):
-    """Each request is taken once, with its byte of what memories deliver; 0 is filled in."""
+    """Each request is taken once, with its byte of the memories' outputs, padded with zeros."""
     machine = Machine.for_models(16, ModelConfig())
     bench = Bench(Readback(machine))
     dut = bench.dut
@@ -113,7 +113,7 @@ def test_readback_gives_the_byte_asked_for(proved):
 
 
 def test_console_holds_its_character(proved):
-    """A character stays until it is taken, and tokens never wait for it."""
+    """A character holds until it is taken, and tokens never wait for it."""
     bench = Bench(Console(range(PAGE_BYTES), BOS, CONTEXT, mirror=True))
     dut = bench.dut
     sends = bench.state("SEND")

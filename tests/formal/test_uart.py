@@ -62,7 +62,7 @@ def test_a_bit_too_short_is_found(refuted):
 
 @pytest.mark.parametrize("divider", [1, 4])
 def test_round_trip(proved, divider):
-    """A receiver that samples at any one place of its bits gets every byte once, and none else."""
+    """A receiver that samples at any one place of its bits gets every byte once, and no others."""
     line = Line(divider)
     bench, m, tx = line.bench, line.bench.m, line.bench.dut.tx
     phase = bench.constant(range(max(2, divider)), "phase")

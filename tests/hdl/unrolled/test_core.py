@@ -15,13 +15,13 @@ from gptloom.model.merged.golden import GoldenModel, Stream
 from gptloom.sim.engines import open_engine
 from gptloom.sim.streams import StreamSession, generate_streams
 
-# One process compiles what most of these use.
+# One process compiles the core that most of these use.
 pytestmark = pytest.mark.xdist_group("unrolled core")
 
 
 @pytest.fixture(scope="module")
 def simulated(merged):
-    """A core and its simulation, which takes a minute to compile once."""
+    """Return a core and its simulation, which takes a minute to compile once."""
     model = merged("names")
     core = UnrolledCore(model)
     with open_engine(core) as engine:
@@ -34,7 +34,7 @@ def golden_run(model, stream):
 
 
 def various(model, count):
-    """Streams with different seeds, temperatures and prompts."""
+    """Return streams with different seeds, temperatures and prompts."""
     draw = random.Random(count)
     prompts = ["", "", "jo", "mar", "x", "abcdefghijklmno"]
     return [
@@ -66,8 +66,8 @@ def test_every_stream_is_the_golden_models(simulated):
 def test_a_stream_alone_takes_as_long(simulated):
     model, core, engine = simulated
     generation = generate_streams(core, engine, model, [Stream(5, 0.7)], 5)
-    # The first token of a document comes one lap after the last one of the document before; of the
-    # very first, the cycle in which it is taken counts as well.
+    # A document's first token comes one round after the last token of the document before; for
+    # the very first, the cycle in which it is taken counts as well.
     lap = core.streams * core.interval
     first, *others = [token.cycles for token in generation.emitted]
     assert set(others) == {lap}
@@ -112,7 +112,7 @@ def test_a_reset_begins_anew(simulated):
 
 @pytest.mark.long
 def test_with_products_as_they_are_made(merged):
-    """In Amaranth's simulator, that compiles nothing: two tokens of each stream."""
+    """Two tokens of each stream, in Amaranth's simulator, which compiles nothing."""
     model = merged("names-w4")
     core = UnrolledCore(model, target=Target(dense=SlicedDense))
     with open_engine(core, "pysim") as engine:
@@ -124,7 +124,7 @@ def test_with_products_as_they_are_made(merged):
 
 
 def test_three_layers():
-    """A small core whose second layer is handed to and hands on; any wrong token ends the run."""
+    """A small core whose second layer has one before and one after; a wrong token ends the run."""
     model = random_model(3)
     core = make_core(model, 2, 2, None, SIMULATED)
     with open_engine(core, "pysim") as engine:
