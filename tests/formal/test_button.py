@@ -54,7 +54,7 @@ def rested(cycles, claimed=None):
 
 @pytest.mark.parametrize("cycles", CYCLES)
 def test_press(proved, cycles):
-    """A press counts once, after enough stable cycles; and again only after as many released ones."""
+    """A press counts once, after enough stable cycles, and again only after as many released."""
     proved(rested(cycles), 5, reach=10)
 
 
