@@ -134,7 +134,7 @@ async def engine(dut):
             bench.set(f"words__{unit}", packed(words[unit], 8))
         bench.set("quads", packed([x for bank in banks for x in bank], 10))
         if operands:
-            # What the memories deliver now belongs to the issue of the cycle before.
+            # Words that the memories deliver now belong to the issue of the cycle before.
             bank, whole, before = operands
             products = [
                 np.dot(words[u], banks[bank] if whole else banks[u % m.heads])

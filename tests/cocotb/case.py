@@ -1,4 +1,4 @@
-"""What a bench within the simulator is told."""
+"""Cases for the benches within the simulator."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ class Case:
 
 @dataclass(frozen=True)
 class NetlistCase:
-    """What a design was given, by cycle and input, and what its outputs were.
+    """Inputs of a design by cycle, and its outputs.
 
     `outputs` is in columns of 64 bits, and `owners` says of which port each of them is.
     """
@@ -63,7 +63,7 @@ class TopCase:
 
 @dataclass(frozen=True)
 class AbuseCase:
-    """What is done to a small chip, by its name, and the two models that it holds in turn."""
+    """Name of an abuse of a small chip, and the two models that it holds in turn."""
 
     model: IntegerModel
     other: IntegerModel

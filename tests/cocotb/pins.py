@@ -11,7 +11,7 @@ PERIOD = 10
 
 
 class PinEngine:
-    """What :class:`gptloom.sim.serial_port.SimulatedPort` needs of an engine, through the pins.
+    """An engine for :class:`gptloom.sim.serial_port.SimulatedPort`, through the pins.
 
     Made within the simulator; all methods are for functions started by `cocotb.task.bridge`.
     Inputs change half-way between two edges. There is no power-on but the simulator's: `reset`

@@ -1,4 +1,4 @@
-"""What the simulated top shows of the signals inside, as the compiled engines record them."""
+"""Signals inside the simulated top, as the compiled engines record them."""
 
 import numpy as np
 

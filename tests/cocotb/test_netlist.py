@@ -1,4 +1,4 @@
-"""What synthesis makes of a core, simulated with models of the part's cells, does what it did."""
+"""A core after synthesis, simulated with models of the part's cells, equals the core before."""
 
 import re
 
@@ -83,7 +83,7 @@ def test_a_wrong_bit_in_a_lookup_table_is_found(cosimulate, netlist, record, ran
 
 
 def test_a_small_unrolled_core(cosimulate, tmp_path):
-    """Of carry cells and multiplier cells, signed and not, that CXXRTL knows nothing of."""
+    """Carry cells and multiplier cells, signed and not, which CXXRTL has no models of."""
     model, shape = small_core.random_model(), (2, 2, None)
     recorded = small_core.play(small_core.make_core(model, *shape), model, 400)
     assert recorded.tokens > 25

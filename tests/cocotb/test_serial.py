@@ -9,7 +9,6 @@ from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.sim.serial_chip import serial_top
 
-
 # Those that come at every moment run within the fast engine every day.
 SLOW = ("moment", "resets", "commits", "cut", HUNDRED_THOUSAND)
 

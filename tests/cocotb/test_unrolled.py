@@ -1,6 +1,6 @@
 """The unrolled core within Verilator: every watched signal in every cycle as in CXXRTL.
 
-What CXXRTL recorded is compared with the golden model first, value by value.
+The recording of CXXRTL is compared with the golden model first, value by value.
 """
 
 import numpy as np

@@ -33,7 +33,7 @@ CASES = [(lanes, "four heads") for lanes in LANES] + [
 
 @dataclass
 class Memories:
-    """What the write ports did."""
+    """Writes seen at the ports."""
 
     rows: dict = field(default_factory=dict)
     words: dict = field(default_factory=dict)
@@ -138,7 +138,7 @@ def writing(request, bench):
 
 
 def in_rows(config, base, values):
-    """Where a vector lies: quads go to the heads' banks in turn."""
+    """Return a vector by its places: quads go to the heads' banks in turn."""
     heads = config.heads
     return {
         (base + j // QUAD // heads, j // QUAD % heads * QUAD + j % QUAD): int(value)
