@@ -1,14 +1,16 @@
 """Fixtures and options shared by all tests."""
 
+import pickle
 import re
 import shutil
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gptloom.model import quantise
 from gptloom.model.integer import IntegerModel
 from gptloom.model.network import network
 from gptloom.model.positions import Positions
@@ -43,6 +45,22 @@ def pytest_configure(config):
 def pytest_report_header(config):
     """Return the option that repeats this run."""
     return f"random draws: --seed {config.getoption('--seed')}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shifts_are_searched_once():
+    """Keep the shifts that the quantiser finds: commands of many tests quantise the same models."""
+    search, found = quantise._choose_shifts, {}
+
+    def remember(model, expected):
+        key = pickle.dumps((model.config, model.weights, model.shifts, model.precision, expected))
+        if key not in found:
+            found[key] = search(model, expected)
+        return replace(found[key], shifts=dict(found[key].shifts), weights=dict(model.weights))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantise, "_choose_shifts", remember)
+        yield
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ BOARD = "ice40-hx8k"
 @pytest.fixture
 def built(build, random_model, tmp_path):
     """Make a build, and images of two other models for it."""
-    assert not build(90)
+    build.usual()
     machine = Machine.for_models(8, ModelConfig.MICROGPT)
     build.crcs = {}
     for seed, name in enumerate(("mine", "yours"), 1):

@@ -56,7 +56,7 @@ def test_hex_lines_hold_every_word_of_every_memory(random_model):
 @pytest.fixture
 def built(build, random_model, tmp_path):
     """Make a build, and the image of another model for it."""
-    assert not build(90)
+    build.usual()
     machine = Machine.for_models(8, MICROGPT)
     build.other = build_image(random_model(MICROGPT), machine)
     build.image = tmp_path / "other.img"

@@ -56,6 +56,7 @@ def test_what_cannot_be_is_refused(arguments, says, capsys):
     assert says in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.long
 def test_a_prompt_is_computed_once(tmp_path):
     results = []
     for options in ([], ["--slots", "1"]):
@@ -84,6 +85,7 @@ def test_a_stream_of_names_is_the_golden_models(tmp_path, capsys):
     assert begin == [True] + [False] * 5
 
 
+@pytest.mark.long
 def test_a_stream_without_rows_is_the_golden_models(tmp_path, capsys):
     file = tmp_path / "result.json"
     options = ["--checkpoint", "names-alibi", "--cache", "recurrent", "--prompt", "mar"]

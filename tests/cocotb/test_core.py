@@ -38,6 +38,7 @@ def check(cosimulate, case, simulator="verilator"):
     assert np.array_equal(np.load(case.rows), other)
 
 
+@pytest.mark.long
 def test_a_small_core(cosimulate, make_case, random_model, simulator):
     machine = Machine.for_models(16, SMALL)
     # The slower one takes part for as long as its first documents last.
@@ -46,6 +47,7 @@ def test_a_small_core(cosimulate, make_case, random_model, simulator):
     check(cosimulate, case, simulator)
 
 
+@pytest.mark.long
 def test_a_bench_fails_where_the_core_differs(cosimulate, make_case, random_model, tmp_path):
     machine, model = Machine.for_models(16, SMALL), random_model(SMALL, 7, 1)
     head = model.weights["lm_head"].copy()

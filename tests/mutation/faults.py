@@ -7,7 +7,7 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results.json"
 """Record of the check that finds each fault."""
 
-COMMAND = "./loom test tests/mutation -m long --record"
+COMMAND = "./loom test tests/mutation -m nightly --record"
 """Command that writes the record."""
 
 HDL = Path(__file__).parents[2] / "hdl"

@@ -52,7 +52,7 @@ def known_tokens(draw, prompts, bos):
     [
         ([SMALL], 16, 4),
         ([SMALL, TWO_LAYERS], 16, 2),
-        ([ALIBI], 64, 1),
+        pytest.param([ALIBI], 64, 1, marks=pytest.mark.long),
     ],
     ids=["joins", "two models", "alibi, wide"],
 )

@@ -13,6 +13,7 @@ OFTEN = (Command.PROMPT, Command.COMMIT)
 # Some of the similar cases are enough for everyday tests.
 SELDOM = {f"{command.name} at any moment" for command in Command if command not in OFTEN}
 SELDOM |= {f"garbage of {cycles} cycles a bit" for cycles in (5, 6, 12, 16, 69)}
+SELDOM |= {"resets during commits", "uploads that are cut", "resets in any cycle"}
 
 
 @pytest.mark.parametrize(
