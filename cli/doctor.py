@@ -9,9 +9,9 @@ def doctor() -> None:
     from rich.table import Table
 
     from gptloom.boards.doctor import examine
-    from gptloom.sim.engines.compilers import find_compiler
+    from gptloom.sim.engines.compilers import find_quick_compiler
 
-    compiler = find_compiler()
+    compiler = find_quick_compiler()
     table = Table(box=None, pad_edge=False)
     for heading in ("needed for", "what", "found, or how to get it"):
         table.add_column(heading, overflow="fold")

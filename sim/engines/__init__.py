@@ -8,7 +8,7 @@ from gptloom.model.errors import UserError
 
 from .base import Engine, Progress
 from .cache import cache_folder
-from .compilers import find_compiler
+from .compilers import find_quick_compiler
 from .cxxrtl import CxxrtlEngine
 from .pysim import PysimEngine
 
@@ -58,7 +58,7 @@ def open_engine(
         raise UserError(f"there is no simulation engine {kind!r}: choose one of {', '.join(KINDS)}")
     if kind == "pysim":
         return PysimEngine(component)
-    compiler = find_compiler()
+    compiler = find_quick_compiler()
     if compiler is not None:
         return CxxrtlEngine(component, compiler, cache_folder(), progress, every_name)
     if kind == "cxxrtl":

@@ -29,6 +29,8 @@ _FLAGS = (
     "-fvisibility=hidden",
     # A read beyond a memory's end is 0, as in Amaranth's simulator, and not an abort.
     "-DNDEBUG",
+    # zig's default is with debug information, which takes as long as all the rest.
+    "-g0",
     # CXXRTL wants every operation inlined into one function. Compilers that decide on inlining
     # themselves take half the time (g++, 64 lanes), or a fifth (zig), and simulate just as fast.
     "-D__always_inline__=__unused__",

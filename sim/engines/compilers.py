@@ -89,3 +89,18 @@ def find_compiler() -> Compiler | None:
         if compiler := _probe([name]):
             return compiler
     return find_zig()
+
+
+def find_quick_compiler() -> Compiler | None:
+    """Look for the compiler of simulations: that of the ziglang wheel, if it has been installed.
+
+    It takes a third of g++'s time, for simulations that are as fast. ``$CXX`` is preferred, and
+    without the wheel it is :func:`find_compiler` that looks.
+
+    Raises
+    ------
+    UserError
+        If ``$CXX`` names something that does not run.
+    """
+    chosen = os.environ.get("CXX", "").strip()
+    return (None if chosen else find_zig()) or find_compiler()
