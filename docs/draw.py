@@ -164,7 +164,7 @@ def draw_connections() -> Picture:
     """Draw who drives whom, components on the diagonal."""
     found = connections()
     names = ["ports", *FoldedCore(machine()).elaborate(None)._named_submodules]
-    wide, high, left, top = 66, 28, 90, 30
+    wide, high, left, top = 88, 28, 112, 30
     right, bottom = left + wide * len(names), top + high * len(names)
     picture = Picture(right + 20, bottom + 20, "Which component of the folded core drives which")
     picture.text(left, 18, "a row drives the columns that are marked in it", fill=SOFT)

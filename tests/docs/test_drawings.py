@@ -28,7 +28,7 @@ def test_the_table_of_shapes_is_that_of_the_code():
         ("operands", "mac_array", "words"),
         ("mac_array", "drain", "sums"),
         ("ports", "writeback", "temperature"),  # through a register
-        ("writeback", "norm", "result"),
+        ("writeback", "norm", "i"),
         ("softmax", "activations", "write_data"),  # chosen in an If
     ],
 )
