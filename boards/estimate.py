@@ -186,24 +186,15 @@ class Estimator:
         }
 
     def widths(self, board: Board, mhz: float | None = None) -> Iterator[Estimate]:
-        """Yield the estimates of all widths that can be built for the model, widest first.
+        """Yield the estimates of all widths for the model, widest first.
 
         Raises
         ------
         UserError
-            If there is none, or the PLL cannot make the clock.
+            If no folded core has the model's shape, or the PLL cannot make the clock.
         """
-        refusals = []
         for lanes in sorted(LANES, reverse=True):
-            try:
-                estimate = self.estimate(board, lanes, mhz)
-            except UserError as error:
-                # Too few lanes for the model's matrices, or more than its heads can share.
-                refusals.append(error)
-            else:
-                yield estimate
-        if len(refusals) == len(LANES):
-            raise refusals[0]
+            yield self.estimate(board, lanes, mhz)
 
     def choose(self, board: Board, lanes: int | None = None, mhz: float | None = None) -> Estimate:
         """Return the estimate of a width, or of the largest one that fits.
