@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptloom.boards.family import Family
-from gptloom.model.arithmetic import WEIGHT_BITS
+from gptloom.model.formats import STANDARD
 from gptloom.model.loss import loss_label
 
 _CELL_SUFFIX = re.compile(
@@ -242,7 +242,7 @@ def describe_core(figures: Mapping[str, Any]) -> str:
             f"{figures['heads_per_cycle']} heads/cycle"
         )
         cached = figures["key_bits"], figures["value_bits"]
-        if cached != (WEIGHT_BITS, WEIGHT_BITS):
+        if cached != STANDARD.cache.widths:
             made += ", {}-bit keys, {}-bit values".format(*cached)
     return f"{figures['core']}, {made}, {figures['bits']}-bit weights"
 

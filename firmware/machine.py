@@ -21,6 +21,9 @@ LANES = (8, 16, 32, 64)
 QUAD = 4
 """Lanes of one dot-product unit, and elements of one activation word."""
 
+LANE_BITS = 8
+"""Bits of a lane in an operand word, which holds a weight or an element of a key or a value."""
+
 TABLE_BYTES = 2
 """Bytes of a weight in the table of recurrent sums, for each head."""
 
@@ -152,9 +155,10 @@ class Machine:
         """Width of a dot product: weights reach -127, keys -128, values -128 times 511."""
         if self.recurrent:
             return max(_signed_bits(self._weight_sum), StateWidths().value_bits)
-        largest, numerator = 1 << (WEIGHT_BITS - 1), (1 << MANTISSA_BITS) - 1
-        scores = (self.head_width * largest) << (ACTIVATION_BITS - 1)
-        return _signed_bits(max(self._weight_sum, scores, self.context * largest * numerator))
+        key, value = (1 << (bits - 1) for bits in self.cache.widths)
+        scores = (self.head_width * key) << (ACTIVATION_BITS - 1)
+        mix = self.context * value * ((1 << MANTISSA_BITS) - 1)
+        return _signed_bits(max(self._weight_sum, scores, mix))
 
     @property
     def _weight_sum(self) -> int:
@@ -242,7 +246,7 @@ class Machine:
 
         elements = self.stream_elements
         return {
-            "operands": self.operand_words * self.lanes * WEIGHT_BITS,
+            "operands": self.operand_words * self.lanes * LANE_BITS,
             "activations": self.activation_words * self.heads * QUAD * ACTIVATION_BITS,
             "stream": max(2 * self.writers, elements) * ACTIVATION_BITS,
             "program": self.program_words * InstructionLayout(self).bytes * 8,

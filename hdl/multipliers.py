@@ -19,12 +19,13 @@ from amaranth.hdl import (
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from gptloom.firmware.machine import LANE_BITS
 from gptloom.hdl.attributes import KEEP
 from gptloom.hdl.delay import delayed
-from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
+from gptloom.model.arithmetic import ACTIVATION_BITS
 
-ACTIVATION, WEIGHT = signed(ACTIVATION_BITS), signed(WEIGHT_BITS)
-PRODUCT_BITS = ACTIVATION_BITS + WEIGHT_BITS
+ACTIVATION, OPERAND = signed(ACTIVATION_BITS), signed(LANE_BITS)
+PRODUCT_BITS = ACTIVATION_BITS + LANE_BITS
 
 
 class Multiplier(wiring.Component):
@@ -51,7 +52,7 @@ class Multiplier(wiring.Component):
 
     latency = 2
 
-    def __init__(self, a: Shape = ACTIVATION, b: Shape = WEIGHT):
+    def __init__(self, a: Shape = ACTIVATION, b: Shape = OPERAND):
         super().__init__({"a": In(a), "b": In(b), "o": Out(signed(a.width + b.width))})
 
     def elaborate(self, platform):

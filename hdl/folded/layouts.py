@@ -13,16 +13,15 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
 from gptloom.firmware.isa import Destination, InstructionLayout
-from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
 from gptloom.model.arithmetic import (
     ACTIVATION_BITS,
     LOGIT_BITS,
     MANTISSA_BITS,
-    WEIGHT_BITS,
 )
 
 EXPONENT_BITS = 5
-UNIT_BITS = QUAD * WEIGHT_BITS
+UNIT_BITS = QUAD * LANE_BITS
 """One unit's share of an operand word."""
 
 

@@ -6,12 +6,12 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
 from gptloom.hdl.attributes import KEEP, LOADED
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import UNIT_BITS, Quad, accumulator, issues, job
 from gptloom.hdl.multipliers import Multiplier
-from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
+from gptloom.model.arithmetic import ACTIVATION_BITS
 
 
 class MacArray(wiring.Component):
@@ -80,15 +80,15 @@ class MacArray(wiring.Component):
             for lane in range(QUAD):
                 multiplier = self.multipliers[unit * QUAD + lane]()
                 m.submodules[f"multiplier_{unit}_{lane}"] = multiplier
-                weight = word.word_select(lane, WEIGHT_BITS)
-                m.d.comb += [multiplier.a.eq(quad[lane]), multiplier.b.eq(weight)]
+                operand = word.word_select(lane, LANE_BITS)
+                m.d.comb += [multiplier.a.eq(quad[lane]), multiplier.b.eq(operand)]
                 products.append(multiplier.o)
-            sum_ = Signal(signed(ACTIVATION_BITS + WEIGHT_BITS + 2), name=f"sum_{unit}")
+            sum_ = Signal(signed(ACTIVATION_BITS + LANE_BITS + 2), name=f"sum_{unit}")
             total = Signal(accumulator(machine), name=f"total_{unit}", **LOADED)
             pairs = zip(products[::2], products[1::2], strict=True)
             halves = []
             for one, other in pairs:
-                half = Signal(signed(ACTIVATION_BITS + WEIGHT_BITS + 1), attrs=KEEP)
+                half = Signal(signed(ACTIVATION_BITS + LANE_BITS + 1), attrs=KEEP)
                 m.d.comb += half.eq(one + other)
                 halves.append(delayed(m, half, machine.deep))
             m.d.sync += sum_.eq(halves[0] + halves[1])

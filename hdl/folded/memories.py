@@ -8,11 +8,11 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.isa import InstructionLayout
-from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
 from gptloom.hdl.arithmetic import narrowed, quotient
 from gptloom.hdl.attributes import BLOCK_RAM, NO_COLLISION
 from gptloom.hdl.folded.layouts import UNIT_BITS, Quad, ResultBus
-from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
+from gptloom.model.arithmetic import ACTIVATION_BITS
 
 
 class OperandMemory(wiring.Component):
@@ -59,7 +59,7 @@ class OperandMemory(wiring.Component):
             )
             m.submodules[f"unit_{unit}"] = memory
             read = memory.read_port()
-            write = memory.write_port(granularity=WEIGHT_BITS)
+            write = memory.write_port(granularity=LANE_BITS)
             m.d.comb += [
                 read.addr.eq(self.address),
                 self.words[unit].eq(read.data),

@@ -18,8 +18,11 @@ from gptloom.model.arithmetic import (
     PRE_SHIFT,
     SCALED_BITS,
     SCORE_SHIFT,
-    WEIGHT_BITS,
 )
+from gptloom.model.formats import STANDARD
+
+CACHED = STANDARD.cache.widths[:1]
+"""Width of keys and values, as they usually are."""
 
 
 class Requantise(wiring.Component):
@@ -42,7 +45,7 @@ class Requantise(wiring.Component):
         Result, sign-extended.
     """
 
-    def __init__(self, bits: int, deep: bool = False, widths: tuple[int, ...] = (WEIGHT_BITS,)):
+    def __init__(self, bits: int, deep: bool = False, widths: tuple[int, ...] = CACHED):
         self._deep, self._widths = int(deep), widths
         self.latency = self.latency_of(deep)
         super().__init__(

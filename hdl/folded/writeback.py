@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.isa import Combination, Destination, Function
 from gptloom.firmware.isa import Scale as ScaleOf
-from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
 from gptloom.hdl.arithmetic import narrowed, quotient, remainder, saturated
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
@@ -29,7 +29,6 @@ from gptloom.model.arithmetic import (
     ACTIVATION_BITS,
     EMBEDDING_SHIFT,
     UNIT_MANTISSA,
-    WEIGHT_BITS,
 )
 
 
@@ -304,7 +303,7 @@ class Writeback(wiring.Component):
 
         key_unit, key_lane = remainder(number, units), remainder(beat.index, QUAD)
         value_unit, value_lane = remainder(beat.index, units), remainder(self.position, QUAD)
-        bytes_ = Array(narrowed(v, WEIGHT_BITS) for v in self.o.beat["values"])
+        bytes_ = Array(narrowed(v, LANE_BITS) for v in self.o.beat["values"])
         for unit in range(units):
             for lane in range(QUAD):
                 # A key fills the lanes of one unit, a value one lane of consecutive units.
@@ -317,6 +316,6 @@ class Writeback(wiring.Component):
                 )
                 m.d.comb += (
                     self.word_data[unit]
-                    .word_select(lane, WEIGHT_BITS)
+                    .word_select(lane, LANE_BITS)
                     .eq(Mux(holds_keys, bytes_[key_writer], bytes_[value_writer]))
                 )

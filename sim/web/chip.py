@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.image import Image
-from gptloom.firmware.machine import Machine
+from gptloom.firmware.machine import LANE_BITS, Machine
 from gptloom.firmware.page import TEMPERATURE_TEXTS
 from gptloom.hdl.checksum import Checksum
 from gptloom.hdl.console import Console
@@ -17,7 +17,7 @@ from gptloom.hdl.folded.layouts import Temperature
 from gptloom.hdl.preload import Preload
 from gptloom.hdl.top import BAUD
 from gptloom.hdl.uart import Transmitter, baud_divider
-from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
+from gptloom.model.arithmetic import ACTIVATION_BITS
 from gptloom.model.sampling import SEED_BITS
 
 _FLAGS = ("known", "seeded", "sampled", "last", "key", "value", "score", "numerator", "rs", "e")
@@ -39,7 +39,7 @@ def written_layout(machine: Machine) -> data.StructLayout:
             "index": machine.row_bits,
             "operation": machine.operation_bits,
             "enable": machine.writers,
-            "elements": data.ArrayLayout(WEIGHT_BITS, machine.writers),
+            "elements": data.ArrayLayout(LANE_BITS, machine.writers),
         }
     )
 

@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptloom.hdl.folded.requantise import Requantise, ScoreQuantise
+from gptloom.hdl.folded.requantise import CACHED, Requantise, ScoreQuantise
 from gptloom.model import arithmetic
 from gptloom.model.arithmetic import (
     ACTIVATION_BITS,
     LOGIT_BITS,
     MANTISSA_BITS,
     UNIT_MANTISSA,
-    WEIGHT_BITS,
 )
 
 BITS = 24
@@ -21,7 +20,7 @@ LIMIT = 1 << (BITS - 1)
 ACCUMULATORS = st.integers(-LIMIT, LIMIT - 1) | st.integers(-40_000, 40_000)
 # Every mantissa the port can take, not only those that the tables hold.
 MANTISSAS = st.integers(0, (1 << MANTISSA_BITS) - 1)
-WIDTHS = (WEIGHT_BITS, ACTIVATION_BITS, LOGIT_BITS)
+WIDTHS = (CACHED[0], ACTIVATION_BITS, LOGIT_BITS)
 
 
 def scaled(case):
@@ -37,7 +36,7 @@ def check(block, cases):
             "i": accumulator,
             "mantissa": mantissa,
             "shift": shift - 1,
-            "narrow": bits == WEIGHT_BITS,
+            "narrow": bits == CACHED[0],
             "wide": bits == LOGIT_BITS,
             "relu": relu,
         }

@@ -3,10 +3,10 @@
 import numpy as np
 
 from gptloom.firmware.isa import Kind
-from gptloom.firmware.machine import QUAD
+from gptloom.firmware.machine import LANE_BITS, QUAD
 from gptloom.firmware.timeline import Span
 from gptloom.hdl.folded.layouts import issues
-from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
+from gptloom.model.arithmetic import ACTIVATION_BITS
 from gptloom.model.sites import Site
 from verification.scoreboard.sheet import Sheet
 from verification.scoreboard.values import ZERO
@@ -118,8 +118,8 @@ class ArrayPlan:
                     cycle + READ,
                     self._column[f"operands.words__{unit}"],
                     tiles[:, unit, :, lane],
-                    WEIGHT_BITS,
-                    lane * WEIGHT_BITS,
+                    LANE_BITS,
+                    lane * LANE_BITS,
                 )
         source = self._vector(site)
         # Quads are spread over the banks; outputs of the other banks are ignored.
@@ -156,8 +156,8 @@ class ArrayPlan:
 
     def _operand(self, cycle: np.ndarray, unit: int, lane: int, source: np.ndarray) -> None:
         """Expect bytes of the cache in a unit's words, read for issues in these cycles."""
-        column, at = self._column[f"operands.words__{unit}"], lane * WEIGHT_BITS
-        self._sheet.due.number(cycle + READ, column, source, WEIGHT_BITS, at)
+        column, at = self._column[f"operands.words__{unit}"], lane * LANE_BITS
+        self._sheet.due.number(cycle + READ, column, source, LANE_BITS, at)
 
     def _value_operands(self, span: Span) -> None:
         sheet, heads, units = self._sheet, self._machine.heads, self._machine.units

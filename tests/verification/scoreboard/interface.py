@@ -7,9 +7,8 @@ from amaranth.lib import data
 from numpy.typing import NDArray
 
 from gptloom.firmware.image import Region
-from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
 from gptloom.hdl.core import COUNTER_BITS, Address, Write
-from gptloom.model.arithmetic import WEIGHT_BITS
 from verification.scoreboard.block import Block
 from verification.scoreboard.control import Course, State, Stimulus
 
@@ -126,10 +125,10 @@ class Interface:
         enables = np.array([columns[f"operands.write_enable__{u}"] for u in range(m.units)])
         datas = np.array([columns[f"operands.write_data__{u}"] for u in range(m.units)])
         unit, at = lane // QUAD, (lane % QUAD).astype(np.uint64)
-        shift = at * np.uint64(WEIGHT_BITS)
+        shift = at * np.uint64(LANE_BITS)
         block.values[now, enables[unit]] = np.uint64(1) << at
         block.values[now, datas[unit]] = byte << shift
-        block.masks[now, datas[unit]] = np.uint64((1 << WEIGHT_BITS) - 1) << shift
+        block.masks[now, datas[unit]] = np.uint64((1 << LANE_BITS) - 1) << shift
 
     @staticmethod
     def _filled(block: Block, events: list[tuple[int, int]]) -> NDArray[np.uint64]:

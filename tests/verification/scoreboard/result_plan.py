@@ -3,10 +3,10 @@
 import numpy as np
 
 from gptloom.firmware.isa import Destination, Kind
-from gptloom.firmware.machine import QUAD
+from gptloom.firmware.machine import LANE_BITS, QUAD
 from gptloom.firmware.timeline import Span
 from gptloom.hdl.folded.layouts import Listeners, results
-from gptloom.model.arithmetic import ACTIVATION_BITS, LOGIT_BITS, WEIGHT_BITS
+from gptloom.model.arithmetic import ACTIVATION_BITS, LOGIT_BITS
 from verification.scoreboard.sheet import Sheet
 from verification.scoreboard.values import ZERO
 
@@ -184,8 +184,8 @@ class ResultPlan:
             now, unit, lane = cycle[there], units[i][there], lanes[i][there]
             element = index[there] + i
             due.constant(now, enables[unit], 1, 1, lane, element=element)
-            at = lane * WEIGHT_BITS
-            due.number(now, datas[unit], source[element], WEIGHT_BITS, at)
+            at = lane * LANE_BITS
+            due.number(now, datas[unit], source[element], LANE_BITS, at)
 
 
 def _enabled(index: np.ndarray, rows: int, writers: int) -> np.ndarray:
