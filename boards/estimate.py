@@ -113,7 +113,7 @@ class Estimate(Needs):
     Attributes
     ----------
     lanes
-        Multipliers of the engine.
+        Multipliers of the MAC array.
     """
 
     lanes: int
@@ -152,7 +152,7 @@ class Estimator:
         board
             Its entry in the table.
         lanes
-            Multipliers of the engine.
+            Multipliers of the MAC array.
         mhz
             Clock frequency, if not the entry's own.
 

@@ -224,7 +224,8 @@ class Link:
             If the image does not fit the chip, or does not arrive.
         """
         data, crc = upload_bytes(image, machine), upload_crc(image, machine)
-        config = config_hash(image.lanes, image.config, upload_sizes(image, machine), image.slots)
+        sizes = upload_sizes(image, machine)
+        config = config_hash(image.lanes, image.config, sizes, image.slots, image.cached_bits)
         if (there := self.get(Item.CONFIG)) != config:
             raise LinkError(
                 f"the image does not fit the chip ({config:08X} instead of {there:08X}): its model "

@@ -169,8 +169,8 @@ def prepare(
         }
 
     def write_wave(wave: Path) -> str:
-        slots = compile_program(model, Layout(machine, model.config))
-        return write_waveform(wave, engine.recording(), model, slots, machine)
+        schedule = compile_program(model, Layout(machine, model.config))
+        return write_waveform(wave, engine.recording(), model, schedule, machine)
 
     return Simulated(
         title=f"folded core, {machine.lanes} lanes, {model.config.parameters:,} weights",

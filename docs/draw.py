@@ -190,13 +190,13 @@ def draw_connections() -> Picture:
 
 
 def draw_timeline(lanes: int) -> Picture:
-    """Draw one token at the last position: what the engine multiplies, and what it waits for."""
+    """Draw one token at the last position: what the MAC array multiplies, and what it waits for."""
     model, made = shipped_model(), machine(lanes)
     schedule = compile_program(model, Layout(made, model.config))
     position = model.config.context - 1
     phases = timeline(schedule, made, position)
     length = phases[-1].start
-    # A phase that the engine only waits in lasts until the next one.
+    # A phase in which the MAC array only waits lasts until the next one.
     waits = {
         phase.name: (phase.start, after.start)
         for phase, after in pairwise(phases)
@@ -207,7 +207,7 @@ def draw_timeline(lanes: int) -> Picture:
     for span in spans(schedule, made, position):
         kind, bar = span.scheduled.instruction.kind, (span.start, span.last_issue + 1)
         rows.append((span.scheduled.step.site.name, *bar, SOFT if kind is Kind.START else BLUE))
-        if kind is not Kind.START:  # its operands pass the engine by
+        if kind is not Kind.START:  # its operands pass the MAC array by
             busy += span.passes * span.quads
         if kind is Kind.SCORES:
             rows.append((SOFTMAX, *waits[SOFTMAX], SOFT))
@@ -221,7 +221,7 @@ def draw_timeline(lanes: int) -> Picture:
     picture.text(
         left,
         18,
-        f"{lanes} lanes, position {position}: {length} cycles, in {busy} of them the engine "
+        f"{lanes} lanes, position {position}: {length} cycles, in {busy} of them the MAC array "
         "multiplies (blue)",
         fill=SOFT,
     )

@@ -296,7 +296,7 @@ def _crc(data: bytes) -> int:
 def build_image(model: IntegerModel, machine: Machine) -> Image:
     """Return the image of a model for a machine."""
     layout = Layout(machine, model.config)
-    program = [slot.instruction for slot in compile_program(model, layout)]
+    program = [scheduled.instruction for scheduled in compile_program(model, layout)]
     c = model.config
     image = Image(
         lanes=machine.lanes,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gptloom.firmware.fit import check_shape
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.model.config import ModelConfig
+from gptloom.model.formats import Precision
 from gptloom.model.network import network
 from gptloom.model.sites import Becomes, ElementOrder, Kind, Site
 
@@ -44,7 +45,7 @@ class Layout:
         self.machine = machine
         self.config = config
         check_shape(config)
-        self.network = network(config)
+        self.network = network(config, Precision(cache=machine.cache))
 
     @property
     def head_quads(self) -> int:

@@ -147,12 +147,12 @@ class Machine:
 
     @staticmethod
     def value_stride(context: int) -> int:
-        """Operand words from one pass of so many positions' values to the next."""
+        """Return the operand words from one pass of this many positions' values to the next."""
         return context // QUAD
 
     @property
     def accumulator_bits(self) -> int:
-        """Width of a dot product: weights reach -127, keys -128, values -128 times 511."""
+        """Width of a dot product: of weights to -127, of numerators to 511, of any cached rows."""
         if self.recurrent:
             return max(_signed_bits(self._weight_sum), StateWidths().value_bits)
         key, value = (1 << (bits - 1) for bits in self.cache.widths)

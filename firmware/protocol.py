@@ -21,6 +21,7 @@ from gptloom.firmware.image import Image, Region, kind_numbers
 from gptloom.firmware.machine import Machine
 from gptloom.model.arithmetic import MANTISSA_BITS
 from gptloom.model.config import ModelConfig
+from gptloom.model.formats import STANDARD
 from gptloom.model.positions import Positions
 
 FLAG, ESCAPE, FLIP = 0x7E, 0x7D, 0x20
@@ -265,7 +266,11 @@ def upload_crc(image: Image, machine: Machine) -> int:
 
 
 def config_hash(
-    lanes: int, config: ModelConfig, sizes: Mapping[Region, int], slots: int = 0
+    lanes: int,
+    config: ModelConfig,
+    sizes: Mapping[Region, int],
+    slots: int = 0,
+    cached_bits: tuple[int, int] = STANDARD.cache.widths,
 ) -> int:
     """Return a 32-bit hash of everything that an image must have in common with the hardware.
 
@@ -279,6 +284,8 @@ def config_hash(
         See :func:`upload_sizes`.
     slots
         Slots of the machine.
+    cached_bits
+        Widths of keys and values.
     """
     c = config
     shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
@@ -287,4 +294,6 @@ def config_hash(
         numbers = (*numbers, *kind_numbers(c))
     if slots:
         numbers = (*numbers, slots)
+    if cached_bits != STANDARD.cache.widths:
+        numbers = (*numbers, *cached_bits)
     return zlib.crc32(struct.pack(f"<{len(numbers)}I", *numbers))

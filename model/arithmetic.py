@@ -10,7 +10,7 @@ Widths shared by every model and core (bits, two's complement unless said otherw
 name                      bits   meaning
 ========================  =====  ==========================================================
 ``WEIGHT_BITS``               8  weights; K and V have a format of their own, :mod:`.formats`
-``ACTIVATION_BITS``          10  everything the engine multiplies weights with
+``ACTIVATION_BITS``          10  everything the MAC array multiplies weights with
 ``SCALED_BITS``              18  an accumulator as it enters the scale multiplier
 ``MANTISSA_BITS``             9  unsigned scale mantissa, 256 to 511
 ``LOGIT_BITS``               16  a logit over the temperature, ``LOGIT_FRACTION`` fraction bits

@@ -6,7 +6,14 @@ from enum import StrEnum
 from gptloom.model.arithmetic import WEIGHT_BITS
 from gptloom.model.errors import UserError
 
-LEAST_BITS = 2
+LEAST_BITS, MOST_BITS = 2, 8
+"""Widths of weights and of cached elements; the accumulators are made for them, and a lane of the
+operand memory holds a byte."""
+
+
+def _check(name: str, bits: int) -> None:
+    if not LEAST_BITS <= bits <= MOST_BITS:
+        raise UserError(f"{bits} bits are no width for {name}: choose {LEAST_BITS} to {MOST_BITS}")
 
 
 class Encoding(StrEnum):
@@ -28,11 +35,20 @@ class CacheScale(StrEnum):
 
 @dataclass(frozen=True)
 class RowFormat:
-    """Format of the elements of cached rows."""
+    """Format of the elements of cached rows.
+
+    Raises
+    ------
+    UserError
+        The accumulators are not made for the width.
+    """
 
     bits: int = 8
     encoding: Encoding = Encoding.TWOS_COMPLEMENT
     scale: CacheScale = CacheScale.ELEMENT
+
+    def __post_init__(self) -> None:
+        _check("cached rows", self.bits)
 
 
 @dataclass(frozen=True)
@@ -66,21 +82,14 @@ class Precision:
     Raises
     ------
     UserError
-        The accumulators are not made for one of the widths.
+        The accumulators are not made for the width of the weights.
     """
 
     weights: int = WEIGHT_BITS
     cache: CacheFormat = CacheFormat()
 
     def __post_init__(self) -> None:
-        cache = self.cache
-        for name, bits in (
-            ("weights", self.weights), ("keys", cache.keys.bits), ("values", cache.values.bits)
-        ):  # fmt: skip
-            if not LEAST_BITS <= bits <= WEIGHT_BITS:
-                raise UserError(
-                    f"{bits} bits are no width for {name}: choose {LEAST_BITS} to {WEIGHT_BITS}"
-                )
+        _check("weights", self.weights)
 
 
 STANDARD = Precision()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gptloom.hdl.core import Prompt, Token
+from gptloom.hdl.core import POSITION_BITS, TOKEN_BITS, Prompt, Token
 from gptloom.hdl.unrolled.core import UnrolledCore
 from gptloom.model.merged.integer import MergedModel
 from gptloom.sim.generation import CLOCK_MHZ
@@ -39,7 +39,7 @@ def write_stream_waveform(
     """
     characters = {i: repr(c)[1:-1] for i, c in enumerate(model.tokenizer.characters)}
     characters[model.tokenizer.bos] = "<end>"
-    none = 255
+    none = 1 << TOKEN_BITS
     characters[none] = "-"
     recording = dict(recording)
     recording["prompt.token"] = field_of(recording["i__payload"], Prompt, "token")
@@ -55,7 +55,7 @@ def write_stream_waveform(
         recording[f"streams.{stream}"] = np.where(last < 0, np.uint64(none), sampled[last])
 
     def text(name: str, group: str) -> Wave:
-        return Wave(name, 8, group, "enum", characters)
+        return Wave(name, TOKEN_BITS + 1, group, "enum", characters)
 
     waves = [
         Wave("turn", max(1, (core.streams - 1).bit_length()), "turn", radix="dec"),
@@ -67,7 +67,7 @@ def write_stream_waveform(
         Wave("o__ready", 1, "output"),
         Wave("o_stream", max(1, (core.streams - 1).bit_length()), "output", radix="dec"),
         text("output.token", "output"),
-        Wave("output.position", 8, "output", radix="dec"),
+        Wave("output.position", POSITION_BITS, "output", radix="dec"),
         Wave("busy", 1, "output"),
         *(text(f"streams.{stream}", "tokens of each stream") for stream in range(core.streams)),
     ]

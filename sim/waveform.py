@@ -7,9 +7,9 @@ import numpy as np
 from amaranth.lib import data
 from numpy.typing import NDArray
 
-from gptloom.firmware.machine import Machine
+from gptloom.firmware.machine import Machine, bits_of
 from gptloom.firmware.schedule import Scheduled
-from gptloom.hdl.core import Prompt, Token
+from gptloom.hdl.core import POSITION_BITS, TOKEN_BITS, Prompt, Token
 from gptloom.hdl.folded.layouts import operation_field
 from gptloom.model.integer import IntegerModel
 from gptloom.sim.generation import CLOCK_MHZ
@@ -72,30 +72,33 @@ def write_waveform(
     recording.update(fields)
     operations[idle] = "idle"
 
-    def text(name: str, group: str, width: int, labels: dict[int, str]) -> Wave:
-        return Wave(name, width, group, "enum", labels)
+    def token(name: str, group: str) -> Wave:
+        return Wave(name, TOKEN_BITS, group, "enum", characters)
+
+    def position(name: str, group: str) -> Wave:
+        return Wave(name, POSITION_BITS, group, radix="dec")
 
     waves = [
         Wave("i__valid", 1, "prompt"),
         Wave("i__ready", 1, "prompt"),
-        text("prompt.token", "prompt", 8, characters),
+        token("prompt.token", "prompt"),
         Wave("o__valid", 1, "output"),
         Wave("o__ready", 1, "output"),
-        text("output.token", "output", 8, characters),
-        Wave("output.position", 8, "output", radix="dec"),
+        token("output.token", "output"),
+        position("output.position", "output"),
         Wave("output.last", 1, "output"),
         Wave("busy", 1, "document"),
         Wave("control.start", 1, "document"),
-        text("control.token", "document", 8, characters),
-        Wave("control.position", 8, "document", radix="dec"),
+        token("control.token", "document"),
+        position("control.position", "document"),
         Wave("control.sample", 1, "document"),
-        text("mac_array.instruction", "MAC array", 6, operations),
+        Wave("mac_array.instruction", machine.operation_bits, "MAC array", "enum", operations),
         Wave("mac_array.valid", 1, "MAC array"),
-        Wave("sequencer.operand", 12, "MAC array"),
-        Wave("sequencer.row", 8, "MAC array"),
+        Wave("sequencer.operand", machine.address_bits, "MAC array"),
+        Wave("sequencer.row", bits_of(machine.activation_words - 1), "MAC array"),
         *(Wave(name, 1, "attention") for name in recording if name in _ATTENTION),
         Wave("sampler.done", 1, "sampler"),
-        text("sampler.token", "sampler", 8, characters),
+        token("sampler.token", "sampler"),
     ]
     return write_vcd(path, recording, waves, CLOCK_MHZ * 1e6)
 

@@ -26,7 +26,7 @@ class Point:
     bits
         Bits of a weight.
     lanes
-        Folded: multipliers of the engine.
+        Folded: multipliers of the MAC array.
     bits_per_cycle, positions, heads_per_cycle
         Unrolled: see :class:`gptloom.hdl.unrolled.shape.Shape`.
     seed

@@ -32,6 +32,8 @@ class Requantise(wiring.Component):
     ----------
     latency
         4 cycles, or 9 of half the length with `deep`; a new value every cycle.
+    widths
+        Widths of results that are narrower than an activation.
     i : In
         Accumulator, of `bits` bits.
     mantissa, shift : In
@@ -46,7 +48,7 @@ class Requantise(wiring.Component):
     """
 
     def __init__(self, bits: int, deep: bool = False, widths: tuple[int, ...] = CACHED):
-        self._deep, self._widths = int(deep), widths
+        self._deep, self.widths = int(deep), widths
         self.latency = self.latency_of(deep)
         super().__init__(
             {
@@ -107,7 +109,7 @@ class Requantise(wiring.Component):
         rounded, result = delayed(m, rounded, deep), Signal(signed(LOGIT_BITS))
 
         # Sections of the value between the widths that results may have.
-        edges = sorted({0, *self._widths, ACTIVATION_BITS, LOGIT_BITS, len(doubled)})
+        edges = sorted({0, *self.widths, ACTIVATION_BITS, LOGIT_BITS, len(doubled)})
         sections = {
             low: (delayed(m, bits.any(), deep), delayed(m, bits.all(), deep))
             for low, bits in ((low, doubled[low:high]) for low, high in pairwise(edges))
@@ -124,7 +126,7 @@ class Requantise(wiring.Component):
 
         with m.If(wide):
             choose(LOGIT_BITS)
-        for chosen, width in zip(narrow, self._widths, strict=True):
+        for chosen, width in zip(narrow, self.widths, strict=True):
             with m.Elif(chosen):
                 choose(width)
         with m.Else():

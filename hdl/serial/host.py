@@ -52,7 +52,8 @@ class Upload:
                 "evicts it has none: build it with --text, or without --cache"
             )
         sizes = upload_sizes(image, machine)
-        return cls(sizes, config_hash(image.lanes, image.config, sizes, image.slots))
+        numbers = image.lanes, image.config, sizes, image.slots, image.cached_bits
+        return cls(sizes, config_hash(*numbers))
 
 
 class Host(wiring.Component):

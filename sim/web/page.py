@@ -17,6 +17,7 @@ from gptloom.hdl.display.font import GLYPHS
 from gptloom.hdl.display.hd44780 import SLOTS, WAITING_ROUNDS
 from gptloom.model.arithmetic import ACTIVATION_BITS
 from gptloom.model.integer import IntegerModel
+from gptloom.model.sites import Becomes
 from gptloom.sim.engines.base import Progress
 from gptloom.sim.web.chip import SEEN, WebChip, written_layout
 from gptloom.sim.web.wasm import compile_wasm, require_zig
@@ -107,7 +108,11 @@ def describe(model: IntegerModel, checkpoint: str, chip: WebChip) -> dict[str, o
             {"layer": scheduled.step.site.layer or 0, "site": scheduled.step.site.name}
             for scheduled in schedule
         ],
-        "order": {"k": layout.query_order.tolist(), "v": layout.value_order.tolist()},
+        "order": {
+            "k" if site.becomes is Becomes.KEY else "v": layout.order(site).tolist()
+            for site in layout.network.sites
+            if site.is_cached
+        },
         "scoreBits": ACTIVATION_BITS,
         "layout": {"seen": _fields(SEEN), "written": _fields(written_layout(machine))},
         "glyphs": {character: list(glyph) for character, glyph in GLYPHS.items()},

@@ -38,7 +38,13 @@ def check(cosimulate, case, simulator="verilator"):
     assert np.array_equal(np.load(case.rows), other)
 
 
-@pytest.mark.long
+@pytest.mark.parametrize(
+    "simulator",
+    [
+        pytest.param("verilator", marks=pytest.mark.long),
+        pytest.param("icarus", marks=pytest.mark.icarus),
+    ],
+)
 def test_a_small_core(cosimulate, make_case, random_model, simulator):
     machine = Machine.for_models(16, SMALL)
     # The slower one takes part for as long as its first documents last.

@@ -24,6 +24,7 @@ from gptloom.firmware.machine import LANES, QUAD, Machine
 from gptloom.firmware.program import compile_program
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.formats import CacheFormat, Precision, RowFormat
 from gptloom.model.recurrent import RecurrentModel
 
 SMALL = ModelConfig(width=4, heads=1, hidden=4, context=4, vocabulary=3)
@@ -197,7 +198,7 @@ def test_the_other_regions(random_model):
     image = build_image(model, machine)
     regions = image.regions
     assert set(regions) == set(Region)
-    program = [slot.instruction for slot in compile_program(model, Layout(machine, ODD))]
+    program = [s.instruction for s in compile_program(model, Layout(machine, ODD))]
     words = regions[Region.PROGRAM]
     assert [Instruction(*fields) for fields in INSTRUCTION.iter_unpack(words)] == program
     halves = InstructionLayout(machine)
@@ -284,3 +285,14 @@ def test_the_header_can_be_read_without_the_rest(small):
     assert shape == [1, 4, 1, 4, 4, 3, 0, 0, 0]
     assert (keys, values) == (8, 8)
     assert size == len(small.encode()) - HEADER.size
+
+
+def test_an_image_says_the_widths_of_its_keys_and_values(random_model):
+    cache = CacheFormat(RowFormat(5), RowFormat(7))
+    model = replace(random_model(SMALL), precision=Precision(cache=cache))
+    machine = Machine.for_models(8, SMALL, cache=cache)
+    image = Image.decode(build_image(model, machine).encode())
+    assert image.cached_bits == (5, 7)
+    assert image.machine == machine
+    with pytest.raises(UserError, match="of 5 and values of 7 bits, the hardware keeps 8 and 8"):
+        image.check_fits(Machine.for_models(8, SMALL))

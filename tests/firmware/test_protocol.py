@@ -112,5 +112,8 @@ def test_the_hash_tells_shapes_and_sizes_apart():
         config_hash(16, config, sizes),
         config_hash(8, ModelConfig(2, 8, 2, 16, 8, 6), sizes),
         config_hash(8, config, sizes | {Region.PAGE: 11}),
+        config_hash(8, config, sizes, 2),
+        config_hash(8, config, sizes, 0, (6, 8)),
+        config_hash(8, config, sizes, 0, (8, 6)),
     }
-    assert len(hashes) == 4
+    assert len(hashes) == 7

@@ -20,7 +20,8 @@ LIMIT = 1 << (BITS - 1)
 ACCUMULATORS = st.integers(-LIMIT, LIMIT - 1) | st.integers(-40_000, 40_000)
 # Every mantissa the port can take, not only those that the tables hold.
 MANTISSAS = st.integers(0, (1 << MANTISSA_BITS) - 1)
-WIDTHS = (CACHED[0], ACTIVATION_BITS, LOGIT_BITS)
+# The first two are numbers of the block's narrow widths.
+WIDTHS = (0, 1, ACTIVATION_BITS, LOGIT_BITS)
 
 
 def scaled(case):
@@ -31,12 +32,17 @@ def scaled(case):
 
 def check(block, cases):
     """Drive the cases in consecutive cycles; each result appears after the stated latency."""
+    widths = block.component.widths
+    cases = [
+        (*case[:3], widths[case[3] % len(widths)] if case[3] < 2 else case[3], case[4])
+        for case in cases
+    ]
     inputs = [
         {
             "i": accumulator,
             "mantissa": mantissa,
             "shift": shift - 1,
-            "narrow": bits == CACHED[0],
+            "narrow": 1 << widths.index(bits) if bits in widths else 0,
             "wide": bits == LOGIT_BITS,
             "relu": relu,
         }
@@ -47,9 +53,13 @@ def check(block, cases):
     assert [s["o"] for s in seen[latency:]] == [scaled(case) for case in cases]
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "deep"])
+@pytest.fixture(
+    scope="module",
+    params=[(False, CACHED), (True, CACHED), (False, (5, 7)), (True, (8, 6))],
+    ids=["plain", "deep", "two widths", "deep, two widths"],
+)
 def block(request, bench):
-    return bench(Requantise(BITS, request.param))
+    return bench(Requantise(BITS, *request.param))
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "deep"])

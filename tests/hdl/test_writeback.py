@@ -7,7 +7,7 @@ import pytest
 
 from gptloom.firmware.isa import Combination, Destination, Function, Scale
 from gptloom.firmware.layout import Layout
-from gptloom.firmware.machine import LANES, QUAD, Machine
+from gptloom.firmware.machine import LANE_BITS, LANES, QUAD, Machine
 from gptloom.hdl.folded.layouts import LISTENERS
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.model import arithmetic
@@ -16,7 +16,6 @@ from gptloom.model.arithmetic import (
     EMBEDDING_SHIFT,
     LOGIT_BITS,
     UNIT_MANTISSA,
-    WEIGHT_BITS,
 )
 from gptloom.model.config import ModelConfig
 
@@ -103,7 +102,7 @@ class Writing:
         units = zip(get("word_enable"), get("word_data"), strict=True)
         for unit, (enable, elements) in enumerate(units):
             address = get("word")
-            self.see_port(memories.words, address, enable, elements, unit * QUAD, QUAD, WEIGHT_BITS)
+            self.see_port(memories.words, address, enable, elements, unit * QUAD, QUAD, LANE_BITS)
 
     def see_rows(self, memory):
         get, elements = self.block.get, self.machine.heads * QUAD
@@ -238,6 +237,7 @@ def test_keys_and_values_of_every_position_lie_where_the_engine_reads_them(writi
     rows = layout.key_rows if is_key else c.width
     base = (layout.key_base if is_key else layout.value_base)(c.layers - 1)
     stride = layout.key_stride if is_key else layout.value_stride
+    bits = m.cache.widths[0 if is_key else 1]
     instruction = {
         "destination": destination,
         "target": base,
@@ -249,7 +249,7 @@ def test_keys_and_values_of_every_position_lie_where_the_engine_reads_them(writi
     occupied = {}
     for position in range(c.context):
         sums = writing.random_sums(rows)
-        values = arithmetic.requantise(sums[:rows], mantissa, 12 + exponent, WEIGHT_BITS).tolist()
+        values = arithmetic.requantise(sums[:rows], mantissa, 12 + exponent, bits).tolist()
         memories = writing.write(instruction, sums, writing.random_stream(rows), position)
         expected = {}
         for j, value in enumerate(values):

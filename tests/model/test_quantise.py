@@ -97,9 +97,9 @@ def test_weights_and_cache_have_bits_of_their_own(weights, cached, nats):
 
 
 def test_widths_that_accumulators_do_not_hold_are_refused():
-    for wrong in (dict(weights=9), dict(cache=CacheFormat(keys=RowFormat(1)))):
+    for wrong in (lambda: Precision(9), lambda: RowFormat(1), lambda: RowFormat(9)):
         with pytest.raises(UserError, match="choose 2 to 8"):
-            Precision(**wrong)
+            wrong()
 
 
 @pytest.mark.parametrize("config", SHAPES, ids=str)

@@ -2,10 +2,13 @@
 
 from itertools import groupby
 
+import numpy as np
 from vcd.reader import TokenKind, tokenize
 
 from gptloom.firmware.layout import Layout
+from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
+from gptloom.model.config import ModelConfig
 from gptloom.sim.generation import Request
 from gptloom.sim.waveform import signals, write_waveform
 
@@ -38,3 +41,25 @@ def test_tokens_and_instructions_appear_in_order(generator, model, tmp_path):
     name = model.tokenizer.decode(generation.names[0])
     letters = "".join(text for text in texts["token_text"] if len(text) == 1)
     assert name[-1] in letters
+
+
+def test_the_numbers_of_large_machines_fit(random_model, tmp_path):
+    """Operands beyond word 4,096, positions and tokens beyond 255, and 64 instructions and more."""
+    config = ModelConfig(8, 64, 1, 64, 512, 300)
+    machine, model = Machine.for_models(8, config), random_model(config)
+    schedule = compile_program(model, Layout(machine, config))
+    assert len(schedule) > 64
+    largest = {
+        "sequencer.operand": machine.operand_words - 1,
+        "sequencer.row": machine.activation_words - 1,
+        "sequencer.issue": (1 << 40) - 1,
+        "control.token": 299,
+        "control.position": 511,
+        "sampler.token": 299,
+    }
+    recording = {name: np.array([0, largest.get(name, 1)], np.uint64) for name in signals(machine)}
+    file = tmp_path / "large.vcd"
+    write_waveform(file, recording, model, schedule, machine)
+    text = file.read_text()
+    assert f"b{machine.operand_words - 1:b} " in text
+    assert f"b{299:b} " in text
