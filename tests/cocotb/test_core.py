@@ -67,7 +67,7 @@ def test_a_bench_fails_where_the_core_differs(cosimulate, make_case, random_mode
     assert list(tmp_path.glob("divergence-*.vcd"))
 
 
-LONG = [
+SHIPPED = [
     ("names", 16, (ModelConfig.MICROGPT,)),
     ("names-24", 16, (ModelConfig.MICROGPT, ModelConfig.GATEGPT)),
     ("names-2l", 64, (ModelConfig.MICROGPT, ModelConfig.TWO_LAYER)),
@@ -75,8 +75,13 @@ LONG = [
 ]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("name", "lanes", "configs"), LONG)
+@pytest.mark.parametrize(
+    ("name", "lanes", "configs"),
+    [
+        pytest.param(*case, marks=pytest.mark.long if case[1] == 64 else pytest.mark.nightly)
+        for case in SHIPPED
+    ],
+)
 @pytest.mark.parametrize("number", [1, 2])
 def test_shipped_models(cosimulate, make_case, name, lanes, configs, number):
     machine = Machine.for_models(lanes, *configs)

@@ -109,7 +109,7 @@ def test_every_shipped_checkpoint_is_here():
         ("names", 16, NAMES, 200),
         pytest.param("names", 32, NAMES, 30, marks=pytest.mark.long),
         pytest.param("names", 64, DEEP, 30, marks=pytest.mark.long),
-        pytest.param("names-24", 16, WIDE, 30, marks=pytest.mark.long),
+        pytest.param("names-24", 16, WIDE, 30, marks=pytest.mark.nightly),
         pytest.param("names-2l", 64, DEEP, 30, marks=pytest.mark.long),
     ],
 )
@@ -123,7 +123,7 @@ def test_names_are_the_golden_models(hardware, shipped, name, lanes, configs, co
     ("name", "lanes", "configs"),
     [
         ("names", 16, NAMES),
-        pytest.param("names-24", 16, WIDE, marks=pytest.mark.long),
+        pytest.param("names-24", 16, WIDE, marks=pytest.mark.nightly),
         pytest.param("names-2l", 64, DEEP, marks=pytest.mark.long),
     ],
 )
@@ -156,9 +156,12 @@ def test_documents_with_and_without_a_prompt_in_turn(hardware, shipped):
         )
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
-    ("other", "lanes", "configs"), [("names-24", 16, WIDE), ("names-2l", 64, DEEP)]
+    ("other", "lanes", "configs"),
+    [
+        pytest.param("names-24", 16, WIDE, marks=pytest.mark.nightly),
+        pytest.param("names-2l", 64, DEEP, marks=pytest.mark.long),
+    ],
 )
 def test_another_checkpoint_in_the_same_hardware_and_the_first_one_again(
     hardware, shipped, other, lanes, configs
@@ -262,7 +265,7 @@ RANDOM = [
 
 
 # Machines that no other everyday test compiles.
-RARE = [pytest.param(*case, marks=pytest.mark.long) for case in RANDOM[1:]]
+RARE = [pytest.param(*case, marks=pytest.mark.nightly) for case in RANDOM[1:]]
 
 
 @pytest.mark.parametrize("finer", [0, 2])
@@ -287,7 +290,7 @@ def test_random_models_reach_the_ends_of_their_ranges(random_model):
         assert extremes[site] == (-128, 127), site
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(6))
 def test_random_models_generate_the_golden_models_tokens(hardware, random_model, seed):
     lanes, configs, config = RANDOM[-1 - seed % 2]
@@ -325,7 +328,7 @@ def test_a_wrong_weight_is_found_where_it_is(hardware, random_model, layer, matr
     )
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_amaranths_simulator_agrees_cycle_by_cycle(hardware, random_model):
     compiled = hardware(16, TWO_HEADS)
     model = random_model(TWO_HEADS, 9, 1)

@@ -115,9 +115,16 @@ def test_equals_numpy(bench, plan, gaps, levels, outputs, fabric, number):
     check(bench, plan, draw, gaps, **options)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("method", ["tables", "graph"])
-@pytest.mark.parametrize("per_cycle", [1, 2, 4, 8])
+@pytest.mark.parametrize(
+    "per_cycle",
+    [
+        pytest.param(1, marks=pytest.mark.long),
+        pytest.param(2, marks=pytest.mark.nightly),
+        pytest.param(4, marks=pytest.mark.nightly),
+        pytest.param(8, marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("is_signed", [False, True])
 def test_equals_numpy_for_matrices_of_a_network(bench, seed, method, per_cycle, is_signed):
     draw = np.random.default_rng([seed, per_cycle])

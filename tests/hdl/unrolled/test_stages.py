@@ -28,17 +28,14 @@ def judge(model, core, recorded):
 
 # Layers, bits of keys and of values, then the core's parameters.
 SHAPES = [
-    pytest.param(shape, marks=pytest.mark.long)
-    for shape in (
-        (1, 8, 8, 2, 2, None),
-        (1, 8, 8, 1, 1, 1),
-        (1, 4, 5, 4, 4, 1),
-        # The mix takes longest.
-        (1, 8, 8, 8, 4, 1),
-        (2, 5, 4, 2, 2, None),
-        # A token every cycle; products are ready before offsets.
-        (2, 8, 8, 8, 4, None),
-    )
+    pytest.param((1, 8, 8, 2, 2, None), marks=pytest.mark.long),
+    pytest.param((1, 8, 8, 1, 1, 1), marks=pytest.mark.nightly),
+    pytest.param((1, 4, 5, 4, 4, 1), marks=pytest.mark.long),
+    # The mix takes longest.
+    pytest.param((1, 8, 8, 8, 4, 1), marks=pytest.mark.nightly),
+    pytest.param((2, 5, 4, 2, 2, None), marks=pytest.mark.nightly),
+    # A token every cycle; products are ready before offsets.
+    pytest.param((2, 8, 8, 8, 4, None), marks=pytest.mark.long),
 ]
 
 
