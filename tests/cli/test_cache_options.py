@@ -72,6 +72,7 @@ def test_a_prompt_is_computed_once(tmp_path):
     assert once["cycles"] < again["cycles"] - 7 * 4 * 50
 
 
+@pytest.mark.long
 def test_a_stream_of_names_is_the_golden_models(tmp_path, capsys):
     file = tmp_path / "result.json"
     options = ["--checkpoint", "names-alibi", "--cache", "window", "--rows", "8", "--sinks", "2"]
@@ -127,6 +128,7 @@ def test_options_that_do_nothing_are_refused(arguments, says, capsys):
     assert says in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.long
 def test_rows_without_eviction_are_measured_as_they_are(tmp_path):
     file = tmp_path / "result.json"
     options = ["--checkpoint", "names-alibi", "--rows", "16", "--count", "2", "--json", str(file)]

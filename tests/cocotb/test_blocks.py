@@ -6,6 +6,13 @@ from blocks import Blocks
 from gptloom.hdl.folded import softmax
 
 
+@pytest.mark.parametrize(
+    "simulator",
+    [
+        pytest.param("verilator", marks=pytest.mark.long),
+        pytest.param("icarus", marks=pytest.mark.icarus),
+    ],
+)
 def test_blocks(cosimulate, simulator, seed):
     cosimulate(Blocks(), "bench_blocks", 1 + 1_000 * seed, simulator=simulator)
 

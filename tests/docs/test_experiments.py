@@ -36,6 +36,7 @@ def test_losses_along_streams_are_those_of_whole_sequences(model):
         assert mean == pytest.approx(golden_loss(GoldenModel(cached), rows), abs=1e-12)
 
 
+@pytest.mark.nightly
 def test_a_window_of_sixteen_forgets_nothing_that_names_need(model):
     rows = model.tokenizer.stream_rows(heldout_documents(), 512)
     kept, window, eight, four, attended = (
@@ -79,6 +80,7 @@ def test_every_figure_is_there(model):
     assert draw_policies(found).startswith(b"\x89PNG")
 
 
+@pytest.mark.nightly
 def test_savings_grow_with_the_prefix(random_model):
     config = ModelConfig(width=8, heads=2, hidden=8, context=12, vocabulary=5)
     machine = Machine.for_models(16, config, slots=1)
@@ -91,6 +93,7 @@ def test_savings_grow_with_the_prefix(random_model):
     assert saved[1] > 30
 
 
+@pytest.mark.nightly
 def test_prompts_that_take_turns_need_slots_of_their_own():
     """One slot shares only the begin token; four prompts in four slots are computed once."""
     model = quantise(load_checkpoint("names"))

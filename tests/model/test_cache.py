@@ -176,6 +176,7 @@ def test_alibi_is_in_the_scores(random_model):
     np.testing.assert_array_equal(with_alibi, expected)
 
 
+@pytest.mark.nightly
 def test_the_shipped_model_loses_three_thousandths_on_names_in_a_row():
     checkpoint = load_checkpoint("names-alibi")
     assert shipped_checkpoints("alibi") == ("names-alibi",)

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from gptloom.firmware.machine import Machine
 from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.config import ModelConfig
@@ -20,6 +22,7 @@ RESETS = Habits(offer=0.03, take=0.5, reset=0.003, longest=40)
 CUT = Habits(offer=0.004, reset=0.0001, longest=200)
 
 
+@pytest.mark.long
 def test_everything_happens(random_model, waves, record_property):
     shipped = quantise(load_checkpoint("names"))
     # Values exceed their ranges in one model, and differ in the last bits in the other.

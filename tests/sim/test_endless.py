@@ -27,9 +27,9 @@ SMALL = ModelConfig(width=8, heads=2, hidden=8, context=8, vocabulary=7, positio
 POLICIES = [
     pytest.param({}, marks=pytest.mark.nightly),
     pytest.param({"eviction": "window"}, marks=pytest.mark.nightly),
-    {"eviction": "window", "sinks": 3},
+    pytest.param({"eviction": "window", "sinks": 3}, marks=pytest.mark.long),
     pytest.param({"eviction": "attention"}, marks=pytest.mark.nightly),
-    {"eviction": "recurrent"},
+    pytest.param({"eviction": "recurrent"}, marks=pytest.mark.long),
 ]
 
 
@@ -145,7 +145,13 @@ def test_a_prompt_ends_a_stream_where_a_document_ends(simulated, random_model):
     assert (seen.token, seen.position) == (sampling.draw(logits, values), 0)
 
 
-@pytest.mark.parametrize("lanes", [pytest.param(8, marks=pytest.mark.nightly), 16])
+@pytest.mark.parametrize(
+    "lanes",
+    [
+        pytest.param(8, marks=pytest.mark.nightly),
+        pytest.param(16, marks=pytest.mark.long),
+    ],
+)
 def test_recurrent_sums_are_there_from_power_on_and_are_read_back(random_model, lanes):
     config = replace(SMALL, eviction="recurrent")
     model, machine = random_model(config, 5), Machine.for_models(lanes, config)

@@ -51,7 +51,7 @@ def known_tokens(draw, prompts, bos):
     ("configs", "lanes", "slots"),
     [
         ([SMALL], 16, 4),
-        ([SMALL, TWO_LAYERS], 16, 2),
+        pytest.param([SMALL, TWO_LAYERS], 16, 2, marks=pytest.mark.long),
         pytest.param([ALIBI], 64, 1, marks=pytest.mark.long),
     ],
     ids=["joins", "two models", "alibi, wide"],

@@ -1,6 +1,7 @@
 """Recorded signals of any width, and names that Amaranth numbered."""
 
 import numpy as np
+import platformdirs
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
@@ -100,7 +101,7 @@ def test_numbers_of_taken_names_may_be_left_out(engine):
 def test_every_name_of_a_large_design(monkeypatch, tmp_path):
     """Only registers have names in it, and wires on request."""
     monkeypatch.setattr(build, "_LARGE", 0)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
     with open_engine(Large(), "cxxrtl") as engine:
         assert engine.peek("inner.o") == 0
         with pytest.raises(KeyError, match=r"no signal 'inner\.more'"):

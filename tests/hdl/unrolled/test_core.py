@@ -123,6 +123,7 @@ def test_with_products_as_they_are_made(merged):
             assert token.token == next(expected[token.stream]).token
 
 
+@pytest.mark.nightly
 def test_three_layers():
     """A small core whose second layer has one before and one after; a wrong token ends the run."""
     model = random_model(3)

@@ -148,6 +148,7 @@ def check_use(made, seed):
 
 @settings(max_examples=4, deadline=None, derandomize=True, database=None)
 @given(cores(), st.integers(1, 1000))
+@pytest.mark.long
 def test_a_core_is_the_golden_model_for_ever(made, seed):
     check_use(made, seed)
 
