@@ -61,11 +61,13 @@ def cluster(tmp_path):
     running.end()
 
 
+@pytest.mark.nightly
 def test_a_killed_worker_loses_nothing(cluster, nothing_is_lost):
     cluster.add_workers(3)
     nothing_is_lost(DaskWorkers(cluster.address))
 
 
+@pytest.mark.long
 def test_what_fails_is_told_and_the_others_are_computed(cluster, swept, tmp_path):
     cluster.add_workers(5)
     points, store, failures = swept(DaskWorkers(cluster.address), {1: DIES, 3: FAILS}, count=6)
