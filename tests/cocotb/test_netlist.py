@@ -74,7 +74,7 @@ def test_a_small_core(cosimulate, netlist, record, random_model, board):
 @same_netlist
 def test_a_wrong_bit_in_a_lookup_table_is_found(cosimulate, netlist, record, random_model):
     text, models = netlist("ice40-hx8k")
-    table = re.search(r"core\.engine\.sum_0.* = 16'h([0-9a-f]{4}) >> ", text)
+    table = re.search(r"core\.mac_array\.sum_0.* = 16'h([0-9a-f]{4}) >> ", text)
     faulty = f"{int(table[1], 16) ^ 1:04x}"
     text = text[: table.start(1)] + faulty + text[table.end(1) :]
     case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, 1_500, 5)
