@@ -57,7 +57,7 @@ def test_the_model_is_near_every_design(record, points):
         assert largest_error(record.sizes, family, made) <= WITHIN, design
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_model_is_near_designs_that_it_was_not_fitted_on(record, points):
     for number, (family, left_out) in enumerate(points):
         others = [p for i, (f, p) in enumerate(points) if f == family and i != number]

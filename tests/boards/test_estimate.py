@@ -46,7 +46,7 @@ def sizes_of(lut, lut_of_a_lane=0):
     return SizeModel({family: {"lut": lut, "ff": nothing} for family in ("ice40", "ecp5")})
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("lanes", [8, 16, 32, 64])
 def test_cycles_equal_the_simulations(model, positions, lanes):
     assert NAMES == MEASURED_NAMES

@@ -40,7 +40,9 @@ def test_the_table_is_complete():
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in ("ice40-hx8k", "ulx3s-25f") else pytest.param(name, marks=pytest.mark.long)
+        name
+        if name in ("ice40-hx8k", "ulx3s-25f")
+        else pytest.param(name, marks=pytest.mark.long if name in FIRST else pytest.mark.nightly)
         for name in sorted(FIRST | SECOND)
     ],
 )

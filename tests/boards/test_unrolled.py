@@ -41,7 +41,7 @@ def test_every_ecp5_has_a_choice():
         assert load_checkpoint(choice_for(board).checkpoint).config.layers == 1
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("entry", RECORDED, ids=lambda e: f"{e['board']}-{e['bits']}")
 def test_recorded_builds_are_as_estimated(entry):
     checkpoint = re.search(r"--checkpoint (\S+)", entry["command"])[1]

@@ -62,7 +62,7 @@ def test_weights_are_those_of_the_network(tmp_path, capsys):
         assert image.format == "PNG"
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_what_was_evicted_is_not_seen(tmp_path, capsys):
     file = tmp_path / "a.json"
     options = ["--checkpoint", "names-alibi", "--cache", "window", "--rows", "8", "--sinks", "2"]

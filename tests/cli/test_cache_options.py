@@ -86,7 +86,7 @@ def test_a_stream_of_names_is_the_golden_models(tmp_path, capsys):
     assert begin == [True] + [False] * 5
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_stream_without_rows_is_the_golden_models(tmp_path, capsys):
     file = tmp_path / "result.json"
     options = ["--checkpoint", "names-alibi", "--cache", "recurrent", "--prompt", "mar"]
@@ -128,7 +128,7 @@ def test_options_that_do_nothing_are_refused(arguments, says, capsys):
     assert says in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_rows_without_eviction_are_measured_as_they_are(tmp_path):
     file = tmp_path / "result.json"
     options = ["--checkpoint", "names-alibi", "--rows", "16", "--count", "2", "--json", str(file)]

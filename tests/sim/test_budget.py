@@ -21,9 +21,9 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "budget.md"
     [
         pytest.param("names", 8, marks=pytest.mark.long),
         ("names", 16),
-        pytest.param("names", 32, marks=pytest.mark.long),
-        pytest.param("names", 64, marks=pytest.mark.long),
-        pytest.param("names-24", 16, marks=pytest.mark.long),
+        pytest.param("names", 32, marks=pytest.mark.nightly),
+        pytest.param("names", 64, marks=pytest.mark.nightly),
+        pytest.param("names-24", 16, marks=pytest.mark.nightly),
         pytest.param("names-2l", 64, marks=pytest.mark.long),
     ],
 )

@@ -112,8 +112,17 @@ def test_documents(cores, shipped, name, lanes, configs):
         assert [t.token for t in seen] == [next(expected).token for _ in seen]
 
 
-@pytest.mark.parametrize(("name", "lanes", "configs"), CASES)
-@pytest.mark.parametrize("habits", HABITS)
+def _abused():
+    """Every habit on one width each day; on the others the two that have all of them in CI."""
+    for case in CASES:
+        values, marks = getattr(case, "values", case), list(getattr(case, "marks", ()))
+        for habits in HABITS:
+            rare = bool(marks) and habits not in ("everything", "resets without end")
+            night = [pytest.mark.nightly] if rare else marks
+            yield pytest.param(*values, habits, marks=night)
+
+
+@pytest.mark.parametrize(("name", "lanes", "configs", "habits"), _abused())
 def test_whatever_is_done_to_the_core(cores, shipped, seed, name, lanes, configs, habits):
     number = list(HABITS).index(habits) + lanes + 1_000 * seed
     core = powered(cores(lanes, *configs), shipped[name])

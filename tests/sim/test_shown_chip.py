@@ -66,7 +66,7 @@ def test_the_panel_shows_the_golden_models_names_whole_and_in_order(model, chip)
     assert counters.tokens > 1_000
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_panel_shows_the_names_of_a_stream_without_end():
     model = quantise(load_checkpoint("names-alibi")).with_cache(8, Eviction.WINDOW, 2)
     chip, expected = make_chip(model), names(model, 0.7)
@@ -78,7 +78,7 @@ def test_the_panel_shows_the_names_of_a_stream_without_end():
         assert chip.engine.peek("core.counters") >> COUNTER_BITS & 0xFFFFFFFF > 1_000
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_panel_shows_the_speed_of_the_second_before(chip):
     chip.engine.record(["core.counters"])
     chip.engine.run(CLOCK)

@@ -70,7 +70,7 @@ def test_matrices_are_the_float_model_rounded():
     assert np.abs(products.matrix(checkpoint, "B", 4)).max() <= 8
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize(("per_cycle", "method"), [(2, "tables"), (4, "graph")])
 def test_carry_cells_compute_what_is_planned(tmp_path, weights, per_cycle, method):
     """Proved for all slices, with yosys's own model of the cell."""

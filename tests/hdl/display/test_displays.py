@@ -51,7 +51,7 @@ def test_text_in_text_out(displays, name, clock, compiled):
     check(displays(name, clock, compiled=compiled), name)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize(("name", "clock"), SLOW)
 def test_text_in_text_out_at_other_clocks(displays, name, clock):
     check(displays(name, clock), name)

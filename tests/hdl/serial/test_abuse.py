@@ -14,11 +14,18 @@ OFTEN = (Command.PROMPT, Command.COMMIT)
 SELDOM = {f"{command.name} at any moment" for command in Command if command not in OFTEN}
 SELDOM |= {f"garbage of {cycles} cycles a bit" for cycles in (5, 6, 12, 16, 69)}
 SELDOM |= {"resets during commits", "uploads that are cut", "resets in any cycle"}
+# The commands differ in nothing that the moments could disturb.
+NIGHTLY = {abuse for abuse in SELDOM if "moment" in abuse or "garbage" in abuse}
 
 
-@pytest.mark.parametrize(
-    "abuse", [pytest.param(a, marks=[pytest.mark.long] if a in SELDOM else []) for a in ABUSES]
-)
+def marked(abuse):
+    if abuse not in SELDOM:
+        return abuse
+    mark = pytest.mark.nightly if abuse in NIGHTLY else pytest.mark.long
+    return pytest.param(abuse, marks=mark)
+
+
+@pytest.mark.parametrize("abuse", [marked(abuse) for abuse in ABUSES])
 def test_abuse(chip, abuse):
     ABUSES[abuse](chip)
 

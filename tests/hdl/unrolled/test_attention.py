@@ -92,7 +92,7 @@ def check(model, streams, positions, heads_per_cycle, count, seed):
         (2, 2, 5),
         *(
             # The more positions, the longer it takes to compile.
-            pytest.param(*case, marks=pytest.mark.long)
+            pytest.param(*case, marks=pytest.mark.nightly)
             for case in [(1, 1, 5), (4, 1, 7), (16, 2, 10), (16, 4, 20)]
         ),
     ],
@@ -101,6 +101,6 @@ def test_mix(merged, positions, heads_per_cycle, streams):
     check(merged("names"), streams, positions, heads_per_cycle, 150, positions)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_mix_of_narrow_keys_and_values(merged):
     check(merged("names", Widths(keys=4, values=5)), 7, 4, 1, 150, 1)

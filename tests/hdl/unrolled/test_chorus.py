@@ -84,7 +84,7 @@ def test_names_of_one_stream_and_the_speed_of_all(chip):
         assert abs(speed - CLOCK / core.interval / THOUSAND) <= 1
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_both_on_a_display():
     """Name and speed of a small model, decoded from the pins."""
     # Random names of up to 16 letters: hardly one occurs in another stream, or twice.
@@ -130,7 +130,7 @@ def test_every_stream_begins_once():
     assert counters.tokens >= 10 * core.streams
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_streams_without_end():
     """All streams go on while the first one's names are sent; long names are truncated."""
     model = random_model(context=16, vocabulary=9, positions="alibi")

@@ -62,7 +62,7 @@ def test_every_stream_is_the_golden_models(simulated):
         engine.step(core.interval)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_stream_alone_takes_as_long(simulated):
     model, core, engine = simulated
     generation = generate_streams(core, engine, model, [Stream(5, 0.7)], 5)
@@ -110,7 +110,7 @@ def test_a_reset_begins_anew(simulated):
         assert (token.token, token.position) == (right.token, right.position)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_with_products_as_they_are_made(merged):
     """Two tokens of each stream, in Amaranth's simulator, which compiles nothing."""
     model = merged("names-w4")

@@ -160,7 +160,7 @@ def test_any_core_is_the_golden_model_for_ever(made, seed):
     check_use(made, seed)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize(("rows", "sinks"), [(4, 0), (8, 3)])
 def test_two_layers_without_end(rows, sinks):
     check_use((make_model(rows, sinks=sinks, layers=2), (2, 2, None), 0), 1)

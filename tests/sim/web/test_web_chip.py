@@ -72,7 +72,7 @@ def documents(engine, count):
 ASKED = [(1, 0.7, ""), (7, 0.5, "mar"), (9, 0, "a"), (3, 2.0, "abcdefghijklmno")]
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_documents_are_the_golden_models(started, model):
     for seed, temperature, prompt in ASKED:
         known = ask(started, model, seed, temperature, prompt)
