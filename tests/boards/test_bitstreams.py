@@ -29,8 +29,6 @@ from gptloom.hdl.attributes import NO_COLLISION
 from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.quantise import quantise
 
-pytestmark = pytest.mark.long
-
 LANES = 8
 
 
@@ -55,6 +53,7 @@ def built(request, tmp_path_factory):
     )
 
 
+@pytest.mark.long
 def test_bitstream_meets_its_clock(built):
     report = built.report
     assert report["met"]
@@ -67,6 +66,7 @@ def test_bitstream_meets_its_clock(built):
     assert preamble in built.bitstream.read_bytes()[:1000]
 
 
+@pytest.mark.long
 def test_a_build_comes_to_what_was_estimated(built, model, differences):
     estimator = Estimator(model, load_calibration().sizes)
     found = differences(estimator.estimate(find_board(built.board), LANES), built.report)
@@ -75,6 +75,7 @@ def test_a_build_comes_to_what_was_estimated(built, model, differences):
     assert found["cycles_per_token"] <= 1e-4
 
 
+@pytest.mark.nightly
 def test_replaced_contents_equal_a_full_rebuild(built, model, tmp_path):
     """A full build with other contents equals the first build with these contents patched in.
 
@@ -101,6 +102,7 @@ def test_replaced_contents_equal_a_full_rebuild(built, model, tmp_path):
     assert swapped != built.bitstream.read_bytes()
 
 
+@pytest.mark.long
 def test_a_model_is_swapped_in_seconds_and_back(built, model, random_model, tmp_path, capsys):
     machine = Machine.for_models(LANES, model.config)
     other = build_image(random_model(model.config), machine)
@@ -119,6 +121,7 @@ def test_a_model_is_swapped_in_seconds_and_back(built, model, random_model, tmp_
     assert (tmp_path / "back").read_bytes() == before == built.bitstream.read_bytes()
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("slots", "instruments"), [(0, True), (1, False), (2, True)])
 def test_options_lose_no_register(tmp_path, slots, instruments):
     """Registers of an option exist after synthesis, and none of them is constant."""
@@ -130,6 +133,7 @@ def test_options_lose_no_register(tmp_path, slots, instruments):
     assert task.synthesise(sources, design.required) > 2000
 
 
+@pytest.mark.nightly
 def test_only_memories_that_say_so_lose_their_promise(tmp_path):
     m = Module()
     for name, attrs in (("promising", {}), ("silent", NO_COLLISION)):

@@ -10,7 +10,7 @@ from gptloom.firmware.machine import Machine
 from gptloom.sim.serial_chip import serial_top
 
 # Those that come at every moment run within the fast engine every day.
-SLOW = ("moment", "resets", "commits", "cut", HUNDRED_THOUSAND)
+SLOW = ("moment", "resets", "commits", "cut", "garbage", HUNDRED_THOUSAND)
 
 
 def marked(abuse):
