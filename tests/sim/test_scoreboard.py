@@ -122,7 +122,7 @@ def _abused():
             yield pytest.param(*values, habits, marks=night)
 
 
-@pytest.mark.parametrize(("name", "lanes", "configs", "habits"), _abused())
+@pytest.mark.parametrize(("name", "lanes", "configs", "habits"), list(_abused()))
 def test_whatever_is_done_to_the_core(cores, shipped, seed, name, lanes, configs, habits):
     number = list(HABITS).index(habits) + lanes + 1_000 * seed
     core = powered(cores(lanes, *configs), shipped[name])
