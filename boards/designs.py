@@ -22,7 +22,7 @@ from gptloom.hdl.unrolled.shape import Shape
 from gptloom.model.arithmetic import WEIGHT_BITS
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
-from gptloom.model.formats import MOST_BITS
+from gptloom.model.formats import STANDARD
 from gptloom.model.integer import IntegerModel
 from gptloom.model.merged.integer import MergedModel
 from gptloom.model.positions import Positions
@@ -175,8 +175,9 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
     options = "".join(f" --{name.replace('_', '-')} {n}" for name, n in dimensions.items())
     widths = model.widths
     cached = {"key_bits": widths.keys, "value_bits": widths.values}
-    narrow = {name: bits for name, bits in cached.items() if bits != MOST_BITS}
-    options += "".join(f" --{name.replace('_', '-')} {bits}" for name, bits in narrow.items())
+    for (name, bits), usual in zip(cached.items(), STANDARD.cache.widths, strict=True):
+        if bits != usual:
+            options += f" --{name.replace('_', '-')} {bits}"
     cache, kind = _cache_of(model.config)
 
     def sources(settings: Settings) -> Sources:

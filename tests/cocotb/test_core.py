@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from case import Case
-from uses import SMALL, recorded
+from uses import SMALL, recorded, slow_in_verilator
 
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.core import FoldedCore
@@ -38,13 +38,7 @@ def check(cosimulate, case, simulator="verilator"):
     assert np.array_equal(np.load(case.rows), other)
 
 
-@pytest.mark.parametrize(
-    "simulator",
-    [
-        pytest.param("verilator", marks=pytest.mark.long),
-        pytest.param("icarus", marks=pytest.mark.icarus),
-    ],
-)
+@slow_in_verilator
 def test_a_small_core(cosimulate, make_case, random_model, simulator):
     machine = Machine.for_models(16, SMALL)
     # The slower one takes part for as long as its first documents last.

@@ -1,4 +1,6 @@
-"""A core used at random on the default engine, for what another simulator is compared with."""
+"""A core used at random on the default engine, to compare others with; tiers of simulators."""
+
+import pytest
 
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.config import ModelConfig
@@ -7,6 +9,15 @@ from verification.scoreboard.player import Habits, Player
 from verification.scoreboard.signals import STIMULUS
 
 SMALL = ModelConfig(layers=2, width=8, heads=2, hidden=8, context=4, vocabulary=5)
+
+slow_in_verilator = pytest.mark.parametrize(
+    "simulator",
+    [
+        pytest.param("verilator", marks=pytest.mark.long),
+        pytest.param("icarus", marks=pytest.mark.icarus),
+    ],
+)
+"""Mark of tests that Verilator takes a minute to build, in the place of the fixture `simulator`."""
 
 
 def recorded(machine, model, habits, number, cycles, watched):

@@ -43,15 +43,21 @@ def draw_case(seed):
     return draw.choice(LANES), config, habits, draw.randrange(1 << 16), draw.randrange(3)
 
 
+def checked(machine, model, waves):
+    """Return a core that holds a model from power-on, compared cycle by cycle."""
+    core = FoldedCore(machine, preload=Preload.of(build_image(model, machine), machine))
+    bench = CheckedCore(machine, partial(open_engine, kind="pysim"), waves.folder, core, waves.keep)
+    bench.power_on(model)
+    bench.session.temperature(model.logit_scale(1.0))
+    return bench
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_a_random_core(random_model, waves, seed, number):
     lanes, config, habits, weights, finer = case = draw_case(f"{seed} {number}")
     print(f"--seed {seed}, case {number}: {case}")
     machine, model = Machine.for_models(lanes, config), random_model(config, weights, finer)
-    core = FoldedCore(machine, preload=Preload.of(build_image(model, machine), machine))
-    bench = CheckedCore(machine, partial(open_engine, kind="pysim"), waves.folder, core, waves.keep)
-    bench.power_on(model)
-    bench.session.temperature(model.logit_scale(1.0))
+    bench = checked(machine, model, waves)
     assert bench.documents(1)
     bench.play(Player(machine, model, weights), habits, 1_500)
 
@@ -81,10 +87,7 @@ SLOWEST = "values beyond word 4,096"
 def test_a_core_beyond_a_former_limit(random_model, waves, name):
     lanes, config = AT_THE_LIMITS[name]
     machine, model = Machine.for_models(lanes, config), random_model(config, 5, 2)
-    core = FoldedCore(machine, preload=Preload.of(build_image(model, machine), machine))
-    bench = CheckedCore(machine, partial(open_engine, kind="pysim"), waves.folder, core, waves.keep)
-    bench.power_on(model)
-    bench.session.temperature(model.logit_scale(1.0))
+    bench = checked(machine, model, waves)
     assert bench.documents(2)
 
 
@@ -108,10 +111,7 @@ def test_rows_of_the_cache_have_a_width_of_their_own(random_model, waves, name, 
     shifts = drawn.shifts | {(0, site): drawn.shifts[0, site] - narrower for site in ("k", "v")}
     model = replace(drawn, precision=precision, weights=weights, shifts=shifts)
     machine = Machine.for_models(lanes, config, cache=precision.cache)
-    core = FoldedCore(machine, preload=Preload.of(build_image(model, machine), machine))
-    bench = CheckedCore(machine, partial(open_engine, kind="pysim"), waves.folder, core, waves.keep)
-    bench.power_on(model)
-    bench.session.temperature(model.logit_scale(1.0))
+    bench = checked(machine, model, waves)
     assert bench.documents(2)
     # Both ends of the range are reached: another width of rows would have been noticed.
     found = {}
