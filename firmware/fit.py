@@ -1,4 +1,4 @@
-"""Limits of the folded core: whether it can have a model at all is decided only here.
+"""Limits of the folded core: whether it, or a machine, can have a model is decided only here.
 
 Widths of the hardware follow from the machine (:class:`.Machine`, :class:`.InstructionLayout`), so
 these are not the limits of today's parts: :mod:`.boards.estimate` tells what a part holds.
@@ -12,6 +12,7 @@ from gptloom.firmware.machine import QUAD
 from gptloom.model.errors import UserError
 
 if TYPE_CHECKING:
+    from gptloom.firmware.machine import Machine
     from gptloom.model.config import ModelConfig
 
 MOST = {
@@ -53,3 +54,66 @@ def check_shape(config: ModelConfig) -> None:
             below = size // QUAD * QUAD
             near = f"{below} or {below + QUAD}" if below else str(QUAD)
             raise UserError(f"{name} {size} does not divide into fours: use {near}")
+
+
+def check_fits(config: ModelConfig, cached_bits: tuple[int, int], machine: Machine) -> None:
+    """Refuse a model that a machine cannot hold, or whose kind it does not compute.
+
+    Parameters
+    ----------
+    config
+        Shape of the model.
+    cached_bits
+        Widths of the model's keys and values.
+    machine
+        The machine.
+
+    Raises
+    ------
+    UserError
+        Naming what differs, or the dimension that does not fit, and what to do.
+    """
+    # A layout checks the shape.
+    from gptloom.firmware.layout import Layout
+
+    layout = Layout(machine, config)
+    if cached_bits != machine.cache.widths:
+        raise UserError(
+            "the model has keys of {} and values of {} bits, the hardware keeps {} and {}: "
+            "quantise the model with these".format(*cached_bits, *machine.cache.widths)
+        )
+    if machine.joins and config.layers > 1:
+        raise UserError(
+            "the hardware joins prefixes, which takes a model of one layer: build it for the "
+            f"model's {config.layers} layers"
+        )
+    kinds = ((c.positions, c.eviction, c.sinks) for c in (config, machine))
+    if len(set(kinds)) > 1:
+        raise UserError(
+            "the model has other positions or another cache than the hardware: build it for that "
+            "model"
+        )
+    own = type(machine).for_models(machine.lanes, config)
+    rows = ((m.row_words, m.value_words) for m in (own, machine))
+    if machine.recurrent and len(set(rows)) > 1:
+        raise UserError(
+            "the model's table of recurrent sums has other rows than the hardware's: build it for "
+            "that model"
+        )
+    needs = dict(
+        heads=(config.heads, machine.heads),
+        operand_words=(layout.operand_words, machine.operand_words),
+        activation_words=(layout.activation_words, machine.activation_words),
+        stream_elements=(config.width, machine.stream_elements),
+        program_words=(layout.program_words, machine.program_words),
+        vocabulary=(config.vocabulary, machine.vocabulary),
+        context=(config.context, machine.context),
+        inputs=(max(config.width, config.hidden), machine.inputs),
+        rows=(layout.most_rows, machine.rows),
+    )
+    for name, (needed, there) in needs.items():
+        if needed > there or (name == "heads" and needed != there):
+            raise UserError(
+                f"the model needs {needed} {name.replace('_', ' ')}, the hardware has {there}: "
+                "build it for a larger model"
+            )

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gptloom.firmware.fit import check_fits
 from gptloom.firmware.isa import FIELDS, Instruction, InstructionLayout
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD, TABLE_BYTES, Machine
@@ -230,62 +231,24 @@ class Image:
         return {region: len(contents) for region, contents in self.checked(machine).items()}
 
     def check_fits(self, machine: Machine) -> None:
-        """Refuse a machine that cannot hold this image.
+        """Refuse a machine that this image was not made for, or that cannot hold its model.
 
         Raises
         ------
         UserError
-            Naming the dimension that does not fit.
+            Naming what differs, or the dimension that does not fit (:func:`.check_fits`).
         """
         if self.lanes != machine.lanes:
             raise UserError(
                 f"the image is made for {self.lanes} lanes, the hardware has {machine.lanes}: "
                 f"make it anew with 'gptloom image --lanes {machine.lanes}'"
             )
-        layout = Layout(machine, self.config)
-        needs = dict(
-            heads=(self.config.heads, machine.heads),
-            operand_words=(layout.operand_words, machine.operand_words),
-            activation_words=(layout.activation_words, machine.activation_words),
-            stream_elements=(self.config.width, machine.stream_elements),
-            program_words=(layout.program_words, machine.program_words),
-            vocabulary=(self.config.vocabulary, machine.vocabulary),
-            context=(self.config.context, machine.context),
-            inputs=(max(self.config.width, self.config.hidden), machine.inputs),
-            rows=(layout.most_rows, machine.rows),
-        )
         if (self.slots, self.slot_words) != (machine.slots, machine.slot_words):
             raise UserError(
                 f"the image is made for {self.slots} slots, the hardware has {machine.slots}: make "
                 f"it anew with 'gptloom image --slots {machine.slots}'"
             )
-        if self.cached_bits != machine.cache.widths:
-            raise UserError(
-                "the image has keys of {} and values of {} bits, the hardware keeps {} and {}: "
-                "quantise the model with these".format(*self.cached_bits, *machine.cache.widths)
-            )
-        if machine.joins and self.config.layers > 1:
-            raise UserError(
-                "the hardware joins prefixes, which takes a model of one layer: build it for the "
-                f"image's {self.config.layers} layers"
-            )
-        kinds = ((c.positions, c.eviction, c.sinks) for c in (self.config, machine))
-        if len(set(kinds)) > 1:
-            raise UserError(
-                "the image's model has other positions or another cache than the hardware: build "
-                "it for that model"
-            )
-        if machine.recurrent and _row(Machine.for_models(self.lanes, self.config)) != _row(machine):
-            raise UserError(
-                "the image's table of recurrent sums has other rows than the hardware's: build it "
-                "for that model"
-            )
-        for name, (needed, there) in needs.items():
-            if needed > there or (name == "heads" and needed != there):
-                raise UserError(
-                    f"the image needs {needed} {name.replace('_', ' ')}, the hardware has {there}: "
-                    "build it for a larger model"
-                )
+        check_fits(self.config, self.cached_bits, machine)
 
 
 def _crc(data: bytes) -> int:
@@ -360,11 +323,6 @@ def _table(model: IntegerModel, machine: Machine) -> bytes:
     values[:, :, : golden.config.head_width] = golden.values.swapaxes(0, 1)
     rows[:, -machine.value_words :] = values.view("<u2").swapaxes(1, 2)
     return rows.tobytes()
-
-
-def _row(machine: Machine) -> tuple[int, int]:
-    """Return the dimensions of the rows of such a table."""
-    return machine.row_words, machine.value_words
 
 
 def _bytes(values: NDArray[np.int64]) -> bytes:

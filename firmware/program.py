@@ -2,12 +2,12 @@
 
 from math import ceil
 
+from gptloom.firmware.fit import check_fits
 from gptloom.firmware.isa import Combination, Destination, Function, Instruction, Kind, Scale
 from gptloom.firmware.layout import UNPROGRAMMED, Layout
 from gptloom.firmware.schedule import Scheduled, Scheduler, Step
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
-from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel
 from gptloom.model.network import Network
 from gptloom.model.sites import Becomes, Site
@@ -23,13 +23,13 @@ def compile_program(model: IntegerModel, layout: Layout) -> list[Scheduled]:
         Integer model, whose shifts become part of the program.
     layout
         Layout for the same shape.
+
+    Raises
+    ------
+    UserError
+        If the layout's machine cannot hold the model.
     """
-    wanted, kept = model.precision.cache.widths, layout.machine.cache.widths
-    if wanted != kept:
-        raise UserError(
-            "the model has keys of {} and values of {} bits, this core keeps {} and {}: quantise "
-            "the model with these".format(*wanted, *kept)
-        )
+    check_fits(model.config, model.precision.cache.widths, layout.machine)
     table, program, start = layout.network, [], []
     last = _last_of_prompt(table, model.config)
     for site in table.computed:

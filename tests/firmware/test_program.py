@@ -100,5 +100,5 @@ def test_rows_of_other_widths_are_refused(random_model):
     narrow = Precision(cache=CacheFormat(values=RowFormat(6)))
     model = replace(random_model(ModelConfig()), precision=narrow)
     layout = Layout(Machine.for_models(16, model.config), model.config)
-    with pytest.raises(UserError, match="values of 6 bits, this core keeps 8 and 8"):
+    with pytest.raises(UserError, match="values of 6 bits, the hardware keeps 8 and 8"):
         compile_program(model, layout)
