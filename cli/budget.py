@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gptloom.cli.cores import Core, refuse_options
+from gptloom.cli.cores import Core, load_plain, refuse_options
 from gptloom.cli.output import check_outputs, console_for
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ def budget(
 
     from gptloom.firmware.machine import Machine
     from gptloom.hdl.folded.core import FoldedCore
-    from gptloom.model.checkpoint import load_checkpoint
     from gptloom.model.files import write_file
-    from gptloom.model.quantise import quantise
     from gptloom.sim.budget import budgets
     from gptloom.sim.engines import open_engine
 
@@ -48,7 +46,7 @@ def budget(
         _draw(console, checkpoint)
         return
     notices = Console(stderr=True, highlight=False)
-    model = quantise(load_checkpoint(checkpoint))
+    model = load_plain(checkpoint, {})
     measured: dict[Machine, list[Budget]] = {}
     for width in lanes or _LANES:
         machine = Machine.for_models(width, model.config)

@@ -93,13 +93,17 @@ def load_plain(checkpoint: str, cache: Mapping[str, object]) -> IntegerModel:
     Raises
     ------
     UserError
-        If there is no such checkpoint, or it cannot have this cache.
+        If there is no such checkpoint, it cannot have this cache, or no folded core computes its
+        shape.
     """
+    from gptloom.firmware.fit import check_shape
     from gptloom.model.checkpoint import load_checkpoint
     from gptloom.model.quantise import quantise
     from gptloom.model.recurrent import golden_of
 
     loaded = load_checkpoint(checkpoint)
+    # Quantising a large shape takes longer than refusing it.
+    check_shape(replace(loaded.config, context=cache.get("rows", loaded.config.context)))
     return _with_cache(loaded, quantise(loaded), golden_of, cache)
 
 

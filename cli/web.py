@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from gptloom.cli.cores import load_plain
 from gptloom.model.errors import UserError
 from gptloom.model.files import check_writable, is_ours, stamped, write_file
 
@@ -32,8 +33,6 @@ def web(
     """Build a page in which the hardware runs as WebAssembly, and serve it on this machine."""
     from rich.console import Console
 
-    from gptloom.model.checkpoint import load_checkpoint
-    from gptloom.model.quantise import quantise
     from gptloom.sim.engines import cache_folder
     from gptloom.sim.web.page import make_page
 
@@ -41,7 +40,7 @@ def web(
         raise UserError(f"a clock of {clock:g} MHz is none: give a positive one, such as 80")
     if build:
         page_file = check_page(build)
-    model = quantise(load_checkpoint(checkpoint))
+    model = load_plain(checkpoint, {})
     with Console(stderr=True, highlight=False).status("Building the page") as status:
         page = make_page(model, checkpoint, lanes, clock * 1e6, cache_folder(), status.update)
     content = stamped(page.encode(), b"<!-- ", b" -->")

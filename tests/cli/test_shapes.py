@@ -1,6 +1,5 @@
 """Shapes that no folded core computes: every command refuses them in the same words."""
 
-
 import numpy as np
 import pytest
 
@@ -15,7 +14,10 @@ SHAPES = [
     (dict(width=18, heads=2), "width 18 does not divide into fours: use 16 or 20"),
     (dict(hidden=30), "hidden 30 does not divide into fours: use 28 or 32"),
     (dict(context=10), "context 10 does not divide into fours: use 8 or 12"),
-    (dict(layers=17, width=4, heads=1), "layers 17 is 1 more than a folded core can have: use at most 16"),
+    (
+        dict(layers=17, width=4, heads=1),
+        "layers 17 is 1 more than a folded core can have: use at most 16",
+    ),
     (dict(context=1028), "context 1028 is 4 more than a folded core can have: use at most 1024"),
 ]
 COMMANDS = [
