@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gptloom.firmware.machine import QUAD
 from gptloom.model.errors import UserError
+from gptloom.model.family import check_family
 
 if TYPE_CHECKING:
     from gptloom.firmware.machine import Machine
@@ -41,6 +42,7 @@ def check_shape(config: ModelConfig) -> None:
     UserError
         Naming the dimension that does not fit, by how much, and what would fit.
     """
+    check_family(config.family, "the folded core")
     for name, most in MOST.items():
         size = getattr(config, name)
         if size > most:

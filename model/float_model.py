@@ -1,4 +1,4 @@
-"""The float reference: microGPT's forward pass in NumPy, in double precision."""
+"""The float reference: a network's forward pass in NumPy, in double precision."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,13 +9,9 @@ from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.network import network
-from gptloom.model.positions import Positions, slopes
+from gptloom.model.positions import Positions, angles, slopes
 from gptloom.model.sites import Becomes, Combination, Function, Key, Kind, Site
 from gptloom.model.tokenizer import parts
-
-NORM_EPSILON = 1e-5
-"""Added to the mean square in every RMSNorm, as in microGPT."""
-
 
 Append = Callable[[Site, np.ndarray], np.ndarray]
 """Adds rows of the present tokens to a cache, [batch, time, width], and returns all its rows."""
@@ -25,17 +21,12 @@ class Cache:
     """Keys and values of the positions seen so far, float64 [layers, context, width]."""
 
     def __init__(self, config: ModelConfig):
-        shape = (config.layers, config.context, config.width)
+        shape = (config.layers, config.context, config.cached_width)
         self.rows = {becomes: np.zeros(shape) for becomes in (Becomes.KEY, Becomes.VALUE)}
 
 
 class FloatModel:
-    """The network as published: Karpathy's microGPT, gist 8627fe009c40f57531cb18360106ce95.
-
-    Token and position embeddings are summed and normalised once; each layer adds multi-head
-    causal attention and a ReLU MLP to the residual stream, with an RMSNorm before each; the
-    logits are ``lm_head`` times the stream. No biases, no final norm. With ALiBi there are no
-    position embeddings, and scores fall with distance (:mod:`.positions`).
+    """The network as published: its table of sites (:mod:`.network`) in real numbers.
 
     Parameters
     ----------
@@ -158,7 +149,7 @@ class FloatModel:
                     tables = zip(self.network.embeddings, (tokens, positions), strict=False)
                     value = sum(weights[table.name][index] for table, index in tables)
                 case Kind.NORM:
-                    value = source
+                    value = source * weights[site.gain.name] if site.gain else source
                 case Kind.PRODUCT:
                     value = source @ weights[site.matrix.name].T
                 case Kind.SCORES:
@@ -169,21 +160,39 @@ class FloatModel:
                 case Kind.MIX:
                     value = source @ self._by_head(rows[site.rows])
                     value = value.swapaxes(1, 2).reshape(*tokens.shape, site.elements)
-            if site.function is Function.RELU:
-                value = np.maximum(value, 0)
-            if site.combination is Combination.ADD:
-                value = stream + value
+            if site.rotated:
+                value = self._rotated(value, positions)
+            value = _FUNCTIONS[site.function](value)
+            match site.combination:
+                case Combination.ADD:
+                    value = stream + value
+                case Combination.MULTIPLY:
+                    value = found[site.factor] * value
             if site.is_cached:
                 rows[site.key] = append(site, value)
             if site.is_stream:
-                stream, normed = value, _rms_norm(value)
+                stream, normed = value, _rms_norm(value, config.epsilon)
             found[site.key] = value
         return value
 
     def _by_head(self, rows: np.ndarray) -> np.ndarray:
-        """Return rows [batch, time, width] as [batch, heads, time, head width]."""
-        split = (*rows.shape[:2], self.config.heads, self.config.head_width)
-        return rows.reshape(split).swapaxes(1, 2)
+        """Return rows [batch, time, width] as [batch, heads, time, head width].
+
+        Cached rows are repeated for all heads that share them.
+        """
+        heads, width = self.config.heads, self.config.head_width
+        split = rows.reshape(*rows.shape[:2], -1, width).swapaxes(1, 2)
+        return np.repeat(split, heads // split.shape[1], axis=1)
+
+    def _rotated(self, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Return rows [batch, time, width] with every pair of elements turned."""
+        width = self.config.head_width
+        angle = angles(positions, width, self.config.theta)[:, None]
+        cosine, sine = np.cos(angle), np.sin(angle)
+        pairs = rows.reshape(*rows.shape[:2], -1, width // 2, 2)
+        even, odd = pairs[..., 0], pairs[..., 1]
+        turned = even * cosine - odd * sine, even * sine + odd * cosine
+        return np.stack(turned, axis=-1).reshape(rows.shape)
 
     def _penalised(self, scores: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Return scores less ALiBi's penalty, and minus infinity for keys that are yet to come."""
@@ -193,10 +202,21 @@ class FloatModel:
         return np.where(distance < 0, -np.inf, scores)
 
 
-def _rms_norm(x: np.ndarray) -> np.ndarray:
-    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + NORM_EPSILON)
+def _rms_norm(x: np.ndarray, epsilon: float) -> np.ndarray:
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + epsilon)
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:
     powers = np.exp(x - x.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _silu(x: np.ndarray) -> np.ndarray:
+    return x / (1 + np.exp(-x))
+
+
+_FUNCTIONS: dict[Function, Callable[[np.ndarray], np.ndarray]] = {
+    Function.NONE: lambda x: x,
+    Function.RELU: lambda x: np.maximum(x, 0),
+    Function.SILU: _silu,
+}

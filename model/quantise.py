@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.errors import UserError
+from gptloom.model.family import check_family
 from gptloom.model.float_model import FloatModel
 from gptloom.model.formats import STANDARD, Precision
 from gptloom.model.golden import GoldenModel
@@ -49,6 +50,7 @@ def quantise(checkpoint: Checkpoint, precision: Precision = STANDARD) -> Integer
     UserError
         Weights are so large that a site would have to shift left.
     """
+    check_family(checkpoint.config.family, "the plain integer model")
     scales = weight_scales(checkpoint.config, checkpoint.weights, precision.weights)
     limit = weight_limit(precision.weights)
     rounded = {

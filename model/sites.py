@@ -50,6 +50,8 @@ class Function(Enum):
 
     NONE = auto()
     RELU = auto()
+    SILU = auto()
+    """The value times its logistic function."""
 
 
 class Combination(Enum):
@@ -58,6 +60,8 @@ class Combination(Enum):
     NONE = auto()
     ADD = auto()
     """The residual stream is added."""
+    MULTIPLY = auto()
+    """Another site's value is the other factor."""
 
 
 class Scaling(Enum):
@@ -134,6 +138,10 @@ class Site:
         Whether the source is normalised, as published; `scale` says where integers are.
     matrix
         The matrix of a product.
+    gain
+        Factors of a norm's elements, a tensor with one row; None if later matrices contain them.
+    rotated
+        Whether pairs of elements are turned by an angle that grows with the position.
     rows
         The site whose cached rows are the other factor.
     order
@@ -142,6 +150,8 @@ class Site:
         None if there is nothing to scale, or only a constant that needs no choice.
     function, combination
         Post-operations, in this order.
+    factor
+        The site that is multiplied with.
     becomes
         Use of the value.
     path, lean
@@ -161,11 +171,14 @@ class Site:
     source: Key | None = None
     normed: bool = False
     matrix: Weights | None = None
+    gain: Weights | None = None
+    rotated: bool = False
     rows: Key | None = None
     order: ElementOrder = ElementOrder.NATURAL
     scale: Scaling | None = None
     function: Function = Function.NONE
     combination: Combination = Combination.NONE
+    factor: Key | None = None
     becomes: Becomes = Becomes.ACTIVATION
     path: Path | None = None
     lean: int = 0

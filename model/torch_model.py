@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gptloom.model.config import ModelConfig
-from gptloom.model.float_model import NORM_EPSILON
 from gptloom.model.positions import Positions, slopes
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def torch_logits(
     split = (batch, positions, config.heads, config.head_width)
 
     def rms_norm(x: "torch.Tensor") -> "torch.Tensor":
-        return x * (x.square().mean(-1, keepdim=True) + NORM_EPSILON).rsqrt()
+        return x * (x.square().mean(-1, keepdim=True) + config.epsilon).rsqrt()
 
     x = weights["wte"][tokens]
     bias = score_bias(config, positions, x.dtype)

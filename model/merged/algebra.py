@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from gptloom.model.config import ModelConfig
-from gptloom.model.float_model import NORM_EPSILON
+from gptloom.model.family import check_family
 from gptloom.model.network import network
 from gptloom.model.positions import Positions, slope_shifts
 
@@ -105,7 +105,13 @@ def merge(
         Joins rows: ``torch.cat`` for tensors.
     identity
         Makes the identity matrix: ``torch.eye`` for tensors.
+
+    Raises
+    ------
+    UserError
+        The network is of another family, whose matrices have something between them.
     """
+    check_family(config.family, "the merged form")
     table = network(config)
     rows = weights[table.head.matrix.name]
     layers, asked = [], []
@@ -121,16 +127,16 @@ def merge(
     x = weights[table.tokens.name][:, None, :]
     if table.positions:
         x = x + weights[table.positions.name][None, :, :]
-    x = x * _norm(x)
-    normed = x * _norm(x)
+    x = x * _norm(x, config.epsilon)
+    normed = x * _norm(x, config.epsilon)
     q, k, v = (normed @ block.T for block in blocks)
     entries = {"q": q, "k": k, "v": v, "x": x, "fx": x @ fc1.T, "lx": x @ rows.T}
     return Merged(config, entries, tuple(reversed(layers)), tuple(reversed(asked)))
 
 
-def _norm(x: Array) -> Array:
+def _norm(x: Array, epsilon: float) -> Array:
     """Return one over the root mean square of the last axis."""
-    return ((x * x).mean(-1)[..., None] + NORM_EPSILON) ** -0.5
+    return ((x * x).mean(-1)[..., None] + epsilon) ** -0.5
 
 
 class MergedFloat:
@@ -169,7 +175,7 @@ class MergedFloat:
             if index:
                 # Layer 0's norm is in its table.
                 q, k, v, x = np.split(y, 4, axis=-1)
-                scale = _norm(x)
+                scale = _norm(x, self.config.epsilon)
                 entry = {"q": q * scale, "k": k * scale, "v": v * scale, "x": x}
                 entry |= {"fx": x @ layer["f"].T, "lx": x @ layer["d"].T}
                 for site, value in (
@@ -183,7 +189,7 @@ class MergedFloat:
             u = np.maximum(entry["fx"] + a @ layer["a1"].T, 0)
             residual = entry["x"] + a @ layer["wo"].T
             direct = entry["lx"] + a @ layer["a2"].T
-            product, root = u @ layer["b"].T, 1 / _norm(residual)
+            product, root = u @ layer["b"].T, 1 / _norm(residual, self.config.epsilon)
             y = direct + product / root
             for site, value in (
                 ("mix", a),

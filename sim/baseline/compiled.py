@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
-from gptloom.model.float_model import NORM_EPSILON
 from gptloom.model.network import network
 from gptloom.sim.engines.compilers import Compiler
 
@@ -131,8 +130,8 @@ def _pack(checkpoint: Checkpoint) -> NDArray[np.float32]:
     head[: config.vocabulary] = weights[table.head.matrix.name]
     lowest = np.where(np.arange(_LANES) < config.vocabulary, 0, _NEVER)
 
-    x = _norm(weights[table.tokens.name][:, None] + weights[table.positions.name])
-    normed = _norm(x)
+    x = _norm(weights[table.tokens.name][:, None] + weights[table.positions.name], config.epsilon)
+    normed = _norm(x, config.epsilon)
     # Numerators are powers of 2.
     queries = normed @ query.T * (np.log2(np.e) / np.sqrt(config.head_width))
     keys = normed @ key.T
@@ -143,8 +142,8 @@ def _pack(checkpoint: Checkpoint) -> NDArray[np.float32]:
     return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
 
 
-def _norm(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + NORM_EPSILON)
+def _norm(x: NDArray[np.float64], epsilon: float) -> NDArray[np.float64]:
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + epsilon)
 
 
 def _check_scores(queries: NDArray, keys: NDArray, config: ModelConfig) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gptloom.model.checkpoint import Checkpoint
-from gptloom.model.float_model import NORM_EPSILON
 from gptloom.model.network import network
 from gptloom.model.positions import Positions
 
@@ -75,4 +74,4 @@ class EagerModel:
         return tokens
 
     def _norm(self, x: torch.Tensor) -> torch.Tensor:
-        return x * (x.square().mean() + NORM_EPSILON).rsqrt()
+        return x * (x.square().mean() + self.config.epsilon).rsqrt()

@@ -37,7 +37,7 @@ def test_microgpt_is_the_default():
         ({"vocabulary": 1}, "vocabulary"),
         ({"heads": 3, "width": 18}, "heads"),
         ({"heads": 4, "width": 18}, "width"),
-        ({"positions": "rotary"}, "learned or alibi"),
+        ({"positions": "absolute"}, "learned or alibi or rotary"),
     ],
 )
 def test_impossible_dimensions_are_named(dimensions, named):

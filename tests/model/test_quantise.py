@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gptloom.model import float_model
 from gptloom.model.checkpoint import Checkpoint, load_checkpoint, shipped_checkpoints
 from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import heldout_documents
@@ -103,9 +102,9 @@ def test_widths_that_accumulators_do_not_hold_are_refused():
 
 
 @pytest.mark.parametrize("config", SHAPES, ids=str)
-def test_scales_by_themselves_change_nothing(config, monkeypatch):
+def test_scales_by_themselves_change_nothing(config):
     # Only the norm's epsilon depends on scale; the integers have none.
-    monkeypatch.setattr(float_model, "NORM_EPSILON", 0.0)
+    config = replace(config, epsilon=0.0)
     checkpoint = random_checkpoint(config)
     scales = weight_scales(config, checkpoint.weights)
     scaled = on_grid(checkpoint, scales)

@@ -1,0 +1,129 @@
+"""The table of sites of a model of the Llama family.
+
+H. Touvron et al., "LLaMA: Open and Efficient Foundation Language Models", 2023; llama2.c.
+
+============  ============  ============  =======  ===========  =========================
+site          computes      reads         scale    post         becomes
+============  ============  ============  =======  ===========  =========================
+embedding     row           token                               stream
+q             wq            stream        norm     rotation     an activation
+k             wk            stream        norm     rotation     rows of the cache
+v             wv            stream        norm                  rows of the cache
+score         q . keys      q             (fixed)               scores
+numerator     softmax       score                               numerators
+mix           e . values    numerator     1/sum                 an activation
+out           wo            mix           one      add stream   stream
+gate          w1            stream        norm     SiLU         an activation
+up            w3            stream        norm     times gate   an activation
+mlp           w2            up            one      add stream   stream
+final         its norm      stream        norm     gain         an activation
+logits        lm_head       final         1/T                   logits
+============  ============  ============  =======  ===========  =========================
+
+Gains of norms are factors of the columns of the matrices that follow, and part of these. Only the
+final gain stays where the matrix of the logits is the embedding's. Neighbouring elements are the
+pairs that a rotation turns, as in llama2.c. A key and a value serve ``heads / cached_heads`` heads
+in a row.
+"""
+
+from typing import TYPE_CHECKING
+
+from gptloom.model.arithmetic import LOGIT_BITS, MANTISSA_BITS
+from gptloom.model.formats import Precision
+from gptloom.model.sites import (
+    Becomes,
+    Combination,
+    ElementOrder,
+    Function,
+    Key,
+    Kind,
+    Path,
+    Scaling,
+    Site,
+    Weights,
+)
+
+if TYPE_CHECKING:
+    from gptloom.model.config import ModelConfig
+
+
+def table(config: "ModelConfig", precision: Precision) -> tuple[Weights, None, tuple[Site, ...]]:
+    """Return the embedding of tokens, none of positions, and the sites.
+
+    Parameters
+    ----------
+    config
+        The shape.
+    precision
+        Bits of weights and cached rows.
+    """
+    width = config.width
+    tokens = Weights("wte", config.vocabulary, width)
+    embedding = Site(None, "embedding", Kind.EMBEDDING, width, becomes=Becomes.STREAM)
+    sites, stream = [embedding], embedding.key
+    for layer in range(config.layers):
+        sites += _layer(config, precision, layer, stream)
+        stream = sites[-1].key
+    final = Site(
+        None, "final", Kind.NORM, width, source=stream, normed=True, scale=Scaling.NORM,
+        gain=Weights("final_gain", 1, width) if config.tied else None,
+    )  # fmt: skip
+    logits = Site(
+        None, "logits", Kind.PRODUCT, config.vocabulary, LOGIT_BITS, source=final.key,
+        matrix=tokens if config.tied else Weights("lm_head", config.vocabulary, width),
+        scale=Scaling.TEMPERATURE, becomes=Becomes.LOGITS, phase="lm_head",
+    )  # fmt: skip
+    return tokens, None, (*sites, final, logits)
+
+
+def _layer(config: "ModelConfig", precision: Precision, layer: int, stream: Key) -> list[Site]:
+    """Return the sites of a layer that reads the stream at a given site."""
+    width, hidden = config.width, config.hidden
+    queries, cached = (n * config.head_width for n in (config.heads, config.cached_heads))
+
+    def product(name: str, matrix: str, rows: int, columns: int, **fields) -> Site:
+        weights = Weights(f"layer{layer}.{matrix}", rows, columns)
+        return Site(layer, name, Kind.PRODUCT, rows, matrix=weights, **fields)
+
+    from_stream = dict(source=stream, normed=True, scale=Scaling.NORM, phase="qkv")
+    q = product(
+        "q", "attn_wq", queries, width, **from_stream, rotated=True,
+        order=ElementOrder.HEAD_BY_HEAD, path=Path.SCORE,
+    )  # fmt: skip
+    k = product(
+        "k", "attn_wk", cached, width, **from_stream, rotated=True,
+        order=ElementOrder.HEAD_BY_HEAD, bits=precision.cache.keys.bits, becomes=Becomes.KEY,
+        path=Path.SCORE,
+    )  # fmt: skip
+    v = product(
+        "v", "attn_wv", cached, width, **from_stream, order=ElementOrder.INTERLEAVED,
+        bits=precision.cache.values.bits, becomes=Becomes.VALUE, path=Path.VALUE,
+    )  # fmt: skip
+    score = Site(
+        layer, "score", Kind.SCORES, config.heads, source=q.key, rows=k.key,
+        becomes=Becomes.SCORES, phase="scores",
+    )  # fmt: skip
+    numerator = Site(
+        layer, "numerator", Kind.SOFTMAX, config.heads, MANTISSA_BITS, source=score.key,
+        becomes=Becomes.SCORES,
+    )  # fmt: skip
+    mix = Site(
+        layer, "mix", Kind.MIX, queries, source=numerator.key, rows=v.key,
+        order=ElementOrder.INTERLEAVED, scale=Scaling.SUM, path=Path.VALUE, phase="values",
+    )  # fmt: skip
+    to_stream = dict(combination=Combination.ADD, becomes=Becomes.STREAM)
+    out = product(
+        "out", "attn_wo", width, queries, source=mix.key, **to_stream, scale=Scaling.ONE,
+        path=Path.VALUE, phase="Wo",
+    )  # fmt: skip
+    from_attended = dict(source=out.key, normed=True, scale=Scaling.NORM, phase="MLP")
+    gate = product("gate", "mlp_gate", hidden, width, **from_attended, function=Function.SILU)
+    up = product(
+        "up", "mlp_up", hidden, width, **from_attended, combination=Combination.MULTIPLY,
+        factor=gate.key, path=Path.MLP,
+    )  # fmt: skip
+    down = product(
+        "mlp", "mlp_down", width, hidden, source=up.key, **to_stream, scale=Scaling.ONE,
+        path=Path.MLP, phase="MLP",
+    )  # fmt: skip
+    return [q, k, v, score, numerator, mix, out, gate, up, down]
