@@ -6,11 +6,13 @@ these are not the limits of today's parts: :mod:`.boards.estimate` tells what a 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gptloom.firmware.machine import QUAD
+from gptloom.firmware.machine import LANE_BITS, QUAD
 from gptloom.model.errors import UserError
 from gptloom.model.family import check_family
+from gptloom.model.formats import STANDARD, Precision
 
 if TYPE_CHECKING:
     from gptloom.firmware.machine import Machine
@@ -56,6 +58,23 @@ def check_shape(config: ModelConfig) -> None:
             below = size // QUAD * QUAD
             near = f"{below} or {below + QUAD}" if below else str(QUAD)
             raise UserError(f"{name} {size} does not divide into fours: use {near}")
+
+
+def check_precision(precision: Precision) -> None:
+    """Refuse a precision for which the folded core has no hardware.
+
+    Raises
+    ------
+    UserError
+        Naming the widths.
+    """
+    widest = max(precision.weights, *precision.cache.widths)
+    others = replace(precision, weights=STANDARD.weights, cache=STANDARD.cache)
+    if widest > LANE_BITS or others != STANDARD:
+        raise UserError(
+            f"the folded core computes with {STANDARD.activations} bits, and with weights, keys "
+            f"and values of at most {LANE_BITS}: quantise the model with these"
+        )
 
 
 def check_fits(config: ModelConfig, cached_bits: tuple[int, int], machine: Machine) -> None:

@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from gptloom.firmware.fit import check_fits
+from gptloom.firmware.fit import check_fits, check_precision
 from gptloom.firmware.isa import Combination, Destination, Function, Instruction, Kind, Scale
 from gptloom.firmware.layout import UNPROGRAMMED, Layout
 from gptloom.firmware.schedule import Scheduled, Scheduler, Step
@@ -29,6 +29,7 @@ def compile_program(model: IntegerModel, layout: Layout) -> list[Scheduled]:
     UserError
         If the layout's machine cannot hold the model.
     """
+    check_precision(model.precision)
     check_fits(model.config, model.precision.cache.widths, layout.machine)
     table, program, start = layout.network, [], []
     last = _last_of_prompt(table, model.config)

@@ -42,7 +42,30 @@ SCORE_FRACTION = 4
 """Fraction bits of an attention score, in octaves (log2 units)."""
 
 SCORE_SHIFT = 7
-"""Fixed right shift from a q.k dot product to a score."""
+"""Right shift from a q.k dot product to a score, unless a profile has another."""
+
+ROTARY_FRACTION = 11
+"""Fraction bits of sines and cosines, which have a sign bit beside them."""
+
+SILU_BITS, SILU_FRACTION = 12, 7
+"""Width and fraction bits of SiLU's argument."""
+
+SILU_RESULT_BITS, SILU_RESULT_FRACTION = 15, 10
+"""Width and fraction bits of SiLU's result."""
+
+GATE_SHIFT = SILU_RESULT_FRACTION - 1
+"""Right shift of a product with a SiLU: twice the product of their values."""
+
+
+def matrix_product(one: NDArray, other: NDArray) -> NDArray:
+    """Return the product of matrices in the last two dimensions.
+
+    Sums of integers stay below 2**53 here, so that double precision holds every one of them
+    exactly, in any order, and its products are several times faster than those of integers.
+    """
+    exact = one.astype(np.float64) @ other.astype(np.float64)
+    whole = np.issubdtype(one.dtype, np.integer) and np.issubdtype(other.dtype, np.integer)
+    return exact.astype(np.int64) if whole else exact
 
 
 def saturate(value: ArrayLike, bits: int) -> Integers:
@@ -60,7 +83,11 @@ def round_shift(value: ArrayLike, shift: ArrayLike) -> Integers:
 
 
 def requantise(
-    accumulator: ArrayLike, mantissa: ArrayLike, shift: ArrayLike, bits: int
+    accumulator: ArrayLike,
+    mantissa: ArrayLike,
+    shift: ArrayLike,
+    bits: int,
+    pre_shift: int = PRE_SHIFT,
 ) -> Integers:
     """Scale a dot product by ``mantissa * 2**-shift`` and fit it into `bits` bits.
 
@@ -71,14 +98,39 @@ def requantise(
     mantissa
         Unsigned scale mantissa, ``MANTISSA_BITS`` wide (``UNIT_MANTISSA`` is one).
     shift
-        Right shift of the product, 1 to 31; counted after ``PRE_SHIFT``.
+        Right shift of the product, 1 to 31; counted after `pre_shift`.
     bits
         Width of the result, saturated.
+    pre_shift
+        Low bits of the accumulator that are dropped.
     """
-    scaled = saturate(np.asarray(accumulator, dtype=np.int64) >> PRE_SHIFT, SCALED_BITS)
+    scaled = saturate(np.asarray(accumulator, dtype=np.int64) >> pre_shift, SCALED_BITS)
     return saturate(round_shift(scaled * mantissa, shift), bits)
 
 
-def quantise_score(accumulator: ArrayLike) -> Integers:
+def quantise_score(
+    accumulator: ArrayLike, shift: int = SCORE_SHIFT, bits: int = ACTIVATION_BITS
+) -> Integers:
     """Attention score from a q.k dot product: fixed shift, round half up, saturate."""
-    return saturate(round_shift(accumulator, SCORE_SHIFT), ACTIVATION_BITS)
+    return saturate(round_shift(accumulator, shift), bits)
+
+
+def rotate(
+    pairs: ArrayLike, cosine: ArrayLike, sine: ArrayLike, narrower: int, bits: int
+) -> Integers:
+    """Turn pairs of elements.
+
+    Parameters
+    ----------
+    pairs
+        Elements, ``[..., 2]``.
+    cosine, sine
+        Of the pairs' angles, ``ROTARY_FRACTION`` fraction bits, ``[...]``.
+    narrower
+        Low bits of the turned elements that are dropped, rounded half up.
+    bits
+        Width of the result, saturated.
+    """
+    even, odd = np.moveaxis(np.asarray(pairs, dtype=np.int64), -1, 0)
+    turned = np.stack([even * cosine - odd * sine, even * sine + odd * cosine], axis=-1)
+    return saturate(round_shift(turned, ROTARY_FRACTION + narrower), bits)

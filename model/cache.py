@@ -73,7 +73,7 @@ class KVCache:
     """
 
     def __init__(self, config: "ModelConfig", batch: int):
-        shape = (config.layers, batch, config.context, config.width)
+        shape = (config.layers, batch, config.context, config.cached_width)
         self.rows = {becomes: np.zeros(shape, np.int64) for becomes in (Becomes.KEY, Becomes.VALUE)}
         self.born = np.full((batch, config.context), -1, np.int64)
         self.mass = np.zeros((batch, config.context), np.int64)

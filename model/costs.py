@@ -173,6 +173,7 @@ class _PartlyExact(Operations):
     """
 
     def __init__(self, approximate: Collection[str]):
+        super().__init__()
         self._approximate = approximate
 
     def rsqrt(self, value):

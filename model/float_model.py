@@ -16,6 +16,9 @@ from gptloom.model.tokenizer import parts
 Append = Callable[[Site, np.ndarray], np.ndarray]
 """Adds rows of the present tokens to a cache, [batch, time, width], and returns all its rows."""
 
+Trace = Callable[[Site, np.ndarray], None]
+"""Called with every site and its value, in order of computation."""
+
 
 class Cache:
     """Keys and values of the positions seen so far, float64 [layers, context, width]."""
@@ -55,13 +58,15 @@ class FloatModel:
         self.network = network(replace(config, eviction=Eviction.NONE, sinks=0))
         self.weights = {name: weights[name].astype(np.float64) for name in config.weight_shapes()}
 
-    def logits(self, tokens: np.ndarray) -> np.ndarray:
+    def logits(self, tokens: np.ndarray, trace: Trace | None = None) -> np.ndarray:
         """Return the logits after every position of whole sequences.
 
         Parameters
         ----------
         tokens
             Integers [batch, positions], with learned positions at most ``context`` of them.
+        trace
+            Receives the value of every site.
 
         Returns
         -------
@@ -80,7 +85,7 @@ class FloatModel:
                 f"{len(positions)} tokens do not fit the context of {self.config.context}: "
                 "give fewer."
             )
-        return self._run(tokens, positions, lambda _, rows: rows)
+        return self._run(tokens, positions, lambda _, rows: rows, trace)
 
     def step(self, token: int, position: int, cache: Cache) -> np.ndarray:
         """Return the logits after one more token, float64 [vocabulary].
@@ -133,7 +138,13 @@ class FloatModel:
             count += int(predicted.sum())
         return total / count
 
-    def _run(self, tokens: np.ndarray, positions: np.ndarray, append: Append) -> np.ndarray:
+    def _run(
+        self,
+        tokens: np.ndarray,
+        positions: np.ndarray,
+        append: Append,
+        trace: Trace | None = None,
+    ) -> np.ndarray:
         """Execute the table of sites in real numbers.
 
         Norms are applied where they are published, before the stream is read: no site defers one.
@@ -173,6 +184,8 @@ class FloatModel:
             if site.is_stream:
                 stream, normed = value, _rms_norm(value, config.epsilon)
             found[site.key] = value
+            if trace:
+                trace(site, value)
         return value
 
     def _by_head(self, rows: np.ndarray) -> np.ndarray:
@@ -212,7 +225,8 @@ def _softmax(x: np.ndarray) -> np.ndarray:
 
 
 def _silu(x: np.ndarray) -> np.ndarray:
-    return x / (1 + np.exp(-x))
+    # The logistic function as a hyperbolic tangent, which has no overflow.
+    return x * (1 + np.tanh(x / 2)) / 2
 
 
 _FUNCTIONS: dict[Function, Callable[[np.ndarray], np.ndarray]] = {

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gptloom.model.arithmetic import WEIGHT_BITS
+from gptloom.model.arithmetic import (
+    ACTIVATION_BITS,
+    PRE_SHIFT,
+    SCORE_SHIFT,
+    WEIGHT_BITS,
+)
 from gptloom.model.errors import UserError
 
-LEAST_BITS, MOST_BITS = 2, 8
-"""Widths of weights and of cached elements; the accumulators are made for them, and a lane of the
-operand memory holds a byte."""
+LEAST_BITS, MOST_BITS = 2, 9
+"""Widths of weights and of cached elements; a byte of an ECP5's block RAM has nine bits."""
 
 
 def _check(name: str, bits: int) -> None:
@@ -78,6 +82,21 @@ class Precision:
         Bits of a weight, two's complement.
     cache
         Format of keys and values.
+    activations
+        Bits of what matrices are multiplied with.
+    stream
+        Bits of the residual stream.
+    unrotated
+        Bits of queries and keys before their rotation.
+    scores
+        Bits of a score, of which `SCORE_FRACTION` are a fraction.
+    score_shift
+        Right shift from a q.k dot product to a score.
+    pre_shift
+        Low accumulator bits that are dropped before the scale multiplier.
+    exponent_first
+        Whether sums over numerators are shifted by the exponent of their scale before they are
+        saturated for its mantissa; long contexts need it.
 
     Raises
     ------
@@ -87,10 +106,32 @@ class Precision:
 
     weights: int = WEIGHT_BITS
     cache: CacheFormat = CacheFormat()
+    activations: int = ACTIVATION_BITS
+    stream: int = ACTIVATION_BITS
+    unrotated: int = ACTIVATION_BITS
+    scores: int = ACTIVATION_BITS
+    score_shift: int = SCORE_SHIFT
+    pre_shift: int = PRE_SHIFT
+    exponent_first: bool = False
 
     def __post_init__(self) -> None:
         _check("weights", self.weights)
 
 
 STANDARD = Precision()
-"""Default precision of models: 8 bits throughout."""
+"""Default precision of a microGPT: 8 bits of weights and cache, 10 of all others."""
+
+FINE = Precision(
+    weights=9, cache=CacheFormat(RowFormat(9), RowFormat(9)), activations=12, stream=16,
+    unrotated=14, scores=12, score_shift=6, pre_shift=6, exponent_first=True,
+)  # fmt: skip
+"""Precision for text: every ninth bit that an ECP5's block RAMs have."""
+
+COARSE = Precision(
+    weights=8, cache=CacheFormat(RowFormat(8), RowFormat(8)), activations=10, stream=16,
+    unrotated=12, scores=12, score_shift=4, pre_shift=4, exponent_first=True,
+)  # fmt: skip
+"""Precision for text in bytes."""
+
+PROFILES = {"J1": FINE, "J2": COARSE}
+"""Named profiles of the Llama family."""

@@ -10,12 +10,14 @@ import numpy as np
 
 from gptloom.model import arithmetic, positions, sampling, tables
 from gptloom.model.arithmetic import (
+    GATE_SHIFT,
     UNIT_MANTISSA,
     Integers,
 )
 from gptloom.model.cache import Cached, Eviction, KVCache, Memory, Whole
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.formats import STANDARD, Precision
 from gptloom.model.integer import IntegerModel, LogitScale
 from gptloom.model.positions import Positions
 from gptloom.model.sites import Becomes, Combination, Function, Key, Kind, Scaling, Site
@@ -26,6 +28,15 @@ Trace = Callable[[int, str, Integers], None]
 
 Scale = tuple[Integers, Integers]
 """Mantissa and exponent: ``mantissa * 2**-exponent``, up to the site's constant shift."""
+
+_UNIT_GAIN = 1 << arithmetic.EMBEDDING_SHIFT
+"""Gain of a norm without gains."""
+
+_UNSEEN = -(1 << 20)
+"""Score of a key that is not seen: so far below the others that its numerator is zero."""
+
+LEAST_SUM_EXPONENT = arithmetic.MANTISSA_BITS - 1
+"""Exponent of the least sum of numerators: the largest one alone."""
 
 _ONE: Scale = (np.int64(UNIT_MANTISSA), np.int64(0))
 
@@ -58,7 +69,15 @@ class Operations:
     """Operations of the machine between its products, in integers, by site.
 
     :mod:`.costs` replaces some by real-valued ones, to see the cost of each rounding.
+
+    Parameters
+    ----------
+    precision
+        Precision of the model.
     """
+
+    def __init__(self, precision: Precision = STANDARD):
+        self.precision = precision
 
     def rsqrt(self, value: Integers) -> Scale:
         """Return the scale of an RMSNorm from its sum of squares."""
@@ -74,7 +93,7 @@ class Operations:
 
     def quantise_score(self, site: Site, accumulators: Integers) -> Integers:
         """Return the score from a q.k dot product."""
-        return arithmetic.quantise_score(accumulators)
+        return arithmetic.quantise_score(accumulators, self.precision.score_shift, site.bits)
 
     def penalty(self, site: Site, distance: Integers, heads: int) -> Integers:
         """Return the penalty that ALiBi subtracts from a score at a distance."""
@@ -83,7 +102,12 @@ class Operations:
     def requantise(self, site: Site, accumulators: Integers, scale: Scale, shift: int) -> Integers:
         """Return a site's value from its dot product, its scale and its constant shift."""
         mantissa, exponent = scale
-        return arithmetic.requantise(accumulators, mantissa, shift + exponent, site.bits)
+        pre_shift, bits = self.precision.pre_shift, site.scaled_bits
+        if site.scale is Scaling.SUM and self.precision.exponent_first:
+            # The largest numerator is in the sum, so its leading one is at this place at least.
+            accumulators = accumulators >> exponent - LEAST_SUM_EXPONENT
+            exponent, pre_shift = LEAST_SUM_EXPONENT, 0
+        return arithmetic.requantise(accumulators, mantissa, shift + exponent, bits, pre_shift)
 
     def saturate(self, site: Site, value: Integers) -> Integers:
         """Return the sum of a site's value and the value it is combined with, saturated."""
@@ -105,7 +129,7 @@ class GoldenModel:
         self.model = model
         self.config = model.config
         self.network = model.network
-        self.operations = operations or Operations()
+        self.operations = operations or Operations(model.precision)
 
     def new_cache(self, batch: int = 1) -> KVCache:
         """Return an empty cache for `batch` documents."""
@@ -166,7 +190,9 @@ class GoldenModel:
     def scaled_logits(self, accumulators: Integers, scale: LogitScale) -> Integers:
         """Return the logits over the temperature, Q8.7."""
         mantissa = np.int64(scale.mantissa), np.int64(0)
-        return self.operations.requantise(self.network.head, accumulators, mantissa, scale.shift)
+        head = self.network.head
+        shift = scale.shift + self.model.row_shifts.get(head.matrix.name, 0)
+        return self.operations.requantise(head, accumulators, mantissa, shift)
 
     def nats(self, tokens: Integers, trace: Trace | None = None) -> np.ndarray:
         """Return the sampler's logits at temperature 1, in nats: float64, shaped as `logits`."""
@@ -243,26 +269,39 @@ class GoldenModel:
                 case Kind.EMBEDDING:
                     value = self._embedding(tokens, positions)
                 case Kind.NORM:
-                    value = source * (1 << arithmetic.EMBEDDING_SHIFT)
+                    gain = m.weights[site.gain.name] if site.gain else _UNIT_GAIN
+                    value = source * gain
                 case Kind.PRODUCT:
-                    value = source @ m.weights[site.matrix.name].T
+                    value = arithmetic.matrix_product(source, m.weights[site.matrix.name].T)
                 case Kind.SCORES:
                     value = self._scores(site, source, rows[site.rows], memory)
                 case Kind.SOFTMAX:
                     value = self._numerators(source, memory)
                     scales[Scaling.SUM] = do.reciprocal(np.sum(value, axis=2)[..., None])
                 case Kind.MIX:
-                    value = np.einsum("btsh,bshd->bthd", source, self._by_head(rows[site.rows]))
+                    values = self._by_head(rows[site.rows]).swapaxes(1, 2)
+                    mixed = arithmetic.matrix_product(source.transpose(0, 3, 1, 2), values)
+                    value = mixed.swapaxes(1, 2)
                 case Kind.SUMS:
                     value, total = memory.mix()
                     scales[Scaling.SUM] = do.reciprocal(total)
             if site.shifted:
-                value = do.requantise(site, value, scales[site.scale], m.shifts[site.key])
+                shift = m.shifts[site.key] + self._row_shifts(site, tokens)
+                value = do.requantise(site, value, scales[site.scale], shift)
                 value = value.reshape(*tokens.shape, site.elements)
-            if site.function is Function.RELU:
-                value = np.maximum(value, 0)
-            if site.combination is Combination.ADD:
-                value = do.saturate(site, value + stream)
+            if site.rotated:
+                value = self._rotated(site, value, positions)
+            match site.function:
+                case Function.RELU:
+                    value = np.maximum(value, 0)
+                case Function.SILU:
+                    value = tables.silu(value)
+            match site.combination:
+                case Combination.ADD:
+                    value = do.saturate(site, value + stream)
+                case Combination.MULTIPLY:
+                    product = arithmetic.round_shift(value * found[site.factor], GATE_SHIFT)
+                    value = do.saturate(site, product)
             if site.is_cached:
                 rows[site.key] = memory.append(site.layer, site.becomes, value)
             if site.is_stream:
@@ -272,22 +311,43 @@ class GoldenModel:
             if trace:
                 trace(*site.key, value)
             found[site.key] = value
-        return found[head.source] @ m.weights[head.matrix.name].T
+        return arithmetic.matrix_product(found[head.source], m.weights[head.matrix.name].T)
 
     def _embedding(self, tokens, positions) -> Integers:
         rows = self.model.weights[self.network.tokens.name][tokens]
         if self.network.positions:
             rows = rows + self.model.weights[self.network.positions.name][positions]
-        return rows
+        return rows * _UNIT_GAIN if self.network.embedding.shifted else rows
+
+    def _row_shifts(self, site: Site, tokens) -> Integers:
+        """Return the shifts of a site's elements beside its own, shaped like its sums or less."""
+        if site.kind is Kind.EMBEDDING:
+            shifts = self.model.row_shifts.get(self.network.tokens.name)
+            return np.int64(0) if shifts is None else shifts[tokens][..., None]
+        name = site.matrix.name if site.matrix else None
+        return self.model.row_shifts.get(name, np.int64(0))
 
     def _by_head(self, rows: Integers) -> Integers:
-        return rows.reshape(*rows.shape[:2], self.config.heads, self.config.head_width)
+        """Return rows by head; cached ones are repeated for all heads that share them."""
+        heads, width = self.config.heads, self.config.head_width
+        split = rows.reshape(*rows.shape[:2], -1, width)
+        return np.repeat(split, heads // split.shape[2], axis=2)
+
+    def _rotated(self, site: Site, rows: Integers, positions) -> Integers:
+        """Return queries or keys with every pair of elements turned."""
+        width = self.config.head_width
+        speeds = tables.rotary_speeds(width, self.config.theta)
+        cosine, sine = (table[:, None] for table in tables.rotation(positions, speeds))
+        pairs = rows.reshape(*rows.shape[:2], -1, width // 2, 2)
+        turned = arithmetic.rotate(pairs, cosine, sine, site.scaled_bits - site.bits, site.bits)
+        return turned.reshape(rows.shape)
 
     def _scores(self, site: Site, q: Integers, keys: Integers, memory: Memory) -> Integers:
         """Return the scores of the keys, [batch, time, keys, heads]."""
         heads, do = self.config.heads, self.operations
-        products = np.einsum("bthd,bshd->btsh", self._by_head(q), self._by_head(keys))
-        scores = do.quantise_score(site, products)
+        queries, columns = self._by_head(q).swapaxes(1, 2), self._by_head(keys).swapaxes(1, 2)
+        products = arithmetic.matrix_product(queries, columns.swapaxes(2, 3))
+        scores = do.quantise_score(site, products.transpose(0, 2, 3, 1))
         if self.config.positions is Positions.ALIBI:
             scores = do.saturate(site, scores - do.penalty(site, memory.distance, heads))
         return scores
@@ -295,8 +355,8 @@ class GoldenModel:
     def _numerators(self, scores: Integers, memory: Memory) -> Integers:
         """Return the numerators of the softmax, shaped as the scores; zeros for unseen keys."""
         seen = memory.visible[..., None]
-        maximum = np.max(np.where(seen, scores, np.iinfo(np.int64).min), axis=2, keepdims=True)
-        distance = np.where(seen, maximum - scores, 0)
-        numerators = np.where(seen, self.operations.exp2_negative(distance), 0)
+        scores = np.where(seen, scores, _UNSEEN)
+        distance = np.max(scores, axis=2, keepdims=True) - scores
+        numerators = self.operations.exp2_negative(distance)
         memory.attend(numerators)
         return numerators

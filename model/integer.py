@@ -54,7 +54,10 @@ class IntegerModel:
         ``checkpoint`` (its name), ``float_loss`` (the lower of those that training measured before
         and after quantisation-aware steps), ``integer_loss`` and ``loss_set``.
     precision
-        Bits of the weights and format of cached rows.
+        Widths of everything.
+    row_shifts
+        Further right shifts of a matrix' rows, each 0 to 15, by the names of the weights; none for
+        a matrix with one scale.
     """
 
     config: ModelConfig
@@ -64,6 +67,7 @@ class IntegerModel:
     logit_unit: float
     metadata: dict = field(default_factory=dict)
     precision: Precision = STANDARD
+    row_shifts: dict[str, Integers] = field(default_factory=dict)
 
     @property
     def network(self) -> Network:
@@ -91,10 +95,10 @@ class IntegerModel:
 
     def logit_scale(self, temperature: float) -> LogitScale:
         """Return the scale of the logits for a sampling temperature; see :func:`logit_scale`."""
-        return logit_scale(self.logit_unit, temperature)
+        return logit_scale(self.logit_unit, temperature, self.precision.pre_shift)
 
 
-def logit_scale(logit_unit: float, temperature: float) -> LogitScale:
+def logit_scale(logit_unit: float, temperature: float, pre_shift: int = PRE_SHIFT) -> LogitScale:
     """Return the scale of the logits for a sampling temperature; 0 asks for greedy decoding.
 
     Parameters
@@ -103,13 +107,15 @@ def logit_scale(logit_unit: float, temperature: float) -> LogitScale:
         Worth of one unit of a logit's accumulator, in nats.
     temperature
         Sampling temperature, 0.1 to 2.0, or 0.
+    pre_shift
+        See :class:`.Precision`.
 
     Raises
     ------
     UserError
         If the temperature is neither 0 nor within 0.1 to 2.0, or the scale is out of range.
     """
-    unit = logit_unit * 2.0 ** (LOGIT_FRACTION + PRE_SHIFT)
+    unit = logit_unit * 2.0 ** (LOGIT_FRACTION + pre_shift)
     if temperature == 0:
         return LogitScale(*mantissa_and_shift(unit), greedy=True)
     return LogitScale(*mantissa_and_shift(unit / check_temperature(temperature)))

@@ -13,24 +13,29 @@ from numpy.typing import NDArray
 
 from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.errors import UserError
-from gptloom.model.family import check_family
+from gptloom.model.family import Family
 from gptloom.model.float_model import FloatModel
-from gptloom.model.formats import STANDARD, Precision
+from gptloom.model.formats import FINE, STANDARD, Precision
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
+from gptloom.model.llama_quantise import quantise_llama
 from gptloom.model.loss import Expected, golden_loss, measure
 from gptloom.model.network import Network, network
-from gptloom.model.scales import UNIT_SHIFT, Array, WeightScales, weight_limit, weight_scales
+from gptloom.model.scales import (
+    MAX_SHIFT,
+    UNIT_SHIFT,
+    Array,
+    WeightScales,
+    weight_limit,
+    weight_scales,
+)
 from gptloom.model.sites import Becomes, Key, Kind, Scaling
-
-MAX_SHIFT = 16
-"""Largest shift of a site: with its exponent (up to 15) it stays within `requantise`'s 31."""
 
 _SEARCH_DOCUMENTS = 256
 """Calibration documents for the search: more were found to choose the same, only more slowly."""
 
 
-def quantise(checkpoint: Checkpoint, precision: Precision = STANDARD) -> IntegerModel:
+def quantise(checkpoint: Checkpoint, precision: Precision | None = None) -> IntegerModel:
     """Quantise a float checkpoint; deterministic, about a second for one layer.
 
     Parameters
@@ -38,7 +43,7 @@ def quantise(checkpoint: Checkpoint, precision: Precision = STANDARD) -> Integer
     checkpoint
         Its calibration rows choose the shifts; the held-out documents are only measured.
     precision
-        Bits of the weights and format of cached rows.
+        Widths of everything; that of the family by default.
 
     Returns
     -------
@@ -50,7 +55,13 @@ def quantise(checkpoint: Checkpoint, precision: Precision = STANDARD) -> Integer
     UserError
         Weights are so large that a site would have to shift left.
     """
-    check_family(checkpoint.config.family, "the plain integer model")
+    quantiser, usual = _QUANTISERS[checkpoint.config.family]
+    model = quantiser(checkpoint, precision or usual)
+    return replace(model, metadata=measure(checkpoint, GoldenModel(model)))
+
+
+def _quantise_microgpt(checkpoint: Checkpoint, precision: Precision) -> IntegerModel:
+    """Round the weights, and search for the shifts."""
     scales = weight_scales(checkpoint.config, checkpoint.weights, precision.weights)
     limit = weight_limit(precision.weights)
     rounded = {
@@ -61,8 +72,7 @@ def quantise(checkpoint: Checkpoint, precision: Precision = STANDARD) -> Integer
         checkpoint.config, {name: value / scales.factors[name] for name, value in rounded.items()}
     )
     model = _first_guess(checkpoint, precision, scales, rounded)
-    model = _choose_shifts(model, Expected(exact, checkpoint.calibration[:_SEARCH_DOCUMENTS]))
-    return replace(model, metadata=measure(checkpoint, GoldenModel(model)))
+    return _choose_shifts(model, Expected(exact, checkpoint.calibration[:_SEARCH_DOCUMENTS]))
 
 
 def on_grid(checkpoint: Checkpoint, scales: WeightScales) -> dict[str, Array]:
@@ -181,3 +191,10 @@ def _shifted(model: IntegerModel, change: Change, octaves: int) -> IntegerModel 
     if not all(1 <= shift <= MAX_SHIFT for shift in shifts.values()):
         return None
     return replace(model, shifts=shifts, logit_unit=model.logit_unit * 2.0**octaves)
+
+
+_QUANTISERS = {
+    Family.MICROGPT: (_quantise_microgpt, STANDARD),
+    Family.LLAMA: (quantise_llama, FINE),
+}
+"""Quantiser and usual precision of every family."""

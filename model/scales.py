@@ -41,6 +41,9 @@ WEIGHT_LIMIT = weight_limit(WEIGHT_BITS)
 UNIT_SHIFT = MANTISSA_BITS - PRE_SHIFT
 """``requantise`` multiplies by ``2**(UNIT_SHIFT - shift)`` times the value of the mantissa."""
 
+MAX_SHIFT = 16
+"""Largest shift of a site: with its exponent (up to 15) it stays within `requantise`'s 31."""
+
 _SMALLEST_PEAK = 1e-3
 """Replaces smaller peaks, including those of zeros."""
 

@@ -132,6 +132,8 @@ class Site:
         Elements of the value; scores and numerators have as many for every cached position.
     bits
         Width of an element.
+    product_bits
+        Width before rotation, function and combination, if it differs.
     source
         The site that is read.
     normed
@@ -168,6 +170,7 @@ class Site:
     kind: Kind
     elements: int
     bits: int = ACTIVATION_BITS
+    product_bits: int | None = None
     source: Key | None = None
     normed: bool = False
     matrix: Weights | None = None
@@ -199,6 +202,11 @@ class Site:
     def shifted(self) -> bool:
         """Whether the integer model has a shift for it."""
         return self.scale not in (None, Scaling.TEMPERATURE)
+
+    @property
+    def scaled_bits(self) -> int:
+        """Width to which the scaled sum is saturated."""
+        return self.product_bits or self.bits
 
     @property
     def is_stream(self) -> bool:

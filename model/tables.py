@@ -8,12 +8,17 @@ exponent, so that one multiplication and one shift apply them (:func:`.requantis
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gptloom.model import positions
 from gptloom.model.arithmetic import (
     ACTIVATION_BITS,
     LOGIT_FRACTION,
     MANTISSA_BITS,
+    ROTARY_FRACTION,
     SCORE_FRACTION,
+    SILU_FRACTION,
+    SILU_RESULT_FRACTION,
     Integers,
+    round_shift,
 )
 
 _TOP = (1 << MANTISSA_BITS) - 1
@@ -57,18 +62,32 @@ SQRT_TABLE = SQRT_TABLE.astype(np.int64)
 The root of zero becomes 1/8.
 """
 
+SILU_INDEX_BITS = 9
+_silu_at = (np.arange(1 << SILU_INDEX_BITS) + 0.25) / (1 << SILU_FRACTION - 1)
+SILU_TABLE = np.round(_silu_at / (1 + np.exp(_silu_at)) * (1 << SILU_RESULT_FRACTION))
+SILU_TABLE = SILU_TABLE.astype(np.int64)
+"""``|x| / (1 + exp|x|)`` for |x| below 8 in steps of 1/64, 10 fraction bits: relu(x) less SiLU."""
+
+PHASE_BITS, SPEED_FRACTION = 12, 24
+"""Bits of a phase, in fractions of a turn, and of a speed, in turns per position."""
+
+_turn = np.arange(1 << PHASE_BITS) * (2 * np.pi / (1 << PHASE_BITS))
+SINE_TABLE = np.round(np.sin(_turn) * ((1 << ROTARY_FRACTION) - 1)).astype(np.int64)
+"""Sine at every phase; hardware holds a quarter of it."""
+
 _uniform = (np.arange(1 << NOISE_INDEX_BITS) + 0.5) / (1 << NOISE_INDEX_BITS)
 NOISE_TABLE = np.round(-np.log(-np.log(_uniform)) * (1 << LOGIT_FRACTION)).astype(np.int64)
 """Gumbel noise ``-ln(-ln u)`` at 1,024 equally likely u; Q5.7, signed (12 bits)."""
 
 
 def exp2_negative(distance: ArrayLike, entries: Integers = EXP2_TABLE) -> Integers:
-    """Return ``2**-distance`` for a distance of 0 to 1,023 sixteenths of an octave; floor.
+    """Return ``2**-distance`` for a distance in sixteenths of an octave; floor.
 
-    The result has the format of `entries` (Q0.9 unless others are given).
+    The result has the format of `entries` (Q0.9 unless others are given): no more than 63 bits, so
+    that larger distances give 0.
     """
     distance = np.asarray(distance, dtype=np.int64)
-    octaves = distance >> SCORE_FRACTION
+    octaves = np.minimum(distance >> SCORE_FRACTION, 63)
     return entries[distance & ((1 << SCORE_FRACTION) - 1)] >> octaves
 
 
@@ -99,6 +118,38 @@ def sqrt(value: ArrayLike) -> tuple[Integers, Integers]:
     """
     index, exponent = _root_window(value)
     return SQRT_TABLE[index], exponent
+
+
+def silu(argument: ArrayLike) -> Integers:
+    """Return ``x / (1 + exp(-x))``: relu(x) less an even function that vanishes far from zero.
+
+    The argument is Q4.7 (12 bits), the result Q4.10 (15 bits).
+    """
+    argument = np.asarray(argument, dtype=np.int64)
+    index = np.minimum(np.abs(argument) >> 1, (1 << SILU_INDEX_BITS) - 1)
+    return (np.maximum(argument, 0) << SILU_RESULT_FRACTION - SILU_FRACTION) - SILU_TABLE[index]
+
+
+def rotation(position: ArrayLike, speeds: Integers) -> tuple[Integers, Integers]:
+    """Return cosine and sine of every pair's angle: ``[..., pairs]``, ``ROTARY_FRACTION`` bits.
+
+    Parameters
+    ----------
+    position
+        Integers of any shape.
+    speeds
+        Turns per position, ``SPEED_FRACTION`` fraction bits: :func:`rotary_speeds`.
+    """
+    turns = np.multiply.outer(np.asarray(position, np.int64), speeds)
+    phase = round_shift(turns, SPEED_FRACTION - PHASE_BITS) & ((1 << PHASE_BITS) - 1)
+    quarter = 1 << PHASE_BITS - 2
+    return SINE_TABLE[phase + quarter & ((1 << PHASE_BITS) - 1)], SINE_TABLE[phase]
+
+
+def rotary_speeds(head_width: int, base: float) -> Integers:
+    """Return the turns per position of every pair, `SPEED_FRACTION` fraction bits: [pairs]."""
+    turns = positions.angles(1, head_width, base) / (2 * np.pi)
+    return np.rint(turns * (1 << SPEED_FRACTION)).astype(np.int64)
 
 
 def softmax_limit(context: int) -> int:

@@ -95,6 +95,17 @@ def test_a_prompts_token_ends_with_its_last_value(case):
     assert [s.step.site.name for s in schedule if s.instruction.final] == ["logits"]
 
 
+@pytest.mark.parametrize(
+    "precision",
+    [Precision(9), Precision(cache=CacheFormat(keys=RowFormat(9))), Precision(scores=12)],
+)
+def test_a_precision_without_hardware_is_refused(random_model, precision):
+    model = replace(random_model(ModelConfig()), precision=precision)
+    layout = Layout(Machine.for_models(16, model.config), model.config)
+    with pytest.raises(UserError, match=r"computes with 10 bits, and with weights, .* at most 8"):
+        compile_program(model, layout)
+
+
 def test_rows_of_other_widths_are_refused(random_model):
     """The hardware would saturate them elsewhere."""
     narrow = Precision(cache=CacheFormat(values=RowFormat(6)))

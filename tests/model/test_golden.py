@@ -253,6 +253,7 @@ class Widest(Operations):
     """Records the extreme accumulators that the machine has to hold."""
 
     def __init__(self):
+        super().__init__()
         self.lowest = self.highest = 0
 
     def note(self, accumulators):

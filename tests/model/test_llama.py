@@ -14,7 +14,6 @@ from gptloom.model.errors import UserError
 from gptloom.model.float_model import Cache, FloatModel
 from gptloom.model.merged import quantise as merged
 from gptloom.model.network import network
-from gptloom.model.quantise import quantise
 from gptloom.model.sites import Kind
 from gptloom.model.tokenizer import Tokenizer
 
@@ -167,7 +166,7 @@ def test_shapes_that_cannot_be_are_refused(options, fault):
 def test_integer_forms_and_cores_of_microgpts_refuse_the_family():
     rows = np.zeros((2, TIED.context + 1), np.int16)
     checkpoint = Checkpoint(TIED, Tokenizer("abcdefgh"), random_weights(TIED), rows)
-    for refused in (quantise, merged.quantise, lambda c: check_shape(c.config)):
+    for refused in (merged.quantise, lambda c: check_shape(c.config)):
         with pytest.raises(UserError, match="does not compute the family llama"):
             refused(checkpoint)
 

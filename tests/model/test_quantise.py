@@ -12,8 +12,8 @@ from gptloom.model.errors import UserError
 from gptloom.model.float_model import FloatModel
 from gptloom.model.formats import CacheFormat, Precision, RowFormat
 from gptloom.model.golden import GoldenModel
-from gptloom.model.quantise import MAX_SHIFT, integer_loss, on_grid, quantise
-from gptloom.model.scales import WEIGHT_LIMIT, weight_scales
+from gptloom.model.quantise import integer_loss, on_grid, quantise
+from gptloom.model.scales import MAX_SHIFT, WEIGHT_LIMIT, weight_scales
 from gptloom.model.tokenizer import Tokenizer
 
 SHAPES = [ModelConfig.MICROGPT, ModelConfig.GATEGPT, ModelConfig.TWO_LAYER]
@@ -96,8 +96,8 @@ def test_weights_and_cache_have_bits_of_their_own(weights, cached, nats):
 
 
 def test_widths_that_accumulators_do_not_hold_are_refused():
-    for wrong in (lambda: Precision(9), lambda: RowFormat(1), lambda: RowFormat(9)):
-        with pytest.raises(UserError, match="choose 2 to 8"):
+    for wrong in (lambda: Precision(10), lambda: RowFormat(1), lambda: RowFormat(10)):
+        with pytest.raises(UserError, match="choose 2 to 9"):
             wrong()
 
 

@@ -83,5 +83,7 @@ def test_the_record_is_of_these_faults():
     record = json.loads(RESULTS.read_text())
     names = [fault.name for fault in FAULTS]
     assert len(set(names)) == len(names) >= 30
-    assert [entry["fault"] for entry in record["faults"]] == names, f"run {COMMAND}"
+    recorded = [(entry["fault"], entry["file"]) for entry in record["faults"]]
+    assert recorded == [(fault.name, f"hdl/{fault.file}") for fault in FAULTS], f"run {COMMAND}"
+    assert record["command"] == COMMAND
     assert (record["planted"], record["caught"]) == (len(names), len(names))
