@@ -33,7 +33,7 @@ from gptloom.model.errors import UserError
 from gptloom.model.files import write_json
 from gptloom.model.integer import IntegerModel
 from gptloom.model.quantise import quantise
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 
 CALIBRATION = Path(__file__).resolve().parent / "calibration.json"
 
@@ -205,7 +205,7 @@ def _make_model(shape: str | tuple[tuple[str, int], ...]) -> IntegerModel:
     }
     characters = "".join(chr(ord("0") + i) for i in range(config.vocabulary - 1))
     rows = draw.integers(0, config.vocabulary, (64, config.context + 1)).astype(np.int16)
-    return quantise(Checkpoint(config, Tokenizer(characters), weights, rows))
+    return quantise(Checkpoint(config, Characters(characters), weights, rows))
 
 
 def _machine(lanes: int, shape: Shape) -> tuple[IntegerModel, Machine]:

@@ -26,6 +26,7 @@ from gptloom.model.formats import STANDARD
 from gptloom.model.integer import IntegerModel
 from gptloom.model.merged.integer import MergedModel
 from gptloom.model.positions import Positions
+from gptloom.model.tokenizers.characters import characters_of
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def folded_design(
         return {"cycles_per_token": round(cycles, 2), "tokens_per_second": round(hz / cycles)}
 
     return Design(
-        characters=model.tokenizer.characters,
+        characters=characters_of(model.tokenizer),
         name=f"folded-{lanes}{kind}",
         options=f" --lanes {lanes}{cache}"
         + (f" --checkpoint {checkpoint}" if checkpoint != "names" else ""),
@@ -202,7 +203,7 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
         }
 
     return Design(
-        characters=model.tokenizer.characters,
+        characters=characters_of(model.tokenizer),
         name=f"unrolled-w{widths.weights}k{widths.keys}v{widths.values}-"
         + "x".join(map(str, dimensions.values()))
         + kind,

@@ -29,6 +29,7 @@ from gptloom.model.merged.algebra import merge
 from gptloom.model.merged.integer import LATER_SHIFTS, SHIFTS, MergedModel, Widths
 from gptloom.model.network import network
 from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import characters_of
 
 UNROLLED = "unrolled"
 SMALLEST = Shape(bits_per_cycle=1, positions_per_cycle=1, heads_per_cycle=1)
@@ -89,7 +90,7 @@ def find_boards(config: ModelConfig, tokenizer: Tokenizer, lanes: int) -> list[s
     UserError
         If no board can have the model's characters, or the boards extra is not installed.
     """
-    check_characters(tokenizer.characters)
+    check_characters(characters_of(tokenizer))
     estimator = Estimator(plain_zeros(config, tokenizer), load_calibration().sizes)
     machine = Machine.for_models(lanes, config)
     return [

@@ -16,6 +16,7 @@ from gptloom.hdl.unrolled.shape import Shape
 from gptloom.hdl.unrolled.target import Target
 from gptloom.model.errors import UserError
 from gptloom.model.merged.integer import MergedModel
+from gptloom.model.tokenizers.characters import characters_of
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def make_top(
     scales = [core.encode_scale(model.noise_scale(temperature)) for temperature in TEMPERATURES]
     return Top(
         Chorus(core),
-        make_page(model.tokenizer.characters, scales, THOUSANDS),
+        make_page(characters_of(model.tokenizer), scales, THOUSANDS),
         model.config,
         None,
         clock_hz=clock_hz,

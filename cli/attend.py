@@ -132,8 +132,8 @@ def simulated(
     except MismatchError as error:
         say("error", str(error))
         raise typer.Exit(1) from None
-    bos, decode = model.tokenizer.bos, model.tokenizer.decode
-    return [END if token == bos else decode([token]) for token in tokens], attended
+    labels = model.tokenizer.labels() | {model.tokenizer.bos: END}
+    return [labels[token] for token in tokens], attended
 
 
 def show(console: Console, labels: list[str], attended: list[Attended], top: int) -> None:

@@ -24,6 +24,7 @@ from gptloom.model.positions import Positions
 from gptloom.model.remarks import remarks
 from gptloom.model.stopping import default_steps
 from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 from gptloom.model.training import TrainingSettings, require_extra, train_checkpoint
 
 DEFAULT_SHAPE = ModelConfig()
@@ -78,7 +79,7 @@ def train(
     given = {"steps": steps, "quantise_aware_steps": quantise_aware_steps}
     check_settings(batch=batch, learning_rate=lr, seed=seed, **given)
     loaded = load_corpus(corpus, ascii_only=ascii_only, lower=lower)
-    tokenizer = Tokenizer.from_documents(loaded.documents)
+    tokenizer = Characters.from_documents(loaded.documents)
     config = ModelConfig(layers, width, heads, hidden, context, tokenizer.vocabulary, positions)
     settings = choose_settings(
         loaded, config, tokenizer, batch, lr, seed, steps, quantise_aware_steps

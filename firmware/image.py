@@ -19,7 +19,7 @@ from gptloom.firmware.fit import check_fits
 from gptloom.firmware.isa import FIELDS, Instruction, InstructionLayout
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD, TABLE_BYTES, Machine
-from gptloom.firmware.page import encode_page, fits_page
+from gptloom.firmware.page import encode_page, has_page
 from gptloom.firmware.program import compile_program
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
@@ -257,7 +257,19 @@ def _crc(data: bytes) -> int:
 
 
 def build_image(model: IntegerModel, machine: Machine) -> Image:
-    """Return the image of a model for a machine."""
+    """Return the image of a model for a machine.
+
+    Raises
+    ------
+    UserError
+        If the model does not fit (:func:`.check_fits`), or begins and ends documents differently.
+    """
+    bos, end = model.tokenizer.bos, model.tokenizer.end
+    if bos != end:
+        raise UserError(
+            f"the hardware ends a document with the token that begins it, and this model begins "
+            f"with {bos} and ends with {end}: give one that uses the same token for both"
+        )
     layout = Layout(machine, model.config)
     program = [scheduled.instruction for scheduled in compile_program(model, layout)]
     c = model.config
@@ -273,9 +285,9 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
             Region.PROGRAM: b"".join(INSTRUCTION.pack(*astuple(i)) for i in program),
             Region.TOKENS: _bytes(model.weights[layout.network.tokens.name]),
             **_positions(model, machine),
-            Region.PAGE: encode_page(model) if fits_page(c.vocabulary) else b"",
+            Region.PAGE: encode_page(model) if has_page(model.tokenizer) else b"",
             Region.SETTINGS: SETTINGS.pack(
-                model.tokenizer.bos,
+                bos,
                 c.context - 1,
                 c.width // machine.writers - 1,
                 layout.key_stride,

@@ -6,6 +6,8 @@ from gptloom.model.arithmetic import MANTISSA_BITS
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.integer import IntegerModel, LogitScale
+from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters, characters_of
 
 MOST_POSITIONS = 256
 """Number of positions that a byte of a frame can name."""
@@ -46,9 +48,9 @@ tilde, which begins a frame on the serial line (see :mod:`.protocol`)."""
 _TILDE = "~"
 
 
-def fits_page(vocabulary: int) -> bool:
-    """Tell whether a page has a character for every token; a larger model has no page."""
-    return vocabulary <= SCALES
+def has_page(tokenizer: Tokenizer) -> bool:
+    """Tell whether a page has a character for every token; other models have no page."""
+    return isinstance(tokenizer, Characters) and tokenizer.vocabulary <= SCALES
 
 
 def check_page(config: ModelConfig) -> None:
@@ -59,7 +61,7 @@ def check_page(config: ModelConfig) -> None:
     UserError
         If it has more tokens than a page has characters, or more positions than frames can name.
     """
-    if not fits_page(config.vocabulary):
+    if config.vocabulary > SCALES:
         raise UserError(
             f"a chip's serial line and display tell {SCALES} characters apart, and this model has "
             f"{config.vocabulary} tokens: simulate it, or take its core alone ('verilog')"
@@ -75,9 +77,14 @@ def encode_page(model: IntegerModel) -> bytes:
     """Return a model's page, ``PAGE_BYTES`` long.
 
     The temperatures' scales are encoded by :func:`encode_scale`.
+
+    Raises
+    ------
+    UserError
+        If the model's tokens are no single characters.
     """
     scales = [encode_scale(model.logit_scale(temperature)) for temperature in TEMPERATURES]
-    return make_page(model.tokenizer.characters, scales)
+    return make_page(characters_of(model.tokenizer), scales)
 
 
 def make_page(characters: str, scales: Sequence[int], unit: bytes = UNIT) -> bytes:

@@ -12,10 +12,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from gptloom.model.config import ModelConfig
-from gptloom.model.errors import UserError
+from gptloom.model.errors import MissingPackageError, UserError
 from gptloom.model.files import write_file
 from gptloom.model.fingerprint import fingerprint, same_fingerprint
 from gptloom.model.tokenizer import PADDING, Tokenizer
+from gptloom.model.tokenizers.stored import (
+    CHARACTERS,
+    TOKENIZER,
+    tokenizer_metadata,
+    tokenizer_of,
+)
 
 FORMAT = "gptloom-checkpoint"
 VERSION = 1
@@ -35,7 +41,7 @@ class Checkpoint:
     config
         The shape.
     tokenizer
-        The characters of the corpus.
+        The meaning of the tokens: characters of the corpus, or pieces of text.
     weights
         float32 arrays by name, shaped as `ModelConfig.weight_shapes` says.
     calibration
@@ -69,7 +75,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
         **checkpoint.metadata,
         "version": VERSION,
         "config": checkpoint.config.to_dict(),
-        "characters": checkpoint.tokenizer.characters,
+        **tokenizer_metadata(checkpoint.tokenizer),
         FINGERPRINT: fingerprint(checkpoint.config, checkpoint.weights),
     }
     tensors = {
@@ -129,18 +135,22 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
     ------
     UserError
         There is no such file or name; the file is cut short or no checkpoint; a tensor is
-        missing, misshapen or holds NaN or infinity; vocabulary and characters differ; or the
-        weights do not compute what they did when they were saved.
+        missing, misshapen or holds NaN or infinity; vocabulary and tokenizer differ; the
+        weights do not compute what they did when they were saved; or a package that runs the
+        tokenizer is not installed.
     """
     path = _resolve(path_or_name)
     metadata, tensors = _read(path)
     try:
         described = {key: json.loads(value) for key, value in metadata.items() if key != "format"}
         config = ModelConfig.from_dict(described.pop("config"))
-        tokenizer = Tokenizer(described.pop("characters"))
+        tokenizer = tokenizer_of(described)
+        described = {k: v for k, v in described.items() if k not in (CHARACTERS, TOKENIZER)}
         version = described.pop("version")
         saved = [float(value) for value in described.pop(FINGERPRINT, ())]
         _check_losses(described)
+    except MissingPackageError as error:
+        raise MissingPackageError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
             f"{path} has unusable metadata ({error}): make the checkpoint anew with gptloom train."
@@ -152,8 +162,8 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
         )
     if tokenizer.vocabulary != config.vocabulary:
         raise UserError(
-            f"{path} has {len(tokenizer.characters)} characters for a vocabulary of "
-            f"{config.vocabulary}, which must be one more: make it anew with gptloom train."
+            f"{path} has a tokenizer of {tokenizer.vocabulary} tokens for a model of "
+            f"{config.vocabulary}: make it anew with the tokenizer that the model was trained with."
         )
     for name, shape in config.weight_shapes().items():
         _check_tensor(path, tensors, name, shape)

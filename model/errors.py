@@ -11,6 +11,10 @@ class UserError(Exception):
     """
 
 
+class MissingPackageError(UserError):
+    """An optional package is not installed; the message names the extra that has it."""
+
+
 class UserNotice(UserWarning):
     """A doubt that the person at the keyboard should know of, but that does not stop the work.
 

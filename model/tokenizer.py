@@ -1,6 +1,9 @@
-"""Text to token ids and back: one token per character, and one that begins and ends a document."""
+"""The interface of tokenizers: text to token ids and back, and the token rows that models take."""
 
+import codecs
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,83 +14,100 @@ from gptloom.model.positions import Positions
 PADDING = -1
 """Token id that fills the rows of documents shorter than the longest."""
 
+_MOST_IDS = 1 << 15
+"""Number of token ids that a row, in int16, can hold."""
+
 _PART = 128
 """Number of documents computed at once: the scores of thousands would fill the memory."""
 
 
-class Tokenizer:
-    """Characters are tokens, numbered in sorted order; the last id is the special token.
+class Tokenizer(ABC):
+    """Text as token ids, 0 to `vocabulary` - 1.
 
-    The special token `bos` stands both before a document's first character and after its last, as
-    in Karpathy's microGPT (gist 8627fe009c40f57531cb18360106ce95).
-
-    Parameters
-    ----------
-    characters
-        The distinct characters, in sorted order.
-
-    Raises
-    ------
-    UserError
-        There are no characters, or they repeat or are out of order.
+    The kinds are in :mod:`gptloom.model.tokenizers`. Each says how a text becomes tokens and how
+    many bytes of text a token adds; documents, streams and rows are the same for all.
     """
 
-    def __init__(self, characters: str):
-        if not characters or list(characters) != sorted(set(characters)):
-            raise UserError(
-                f"The characters {characters!r} are not a vocabulary: "
-                "give at least one, each once, in sorted order."
-            )
-        self.characters = characters
-        self._ids = {character: i for i, character in enumerate(characters)}
-
-    @classmethod
-    def from_documents(cls, documents: Iterable[str]) -> "Tokenizer":
-        """Make a tokenizer that knows every character of the documents."""
-        return cls("".join(sorted(set().union(*documents))))
-
     @property
-    def bos(self) -> int:
-        """Id of the token that begins and ends every document."""
-        return len(self.characters)
-
-    @property
+    @abstractmethod
     def vocabulary(self) -> int:
-        """Number of token ids, `bos` included."""
-        return len(self.characters) + 1
+        """Number of token ids, `bos` and `end` included."""
 
+    @property
+    @abstractmethod
+    def bos(self) -> int:
+        """Id of the token that begins a document."""
+
+    @property
+    def end(self) -> int:
+        """Id of the token that ends a document: `bos`, unless the kind has another one."""
+        return self.bos
+
+    @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Return the ids of the text's characters, without `bos`.
+        """Return a text's tokens, without `bos` and `end`.
 
         Raises
         ------
         UserError
-            A character is not in the vocabulary.
+            The tokenizer has no tokens for a part of the text.
         """
-        try:
-            return [self._ids[character] for character in text]
-        except KeyError as unknown:
-            raise UserError(
-                f"The character {unknown.args[0]!r} is not in the vocabulary: "
-                f"use only {self.characters!r}."
-            ) from None
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Return the text up to the first `bos`, or of all ids if there is none.
+    @abstractmethod
+    def piece(self, token: int, previous: int) -> bytes:
+        """Return the UTF-8 bytes that a token adds to the text; they may be a part of a character.
+
+        Parameters
+        ----------
+        token
+            A token of the vocabulary, neither `bos` nor `end`.
+        previous
+            The token before it; `bos` at a document's beginning.
+        """
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, object]:
+        """Return what makes an equal tokenizer by `from_dict`, ready for JSON."""
+
+    def document(self, ids: Iterable[int]) -> list[int]:
+        """Return the ids before the first `bos` or `end`.
 
         Raises
         ------
         UserError
             An id is not a token of the vocabulary.
         """
-        text = []
-        for i in ids:
-            if i == self.bos:
-                break
-            if not 0 <= i < self.bos:
-                raise UserError(f"{i} is not a token: use ids 0 to {self.bos}.")
-            text.append(self.characters[i])
-        return "".join(text)
+        document = list(takewhile(lambda i: i not in (self.bos, self.end), ids))
+        for i in document:
+            if not 0 <= i < self.vocabulary:
+                raise UserError(f"{i} is not a token: use ids 0 to {self.vocabulary - 1}.")
+        return document
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text up to the first `bos` or `end`, or of all ids if there is none.
+
+        Bytes that are no UTF-8 become U+FFFD.
+
+        Raises
+        ------
+        UserError
+            An id is not a token of the vocabulary.
+        """
+        stream = TextStream(self)
+        return "".join(map(stream.add, [*self.document(ids), self.end]))
+
+    def labels(self) -> dict[int, str]:
+        """Return a label for every token, on one line: for traces and waveforms."""
+        labels = {i: self._label(i) for i in range(self.vocabulary)}
+        return labels | {self.bos: "<begin>", self.end: "<end>"}
+
+    def _label(self, token: int) -> str:
+        piece = self.piece(token, token)
+        try:
+            label = repr(piece.decode())[1:-1]
+        except UnicodeDecodeError:
+            label = repr(piece)[2:-1]
+        return label or f"<{token}>"
 
     def rows(self, documents: Sequence[str], context: int) -> np.ndarray:
         """Return documents as the token rows that training and loss work on.
@@ -102,16 +122,17 @@ class Tokenizer:
         Returns
         -------
         numpy.ndarray
-            int16, [documents, context + 1]: `bos`, characters, `bos`, then `PADDING`.
+            int16, [documents, context + 1]: `bos`, the document, `end`, then `PADDING`.
 
         Raises
         ------
         UserError
-            A character is not in the vocabulary.
+            A document cannot be encoded, or ids do not fit the rows.
         """
+        self._check_rows()
         rows = np.full((len(documents), context + 1), PADDING, dtype=np.int16)
         for row, document in zip(rows, documents, strict=True):
-            tokens = [self.bos, *self.encode(document), self.bos][: context + 1]
+            tokens = [self.bos, *self.encode(document), self.end][: context + 1]
             row[: len(tokens)] = tokens
         return rows
 
@@ -138,11 +159,13 @@ class Tokenizer:
         Raises
         ------
         UserError
-            A character is not in the vocabulary, or there is less than a row.
+            A document cannot be encoded, there is less than a row, or ids do not fit the rows.
         """
+        self._check_rows()
+        between = [self.bos] if self.bos == self.end else [self.end, self.bos]
         tokens = [self.bos]
         for document in documents:
-            tokens += [*self.encode(document), self.bos]
+            tokens += [*self.encode(document), *between]
         stream = np.array(tokens, np.int16)
         begins = np.flatnonzero(stream == self.bos)
         starts, start = [], 0
@@ -151,10 +174,60 @@ class Tokenizer:
             start = begins[min(np.searchsorted(begins, start + length), len(begins) - 1)]
         if not starts:
             raise UserError(
-                f"{len(documents)} documents have less than {length} characters together: "
+                f"{len(documents)} documents have less than {length} tokens together: "
                 "give more, or a shorter context."
             )
         return stream[np.array(starts)[:, None] + np.arange(length + 1)]
+
+    def _check_rows(self) -> None:
+        if self.vocabulary > _MOST_IDS:
+            raise UserError(
+                f"token rows hold {_MOST_IDS:,} ids, and this tokenizer has {self.vocabulary:,}: "
+                "give a model with a smaller vocabulary"
+            )
+
+
+class TextStream:
+    """Tokens to text as they come; a character appears with the token that completes it.
+
+    Bytes that are no UTF-8 become U+FFFD, as soon as that is sure.
+
+    Parameters
+    ----------
+    tokenizer
+        The tokens' meaning.
+    """
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._previous = tokenizer.bos
+
+    def add(self, token: int) -> str:
+        """Return the text that a token completes; `bos` and `end` complete the document's."""
+        tokenizer, previous = self._tokenizer, self._previous
+        if token in (tokenizer.bos, tokenizer.end):
+            self._previous = tokenizer.bos
+            return self._decoder.decode(b"", final=True)
+        self._previous = token
+        return self._decoder.decode(tokenizer.piece(token, previous))
+
+
+def check_text(text: str) -> None:
+    """Refuse a text with bytes that were no characters where it was read.
+
+    Raises
+    ------
+    UserError
+        The text cannot be written as UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"the text has {text[error.start]!r} after {error.start} characters, which is no "
+            "character: give UTF-8 text"
+        ) from None
 
 
 def parts(rows: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -20,7 +20,8 @@ from gptloom.model.errors import UserError
 from gptloom.model.float_model import FloatModel
 from gptloom.model.loss_curve import LossCurve
 from gptloom.model.stopping import Best, measured_steps
-from gptloom.model.tokenizer import PADDING, Tokenizer
+from gptloom.model.tokenizer import PADDING
+from gptloom.model.tokenizers.characters import Characters
 from gptloom.model.torch_model import torch_logits
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def train_checkpoint(
         The interrupt came before any step was better than none.
     """
     require_extra()
-    tokenizer = Tokenizer.from_documents(corpus.documents)
+    tokenizer = Characters.from_documents(corpus.documents)
     if config.vocabulary != tokenizer.vocabulary:
         raise UserError(
             f"The vocabulary is {config.vocabulary}, but {corpus.name} needs "

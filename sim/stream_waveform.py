@@ -35,12 +35,10 @@ def write_stream_waveform(
     core
         The hardware, for the number of its streams.
     model
-        The network, for the characters of its tokens.
+        The network, for the labels of its tokens.
     """
-    characters = {i: repr(c)[1:-1] for i, c in enumerate(model.tokenizer.characters)}
-    characters[model.tokenizer.bos] = "<end>"
     none = 1 << TOKEN_BITS
-    characters[none] = "-"
+    labels = model.tokenizer.labels() | {none: "-"}
     recording = dict(recording)
     recording["prompt.token"] = field_of(recording["i__payload"], Prompt, "token")
     sampled = field_of(recording["o__payload"], Token, "token")
@@ -55,7 +53,7 @@ def write_stream_waveform(
         recording[f"streams.{stream}"] = np.where(last < 0, np.uint64(none), sampled[last])
 
     def text(name: str, group: str) -> Wave:
-        return Wave(name, TOKEN_BITS + 1, group, "enum", characters)
+        return Wave(name, TOKEN_BITS + 1, group, "enum", labels)
 
     waves = [
         Wave("turn", max(1, (core.streams - 1).bit_length()), "turn", radix="dec"),

@@ -45,14 +45,13 @@ def write_waveform(
     recording
         Values of :func:`signals`, one per cycle.
     model
-        The network, for the characters of its tokens.
+        The network, for the labels of its tokens.
     schedule
         Program, for the names of its instructions.
     machine
         Dimensions of the hardware.
     """
-    characters = {i: repr(c)[1:-1] for i, c in enumerate(model.tokenizer.characters)}
-    characters[model.tokenizer.bos] = "<end>"
+    labels = model.tokenizer.labels()
     offset, idle = operation_field(machine)
     operations = {i: "{}.{}".format(*s.step.site.key) for i, s in enumerate(schedule)}
     recording = dict(recording)
@@ -73,7 +72,7 @@ def write_waveform(
     operations[idle] = "idle"
 
     def token(name: str, group: str) -> Wave:
-        return Wave(name, TOKEN_BITS, group, "enum", characters)
+        return Wave(name, TOKEN_BITS, group, "enum", labels)
 
     def position(name: str, group: str) -> Wave:
         return Wave(name, POSITION_BITS, group, radix="dec")

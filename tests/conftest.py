@@ -14,7 +14,7 @@ from gptloom.model import quantise
 from gptloom.model.integer import IntegerModel
 from gptloom.model.network import network
 from gptloom.model.positions import Positions
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 from gptloom.sim.tool_caches import usable_caches
 
 
@@ -137,7 +137,7 @@ def make_random_model(config, seed=1, finer=0):
     drawn["lm_head"] = weights(config.vocabulary, config.width)
     return IntegerModel(
         config=config,
-        tokenizer=Tokenizer("".join(chr(ord("A") + i) for i in range(config.vocabulary - 1))),
+        tokenizer=Characters("".join(chr(ord("A") + i) for i in range(config.vocabulary - 1))),
         weights=drawn,
         shifts=shifts,
         logit_unit=4e-5 * 2**finer,
@@ -148,3 +148,11 @@ def make_random_model(config, seed=1, finer=0):
 def random_model():
     """Make a model with random weights from a shape and a seed."""
     return make_random_model
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Return the folder of models and texts made elsewhere; for tests that are marked `shared`."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    assert folder.is_dir(), f"there is no {folder}: its tests are left out of ./loom test"
+    return folder

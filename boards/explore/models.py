@@ -15,6 +15,7 @@ from gptloom.model.checkpoint import Checkpoint, load_checkpoint, shipped_checkp
 from gptloom.model.integer import IntegerModel
 from gptloom.model.merged import quantise as merged
 from gptloom.model.merged.integer import MergedModel, Widths
+from gptloom.model.tokenizers.characters import characters_of
 
 Model = IntegerModel | MergedModel
 """Models of the folded and of the unrolled core."""
@@ -57,7 +58,7 @@ class Models:
 
 def digest(checkpoint: Checkpoint) -> str:
     """Return a checksum of everything in a checkpoint that a model depends on."""
-    whole = sha256(repr((checkpoint.config, checkpoint.tokenizer.characters)).encode())
+    whole = sha256(repr((checkpoint.config, characters_of(checkpoint.tokenizer))).encode())
     for array in (*checkpoint.weights.values(), checkpoint.calibration):
         whole.update(array.tobytes())
     return whole.hexdigest()[:12]

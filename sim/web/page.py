@@ -18,6 +18,7 @@ from gptloom.hdl.display.hd44780 import SLOTS, WAITING_ROUNDS
 from gptloom.model.arithmetic import ACTIVATION_BITS
 from gptloom.model.integer import IntegerModel
 from gptloom.model.sites import Becomes
+from gptloom.model.tokenizers.characters import characters_of
 from gptloom.sim.engines.base import Progress
 from gptloom.sim.web.chip import SEEN, WebChip, written_layout
 from gptloom.sim.web.wasm import compile_wasm, require_zig
@@ -101,7 +102,7 @@ def describe(model: IntegerModel, checkpoint: str, chip: WebChip) -> dict[str, o
         "context": config.context,
         "width": config.width,
         "bos": model.tokenizer.bos,
-        "characters": model.tokenizer.characters,
+        "characters": characters_of(model.tokenizer),
         "temperature": TEMPERATURE,
         "temperatures": [[t, encode_scale(model.logit_scale(t))] for t in TEMPERATURES],
         "operations": [

@@ -15,7 +15,7 @@ from gptloom.firmware.machine import Machine
 from gptloom.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.quantise import quantise
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 
 DATA = Path(__file__).parent / "data"
 ICE40_COLUMN = 256
@@ -161,5 +161,5 @@ def small(tmp_path):
     rows = random.integers(0, 4, (32, 5)).astype(np.int16)
     rows[:, 0] = 4
     file = tmp_path / "small.safetensors"
-    save_checkpoint(file, Checkpoint(config, Tokenizer("abcd"), weights, rows, name="small"))
+    save_checkpoint(file, Checkpoint(config, Characters("abcd"), weights, rows, name="small"))
     return file

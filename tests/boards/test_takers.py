@@ -11,13 +11,14 @@ from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.quantise import quantise
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
+from gptloom.model.tokenizers.pieces import Pieces
 
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
 
 def tokenizer(config):
-    return Tokenizer("".join(chr(ord("!") + i) for i in range(config.vocabulary - 1)))
+    return Characters("".join(chr(ord("!") + i) for i in range(config.vocabulary - 1)))
 
 
 def refusal(model, lanes):
@@ -78,6 +79,11 @@ def test_boards_are_those_that_the_estimate_of_a_trained_model_names():
     assert "icebreaker" not in expected
 
 
+def test_no_board_shows_pieces_of_text():
+    with pytest.raises(UserError, match="this model's tokens are pieces of text"):
+        find_boards(ModelConfig(vocabulary=3), Pieces([b"<unk>", b"<s>", b"ab"], [0.0] * 3), 8)
+
+
 def test_no_board_shows_other_characters_than_ascii():
     with pytest.raises(UserError, match="'é' cannot be sent"):
-        find_boards(ModelConfig(vocabulary=3), Tokenizer("aé"), 8)
+        find_boards(ModelConfig(vocabulary=3), Characters("aé"), 8)

@@ -8,7 +8,7 @@ from gptloom.cli.main import main
 from gptloom.model.checkpoint import Checkpoint, save_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 
 SHAPES = [
     (dict(width=18, heads=2), "width 18 does not divide into fours: use 16 or 20"),
@@ -29,7 +29,7 @@ COMMANDS = [
     ["attend", "--json", "made.json"],
     ["verilog", "--out", "made.v"],
 ]
-LETTERS = Tokenizer("abcdefghijklmnopqrstuvwxyz")
+LETTERS = Characters("abcdefghijklmnopqrstuvwxyz")
 
 
 @pytest.mark.parametrize(("shape", "sentence"), SHAPES)

@@ -1,5 +1,6 @@
 """Image files: intact, or refused with one sentence."""
 
+import json
 import random
 import re
 from dataclasses import replace
@@ -26,6 +27,7 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.formats import CacheFormat, Precision, RowFormat
 from gptloom.model.recurrent import RecurrentModel
+from gptloom.model.tokenizers.library import Library
 
 SMALL = ModelConfig(width=4, heads=1, hidden=4, context=4, vocabulary=3)
 ODD = ModelConfig(layers=2, width=24, heads=4, hidden=36, context=12, vocabulary=11)
@@ -296,3 +298,14 @@ def test_an_image_says_the_widths_of_its_keys_and_values(random_model):
     assert image.machine == machine
     with pytest.raises(UserError, match="of 5 and values of 7 bits, the hardware keeps 8 and 8"):
         image.check_fits(Machine.for_models(8, SMALL))
+
+
+def test_documents_that_end_with_another_token_are_refused(random_model):
+    words = {"model": {"type": "WordLevel", "vocab": dict(a=0, b=1, c=2), "unk_token": "a"}}
+    one, two = (
+        replace(random_model(SMALL), tokenizer=Library(json.dumps(words), 1, end)) for end in (1, 2)
+    )
+    machine = Machine.for_models(8, SMALL)
+    assert SETTINGS.unpack(build_image(one, machine).regions[Region.SETTINGS])[0] == 1
+    with pytest.raises(UserError, match="begins with 1 and ends with 2"):
+        build_image(two, machine)

@@ -18,7 +18,9 @@ from gptloom.firmware.page import (
 )
 from gptloom.hdl.folded.layouts import Temperature
 from gptloom.model.config import ModelConfig
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.errors import UserError
+from gptloom.model.tokenizers.characters import Characters
+from gptloom.model.tokenizers.pieces import Pieces
 
 CONFIG = ModelConfig.MICROGPT
 
@@ -37,8 +39,19 @@ def test_characters_stand_at_their_tokens(random_model):
 
 def test_characters_that_are_not_ascii_are_question_marks(random_model):
     characters = "bcdefghijklmnopqrstuvwxyzé"
-    page = encode_page(replace(random_model(CONFIG), tokenizer=Tokenizer(characters)))
+    page = encode_page(replace(random_model(CONFIG), tokenizer=Characters(characters)))
     assert page[: CONFIG.vocabulary - 1] == b"bcdefghijklmnopqrstuvwxyz?"
+
+
+def test_pieces_of_text_have_no_page(random_model):
+    pieces = [b"<%d>" % token for token in range(CONFIG.vocabulary)]
+    model = replace(random_model(CONFIG), tokenizer=Pieces(pieces, [0.0] * CONFIG.vocabulary))
+    with pytest.raises(UserError, match="this model's tokens are pieces of text"):
+        encode_page(model)
+    machine = Machine.for_models(8, CONFIG)
+    image, other = (build_image(m, machine) for m in (model, random_model(CONFIG)))
+    assert not image.regions[Region.PAGE]
+    assert len(other.regions[Region.PAGE]) == PAGE_BYTES
 
 
 @pytest.mark.parametrize("temperature", [*TEMPERATURES, 0, 0.1, 2.0])

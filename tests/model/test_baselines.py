@@ -5,9 +5,10 @@ import pytest
 
 from gptloom.model.baselines import ORDERS, better_ngram, ngram_loss, ngram_losses
 from gptloom.model.corpus import heldout_documents
-from gptloom.model.tokenizer import PADDING, Tokenizer
+from gptloom.model.tokenizer import PADDING
+from gptloom.model.tokenizers.characters import Characters
 
-TOKENIZER = Tokenizer("abcdefghijklmnopqrstuvwxyz")
+TOKENIZER = Characters("abcdefghijklmnopqrstuvwxyz")
 NAMES = heldout_documents()
 TRAINING = TOKENIZER.rows(NAMES[:800], 16)
 HELDOUT = TOKENIZER.rows(NAMES[800:1000], 16)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import sys
 from importlib.resources import files
 
 import numpy as np
@@ -19,7 +20,10 @@ from gptloom.model.corpus import heldout_documents, is_held_out
 from gptloom.model.errors import UserError
 from gptloom.model.fingerprint import fingerprint, same_fingerprint
 from gptloom.model.float_model import FloatModel
-from gptloom.model.tokenizer import PADDING, Tokenizer
+from gptloom.model.tokenizer import PADDING
+from gptloom.model.tokenizers.characters import Characters
+from gptloom.model.tokenizers.library import Library
+from gptloom.model.tokenizers.pieces import Pieces
 
 SHIPPED = {
     "names": ModelConfig.MICROGPT,
@@ -32,7 +36,7 @@ SHIPPED = {
 def checkpoint():
     config = ModelConfig(width=8, hidden=16, context=6, vocabulary=4)
     random = np.random.default_rng(0)
-    tokenizer = Tokenizer("abc")
+    tokenizer = Characters("abc")
     return Checkpoint(
         config,
         tokenizer,
@@ -62,6 +66,100 @@ def test_survives_the_disk(path, checkpoint):
         np.testing.assert_array_equal(loaded.weights[name], weight)
     np.testing.assert_array_equal(loaded.calibration, checkpoint.calibration)
     assert loaded.calibration.dtype == np.int16
+
+
+TOKENIZERS = [
+    Pieces([b"<unk>", b"\n<s>\n", b"\xff", "é".encode()], [0.0, -0.0, 0.1, -2.0]),
+    Library(
+        json.dumps(
+            {"model": {"type": "WordLevel", "vocab": dict(a=0, b=1, c=2, d=3), "unk_token": "a"}}
+        ),
+        1,
+        3,
+    ),
+]
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_every_kind_of_tokenizer_survives_the_disk(path, checkpoint, tokenizer):
+    save_checkpoint(path, dataclasses.replace(checkpoint, tokenizer=tokenizer))
+    loaded = load_checkpoint(path)
+    assert type(loaded.tokenizer) is type(tokenizer)
+    assert loaded.tokenizer.to_dict() == tokenizer.to_dict()
+    assert loaded.metadata == checkpoint.metadata
+    content = path.read_bytes()
+    save_checkpoint(path, loaded)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_a_tokenizer_of_another_vocabulary_is_refused(path, checkpoint, tokenizer):
+    save_checkpoint(path, dataclasses.replace(checkpoint, tokenizer=tokenizer))
+
+    def change(tensors, metadata):
+        config = json.loads(metadata["config"]) | {"vocabulary": 5}
+        metadata["config"] = json.dumps(config)
+
+    rewrite(path, change)
+    with pytest.raises(UserError, match="tokenizer of 4 tokens for a model of 5"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "null",
+        "3",
+        "[]",
+        "{}",
+        '{"kind": "words"}',
+        '{"kind": ["pieces"]}',
+        '{"kind": "pieces"}',
+        '{"kind": "pieces", "pieces": ["a", "b", "c", 4], "scores": [0, 0, 0, 0]}',
+        '{"kind": "pieces", "pieces": ["a", "b", "c", "\\ud800"], "scores": [0, 0, 0, 0]}',
+        '{"kind": "pieces", "pieces": ["a", "b", "c", "d"], "scores": [0, 0, 0]}',
+        '{"kind": "pieces", "pieces": ["a", "b", "c", "d"], "scores": [0, 0, 0, NaN]}',
+        '{"kind": "pieces", "pieces": ["a", "b", "c", "d"], "scores": [0, 0, 0, null]}',
+        '{"kind": "library", "definition": "{}", "bos": 1, "end": 1}',
+        '{"kind": "library", "definition": 1, "bos": 1, "end": 1}',
+        '{"kind": "library", "bos": 1, "end": 1}',
+    ],
+)
+def test_damaged_tokenizers_are_refused(path, stored):
+    def overwrite(tensors, metadata):
+        del metadata["characters"]
+        metadata["tokenizer"] = stored
+
+    rewrite(path, overwrite)
+    with pytest.raises(UserError, match=r"small.* has unusable metadata"):
+        load_checkpoint(path)
+
+
+def test_two_tokenizers_are_refused(path):
+    def add(tensors, metadata):
+        metadata["tokenizer"] = json.dumps({"kind": "pieces", **TOKENIZERS[0].to_dict()})
+
+    rewrite(path, add)
+    with pytest.raises(UserError, match="unusable metadata"):
+        load_checkpoint(path)
+
+
+def test_a_missing_package_of_the_tokenizer_is_no_damage(path, checkpoint, monkeypatch):
+    save_checkpoint(path, dataclasses.replace(checkpoint, tokenizer=TOKENIZERS[1]))
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(UserError, match=r"small\S*: .* run pip install 'gptloom\[import\]'"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", [name for form in FOLDERS for name in shipped_checkpoints(form)])
+def test_shipped_checkpoints_are_written_as_they_were(name, tmp_path):
+    folders = [files("gptloom.model") / folder for folder in FOLDERS.values()]
+    (file,) = (f for folder in folders if (f := folder / f"{name}.safetensors").is_file())
+    save_checkpoint(tmp_path / "again", load_checkpoint(name))
+    again, shipped = header_of(tmp_path / "again"), header_of(file)
+    for header in (again, shipped):
+        del header["__metadata__"]["fingerprint"]  # whose last digits are the machine's
+    assert json.dumps(again) == json.dumps(shipped)
 
 
 def test_equal_checkpoints_are_equal_files(path, checkpoint, tmp_path):
@@ -133,7 +231,7 @@ def test_weights_that_are_no_numbers_are_named(path, value):
 @pytest.mark.parametrize(
     ("key", "value", "fault"),
     [
-        ("characters", '"abcd"', "4 characters for a vocabulary of 4"),
+        ("characters", '"abcd"', "tokenizer of 5 tokens for a model of 4"),
         ("characters", '"cba"', "unusable metadata"),
         ("config", "{", "unusable metadata"),
         ("config", '{"layers": 1}', "unusable metadata"),
@@ -243,11 +341,15 @@ def test_a_checkpoint_cannot_be_changed_by_accident(checkpoint):
         checkpoint.config = ModelConfig()
 
 
+def header_of(path):
+    """Return the header of a checkpoint's file."""
+    content = path.read_bytes()
+    return json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+
+
 def rewrite(path, change):
     """Apply a change to the tensors and the metadata of a checkpoint's file."""
     tensors = load_file(path)
-    content = path.read_bytes()
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    metadata = header["__metadata__"]
+    metadata = header_of(path)["__metadata__"]
     change(tensors, metadata)
     save_file(tensors, path, metadata)

@@ -18,7 +18,7 @@ from gptloom.model.golden import GoldenModel, Operations
 from gptloom.model.integer import IntegerModel
 from gptloom.model.network import network
 from gptloom.model.quantise import quantise
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 
 SHAPES = [
     ModelConfig.MICROGPT,
@@ -43,7 +43,7 @@ def random_model(config, seed, weights=None):
         drawn[tensor.name] = draw(tensor.shape)
     return IntegerModel(
         config=config,
-        tokenizer=Tokenizer(CHARACTERS[: config.vocabulary - 1]),
+        tokenizer=Characters(CHARACTERS[: config.vocabulary - 1]),
         weights=drawn,
         shifts=shifts | {(0, "start"): int(random.integers(3, 8))},
         logit_unit=1 / 5000,

@@ -15,7 +15,7 @@ from gptloom.model.float_model import Cache, FloatModel
 from gptloom.model.merged import quantise as merged
 from gptloom.model.network import network
 from gptloom.model.sites import Kind
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 
 LLAMA = dict(family="llama", positions="rotary")
 TIED = ModelConfig(2, 16, 4, 20, 12, 9, **LLAMA, kv_heads=2, tied=True)
@@ -165,7 +165,7 @@ def test_shapes_that_cannot_be_are_refused(options, fault):
 
 def test_integer_forms_and_cores_of_microgpts_refuse_the_family():
     rows = np.zeros((2, TIED.context + 1), np.int16)
-    checkpoint = Checkpoint(TIED, Tokenizer("abcdefgh"), random_weights(TIED), rows)
+    checkpoint = Checkpoint(TIED, Characters("abcdefgh"), random_weights(TIED), rows)
     for refused in (merged.quantise, lambda c: check_shape(c.config)):
         with pytest.raises(UserError, match="does not compute the family llama"):
             refused(checkpoint)

@@ -15,7 +15,7 @@ from gptloom.model.formats import COARSE, FINE
 from gptloom.model.golden import GoldenModel
 from gptloom.model.loss import log_softmax
 from gptloom.model.quantise import quantise
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 
 LLAMA = dict(family="llama", positions="rotary")
 TIED = ModelConfig(2, 16, 4, 20, 12, 9, **LLAMA, kv_heads=2, tied=True)
@@ -32,7 +32,7 @@ def make_checkpoint(config, seed=0):
     }
     rows = random.integers(0, config.vocabulary, (16, config.context + 1)).astype(np.int16)
     characters = "".join(map(chr, range(ord("a"), ord("a") + config.vocabulary - 1)))
-    return Checkpoint(config, Tokenizer(characters), weights, rows)
+    return Checkpoint(config, Characters(characters), weights, rows)
 
 
 def clip(value, bits):

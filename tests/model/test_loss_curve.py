@@ -9,7 +9,7 @@ from gptloom.model.checkpoint import Checkpoint, load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.loss_curve import LossCurve, check_picture, write_results
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 
 CURVE = LossCurve([3.0, 2.5, 2.0], {0: 3.0, 2: 2.1})
 
@@ -17,7 +17,7 @@ CURVE = LossCurve([3.0, 2.5, 2.0], {0: 3.0, 2: 2.1})
 @pytest.fixture
 def checkpoint():
     config = ModelConfig(width=8, hidden=16, context=6, vocabulary=4)
-    tokenizer = Tokenizer("abc")
+    tokenizer = Characters("abc")
     weights = {name: np.zeros(shape, np.float32) for name, shape in config.weight_shapes().items()}
     metadata = {"heldout": {"loss": 2.1}, "baselines": {"bigram": 2.4}}
     return Checkpoint(config, tokenizer, weights, tokenizer.rows(["ab"], config.context), metadata)

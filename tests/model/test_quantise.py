@@ -14,7 +14,7 @@ from gptloom.model.formats import CacheFormat, Precision, RowFormat
 from gptloom.model.golden import GoldenModel
 from gptloom.model.quantise import integer_loss, on_grid, quantise
 from gptloom.model.scales import MAX_SHIFT, WEIGHT_LIMIT, weight_scales
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 
 SHAPES = [ModelConfig.MICROGPT, ModelConfig.GATEGPT, ModelConfig.TWO_LAYER]
 PATHS = (("attn_wq", "attn_wk"), ("attn_wv", "attn_wo"), ("mlp_fc1", "mlp_fc2"))
@@ -28,7 +28,7 @@ def random_checkpoint(config, size=0.4, seed=0):
     }
     rows = random.integers(0, config.vocabulary, (32, config.context + 1)).astype(np.int16)
     characters = "".join(map(chr, range(97, 96 + config.vocabulary)))
-    return Checkpoint(config, Tokenizer(characters), weights, rows)
+    return Checkpoint(config, Characters(characters), weights, rows)
 
 
 @pytest.fixture(scope="module", params=shipped_checkpoints())

@@ -4,69 +4,86 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptloom.model.errors import UserError
-from gptloom.model.tokenizer import PADDING, Tokenizer
-
-NAMES = Tokenizer("abcdefghijklmnopqrstuvwxyz")
-
-
-def test_ids_are_the_sorted_characters_and_bos_is_last():
-    tokenizer = Tokenizer.from_documents(["cab", "x a"])
-    assert tokenizer.characters == " abcx"
-    assert tokenizer.encode("xb a") == [4, 2, 0, 1]
-    assert tokenizer.bos == 5
-    assert tokenizer.vocabulary == 6
+from gptloom.model.positions import Positions
+from gptloom.model.tokenizer import PADDING, TextStream, Tokenizer
 
 
-@given(st.lists(st.text(min_size=1), min_size=1))
-def test_decoding_undoes_encoding(documents):
-    tokenizer = Tokenizer.from_documents(documents)
-    for document in documents:
-        assert tokenizer.decode(tokenizer.encode(document)) == document
+class Bytes(Tokenizer):
+    """The smallest tokenizer with parts of characters and two tokens that bound documents."""
+
+    vocabulary, bos, end = 258, 256, 257
+
+    def encode(self, text):
+        return list(text.encode())
+
+    def piece(self, token, previous):
+        return bytes([token]) if token < self.bos else b""
+
+    def to_dict(self):
+        return {}
 
 
-def test_decoding_stops_at_the_end_of_the_document():
-    assert NAMES.decode([0, 1, NAMES.bos, 2]) == "ab"
+BYTES = Bytes()
 
 
-@pytest.mark.parametrize("token", [-1, 27])
-def test_decoding_refuses_ids_that_do_not_exist(token):
-    with pytest.raises(UserError, match=str(token)):
-        NAMES.decode([0, token])
+@given(st.text())
+def test_text_comes_as_soon_as_its_characters_are_whole(text):
+    stream = TextStream(BYTES)
+    came = [stream.add(token) for token in BYTES.encode(text)]
+    assert "".join(came) == text
+    assert [len(c) for c in came if c] == [1] * len(text)
+    assert stream.add(BYTES.end) == ""
 
 
-def test_unknown_character_is_named_with_the_vocabulary():
-    with pytest.raises(UserError, match=r"'é'.*abcdefghijklmnopqrstuvwxyz"):
-        NAMES.encode("renée")
+@given(st.lists(st.integers(0, 255)))
+def test_bytes_that_are_no_text_become_replacement_characters(tokens):
+    expected = bytes(tokens).decode(errors="replace")
+    assert BYTES.decode(tokens) == expected
+    stream = TextStream(BYTES)
+    assert "".join(stream.add(token) for token in [*tokens, BYTES.end]) == expected
 
 
-@pytest.mark.parametrize("characters", ["", "ba", "aab"])
-def test_characters_must_be_distinct_and_sorted(characters):
-    with pytest.raises(UserError):
-        Tokenizer(characters)
-
-
-def test_rows_frame_pad_and_cut():
-    rows = NAMES.rows(["ab", "abcd", "abcdefg", ""], context=5)
-    assert rows.dtype == np.int16
-    assert rows.tolist() == [
-        [26, 0, 1, 26, PADDING, PADDING],
-        [26, 0, 1, 2, 3, 26],
-        [26, 0, 1, 2, 3, 4],
-        [26, 26, PADDING, PADDING, PADDING, PADDING],
+def test_a_document_does_not_complete_the_character_of_another():
+    stream, (first, second) = TextStream(BYTES), "é".encode()
+    assert [stream.add(token) for token in (first, BYTES.end, BYTES.bos, second)] == [
+        *("", "\ufffd", ""),
+        "\ufffd",
     ]
 
 
-def test_stream_rows_begin_with_documents_and_run_on():
-    documents = ["ab", "cde", "f", "ghijk", "l"]
-    stream = "-ab-cde-f-ghijk-l-"
-    rows = NAMES.stream_rows(documents, length=6)
-    assert rows.dtype == np.int16
-    text = ["".join("abcdefghijklmnopqrstuvwxyz-"[token] for token in row) for row in rows]
-    # A row begins after the document that the row before has cut off.
-    assert text == ["-ab-cde", "-f-ghij"]
-    assert all(part in stream for part in text)
+@pytest.mark.parametrize("boundary", [BYTES.bos, BYTES.end])
+def test_decoding_stops_at_the_first_boundary(boundary):
+    assert BYTES.decode([97, 98, boundary, 99]) == "ab"
 
 
-def test_too_few_documents_for_a_row_are_refused():
-    with pytest.raises(UserError, match="2 documents have less than 64"):
-        NAMES.stream_rows(["ab", "c"], 64)
+@pytest.mark.parametrize("token", [-1, 258])
+def test_decoding_refuses_ids_that_do_not_exist(token):
+    with pytest.raises(UserError, match=f"{token} is not a token: use ids 0 to 257"):
+        BYTES.decode([97, token])
+
+
+def test_labels_are_on_one_line():
+    labels = BYTES.labels()
+    assert list(labels) == list(range(258))
+    assert [labels[ord(c)] for c in "a \n'\\"] == ["a", " ", r"\n", "'", r"\\"]
+    assert labels[0xC3] == r"\xc3"
+    assert (labels[256], labels[257]) == ("<begin>", "<end>")
+
+
+def test_rows_begin_and_end_with_their_own_tokens():
+    assert BYTES.rows(["ab", "cdef"], 4).tolist() == [
+        [256, 97, 98, 257, PADDING],
+        [256, 99, 100, 101, 102],
+    ]
+    stream = BYTES.rows_of(Positions.ALIBI)(["ab", "c"], 3)
+    assert stream.dtype == np.int16
+    assert stream.tolist() == [[256, 97, 98, 257], [256, 99, 257, 256]]
+
+
+@pytest.mark.parametrize("make", [BYTES.rows, BYTES.stream_rows])
+def test_ids_that_no_row_holds_are_refused(make, monkeypatch):
+    monkeypatch.setattr(Bytes, "vocabulary", 2**15)
+    make(["abc"], 2)
+    monkeypatch.setattr(Bytes, "vocabulary", 2**15 + 1)
+    with pytest.raises(UserError, match=r"32,768 ids.*32,769"):
+        make(["abc"], 2)

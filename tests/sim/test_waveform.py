@@ -1,5 +1,6 @@
 """The waveform of a generation shows its tokens and instructions as text."""
 
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -9,6 +10,7 @@ from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
 from gptloom.model.config import ModelConfig
+from gptloom.model.tokenizers.pieces import Pieces
 from gptloom.sim.generation import Request
 from gptloom.sim.waveform import signals, write_waveform
 
@@ -41,6 +43,22 @@ def test_tokens_and_instructions_appear_in_order(generator, model, tmp_path):
     name = model.tokenizer.decode(generation.names[0])
     letters = "".join(text for text in texts["token_text"] if len(text) == 1)
     assert name[-1] in letters
+
+
+def test_tokens_are_labelled_by_their_pieces(random_model, tmp_path):
+    config = ModelConfig(1, 8, 1, 8, 8, 5)
+    pieces = Pieces([b"<unk>", b"<s>", b"</s>", b" then\n", b"\xe2"], [0.0] * 5)
+    machine, model = Machine.for_models(8, config), replace(random_model(config), tokenizer=pieces)
+    recording = {name: np.zeros(3, np.uint64) for name in signals(machine)}
+    recording["control.token"] = np.array([1, 3, 4], np.uint64)
+    file = tmp_path / "pieces.vcd"
+    schedule = compile_program(model, Layout(machine, config))
+    write_waveform(file, recording, model, schedule, machine)
+    with file.open("rb") as stream:
+        texts = [
+            t.string_change.value for t in tokenize(stream) if t.kind is TokenKind.CHANGE_STRING
+        ]
+    assert {"<end>", r"\x20then\\n", r"\\xe2"} <= {*texts}
 
 
 def test_the_numbers_of_large_machines_fit(random_model, tmp_path):

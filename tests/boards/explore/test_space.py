@@ -10,7 +10,7 @@ from gptloom.boards.explore.point import FOLDED, UNROLLED, Point
 from gptloom.boards.explore.space import MERGED_BITS, Space
 from gptloom.model.checkpoint import load_checkpoint, save_checkpoint
 from gptloom.model.errors import UserError
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 
 SPACE = Space(
     boards=("ulx3s-25f", "ulx3s-85f", "icebreaker"),
@@ -98,7 +98,7 @@ def test_a_digest_is_of_all_that_a_model_depends_on(change):
     others = {
         "config": load_checkpoint("names-24").config,
         "calibration": checkpoint.calibration[:-1],
-        "tokenizer": Tokenizer(checkpoint.tokenizer.characters[:-1] + "~"),
+        "tokenizer": Characters(checkpoint.tokenizer.characters[:-1] + "~"),
     }
     changed = replace(checkpoint, **{change: others[change]})
     assert digest(changed) != digest(checkpoint)

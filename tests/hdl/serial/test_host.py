@@ -23,7 +23,7 @@ from gptloom.firmware.protocol import (
 from gptloom.hdl.serial.commands import Commands
 from gptloom.hdl.serial.loader import Pass
 from gptloom.model.errors import UserError
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 from gptloom.sim.engines import open_engine
 
 # One test process builds it while the others run other tests.
@@ -196,7 +196,7 @@ def test_an_upload_without_a_table_of_positions_replaces_the_model(random_model)
 
 def test_no_line_mixes_two_models(chip):
     """The characters change as well, while lines are sent without a pause."""
-    other = replace(chip.other, tokenizer=Tokenizer("VWXYZ"))
+    other = replace(chip.other, tokenizer=Characters("VWXYZ"))
     image = build_image(other, chip.machine)
     chip.lines(3)
     for new in (image, chip.image) * 3:

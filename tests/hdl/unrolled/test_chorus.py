@@ -18,7 +18,7 @@ from gptloom.hdl.unrolled.core import UnrolledCore
 from gptloom.hdl.unrolled.target import SIMULATED
 from gptloom.model.cache import Eviction
 from gptloom.model.merged.golden import GoldenModel
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 from gptloom.sim.engines import open_engine
 from gptloom.sim.panels import HD44780Model, watch
 from gptloom.sim.session import encode
@@ -88,7 +88,7 @@ def test_names_of_one_stream_and_the_speed_of_all(chip):
 def test_both_on_a_display():
     """Name and speed of a small model, decoded from the pins."""
     # Random names of up to 16 letters: hardly one occurs in another stream, or twice.
-    model = replace(random_model(context=16, vocabulary=9), tokenizer=Tokenizer("abcdefgh"))
+    model = replace(random_model(context=16, vocabulary=9), tokenizer=Characters("abcdefgh"))
     core = UnrolledCore(model)
     top = make_top(find_board("ulx3s-85f"), model, core, CLOCK, BAUD, "hd44780")
     panel = HD44780Model(1 / CLOCK)
@@ -134,7 +134,7 @@ def test_every_stream_begins_once():
 def test_streams_without_end():
     """All streams go on while the first one's names are sent; long names are truncated."""
     model = random_model(context=16, vocabulary=9, positions="alibi")
-    model = replace(model, tokenizer=Tokenizer("abcdefgh")).with_cache(8, Eviction.WINDOW)
+    model = replace(model, tokenizer=Characters("abcdefgh")).with_cache(8, Eviction.WINDOW)
     core = UnrolledCore(model)
     top = make_top(find_board("ulx3s-85f"), model, core, CLOCK, BAUD, "none")
     with open_engine(top) as engine:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gptloom.model.checkpoint import Checkpoint
-from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 
 
 def make_random_checkpoint(config, size=0.4, seed=0):
@@ -18,4 +18,4 @@ def make_random_checkpoint(config, size=0.4, seed=0):
     rows[:, 1:-1] %= config.vocabulary - 1
     rows[:, 0] = config.vocabulary - 1
     characters = "".join(map(chr, range(0x100, 0xFF + config.vocabulary)))
-    return Checkpoint(config, Tokenizer(characters), weights, rows)
+    return Checkpoint(config, Characters(characters), weights, rows)

@@ -1,0 +1,1 @@
+"""The kinds of tokenizers: single characters, pieces of text, and those of a library."""
