@@ -21,10 +21,10 @@ Trace = Callable[[Site, np.ndarray], None]
 
 
 class Cache:
-    """Keys and values of the positions seen so far, float64 [layers, context, width]."""
+    """Keys and values of the positions seen so far, float64 [layers, documents, context, width]."""
 
-    def __init__(self, config: ModelConfig):
-        shape = (config.layers, config.context, config.cached_width)
+    def __init__(self, config: ModelConfig, documents: int = 1):
+        shape = (config.layers, documents, config.context, config.cached_width)
         self.rows = {becomes: np.zeros(shape) for becomes in (Becomes.KEY, Becomes.VALUE)}
 
 
@@ -88,14 +88,18 @@ class FloatModel:
         return self._run(tokens, positions, lambda _, rows: rows, trace)
 
     def step(self, token: int, position: int, cache: Cache) -> np.ndarray:
-        """Return the logits after one more token, float64 [vocabulary].
+        """Return the logits after one more token of a document; see `steps`."""
+        return self.steps(np.array([token]), position, cache)[0]
+
+    def steps(self, tokens: np.ndarray, position: int, cache: Cache) -> np.ndarray:
+        """Return the logits after one more token of each document, float64 [documents, vocabulary].
 
         Parameters
         ----------
-        token
-            The token at ``position``.
+        tokens
+            The tokens at ``position``, [documents].
         position
-            Its position; all positions before it were given to the same cache already.
+            Their position; all positions before it were given to the same cache already.
         cache
             Keys and values; this position's are written into it.
 
@@ -111,10 +115,10 @@ class FloatModel:
 
         def append(site: Site, rows: np.ndarray) -> np.ndarray:
             kept = cache.rows[site.becomes][site.layer]
-            kept[position] = rows[0, 0]
-            return kept[None, : position + 1]
+            kept[:, position] = rows[:, 0]
+            return kept[:, : position + 1]
 
-        return self._run(np.array([[token]]), np.array([position]), append)[0, 0]
+        return self._run(tokens[:, None], np.array([position]), append)[:, 0]
 
     def loss(self, rows: np.ndarray) -> float:
         """Return the mean cross-entropy in nats per predicted token.
