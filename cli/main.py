@@ -16,7 +16,8 @@ from gptloom.cli.output import say
 from gptloom.model.errors import UserError, UserNotice, explain
 from gptloom.sim.tool_caches import usable_caches
 
-#: One line per subcommand, as ``module:function``; the function's name is the subcommand's.
+#: One line per subcommand, as ``module:function``; the function's name is the subcommand's, but for
+#: the underscore behind a word that Python has reserved.
 #: All of these modules are imported for ``--help``, so each imports what is slow to import
 #: (amaranth, torch, matplotlib) inside its function.
 SUBCOMMANDS = (
@@ -32,6 +33,7 @@ SUBCOMMANDS = (
     "gptloom.cli.swap:swap",
     "gptloom.cli.generate:generate",
     "gptloom.cli.image:image",
+    "gptloom.cli.importing:import_",
     "gptloom.cli.load:load",
     "gptloom.cli.quantise:quantize",
     "gptloom.cli.refine:refine",
@@ -79,7 +81,7 @@ def general(
 
 
 for _subcommand in SUBCOMMANDS:
-    app.command()(resolve_name(_subcommand))
+    app.command(_subcommand.partition(":")[2].rstrip("_"))(resolve_name(_subcommand))
 
 
 def main(arguments: Sequence[str]) -> int | str | None:

@@ -36,6 +36,23 @@ ADDRESS_BITS = 28
 """Width of a byte address on the load port; the largest model's weights, keys and values fit."""
 
 
+def check_size(config: ModelConfig) -> None:
+    """Refuse a shape that is too large for every folded core.
+
+    Raises
+    ------
+    UserError
+        Naming the dimension that is too large, by how much, and what would fit.
+    """
+    for name, most in MOST.items():
+        size = getattr(config, name)
+        if size > most:
+            raise UserError(
+                f"{name} {size} is {size - most} more than a folded core can have: use at most "
+                f"{most}"
+            )
+
+
 def check_shape(config: ModelConfig) -> None:
     """Refuse a shape that no folded core computes, with any number of lanes.
 
@@ -45,13 +62,7 @@ def check_shape(config: ModelConfig) -> None:
         Naming the dimension that does not fit, by how much, and what would fit.
     """
     check_family(config.family, "the folded core")
-    for name, most in MOST.items():
-        size = getattr(config, name)
-        if size > most:
-            raise UserError(
-                f"{name} {size} is {size - most} more than a folded core can have: use at most "
-                f"{most}"
-            )
+    check_size(config)
     for name in IN_QUADS:
         size = getattr(config, name)
         if size % QUAD:

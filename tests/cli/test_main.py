@@ -114,12 +114,12 @@ def test_help_lists_every_subcommand(capsys):
     assert main_module.main(["--help"]) == 0
     out = capsys.readouterr().out
     for subcommand in main_module.SUBCOMMANDS:
-        assert f" {subcommand.partition(':')[2]} " in out
+        assert f" {subcommand.partition(':')[2].rstrip('_')} " in out
 
 
 @pytest.mark.parametrize("subcommand", main_module.SUBCOMMANDS)
 def test_help_of_every_subcommand(capsys, subcommand):
-    name = subcommand.partition(":")[2]
+    name = subcommand.partition(":")[2].rstrip("_")
     assert main_module.main([name, "--help"]) == 0
     assert f"gptloom {name}" in capsys.readouterr().out
 
