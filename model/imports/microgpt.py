@@ -55,9 +55,9 @@ def read_microgpt(path: Path, options: Options) -> Checkpoint:
         weights[name] = tensors.take(name, *shape)
     for layer in range(config.layers):
         for gain, names in _GAINS.items():
-            for name in (f"layer{layer}.{name}" for name in names):
-                if name in tensors:
-                    weights[f"layer{layer}.{gain}"] = tensors.take(name, config.width)
+            found = [name for name in (f"layer{layer}.{name}" for name in names) if name in tensors]
+            if found:
+                weights[f"layer{layer}.{gain}"] = tensors.take(found[0], config.width)
     tensors.finish()
     fold_gains(weights)
     for name in ("wte", "lm_head"):

@@ -4,7 +4,7 @@ import json
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -91,27 +91,26 @@ def _read_npy(path: Path) -> Mapping[str, Any]:
     return content
 
 
+_MAKE_ARRAYS = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    *(
+        (f"numpy.{core}.multiarray", function)
+        for core in ("core", "_core")
+        for function in ("_reconstruct", "scalar")
+    ),
+}
+"""Functions that a pickled array calls, by module and name; the module's depends on the version."""
+
+
 class _ArraysOnly(pickle.Unpickler):
     """Reads arrays, numbers, text and their collections; refuses everything that could act."""
 
-    def __init__(self, file: BinaryIO):
-        super().__init__(file)
-
     def find_class(self, module: str, name: str) -> Any:
         """Return one of the few functions that make arrays."""
-        known = {
-            "_reconstruct": np._core.multiarray._reconstruct,
-            "scalar": np._core.multiarray.scalar,
-            "ndarray": np.ndarray,
-            "dtype": np.dtype,
-        }
-        own = module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
-        if not own or name not in known:
-            raise UserError(
-                f"the file would run {module}.{name}, and only arrays are read: save the tensors "
-                "as an .npz or .safetensors file"
-            )
-        return known[name]
+        if (module, name) not in _MAKE_ARRAYS:
+            raise pickle.UnpicklingError(f"it would run {module}.{name}, and only arrays are read")
+        return super().find_class(module, name)
 
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
