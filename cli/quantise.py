@@ -11,8 +11,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from gptloom.cli.output import check_outputs, console_for, say
-from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.checkpoint import Checkpoint, load_checkpoint
 from gptloom.model.errors import UserError
+from gptloom.model.family import Family
 from gptloom.model.files import write_json
 from gptloom.model.formats import CacheScale
 
@@ -53,6 +54,13 @@ def quantize(
     accept: Annotated[
         bool, typer.Option("--accept", help="Take narrow keys and values, whatever they change.")
     ] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="Widths of a model of the Llama family: J1 (9 bits) or J2 (8 bits).",
+            show_default="J1",
+        ),
+    ] = None,
 ) -> None:
     """Turn a checkpoint into integers and show the cost of each approximation.
 
@@ -73,6 +81,12 @@ def quantize(
         return
     if form != "plain":
         raise UserError(f"There is no form {form}: give plain or merged.")
+    loaded = load_checkpoint(checkpoint)
+    if loaded.config.family is Family.LLAMA and not (given or accept):
+        _quantize_llama(loaded, profile or "J1", json_file)
+        return
+    if profile:
+        raise UserError("--profile is for models of the Llama family: leave it out")
     if given or accept:
         raise UserError(
             "The widths of the plain form are fixed: leave them out, or add --form merged."
@@ -81,7 +95,6 @@ def quantize(
     from gptloom.model.loss import measurement_rows
     from gptloom.model.quantise import quantise
 
-    loaded = load_checkpoint(checkpoint)
     model = quantise(loaded)
     rows, _ = measurement_rows(loaded)
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -94,6 +107,33 @@ def quantize(
         write_json(json_file, report)
     console = console_for(json_file)
     console.print(_losses(model.metadata, costs.exact), _sites(costs))
+    if json_file:
+        console.print(f"Wrote {json_file}.")
+
+
+def _quantize_llama(loaded: Checkpoint, profile: str, json_file: Path | None) -> None:
+    from gptloom.model.float_model import FloatModel
+    from gptloom.model.formats import PROFILES
+    from gptloom.model.golden import GoldenModel
+    from gptloom.model.loss import Expected, measurement_rows
+    from gptloom.model.quantise import quantise
+
+    if profile not in PROFILES:
+        raise UserError(f"There is no profile {profile}: give {' or '.join(PROFILES)}.")
+    with Console(stderr=True).status(f"Quantising to {profile}"):
+        model = quantise(loaded, PROFILES[profile])
+        rows, _ = measurement_rows(loaded)
+        exact = FloatModel(loaded.config, loaded.weights)
+        close = Expected(exact, rows).closeness(GoldenModel(model))
+    if json_file:
+        write_json(json_file, {"profile": profile, **model.metadata, **asdict(close)})
+    console = console_for(json_file)
+    table = _losses(model.metadata, model.metadata["float_loss"])
+    table.add_section()
+    table.add_row("divergence of predictions (KL), nats", f"{close.kl:.4f}")
+    table.add_row("total variation", f"{close.variation:.3f}")
+    table.add_row("same likeliest token", f"{close.agreement:.1%}")
+    console.print(table)
     if json_file:
         console.print(f"Wrote {json_file}.")
 

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -173,6 +174,39 @@ class Expected:
             total -= float((probabilities * log_probabilities(golden, inputs)[predicted]).sum())
             count += len(probabilities)
         return total / count
+
+    def closeness(self, golden: Predictor) -> "Closeness":
+        """Return how close a golden model's predictions come."""
+        divergence = variation = agreement = 0.0
+        count = 0
+        for inputs, predicted, probabilities in self._parts:
+            logarithms = log_probabilities(golden, inputs)[predicted]
+            # A probability that underflows contributes nothing.
+            exact = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+            divergence += float((probabilities * (exact - logarithms)).sum())
+            variation += float(np.abs(probabilities - np.exp(logarithms)).sum()) / 2
+            agreement += float((probabilities.argmax(-1) == logarithms.argmax(-1)).sum())
+            count += len(probabilities)
+        return Closeness(divergence / count, variation / count, agreement / count)
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """Differences of an integer model's predictions from the float model's, means of all tokens.
+
+    Attributes
+    ----------
+    kl
+        Divergence from the float model's probabilities, in nats.
+    variation
+        Total variation: half the sum of the probabilities' differences.
+    agreement
+        Share of the predictions whose likeliest token is the same.
+    """
+
+    kl: float
+    variation: float
+    agreement: float
 
 
 def log_probabilities(golden: Predictor, inputs: NDArray[np.int64], *trace) -> Real:

@@ -3,11 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gptloom.cli.main import main
 from gptloom.cli.quantise import quantize
+from gptloom.model.checkpoint import Checkpoint, save_checkpoint
+from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.tokenizers.characters import Characters
 
 
 def test_it_reports_losses_and_costs_alike_on_screen_and_in_the_file(tmp_path, capsys):
@@ -73,3 +77,50 @@ def test_bad_input_is_named(tmp_path, monkeypatch, arguments, message):
     with pytest.raises(UserError, match=message):
         quantize(*arguments)
     assert not list(tmp_path.iterdir())
+
+
+LLAMA = ModelConfig(
+    1, 16, 4, 20, 12, 9, family="llama", positions="rotary", kv_heads=2, tied=True
+)  # fmt: skip
+
+
+@pytest.fixture
+def llama(tmp_path):
+    """Save a small random model of the Llama family."""
+    random = np.random.default_rng(2)
+    shapes = LLAMA.weight_shapes().items()
+    weights = {name: random.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes}
+    rows = random.integers(0, 9, (16, 13)).astype(np.int16)
+    path = tmp_path / "llama.safetensors"
+    save_checkpoint(path, Checkpoint(LLAMA, Characters("abcdefgh"), weights, rows))
+    return path
+
+
+def test_the_llama_family_is_compared_with_its_float_model(llama, tmp_path, capsys):
+    found = {}
+    for profile in ("J1", "J2"):
+        file = tmp_path / f"{profile}.json"
+        quantize(str(llama), file, profile=profile)
+        printed = capsys.readouterr().out
+        found[profile] = json.loads(file.read_text())
+        assert f"{found[profile]['kl']:.4f}" in printed
+        assert f"{found[profile]['agreement']:.1%}" in printed
+    assert 0 < found["J1"]["kl"] < found["J2"]["kl"] < 0.02
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"profile": "J3"}, "no profile J3: give J1 or J2"),
+        ({"bits": 6}, "widths of the plain form are fixed"),
+        ({"form": "merged"}, "does not compute the family llama"),
+    ],
+)
+def test_widths_that_the_llama_family_does_not_have(llama, options, fault):
+    with pytest.raises(UserError, match=fault):
+        quantize(str(llama), **options)
+
+
+def test_a_microgpt_has_no_profile():
+    with pytest.raises(UserError, match="for models of the Llama family"):
+        quantize("names", profile="J1")

@@ -11,7 +11,8 @@ from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.corpus import heldout_documents
 from gptloom.model.errors import UserError, UserNotice
 from gptloom.model.float_model import FloatModel
-from gptloom.model.loss import float_loss, measurement_rows
+from gptloom.model.golden import GoldenModel
+from gptloom.model.loss import Expected, float_loss, measurement_rows
 from gptloom.model.quantise import quantise
 
 
@@ -97,3 +98,26 @@ def test_the_loss_of_another_corpus_is_compared_from_afar(names):
         assert float_loss(stating(measured - 0.6)) == measured
     with pytest.raises(UserError, match="not the weights that were trained"):
         float_loss(with_output(stating(measured), lambda head: -3 * head))
+
+
+def test_closeness_is_that_of_probabilities(names):
+    """A document at a time, a prediction at a time."""
+    rows = names.tokenizer.rows(["anna", "bo"], names.config.context)
+    exact = FloatModel(names.config, names.weights)
+    golden = GoldenModel(quantise(names))
+    divergence, variation, same = [], [], []
+    for row in rows:
+        tokens = row[row >= 0][None, :-1]
+        pairs = zip(exact.logits(tokens)[0], golden.nats(tokens)[0], strict=True)
+        for one, other in pairs:
+            p, q = ([math.exp(x) for x in logits] for logits in (one, other))
+            p, q = ([x / sum(all_) for x in all_] for all_ in (p, q))
+            both = list(zip(p, q, strict=True))
+            divergence.append(sum(a * math.log(a / b) for a, b in both))
+            variation.append(sum(abs(a - b) for a, b in both) / 2)
+            same.append(p.index(max(p)) == q.index(max(q)))
+    close = Expected(exact, rows).closeness(golden)
+    assert len(same) == 5 + 3
+    assert close.kl == pytest.approx(sum(divergence) / 8, rel=1e-6)
+    assert close.variation == pytest.approx(sum(variation) / 8, rel=1e-6)
+    assert close.agreement == sum(same) / 8
