@@ -1,5 +1,6 @@
 """Fixtures of the boards' tests: a model, and mock tools."""
 
+import pickle
 import shutil
 import stat
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gptloom.boards import estimate
 from gptloom.boards.contents import columns, hex_lines, placeholder
 from gptloom.cli.main import main
 from gptloom.firmware.image import build_image
@@ -50,6 +52,26 @@ print(sys.stdin.read().replace(old, new), end="")
 @pytest.fixture(scope="session")
 def model():
     return quantise(load_checkpoint("names"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tops_are_elaborated_once():
+    """Keep what estimates find out about a model: dozens of tests ask for the same few."""
+    found = {}
+
+    def once(ask):
+        def answer(model, *others):
+            key = ask, pickle.dumps((model.config, model.weights, model.shifts, others))
+            if key not in found:
+                found[key] = ask(model, *others)
+            return found[key].copy()
+
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        for ask in (estimate.memories, estimate.sampled_positions):
+            patch.setattr(estimate, ask.__name__, once(ask))
+        yield
 
 
 @pytest.fixture
