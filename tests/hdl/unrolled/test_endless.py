@@ -146,14 +146,14 @@ def check_use(made, seed):
     check_counters(model, streams, recorded, before, counted)
 
 
-@settings(max_examples=4, deadline=None, derandomize=True, database=None)
+@settings(max_examples=10, deadline=None, derandomize=True, database=None)
 @given(cores(), st.integers(1, 1000))
 @pytest.mark.long
 def test_a_core_is_the_golden_model_for_ever(made, seed):
     check_use(made, seed)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(cores(), st.integers(1001, 2000))
 def test_any_core_is_the_golden_model_for_ever(made, seed):
