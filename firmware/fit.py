@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gptloom.firmware.machine import LANE_BITS, QUAD
+from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
 from gptloom.model.errors import UserError
 from gptloom.model.family import check_family
 from gptloom.model.formats import STANDARD, Precision
 
 if TYPE_CHECKING:
-    from gptloom.firmware.machine import Machine
     from gptloom.model.config import ModelConfig
 
 MOST = {
@@ -125,13 +124,13 @@ def check_fits(config: ModelConfig, cached_bits: tuple[int, int], machine: Machi
             "the model has other positions or another cache than the hardware: build it for that "
             "model"
         )
-    own = type(machine).for_models(machine.lanes, config)
-    rows = ((m.row_words, m.value_words) for m in (own, machine))
-    if machine.recurrent and len(set(rows)) > 1:
-        raise UserError(
-            "the model's table of recurrent sums has other rows than the hardware's: build it for "
-            "that model"
-        )
+    if machine.recurrent:
+        own = Machine.for_models(machine.lanes, config)
+        if (own.row_words, own.value_words) != (machine.row_words, machine.value_words):
+            raise UserError(
+                "the model's table of recurrent sums has other rows than the hardware's: build it "
+                "for that model"
+            )
     needs = dict(
         heads=(config.heads, machine.heads),
         operand_words=(layout.operand_words, machine.operand_words),

@@ -199,25 +199,23 @@ class _Quantiser:
 
         Keys get all the bits they have, queries the rest.
         """
-        group = self.config.heads // self.config.cached_heads
         key = site if site.becomes is Becomes.KEY else self.network[site.layer, "k"]
-        room = _room(key.bits)
-        keys = room / self.peaks[key.key]
-        if site is key:
-            scale = keys
-        else:
+        scale = _room(key.bits) / self.peaks[key.key]
+        if site is not key:
             octaves = np.log2(np.e) / np.sqrt(self.config.head_width)
             unit = octaves * 2.0 ** (SCORE_FRACTION + self.precision.score_shift)
-            per_head = keys.reshape(self.config.cached_heads, -1)
-            scale = unit / np.repeat(per_head, group, axis=0).ravel()
+            scale = unit / self._for_all_heads(scale)
         return scale, scale * 2.0 ** (site.scaled_bits - site.bits)
 
     def _mix(self, site: Site) -> None:
         finer = site.bits - self.network[site.rows].bits
         self.shifts[site.key] = MANTISSA_BITS - finer
-        group = self.config.heads // self.config.cached_heads
-        values = self.scales[site.rows].reshape(self.config.cached_heads, -1)
-        self.scales[site.key] = np.repeat(values, group, axis=0).ravel() * 2.0**finer
+        self.scales[site.key] = self._for_all_heads(self.scales[site.rows]) * 2.0**finer
+
+    def _for_all_heads(self, cached: Array) -> Array:
+        """Return the elements of a cached row, repeated for all heads that share them."""
+        heads, kept = self.config.heads, self.config.cached_heads
+        return np.repeat(cached.reshape(kept, -1), heads // kept, axis=0).ravel()
 
     def _head(self, head: Site) -> float:
         """Round the matrix of the logits, unless it is the embedding; return a logit's unit."""
@@ -227,17 +225,12 @@ class _Quantiser:
             embedding = self.network.embedding
             unit = self._stream * 2.0 ** (self.shifts[embedding.key] - self._unit_shift)
             unit /= 1 << EMBEDDING_SHIFT
-            if np.ptp(scale) > 0:
-                raise UserError("a final norm with gains and a tied classifier need one scale")
             return 1 / (unit * scale[0])
         effective = self.weights[name] / scale[None, :]
-        largest = np.abs(effective).max(axis=1)
-        shifts = _row_exponents(largest, self.precision)
-        least = shifts.min()
-        self.row_shifts[name] = np.minimum(shifts - least, MOST_ROW_SHIFT)
-        shifts = least + self.row_shifts[name]
-        self.integers[name] = _nearest(effective * 2.0 ** shifts[:, None])
-        return 2.0 ** -float(least)
+        exponents = self._exponents(effective)
+        least = int(exponents.min())
+        self._to_grid(name, effective, exponents, least)
+        return 2.0**-least
 
     @property
     def _unit_shift(self) -> int:
@@ -246,7 +239,7 @@ class _Quantiser:
 
     def _round(self, site: Site, name: str, effective: Array) -> None:
         """Round a matrix, whose rows turn integers of the source into those of the site."""
-        exponents = _row_exponents(np.abs(effective).max(axis=1), self.precision)
+        exponents = self._exponents(effective)
         # Finer grids would need larger shifts than there are, for values that hardly matter.
         shift = min(MAX_SHIFT, int(exponents.min()) + self._unit_shift)
         if shift < 1:
@@ -255,20 +248,21 @@ class _Quantiser:
                 "values around it: this checkpoint cannot be quantised, train it anew"
             )
         self.shifts[site.key] = shift
-        base = shift - self._unit_shift
-        extra = np.clip(exponents - base, 0, MOST_ROW_SHIFT)
-        self.row_shifts[name] = extra
-        self.integers[name] = _nearest(effective * 2.0 ** (base + extra)[:, None])
+        self._to_grid(name, effective, exponents, shift - self._unit_shift)
 
+    def _exponents(self, effective: Array) -> NDArray[np.int64]:
+        """Return the exponent of the largest power of two with which each row's weights fit."""
+        room = weight_limit(self.precision.weights) + 0.5
+        peaks = np.maximum(np.abs(effective).max(axis=1), 1e-12)
+        return np.floor(np.log2(room / peaks)).astype(np.int64)
 
-def _row_exponents(peaks: Array, precision: Precision) -> NDArray[np.int64]:
-    """Return the largest power of two for each row with which its weights fit."""
-    limit = weight_limit(precision.weights)
-    return np.floor(np.log2((limit + 0.5) / np.maximum(peaks, 1e-12))).astype(np.int64)
-
-
-def _nearest(values: Array) -> NDArray[np.int64]:
-    return np.floor(values + 0.5).astype(np.int64)
+    def _to_grid(
+        self, name: str, effective: Array, exponents: NDArray[np.int64], base: int
+    ) -> None:
+        """Round a matrix to powers of two of its own for each row, from that of `base` on."""
+        self.row_shifts[name] = np.clip(exponents - base, 0, MOST_ROW_SHIFT)
+        grid = 2.0 ** (base + self.row_shifts[name])
+        self.integers[name] = np.floor(effective * grid[:, None] + 0.5).astype(np.int64)
 
 
 def _room(bits: int) -> float:
