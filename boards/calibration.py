@@ -210,7 +210,7 @@ def _make_model(shape: str | tuple[tuple[str, int], ...]) -> IntegerModel:
 
 def _machine(lanes: int, shape: Shape) -> tuple[IntegerModel, Machine]:
     model = make_model(shape)
-    return model, Machine.for_models(lanes, model.config)
+    return model, Machine.for_model(lanes, model)
 
 
 def _pack(name: str, lanes: int, shape: Shape, folder: Path, tools: Tools, stage: Stage) -> Packed:

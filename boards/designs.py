@@ -98,7 +98,7 @@ def folded_design(
     board: Board, checkpoint: str, model: IntegerModel, lanes: int, slots: int = 0
 ) -> Design:
     """Return the folded core of a checkpoint's model."""
-    machine = Machine.for_models(lanes, model.config, slots=slots)
+    machine = Machine.for_model(lanes, model, slots=slots)
     image = build_image(model, machine)
     kinds = multipliers(board, machine)
     cache, kind = _cache_of(model.config)

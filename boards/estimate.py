@@ -162,7 +162,7 @@ class Estimator:
             If the width cannot be built at all, or not for this model.
         """
         clock_hz = board.pll(mhz).hz
-        machine = Machine.for_models(lanes, self.model.config)
+        machine = Machine.for_model(lanes, self.model)
         used = self.used(board, machine)
         return Estimate(board, used, board.capacity, self._cycles(machine), clock_hz, lanes)
 

@@ -46,7 +46,7 @@ def measure_folded_cores(lanes: Sequence[int], names: int, simulate: Open) -> It
         If a core's token is not the golden model's.
     """
     model = quantise(load_checkpoint(FOLDED))
-    machines = [Machine.for_models(width, model.config) for width in lanes]
+    machines = [Machine.for_model(width, model) for width in lanes]
     for machine in machines:
         generation = run_folded(model, machine, names, simulate)
         yield {

@@ -225,7 +225,9 @@ class Link:
         """
         data, crc = upload_bytes(image, machine), upload_crc(image, machine)
         sizes = upload_sizes(image, machine)
-        config = config_hash(image.lanes, image.config, sizes, image.slots, image.cached_bits)
+        config = config_hash(
+            image.lanes, image.config, sizes, image.slots, image.precision.cache.widths
+        )
         if (there := self.get(Item.CONFIG)) != config:
             raise LinkError(
                 f"the image does not fit the chip ({config:08X} instead of {there:08X}): its model "

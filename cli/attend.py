@@ -124,7 +124,7 @@ def simulated(
     check_request(model, request)
     if request.count > 1 and not model.config.endless:
         raise UserError("without --cache there is one document: leave --count out")
-    machine = Machine.for_models(lanes, model.config)
+    machine = Machine.for_model(lanes, model)
     try:
         with Console(stderr=True, highlight=False).status("Simulating") as status:
             simulate = partial(open_engine, kind=engine, progress=status.update)

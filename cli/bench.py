@@ -140,7 +140,7 @@ def _measure(
     if core is not Core.UNROLLED:
         model = quantise(loaded)
         for width in lanes:
-            machine = Machine.for_models(width, model.config)
+            machine = Machine.for_model(width, model)
             yield measure(f"folded, {width} lanes", folded_speedup, model, machine)
     if merged:
         yield measure("unrolled, one stream", unrolled_speedup, merged, Shape().make(merged))

@@ -49,7 +49,7 @@ def budget(
     model = load_plain(checkpoint, {})
     measured: dict[Machine, list[Budget]] = {}
     for width in lanes or _LANES:
-        machine = Machine.for_models(width, model.config)
+        machine = Machine.for_model(width, model)
         folded = FoldedCore(machine)
         with (
             notices.status(f"Measuring {width} lanes") as status,
@@ -116,17 +116,20 @@ def _tables(measured: dict[Machine, list[Budget]]) -> list[str]:
     by_position = [
         [str(i), *(str(sum(run[i].measured.values())) for run in runs)] for i in range(len(runs[0]))
     ]
+    from gptloom.firmware.resources import memory_bits, multipliers
+
     machines = list(measured)
-    multipliers = [[n, *(str(m.multipliers[n]) for m in machines)] for n in machines[0].multipliers]
-    bits = [[n, *(f"{m.memory_bits[n]:,}" for m in machines)] for n in machines[0].memory_bits]
-    bits.append(["**all**", *(f"{sum(m.memory_bits.values()):,}" for m in machines)])
+    used, kept = [*map(multipliers, machines)], [*map(memory_bits, machines)]
+    factors = [[name, *(str(m[name]) for m in used)] for name in used[0]]
+    bits = [[name, *(f"{m[name]:,}" for m in kept)] for name in kept[0]]
+    bits.append(["**all**", *(f"{sum(m.values()):,}" for m in kept)])
     return [
         "## Cycles by phase, mean over all positions (predicted / measured)",
         _table(["phase", *header], by_phase),
         "## Cycles by position (measured)",
         _table(["position", *header], by_position),
         "## Multipliers",
-        _table(["for", *header], multipliers),
+        _table(["for", *header], factors),
         "## Memory bits",
         _table(["memory", *header], bits),
     ]

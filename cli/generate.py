@@ -109,7 +109,7 @@ def generate(
             ready = prepare_streams(Shape(**shape), model, request, checkpoint, simulate)
         else:
             check_request(model, request)
-            machine = Machine.for_models(16 if lanes is None else lanes, model.config, slots=slots)
+            machine = Machine.for_model(16 if lanes is None else lanes, model, slots=slots)
             ready = prepare(machine, model, request, checkpoint, image, simulate)
     ready.run(wave, picture, json_file)
 

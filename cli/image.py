@@ -40,7 +40,7 @@ def image(
         made = Image.read(check)
     else:
         model = load_plain(checkpoint, policy)
-        made = build_image(model, Machine.for_models(lanes, model.config, slots=slots))
+        made = build_image(model, Machine.for_model(lanes, model, slots=slots))
         made.write(out)
     shape = ", ".join(f"{name} {size}" for name, size in made.config.to_dict().items())
     contents = made.contents(made.machine)

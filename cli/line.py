@@ -33,7 +33,7 @@ def checkpoint_image(checkpoint: str, lanes: int, slots: int = 0) -> Image:
     from gptloom.firmware.machine import Machine
 
     model = load_plain(checkpoint, {})
-    return build_image(model, Machine.for_models(lanes, model.config, slots=slots))
+    return build_image(model, Machine.for_model(lanes, model, slots=slots))
 
 
 def possible_images(image: Path | None, checkpoint: str) -> Iterator[Image]:
@@ -48,7 +48,7 @@ def possible_images(image: Path | None, checkpoint: str) -> Iterator[Image]:
         model, refused = load_plain(checkpoint, {}), None
         for slots, lanes in product(SLOTS, LANES):
             try:
-                machine = Machine.for_models(lanes, model.config, slots=slots)
+                machine = Machine.for_model(lanes, model, slots=slots)
                 image_of = build_image(model, machine)
             except UserError as error:
                 # Too large for a core of this width: the chip has another width.

@@ -59,7 +59,7 @@ def verilog(
             f"{name!r} is no name for a Verilog module: use letters, digits and _, and no keyword"
         )
     model = load_plain(checkpoint, cache_options(cache, rows, sinks))
-    machine = Machine.for_models(lanes, model.config, slots=slots)
+    machine = Machine.for_model(lanes, model, slots=slots)
     image = build_image(model, machine)
     image_command = f"gptloom image --lanes {lanes}" + (f" --slots {slots}" if slots else "")
     about = f"GPTLoom: a language model with {lanes} multipliers"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
 from gptloom.model.errors import UserError
-from gptloom.model.family import check_family
-from gptloom.model.formats import STANDARD, Precision
+from gptloom.model.family import Family
+from gptloom.model.formats import PROFILES, STANDARD, Precision
 
 if TYPE_CHECKING:
     from gptloom.model.config import ModelConfig
@@ -60,42 +60,60 @@ def check_shape(config: ModelConfig) -> None:
     UserError
         Naming the dimension that does not fit, by how much, and what would fit.
     """
-    check_family(config.family, "the folded core")
     check_size(config)
-    for name in IN_QUADS:
-        size = getattr(config, name)
+    sizes = {name: getattr(config, name) for name in IN_QUADS}
+    # Attention's output is a source like any other.
+    for name, size in (sizes | {"heads * head_dim": config.heads * config.head_width}).items():
         if size % QUAD:
             below = size // QUAD * QUAD
             near = f"{below} or {below + QUAD}" if below else str(QUAD)
             raise UserError(f"{name} {size} does not divide into fours: use {near}")
 
 
-def check_precision(precision: Precision) -> None:
+def check_precision(family: Family, precision: Precision) -> None:
     """Refuse a precision for which the folded core has no hardware.
+
+    Parameters
+    ----------
+    family
+        Family of the model.
+    precision
+        Its widths.
 
     Raises
     ------
     UserError
         Naming the widths.
     """
+    if family is Family.LLAMA:
+        if _others(precision) not in map(_others, PROFILES.values()):
+            raise UserError(
+                f"the folded core has no hardware for these widths of a {family}: quantise the "
+                f"model with --profile {' or '.join(PROFILES)}"
+            )
+        return
     widest = max(precision.weights, *precision.cache.widths)
-    others = replace(precision, weights=STANDARD.weights, cache=STANDARD.cache)
-    if widest > LANE_BITS or others != STANDARD:
+    if widest > LANE_BITS or _others(precision) != STANDARD:
         raise UserError(
             f"the folded core computes with {STANDARD.activations} bits, and with weights, keys "
             f"and values of at most {LANE_BITS}: quantise the model with these"
         )
 
 
-def check_fits(config: ModelConfig, cached_bits: tuple[int, int], machine: Machine) -> None:
+def _others(precision: Precision) -> Precision:
+    """Return a precision's widths of everything but weights, keys and values."""
+    return replace(precision, weights=STANDARD.weights, cache=STANDARD.cache)
+
+
+def check_fits(config: ModelConfig, precision: Precision, machine: Machine) -> None:
     """Refuse a model that a machine cannot hold, or whose kind it does not compute.
 
     Parameters
     ----------
     config
         Shape of the model.
-    cached_bits
-        Widths of the model's keys and values.
+    precision
+        Widths of the model's weights, keys, values and everything else.
     machine
         The machine.
 
@@ -107,11 +125,21 @@ def check_fits(config: ModelConfig, cached_bits: tuple[int, int], machine: Machi
     # A layout checks the shape.
     from gptloom.firmware.layout import Layout
 
-    layout = Layout(machine, config)
+    families = ((c.family, c.cached_heads, c.head_dim or 0) for c in (config, machine))
+    if len(set(families)) > 1:
+        raise UserError(
+            "the model is of another family than the hardware, or has other heads: build it for "
+            "that model"
+        )
+    layout, cached_bits = Layout(machine, config), precision.cache.widths
     if cached_bits != machine.cache.widths:
         raise UserError(
             "the model has keys of {} and values of {} bits, the hardware keeps {} and {}: "
             "quantise the model with these".format(*cached_bits, *machine.cache.widths)
+        )
+    if precision.weights > machine.lane_bits or _others(precision) != _others(machine.precision):
+        raise UserError(
+            "the model has other widths than the hardware: build it for a model of that profile"
         )
     if machine.joins and config.layers > 1:
         raise UserError(
@@ -139,8 +167,9 @@ def check_fits(config: ModelConfig, cached_bits: tuple[int, int], machine: Machi
         program_words=(layout.program_words, machine.program_words),
         vocabulary=(config.vocabulary, machine.vocabulary),
         context=(config.context, machine.context),
-        inputs=(max(config.width, config.hidden), machine.inputs),
+        inputs=(max(config.width, config.hidden, config.heads * config.head_width), machine.inputs),
         rows=(layout.most_rows, machine.rows),
+        exponent_words=(layout.exponent_words, machine.exponent_words),
     )
     for name, (needed, there) in needs.items():
         if needed > there or (name == "heads" and needed != there):

@@ -5,33 +5,34 @@ size in bytes, ``RECORD``) followed by its bytes. The CRC-32, the header's last 
 other bytes of the file.
 """
 
+import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
-from enum import IntEnum
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gptloom.firmware import contents
 from gptloom.firmware.fit import check_fits
 from gptloom.firmware.isa import FIELDS, Instruction, InstructionLayout
 from gptloom.firmware.layout import Layout
-from gptloom.firmware.machine import QUAD, TABLE_BYTES, Machine
+from gptloom.firmware.machine import (
+    LANE_BITS,
+    Machine,
+)
 from gptloom.firmware.page import encode_page, has_page
 from gptloom.firmware.program import compile_program
+from gptloom.firmware.regions import CHECKED, NINTHS, Region
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.files import write_file
-from gptloom.model.formats import STANDARD, CacheFormat, RowFormat
+from gptloom.model.formats import STANDARD, CacheFormat, Precision, RowFormat
 from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import Positions
-from gptloom.model.recurrent import RecurrentModel
 
 MAGIC = b"LOOM"
-VERSION = 7
+VERSION = 8
 HEADER = struct.Struct("<4sHH6H4BH2BIdI")
 """Magic, version, lanes, the six dimensions, numbers of the positions and of the eviction, sinks,
 slots and their words, bits of keys and values, size after the header, logit unit, CRC-32."""
@@ -48,28 +49,14 @@ def kind_numbers(config: ModelConfig) -> tuple[int, int, int]:
 CRC_BYTES = 4
 
 RECORD = struct.Struct("<BI")
-INSTRUCTION = struct.Struct(f"<{len(FIELDS)}I")
+INSTRUCTION = struct.Struct("<13I4B4x")
 """An instruction in the file: its fields in order, because their widths differ by machine."""
+
+assert len(FIELDS) == len(INSTRUCTION.unpack(bytes(INSTRUCTION.size)))
 
 SETTINGS = struct.Struct("<5H")
 """Values of the settings registers: end token, last position, last beat of an embedding, strides of
 keys and values."""
-
-
-class Region(IntEnum):
-    """Memories behind the load port."""
-
-    OPERANDS = 0
-    PROGRAM = 1
-    TOKENS = 2
-    POSITIONS = 3
-    """Embeddings; on a recurrent machine each token's terms of the sums. None with ALiBi."""
-    PAGE = 4
-    SETTINGS = 5
-
-
-CHECKED = (Region.OPERANDS, Region.PROGRAM, Region.TOKENS, Region.POSITIONS)
-"""Regions that the checksum covers, in its order: weights, scales, embeddings."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +71,8 @@ class Image:
         Shape of the model.
     slots, slot_words
         Number of the machine's slots, and operand words of each.
-    cached_bits
-        Widths of keys and values.
+    precision
+        Widths of weights, keys, values and everything else.
     logit_unit
         Worth of one unit of a logit's accumulator, in nats.
     regions
@@ -99,14 +86,13 @@ class Image:
     regions: dict[Region, bytes]
     slots: int = 0
     slot_words: int = 0
-    cached_bits: tuple[int, int] = STANDARD.cache.widths
+    precision: Precision = STANDARD
 
     @property
     def machine(self) -> Machine:
         """The smallest machine that can hold it."""
-        keys, values = map(RowFormat, self.cached_bits)
         return Machine.for_models(
-            self.lanes, self.config, slots=self.slots, cache=CacheFormat(keys, values)
+            self.lanes, self.config, slots=self.slots, precision=self.precision
         )
 
     def encode(self) -> bytes:
@@ -118,7 +104,7 @@ class Image:
         shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
         slots = self.slots, self.slot_words
         fields = (MAGIC, VERSION, self.lanes, *shape, *kind_numbers(c), *slots)
-        fields = (*fields, *self.cached_bits, len(body), self.logit_unit)
+        fields = (*fields, *self.precision.cache.widths, len(body), self.logit_unit)
         unchecked = HEADER.pack(*fields, 0) + body
         return HEADER.pack(*fields, _crc(unchecked)) + body
 
@@ -154,19 +140,22 @@ class Image:
             raise UserError("the image is corrupt (CRC differs): make it anew with 'gptloom image'")
         names = ("layers", "width", "heads", "hidden", "context", "vocabulary")
         *shape, positions, eviction, sinks, slots, words = shape
-        config = ModelConfig(
-            **dict(zip(names, shape, strict=True)),
-            positions=POSITIONS[positions],
-            eviction=EVICTIONS[eviction],
-            sinks=sinks,
-        )
+        kind = dict(positions=POSITIONS[positions], eviction=EVICTIONS[eviction], sinks=sinks)
         regions, position = {}, 0
         while position < len(body):
             region, length = RECORD.unpack_from(body, position)
             position += RECORD.size
             regions[Region(region)] = body[position : position + length]
             position += length
-        return cls(lanes, config, logit_unit, regions, slots, words, (keys, values))
+        cache = CacheFormat(RowFormat(keys), RowFormat(values))
+        precision = Precision(cache=cache)
+        if Region.MODEL in regions:
+            more = json.loads(regions[Region.MODEL])
+            config = ModelConfig.from_dict(more["config"])
+            precision = Precision(**more["precision"] | {"cache": cache})
+        else:
+            config = ModelConfig(**dict(zip(names, shape, strict=True)), **kind)
+        return cls(lanes, config, logit_unit, regions, slots, words, precision)
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -183,22 +172,37 @@ class Image:
 
     def writes(self, machine: Machine) -> Iterator[tuple[Region, int, int]]:
         """Yield region, address and byte of every write on a machine's load port."""
-        width, step = self.config.width, machine.stream_elements
-        embeddings = [Region.TOKENS] + [Region.POSITIONS] * (not machine.recurrent)
         for region, data in sorted(self.regions.items()):
-            embedding = region in embeddings
+            if region is Region.MODEL:
+                continue
             if region is Region.PROGRAM:
                 data = self._program(machine)
+            place = self._placement(region, machine)
             for i, byte in enumerate(data):
-                # The hardware addresses embeddings by row number and element, concatenated.
-                yield region, i // width * step + i % width if embedding else i, byte
+                yield region, place(i) if place else i, byte
+
+    def _placement(self, region: Region, machine: Machine) -> Callable[[int], int] | None:
+        """Return what turns a byte's number in the file to its address; None if they are equal."""
+        width, step = self.config.width, machine.stream_elements
+        if region is Region.OPERANDS and machine.lane_bits > LANE_BITS:
+            # Groups of lanes have the ninth bits at 0, the lower bytes from `NINTHS` on.
+            group = NINTHS + 1
+            return lambda i: i // group * 2 * NINTHS + (i % group and NINTHS - 1 + i % group)
+        embeddings = [Region.TOKENS] * (not machine.gated)
+        if machine.positions is Positions.LEARNED:
+            embeddings.append(Region.POSITIONS)
+        if region in embeddings:
+            # The hardware addresses embeddings by row number and element, concatenated.
+            return lambda i: i // width * step + i % width
+        return None
 
     def contents(self, machine: Machine) -> dict[Region, bytes]:
         """Return the contents of a machine's memories, by address on the load port.
 
         Bytes between the written ones are 0.
         """
-        written: dict[Region, dict[int, int]] = {region: {} for region in sorted(self.regions)}
+        loaded = sorted(set(self.regions) - {Region.MODEL})
+        written: dict[Region, dict[int, int]] = {region: {} for region in loaded}
         for region, address, byte in self.writes(machine):
             written[region][address] = byte
         return {
@@ -248,7 +252,7 @@ class Image:
                 f"the image is made for {self.slots} slots, the hardware has {machine.slots}: make "
                 f"it anew with 'gptloom image --slots {machine.slots}'"
             )
-        check_fits(self.config, self.cached_bits, machine)
+        check_fits(self.config, self.precision, machine)
 
 
 def _crc(data: bytes) -> int:
@@ -273,18 +277,19 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
     layout = Layout(machine, model.config)
     program = [scheduled.instruction for scheduled in compile_program(model, layout)]
     c = model.config
+    rows = contents.exponents if machine.gated else contents.embeddings
     image = Image(
         lanes=machine.lanes,
         config=c,
         slots=machine.slots,
         slot_words=machine.slot_words,
-        cached_bits=machine.cache.widths,
+        precision=machine.precision,
         logit_unit=model.logit_unit,
         regions={
-            Region.OPERANDS: _operands(model, layout),
+            Region.OPERANDS: contents.operands(model, layout),
             Region.PROGRAM: b"".join(INSTRUCTION.pack(*astuple(i)) for i in program),
-            Region.TOKENS: _bytes(model.weights[layout.network.tokens.name]),
-            **_positions(model, machine),
+            **rows(model, layout),
+            **contents.positions(model, machine),
             Region.PAGE: encode_page(model) if has_page(model.tokenizer) else b"",
             Region.SETTINGS: SETTINGS.pack(
                 bos,
@@ -297,45 +302,3 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
     )
     image.check_fits(machine)
     return image
-
-
-def _operands(model: IntegerModel, layout: Layout) -> bytes:
-    m = layout.machine
-    memory = np.zeros((layout.weight_words, m.units, QUAD), np.int64)
-    for site in layout.network.computed:
-        if not site.matrix:
-            continue
-        place = layout.matrices[site.matrix.name]
-        rows, columns = layout.order(site), layout.order(layout.network[site.source])
-        weights = model.weights[site.matrix.name][:, columns]
-        weights = np.where(rows[:, None] >= 0, weights[rows], 0)
-        padded = np.zeros((place.passes * m.units, place.quads * QUAD), np.int64)
-        padded[: weights.shape[0], : weights.shape[1]] = weights
-        tiles = padded.reshape(place.passes, m.units, place.quads, QUAD).transpose(0, 2, 1, 3)
-        words = tiles.reshape(-1, m.units, QUAD)
-        memory[place.base : place.base + len(words)] = words
-    return _bytes(memory)
-
-
-def _positions(model: IntegerModel, machine: Machine) -> dict[Region, bytes]:
-    """Return the region of positions, if the machine has one."""
-    if machine.recurrent:
-        return {Region.POSITIONS: _table(model, machine)}
-    learned = model.network.positions
-    return {Region.POSITIONS: _bytes(model.weights[learned.name])} if learned else {}
-
-
-def _table(model: IntegerModel, machine: Machine) -> bytes:
-    """Return each token's terms of the sums: a row of words, with two bytes for every head."""
-    golden = RecurrentModel(model)
-    tokens, heads = golden.config.vocabulary, golden.config.heads
-    rows = np.zeros((tokens, machine.row_words, heads), "<u2")
-    rows[:, :tokens] = golden.table.transpose(2, 1, 0)
-    values = np.zeros((tokens, heads, TABLE_BYTES * machine.value_words), np.int8)
-    values[:, :, : golden.config.head_width] = golden.values.swapaxes(0, 1)
-    rows[:, -machine.value_words :] = values.view("<u2").swapaxes(1, 2)
-    return rows.tobytes()
-
-
-def _bytes(values: NDArray[np.int64]) -> bytes:
-    return values.astype(np.int8).tobytes()

@@ -33,6 +33,29 @@ class Destination(IntEnum):
     SCORES = 5
     RESIDUAL = 6
     """Stream memory only: the normalised embedding, to which the first residual is added."""
+    GATE = 7
+    """Gate memory: factors of the products that follow."""
+
+
+class Input(IntEnum):
+    """Origins of the numbers that become results."""
+
+    SUMS = 0
+    """Sums of the MAC array."""
+    STREAM = 1
+    """Elements of the residual stream, as large as if they were sums."""
+    GAINED = 2
+    """The same, each times its gain."""
+
+
+class Exponents(IntEnum):
+    """Exponents that rows have beside their instruction's shift."""
+
+    NONE = 0
+    ROWS = 1
+    """Each row its own, in the order of the program."""
+    TOKEN = 2
+    """That of the token's row of the embedding."""
 
 
 class Scale(IntEnum):
@@ -49,13 +72,19 @@ class Function(IntEnum):
 
     NONE = 0
     RELU = 1
+    SILU = 2
+    ROTATE = 3
+    """Pairs of elements are turned by the angles of the token's position."""
 
 
 class Combination(IntEnum):
-    """Operation that combines the function's value with the residual stream's element."""
+    """Operation that combines the function's value with another."""
 
     NONE = 0
     ADD = 1
+    """The residual stream's element is added."""
+    MULTIPLY = 2
+    """The gate's element is the other factor."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +116,8 @@ class Instruction:
         Post-operations, in this order: a :class:`Function` and a :class:`Combination`.
     scale, shift
         A :class:`Scale`, and the site's shift less one.
+    input, exponents
+        An :class:`Input` and :class:`Exponents`.
     final
         Last instruction of a token.
     prefill_final
@@ -106,6 +137,8 @@ class Instruction:
     combination: Combination = Combination.NONE
     scale: Scale = Scale.ONE
     shift: int = 0
+    input: Input = Input.SUMS
+    exponents: Exponents = Exponents.NONE
     final: bool = False
     prefill_final: bool = False
 
@@ -126,6 +159,7 @@ class InstructionLayout:
 
     def __init__(self, machine: Machine):
         activation_bits = bits_of(machine.activation_words - 1)
+        gated = machine.gated
         self.issue = dict(
             kind=bits_of(max(Kind)),
             base=machine.address_bits,
@@ -140,10 +174,12 @@ class InstructionLayout:
             destination=bits_of(max(Destination)),
             target=max(machine.address_bits, activation_bits),
             rows=machine.row_bits,
-            function=bits_of(max(Function)),
-            combination=bits_of(max(Combination)),
+            function=bits_of(max(Function) if gated else Function.RELU),
+            combination=bits_of(max(Combination) if gated else Combination.ADD),
             scale=bits_of(max(Scale)),
             shift=5,
+            input=bits_of(max(Input) if gated else Input.STREAM),
+            exponents=bits_of(max(Exponents)) if gated else 0,
         )
 
     @property

@@ -41,6 +41,8 @@ class Latencies:
         these come head by head, and in time by themselves if the drain emits one result a cycle.
     sample
         From the last logits to the sampled token.
+    turn
+        From a token's start until all angles of its position are ready for write-back.
     sums
         On a recurrent machine, from a token's start until the sums of its own query and one over
         them are ready for the drain.
@@ -54,6 +56,7 @@ class Latencies:
     numerator: int = 5
     reciprocals: int = 0
     sample: int = 3
+    turn: int = 0
     sums: int = 0
 
     @classmethod
@@ -64,6 +67,13 @@ class Latencies:
             found = _DEEP
         if machine.writers > 1:
             found = replace(found, reciprocals=max(0, machine.heads - 4))
+        if machine.gated:
+            # Sums are shifted before they are scaled, and functions take a cycle more. A token's
+            # embedding is read from the operands; four numerators are added before a sum grows.
+            found = replace(
+                found, result=7, embed=5, reciprocals=found.reciprocals + 1,
+                turn=6 + machine.head_width,
+            )  # fmt: skip
         if machine.recurrent:
             # The token's values are read, then query and head of all sums, its own query first.
             return replace(
@@ -95,7 +105,7 @@ _DEEP = Latencies(drain=9, result=11, norm=11, embed=3, score=2, numerator=5, sa
 def longest_delay(machine: Machine) -> int:
     """Return the most cycles that an instruction may have to wait, for results or for noise."""
     latencies = Latencies.of(machine)
-    embedding = latencies.embed + machine.stream_elements // machine.writers
+    embedding = latencies.embed + machine.stream_elements // machine.writers + latencies.turn
     results = latencies.drain + latencies.result + WRITE + max(machine.beats, machine.score_beats)
     noise = NOISE + machine.vocabulary if machine.writers > 1 else 0
     sums = max(latencies.sums, embedding) if machine.recurrent else 0

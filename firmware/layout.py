@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from gptloom.firmware.fit import check_shape
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.model.config import ModelConfig
-from gptloom.model.formats import Precision
 from gptloom.model.network import network
 from gptloom.model.sites import Becomes, ElementOrder, Kind, Site
 
-UNPROGRAMMED = (Kind.EMBEDDING, Kind.SOFTMAX)
-"""Kinds of sites that are computed without an instruction."""
+
+def programmed(site: Site) -> bool:
+    """Return whether an instruction computes a site: softmax and plain embeddings need none."""
+    return site.kind is not Kind.SOFTMAX and (site.kind is not Kind.EMBEDDING or site.shifted)
 
 
 @dataclass(frozen=True)
@@ -45,56 +46,55 @@ class Layout:
         self.machine = machine
         self.config = config
         check_shape(config)
-        self.network = network(config, Precision(cache=machine.cache))
+        self.network = network(config, machine.precision)
 
     @property
     def head_quads(self) -> int:
         """Quads of one head's query or key, the last padded with zeros."""
         return ceil(self.config.head_width / QUAD)
 
-    @property
-    def key_rows(self) -> int:
-        """Number of outputs of the query and key products, including padding."""
-        return self.head_quads * QUAD * self.config.heads
-
-    @property
-    def query_order(self) -> NDArray[np.int64]:
-        """Logical row of each query or key element in drain order; -1 is padding.
-
-        Elements come head by head in quads, so that one quad belongs to one head.
-        """
-        j = np.arange(self.key_rows)
-        heads, width = self.config.heads, self.config.head_width
-        head, inner = j // QUAD % heads, j // QUAD // heads * QUAD + j % QUAD
-        return np.where(inner < width, head * width + inner, -1)
-
-    @property
-    def value_order(self) -> NDArray[np.int64]:
-        """Logical row of each value (and attention output) in drain order: heads interleaved."""
-        j = np.arange(self.config.width)
-        heads, width = self.config.heads, self.config.head_width
-        return j % heads * width + j // heads
-
     def order(self, site: Site) -> NDArray[np.int64]:
-        """Return the logical row of each of a site's elements in drain order; -1 is padding."""
+        """Return the logical row of each of a site's elements in drain order; -1 is padding.
+
+        Queries and keys come head by head in quads, so that one quad belongs to one head; in
+        values and attention's outputs heads are interleaved.
+        """
+        width = self.config.head_width
+        heads = site.elements // width
         match site.order:
             case ElementOrder.HEAD_BY_HEAD:
-                return self.query_order
+                j = np.arange(self.head_quads * QUAD * heads)
+                head, inner = j // QUAD % heads, j // QUAD // heads * QUAD + j % QUAD
+                return np.where(inner < width, head * width + inner, -1)
             case ElementOrder.INTERLEAVED:
-                return self.value_order
+                j = np.arange(site.elements)
+                return j % heads * width + j // heads
         return np.arange(site.elements)
 
     @cached_property
     def matrices(self) -> dict[str, Matrix]:
-        """Every matrix by its name."""
-        placed, base = {}, 0
-        for site in self.network.computed:
+        """Every matrix by its name; embeddings come first, where a machine has them among these."""
+        table, placed, base = self.network, {}, 0
+        shapes = {table.tokens.name: table.tokens.shape} if self.machine.gated else {}
+        for site in table.computed:
             if site.matrix:
-                rows = len(self.order(site))
-                passes, quads = ceil(rows / self.machine.units), site.matrix.columns // QUAD
-                placed[site.matrix.name] = Matrix(base, passes, quads, rows)
-                base += passes * quads
+                shapes[site.matrix.name] = len(self.order(site)), site.matrix.columns
+        for name, (rows, columns) in shapes.items():
+            passes, quads = ceil(rows / self.machine.units), columns // QUAD
+            placed[name] = Matrix(base, passes, quads, rows)
+            base += passes * quads
         return placed
+
+    @property
+    def exponent_sites(self) -> list[Site]:
+        """Sites whose rows have exponents, in the order of the program."""
+        return [site for site in self.network.computed if site.matrix and self.machine.gated]
+
+    @property
+    def exponent_words(self) -> int:
+        """Words of the memory of exponents: a site's begin a word."""
+        writers = self.machine.writers
+        return sum(ceil(len(self.order(site)) / writers) for site in self.exponent_sites)
 
     @property
     def weight_words(self) -> int:
@@ -114,12 +114,13 @@ class Layout:
     @property
     def value_passes(self) -> int:
         """Passes over the cached values."""
-        return ceil(self.config.width / self.machine.units)
+        return ceil(self.config.heads * self.config.head_width / self.machine.units)
 
     @property
     def layer_words(self) -> int:
         """Words of a layer's keys and values."""
-        return self.head_quads * self.key_stride + self.value_passes * self.value_stride
+        values = ceil(self.value_passes / self.machine.shares) * self.value_stride
+        return self.head_quads * self.key_stride + values
 
     @property
     def cache_words(self) -> int:
@@ -164,7 +165,9 @@ class Layout:
         for site in self.network.computed:
             words = {
                 Becomes.ACTIVATION: ceil(len(self.order(site)) / (QUAD * self.config.heads)),
-                Becomes.STREAM: ceil(site.elements / (QUAD * self.config.heads)),
+                # A stream that only norms read lies in a memory of its own.
+                Becomes.STREAM: not self.machine.gated
+                and ceil(site.elements / (QUAD * self.config.heads)),
                 Becomes.SCORES: self.config.context // QUAD,
             }.get(site.becomes)
             if words and self._region(site) not in found:
@@ -178,13 +181,16 @@ class Layout:
         return site.name if site.becomes is Becomes.ACTIVATION else site.becomes.name
 
     def activations(self, site: Site) -> int:
-        """Return the first word of a site's value: the stream's, the scores', or its own."""
-        return self._regions[self._region(site)][0]
+        """Return the first word of a site's value: the stream's, the scores', or its own.
+
+        It is 0 for values that lie elsewhere.
+        """
+        return self._regions.get(self._region(site), (0, 0))[0]
 
     @property
     def stream(self) -> int:
         """First word of the raw embedding, then of the residual stream."""
-        return self._regions[Becomes.STREAM.name][0]
+        return self.activations(self.network.embedding)
 
     @property
     def activation_words(self) -> int:
@@ -194,9 +200,10 @@ class Layout:
     @property
     def program_words(self) -> int:
         """Instructions of one token."""
-        return sum(site.kind not in UNPROGRAMMED for site in self.network.computed)
+        return sum(map(programmed, self.network.computed))
 
     @property
     def most_rows(self) -> int:
         """Largest number of outputs of an instruction."""
-        return max(matrix.rows for matrix in self.matrices.values())
+        rows = [len(self.order(site)) for site in self.network.computed if programmed(site)]
+        return max(rows)

@@ -3,29 +3,34 @@
 from dataclasses import dataclass, replace
 from math import ceil
 
-from gptloom.model.arithmetic import (
-    ACTIVATION_BITS,
-    EMBEDDING_SHIFT,
-    MANTISSA_BITS,
-    WEIGHT_BITS,
-)
+from gptloom.model.arithmetic import EMBEDDING_SHIFT, MANTISSA_BITS, WEIGHT_BITS
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
-from gptloom.model.formats import STANDARD, CacheFormat
+from gptloom.model.family import Family
+from gptloom.model.formats import STANDARD, CacheFormat, Precision
+from gptloom.model.integer import IntegerModel
 from gptloom.model.positions import Positions
 from gptloom.model.recurrent import StateWidths
-from gptloom.model.tables import NOISE_BITS, NOISE_INDEX_BITS
 
-LANES = (8, 16, 32, 64)
+LANES = (8, 16, 32, 64, 128)
 QUAD = 4
 """Lanes of one dot-product unit, and elements of one activation word."""
 
 LANE_BITS = 8
-"""Bits of a lane in an operand word, which holds a weight or an element of a key or a value."""
+"""Least bits of a lane in an operand word, which holds a weight or an element of a key or value."""
+
+EXPONENT_ROW_BITS = 4
+"""Bits of the exponent that a row of a matrix has where rows have their own."""
+
+LEAST_LANES = {Family.MICROGPT: LANES[0], Family.LLAMA: 32}
+"""Least lanes for each family: pairs of elements are turned, so they must come together."""
 
 TABLE_BYTES = 2
 """Bytes of a weight in the table of recurrent sums, for each head."""
+
+SPEED_BYTES = 4
+"""Bytes of a rotary pair's speed."""
 
 SLOTS = (0, 1, 2, 4)
 
@@ -66,8 +71,17 @@ class Machine:
         Operand words of each slot, a power of two.
     joins
         Whether a document may have its rows in two slots, which takes models with one layer.
-    cache
-        Format of keys and values; a lane of the operand memory holds a byte, whatever their width.
+    precision
+        Widths of weights, keys, values and everything else; a lane of the operand memory holds a
+        byte, or nine bits if any of them has nine.
+    family
+        Family of the models.
+    cached_heads
+        Heads of keys and values; 0 if there are as many as others.
+    head_dim
+        Elements of a head's query, key and value; 0 if `stream_elements` are shared evenly.
+    exponent_words
+        Depth of the memory of rows' exponents, `writers` of them a word.
     """
 
     lanes: int
@@ -86,7 +100,11 @@ class Machine:
     slots: int = 0
     slot_words: int = 0
     joins: bool = False
-    cache: CacheFormat = STANDARD.cache
+    precision: Precision = STANDARD
+    family: Family = Family.MICROGPT
+    cached_heads: int = 0
+    head_dim: int = 0
+    exponent_words: int = 0
 
     def __post_init__(self) -> None:
         if self.lanes not in LANES:
@@ -100,6 +118,61 @@ class Machine:
                 "slots keep prefixes for documents that start again, and with --cache there is one "
                 "without end: leave one out"
             )
+        if self.slots and self.rotary:
+            raise UserError(
+                "slots keep prefixes whose positions are learned or penalties, and this model "
+                "turns its keys: leave the slots out"
+            )
+        if self.lanes < LEAST_LANES[self.family]:
+            raise UserError(
+                f"{self.lanes} lanes write one result a cycle, and the family {self.family} needs "
+                f"pairs: choose {' or '.join(map(str, LANES[LANES.index(32) :]))} lanes"
+            )
+        object.__setattr__(self, "cached_heads", self.cached_heads or self.heads)
+        if self.shares > self.units:
+            raise UserError(
+                f"{self.shares} heads share a key, and {self.lanes} lanes compute {self.units} "
+                f"heads at a time: choose {QUAD * self.shares} lanes"
+            )
+
+    @property
+    def cache(self) -> CacheFormat:
+        """Format of keys and values."""
+        return self.precision.cache
+
+    @property
+    def gated(self) -> bool:
+        """Whether the machine has what the family of Llama needs.
+
+        Norms that are values of their own, exponents of rows, embeddings among the weights, SiLU
+        and its products.
+        """
+        return self.family is Family.LLAMA
+
+    @property
+    def rotary(self) -> bool:
+        """Whether pairs of queries' and keys' elements are turned."""
+        return self.positions is Positions.ROTARY
+
+    @property
+    def shares(self) -> int:
+        """Number of heads that share a key and a value."""
+        return self.heads // self.cached_heads
+
+    @property
+    def lane_bits(self) -> int:
+        """Bits of a lane in an operand word."""
+        return max(LANE_BITS, self.precision.weights, *self.cache.widths)
+
+    @property
+    def unit_bits(self) -> int:
+        """Bits of one unit's share of an operand word."""
+        return QUAD * self.lane_bits
+
+    @property
+    def element_bits(self) -> int:
+        """Bits of an element of the activation memory, which holds scores too."""
+        return max(self.precision.activations, self.precision.scores)
 
     @property
     def units(self) -> int:
@@ -124,17 +197,46 @@ class Machine:
     @property
     def score_beats(self) -> int:
         """Cycles in which the scores of one pass leave the drain."""
-        return self.units // self.score_heads
+        return self.units // (self.score_heads * self.score_positions)
+
+    @property
+    def score_positions(self) -> int:
+        """Positions whose scores leave the drain in one cycle; whole or half words of scores."""
+        return min(QUAD, self.positions_per_pass) if self.gated else 1
+
+    @property
+    def softmax_positions(self) -> int:
+        """Positions whose numerators are computed in one cycle: long contexts want whole words."""
+        return QUAD if self.gated else 1
+
+    @property
+    def positions_per_pass(self) -> int:
+        """Positions whose scores the MAC array computes at a time; 1 if that takes passes."""
+        return max(1, self.units // self.heads)
+
+    @property
+    def passes_per_position(self) -> int:
+        """Passes for the scores of one position."""
+        return max(1, self.heads // self.units)
 
     @property
     def positions_per_word(self) -> int:
         """Number of cached keys in one operand word; 1 if a key takes a word or more."""
-        return max(1, self.units // self.heads)
+        return max(1, self.units // self.cached_heads)
 
     @property
     def words_per_position(self) -> int:
         """Number of operand words that one quad of all heads' keys takes."""
-        return max(1, self.heads // self.units)
+        return max(1, self.cached_heads // self.units)
+
+    def cached_unit(self, number: int) -> int:
+        """Return the unit that stores a cached number of a word's, counted in order.
+
+        A word has a key's or value's elements for `shares` passes. The units that share one take
+        theirs from neighbours, which is a short way.
+        """
+        together = self.units // self.shares
+        return number % together * self.shares + number // together
 
     @property
     def granule(self) -> int:
@@ -156,15 +258,18 @@ class Machine:
         if self.recurrent:
             return max(_signed_bits(self._weight_sum), StateWidths().value_bits)
         key, value = (1 << (bits - 1) for bits in self.cache.widths)
-        scores = (self.head_width * key) << (ACTIVATION_BITS - 1)
+        scores = (self.head_width * key) << (self.precision.activations - 1)
         mix = self.context * value * ((1 << MANTISSA_BITS) - 1)
         return _signed_bits(max(self._weight_sum, scores, mix))
 
     @property
     def _weight_sum(self) -> int:
-        weights = self.inputs * ((1 << (WEIGHT_BITS - 1)) - 1) << (ACTIVATION_BITS - 1)
-        embedding = 1 << (ACTIVATION_BITS - 1 + EMBEDDING_SHIFT)
-        return max(weights, embedding)
+        precision = self.precision
+        bits = max(WEIGHT_BITS, precision.weights)
+        weights = self.inputs * ((1 << (bits - 1)) - 1) << (precision.activations - 1)
+        # The stream may take the place of a sum, times a constant or a norm's gains.
+        gain = max(EMBEDDING_SHIFT, bits - 1 if self.gated else 0)
+        return max(weights, 1 << (precision.stream - 1 + gain))
 
     @property
     def address_bits(self) -> int:
@@ -202,7 +307,7 @@ class Machine:
     @property
     def head_width(self) -> int:
         """Most elements of a head's value."""
-        return max(1, self.stream_elements // self.heads)
+        return self.head_dim or max(1, self.stream_elements // self.heads)
 
     @property
     def sum_bits(self) -> int:
@@ -221,7 +326,12 @@ class Machine:
 
     @property
     def position_bytes(self) -> int:
-        """Bytes of a word of the load port's region for positions: embeddings, or that table."""
+        """Bytes of a word of the load port's region for positions: embeddings, or that table.
+
+        With rotary positions a word is the speed of a pair.
+        """
+        if self.rotary:
+            return SPEED_BYTES
         return TABLE_BYTES * self.heads if self.recurrent else self.writers
 
     @property
@@ -229,35 +339,20 @@ class Machine:
         """Number of such words; none if penalties replace embeddings."""
         if self.recurrent:
             return self.vocabulary * self.row_words
+        if self.rotary:
+            return self.head_width // 2
         if self.positions is Positions.ALIBI:
             return 0
         return self.context * self.stream_elements // self.writers
 
-    @property
-    def multipliers(self) -> dict[str, int]:
-        """Number of multipliers by their use."""
-        sums = {"sums": self.head_width} if self.recurrent else {}
-        return {"MAC array": self.lanes, "requantise": self.writers, "norm": self.writers, **sums}
-
-    @property
-    def memory_bits(self) -> dict[str, int]:
-        """Bits of every memory that can be read at one address a cycle, including ROMs."""
-        from gptloom.firmware.isa import InstructionLayout
-
-        elements = self.stream_elements
-        return {
-            "operands": self.operand_words * self.lanes * LANE_BITS,
-            "activations": self.activation_words * self.heads * QUAD * ACTIVATION_BITS,
-            "stream": max(2 * self.writers, elements) * ACTIVATION_BITS,
-            "program": self.program_words * InstructionLayout(self).bytes * 8,
-            "token embedding": self.vocabulary * elements * WEIGHT_BITS,
-            "positions": self.position_words * self.position_bytes * 8,
-            "sums": self.vocabulary * self.heads * self.sum_bits if self.recurrent else 0,
-            "noise table": NOISE_BITS << NOISE_INDEX_BITS,
-            "noise": ceil(self.vocabulary / self.writers) * self.writers * NOISE_BITS
-            if self.writers > 1
-            else 0,
-        }
+    @classmethod
+    def for_model(cls, lanes: int, model: IntegerModel, slots: int = 0) -> "Machine":
+        """Return the smallest machine that runs an integer model; see :meth:`for_models`."""
+        precision = model.precision
+        if model.config.family is Family.MICROGPT:
+            # Narrow weights need no other hardware.
+            precision = Precision(cache=precision.cache)
+        return cls.for_models(lanes, model.config, slots=slots, precision=precision)
 
     @classmethod
     def for_models(
@@ -265,11 +360,11 @@ class Machine:
         lanes: int,
         *configs: ModelConfig,
         slots: int = 0,
-        cache: CacheFormat = STANDARD.cache,
+        precision: Precision = STANDARD,
     ) -> "Machine":
         """Return the smallest machine with this many lanes that runs all of the models.
 
-        It keeps prefixes in the given number of slots, and keys and values in the format `cache`.
+        It keeps prefixes in the given number of slots, and computes with the widths of `precision`.
 
         Raises
         ------
@@ -284,11 +379,18 @@ class Machine:
         kinds = {(config.positions, config.eviction, config.sinks) for config in configs}
         if len(kinds) != 1:
             raise UserError("models with different positions or caches need hardware of their own")
+        families = {(c.family, c.cached_heads, c.head_dim and c.head_width) for c in configs}
+        if len(families) != 1:
+            raise UserError("models of different families or heads need hardware of their own")
+        family, cached_heads, head_dim = families.pop()
         vocabulary = max(config.vocabulary for config in configs)
         context = max(config.context for config in configs)
         kind = kinds.pop()
-        inputs = max(max(config.width, config.hidden) for config in configs)
-        blank = cls(lanes, configs[0].heads, 0, 0, 0, 0, inputs, 0, vocabulary, context, *kind)
+        inputs = max(max(c.width, c.hidden, c.heads * c.head_width) for c in configs)
+        blank = cls(
+            lanes, configs[0].heads, 0, 0, 0, 0, inputs, 0, vocabulary, context, *kind,
+            precision=precision, family=family, cached_heads=cached_heads, head_dim=head_dim or 0,
+        )  # fmt: skip
         if slots:
             words = max(Layout(blank, config).cache_words for config in configs)
             joins = slots > 1 and all(config.layers == 1 for config in configs)
@@ -304,7 +406,7 @@ class Machine:
                 LEAST_PROGRAM, *(_power_of_two(layout.program_words) for layout in layouts)
             ),
             rows=max(layout.most_rows for layout in layouts),
-            cache=cache,
+            exponent_words=max(layout.exponent_words for layout in layouts),
         )
 
 

@@ -3,8 +3,17 @@
 from math import ceil
 
 from gptloom.firmware.fit import check_fits, check_precision
-from gptloom.firmware.isa import Combination, Destination, Function, Instruction, Kind, Scale
-from gptloom.firmware.layout import UNPROGRAMMED, Layout
+from gptloom.firmware.isa import (
+    Combination,
+    Destination,
+    Exponents,
+    Function,
+    Input,
+    Instruction,
+    Kind,
+    Scale,
+)
+from gptloom.firmware.layout import Layout, programmed
 from gptloom.firmware.schedule import Scheduled, Scheduler, Step
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
@@ -29,15 +38,15 @@ def compile_program(model: IntegerModel, layout: Layout) -> list[Scheduled]:
     UserError
         If the layout's machine cannot hold the model.
     """
-    check_precision(model.precision)
-    check_fits(model.config, model.precision.cache.widths, layout.machine)
+    check_precision(model.config.family, model.precision)
+    check_fits(model.config, model.precision, layout.machine)
     table, program, start = layout.network, [], []
     last = _last_of_prompt(table, model.config)
     for site in table.computed:
-        if site.kind in UNPROGRAMMED:
+        if not programmed(site):
             continue
         step = Step(site, _instruction(site, model, layout, prefill_final=site is last))
-        if site.kind is SiteKind.NORM:
+        if site.becomes is Becomes.RESIDUAL:
             start = [step]
             continue
         program.append(step)
@@ -68,8 +77,10 @@ def _instruction(site: Site, model: IntegerModel, layout: Layout, **flags: bool)
             rows=len(layout.order(site)),
             scale=Scale[site.scale.name],
             shift=model.shifts[site.key] - 1 if site.shifted else 0,
-            function=Function[site.function.name],
+            function=Function.ROTATE if site.rotated else Function[site.function.name],
             combination=Combination[site.combination.name],
+            input=_input(site),
+            exponents=_exponents(site, layout),
         )
     return Instruction(
         **_operands(site, layout),
@@ -80,6 +91,20 @@ def _instruction(site: Site, model: IntegerModel, layout: Layout, **flags: bool)
         final=site is layout.network.head,
         **flags,
     )
+
+
+def _input(site: Site) -> Input:
+    """Return what becomes a site's results."""
+    if site.kind not in (SiteKind.NORM, SiteKind.EMBEDDING):
+        return Input.SUMS
+    return Input.GAINED if site.gain else Input.STREAM
+
+
+def _exponents(site: Site, layout: Layout) -> Exponents:
+    """Return which exponents a site's rows have."""
+    if site.kind is SiteKind.EMBEDDING:
+        return Exponents.TOKEN
+    return Exponents.ROWS if site in layout.exponent_sites else Exponents.NONE
 
 
 _READERS = (SiteKind.PRODUCT, SiteKind.SCORES, SiteKind.MIX)
@@ -108,6 +133,6 @@ def _target(site: Site, layout: Layout) -> int:
             return layout.key_base(site.layer)
         case Becomes.VALUE:
             return layout.value_base(site.layer)
-        case Becomes.RESIDUAL | Becomes.LOGITS:
+        case Becomes.RESIDUAL | Becomes.LOGITS | Becomes.GATE:
             return 0
     return layout.activations(site)

@@ -17,8 +17,9 @@ from math import ceil
 
 from amaranth.lib.crc.catalog import CRC16_X25
 
-from gptloom.firmware.image import Image, Region, kind_numbers
+from gptloom.firmware.image import Image, kind_numbers
 from gptloom.firmware.machine import Machine
+from gptloom.firmware.regions import COMMON, Region
 from gptloom.model.arithmetic import MANTISSA_BITS
 from gptloom.model.config import ModelConfig
 from gptloom.model.formats import STANDARD
@@ -289,7 +290,8 @@ def config_hash(
     """
     c = config
     shape = (c.layers, c.width, c.heads, c.hidden, c.context, c.vocabulary)
-    numbers = (lanes, *shape, *(sizes.get(region, 0) for region in Region))
+    numbers = (lanes, *shape, *(sizes.get(region, 0) for region in COMMON))
+    numbers += tuple(size for region, size in sizes.items() if region not in COMMON)
     if c.positions is not Positions.LEARNED:
         numbers = (*numbers, *kind_numbers(c))
     if slots:

@@ -7,7 +7,15 @@ its delays are. All times are cycles.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gptloom.firmware.isa import Destination, Instruction, Kind, Scale
+from gptloom.firmware.isa import (
+    Combination,
+    Destination,
+    Function,
+    Input,
+    Instruction,
+    Kind,
+    Scale,
+)
 from gptloom.firmware.latencies import FIRST, NOISE, WRITE, Latencies
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD
@@ -76,6 +84,8 @@ class Scheduler:
         elements = range(self._layout.config.width)
         written = [self._latencies.embed + j // writers + WRITE for j in elements]
         self._quads[self._layout.stream] = written[QUAD - 1 :: QUAD]
+        # Cycles from which elements can be read that are combined with results.
+        self._beside = {Destination.STREAM: written, Destination.GATE: []}
         self._norm = written[-1] - WRITE + self._latencies.norm
         self._embedded = written[-1]
 
@@ -83,7 +93,7 @@ class Scheduler:
         """Return passes and cycles from pass to pass, at the position with the tightest timing."""
         m = self._machine
         if instruction.kind is Kind.SCORES:
-            return m.words_per_position, max(instruction.quads, m.score_beats)
+            return m.passes_per_position, max(instruction.quads, m.score_beats)
         if instruction.kind is Kind.VALUES:
             # More positions make passes longer, so that early passes only get further ahead.
             return instruction.passes, m.beats
@@ -102,6 +112,16 @@ class Scheduler:
         if instruction.scale is Scale.NORM:
             quads = max(instruction.quads, 1)
             bounds.append(self._norm - self._latencies.drain - (quads - 1))
+        for source in self._read_beside(instruction):
+            # They are read in the cycle before their results leave the drain.
+            readable = self._beside[source]
+            leave = self._written(
+                instruction, -self._latencies.result - 1, self._shape(instruction)[1]
+            )
+            bounds.append(max(at - cycle for at, cycle in zip(readable, leave, strict=True)))
+        if instruction.function is Function.ROTATE:
+            first = self._written(instruction, 0, self._shape(instruction)[1])[0]
+            bounds.append(self._latencies.turn - first)
         if instruction.destination is Destination.LOGITS and self._machine.writers > 1:
             # Noise is drawn into a memory meanwhile, one value a cycle.
             rows = range(instruction.rows)
@@ -123,10 +143,24 @@ class Scheduler:
         if instruction.destination in (Destination.ACTIVATION, Destination.STREAM):
             whole = readable[QUAD - 1 :: QUAD]
             self._quads[instruction.target] = whole
+        if instruction.destination in (Destination.STREAM, Destination.RESIDUAL):
+            self._beside[Destination.STREAM] = readable
+        if instruction.destination is Destination.GATE:
+            self._beside[Destination.GATE] = readable
         if instruction.destination is Destination.STREAM:
             self._norm = written[-1] + latencies.norm
         if instruction.destination is Destination.KEY:
             self._keys = readable[-1]
+
+    @staticmethod
+    def _read_beside(instruction: Instruction) -> list[Destination]:
+        """Return the destinations whose elements become an instruction's results, or parts."""
+        found = []
+        if instruction.input is not Input.SUMS or instruction.combination is Combination.ADD:
+            found.append(Destination.STREAM)
+        if instruction.combination is Combination.MULTIPLY:
+            found.append(Destination.GATE)
+        return found
 
     @staticmethod
     def _operands(instruction: Instruction, length: int) -> int:

@@ -83,11 +83,9 @@ def spans(schedule: Sequence[Scheduled], machine: Machine, position: int) -> lis
         instruction = scheduled.instruction
         start = free + instruction.delay
         if instruction.kind is Kind.VALUES:
-            # One position a cycle is read back, in whole words of four. The check takes a cycle.
-            words = position // QUAD + 1
-            start = max(
-                start + 1, read_back + latencies.numerator + words * QUAD + latencies.reciprocals
-            )
+            # Positions are read back up to the end of a word of four. The check takes a cycle.
+            cycles = (position // QUAD + 1) * QUAD // machine.softmax_positions
+            start = max(start + 1, read_back + latencies.numerator + cycles + latencies.reciprocals)
         span = Span(scheduled, start, *_shape(instruction, machine, position))
         if instruction.kind is Kind.SCORES:
             read_back = scores_read_back(span, machine, position)
@@ -98,7 +96,7 @@ def spans(schedule: Sequence[Scheduled], machine: Machine, position: int) -> lis
 
 def scores_read_back(span: Span, machine: Machine, position: int) -> int:
     """Return the cycle in which the first of the span's scores is read again."""
-    beat = position % machine.positions_per_word
+    beat = position % machine.positions_per_pass // machine.score_positions
     latencies = Latencies.of(machine)
     return span.last_issue + latencies.drain + beat + latencies.score + 1
 
@@ -134,8 +132,8 @@ def _shape(instruction: Instruction, machine: Machine, position: int) -> tuple[i
     """Return passes, quads and cycles from pass to pass."""
     passes, quads = instruction.passes, instruction.quads
     if instruction.kind is Kind.SCORES:
-        passes = position * machine.words_per_position // machine.positions_per_word
-        passes += machine.words_per_position
+        passes = position * machine.passes_per_position // machine.positions_per_pass
+        passes += machine.passes_per_position
         return passes, quads, max(quads, machine.score_beats)
     if instruction.kind is Kind.VALUES:
         quads = position // QUAD + 1

@@ -97,6 +97,9 @@ class Precision:
     exponent_first
         Whether sums over numerators are shifted by the exponent of their scale before they are
         saturated for its mantissa; long contexts need it.
+    noise_bits
+        Bits that choose an entry of the table of noise: rare tokens of large vocabularies need
+        many entries.
 
     Raises
     ------
@@ -113,6 +116,7 @@ class Precision:
     score_shift: int = SCORE_SHIFT
     pre_shift: int = PRE_SHIFT
     exponent_first: bool = False
+    noise_bits: int = 10
 
     def __post_init__(self) -> None:
         _check("weights", self.weights)
@@ -123,13 +127,13 @@ STANDARD = Precision()
 
 FINE = Precision(
     weights=9, cache=CacheFormat(RowFormat(9), RowFormat(9)), activations=12, stream=16,
-    unrotated=14, scores=12, score_shift=6, pre_shift=6, exponent_first=True,
+    unrotated=14, scores=12, score_shift=6, pre_shift=6, exponent_first=True, noise_bits=12,
 )  # fmt: skip
 """Precision for text: every ninth bit that an ECP5's block RAMs have."""
 
 COARSE = Precision(
     weights=8, cache=CacheFormat(RowFormat(8), RowFormat(8)), activations=10, stream=16,
-    unrotated=12, scores=12, score_shift=4, pre_shift=4, exponent_first=True,
+    unrotated=12, scores=12, score_shift=4, pre_shift=4, exponent_first=True, noise_bits=12,
 )  # fmt: skip
 """Precision for text in bytes."""
 

@@ -224,7 +224,7 @@ class GoldenModel:
             function that receives the step's intermediates.
         """
         scale = self.model.logit_scale(temperature)
-        noise = sampling.noise(seed)
+        noise = sampling.noise(seed, self.model.precision.noise_bits)
         bos = self.model.tokenizer.bos
         known = [bos, *self.check_prompt(prompt)]
         document = 0

@@ -15,7 +15,7 @@ numerator     softmax       score                               numerators
 mix           e . values    numerator     1/sum                 an activation
 out           wo            mix           one      add stream   stream
 middle        its norm      stream        norm                  an activation
-gate          w1            middle        one      SiLU         an activation
+gate          w1            middle        one      SiLU         factors
 up            w3            middle        one      times gate   an activation
 mlp           w2            up            one      add stream   stream
 final         its norm      stream        norm     gain         an activation
@@ -66,7 +66,7 @@ def table(config: "ModelConfig", precision: Precision) -> tuple[Weights, None, t
     tokens = Weights("wte", config.vocabulary, width)
     embedding = Site(
         None, "embedding", Kind.EMBEDDING, width, precision.stream, scale=Scaling.ONE,
-        becomes=Becomes.STREAM,
+        becomes=Becomes.STREAM, phase="embed",
     )  # fmt: skip
     sites, stream = [embedding], embedding.key
     for layer in range(config.layers):
@@ -135,7 +135,7 @@ def _layer(config: "ModelConfig", precision: Precision, layer: int, stream: Key)
     middle = _norm(layer, "middle", config, bits, out.key)
     gate = product(
         "gate", "mlp_gate", hidden, width, source=middle.key, function=Function.SILU,
-        product_bits=SILU_BITS, bits=SILU_RESULT_BITS, phase="MLP",
+        product_bits=SILU_BITS, bits=SILU_RESULT_BITS, becomes=Becomes.GATE, phase="MLP",
     )  # fmt: skip
     up = product(
         "up", "mlp_up", hidden, width, source=middle.key, combination=Combination.MULTIPLY,

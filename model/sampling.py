@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gptloom.model.arithmetic import Integers
 from gptloom.model.errors import UserError
-from gptloom.model.tables import NOISE_INDEX_BITS, NOISE_TABLE
+from gptloom.model.tables import NOISE_INDEX_BITS, noise_entries
 
 SEED_BITS = 32
 _MASK = (1 << SEED_BITS) - 1
@@ -38,12 +38,20 @@ def xorshift32(state: int) -> int:
     return state ^ ((state << 5) & _MASK)
 
 
-def noise(seed: int) -> Iterator[int]:
-    """Yield Gumbel noise (Q5.7) without end: table entries at the top bits of successive states."""
-    state = check_seed(seed)
+def noise(seed: int, bits: int = NOISE_INDEX_BITS) -> Iterator[int]:
+    """Yield Gumbel noise (Q5.7) without end: table entries at the top bits of successive states.
+
+    Parameters
+    ----------
+    seed
+        First state of the generator.
+    bits
+        Bits that choose one of the table's entries.
+    """
+    state, table = check_seed(seed), noise_entries(bits).tolist()
     while True:
         state = xorshift32(state)
-        yield int(NOISE_TABLE[state >> (SEED_BITS - NOISE_INDEX_BITS)])
+        yield table[state >> (SEED_BITS - bits)]
 
 
 def draw(logits: Integers, values: NDArray[np.int64] | int) -> int:

@@ -88,6 +88,8 @@ class Becomes(Enum):
     """Rows of the cache."""
     SCORES = auto()
     """Scores, which their numerators replace."""
+    GATE = auto()
+    """Factors of another site's values."""
     LOGITS = auto()
 
 

@@ -5,6 +5,8 @@ hardware holds the same entries in its ROMs. Results with a wide range are a man
 exponent, so that one multiplication and one shift apply them (:func:`.requantise`).
 """
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -28,7 +30,6 @@ EXP2_FRACTION = MANTISSA_BITS
 
 RECIPROCAL_INDEX_BITS = 6
 RSQRT_WINDOW_BITS = 7
-NOISE_INDEX_BITS = 10
 NOISE_BITS = 12
 
 
@@ -75,9 +76,17 @@ _turn = np.arange(1 << PHASE_BITS) * (2 * np.pi / (1 << PHASE_BITS))
 SINE_TABLE = np.round(np.sin(_turn) * ((1 << ROTARY_FRACTION) - 1)).astype(np.int64)
 """Sine at every phase; hardware holds a quarter of it."""
 
-_uniform = (np.arange(1 << NOISE_INDEX_BITS) + 0.5) / (1 << NOISE_INDEX_BITS)
-NOISE_TABLE = np.round(-np.log(-np.log(_uniform)) * (1 << LOGIT_FRACTION)).astype(np.int64)
-"""Gumbel noise ``-ln(-ln u)`` at 1,024 equally likely u; Q5.7, signed (12 bits)."""
+
+@cache
+def noise_entries(bits: int) -> Integers:
+    """Return Gumbel noise ``-ln(-ln u)`` at ``2**bits`` equally likely u: Q5.7, 12 bits."""
+    uniform = (np.arange(1 << bits) + 0.5) / (1 << bits)
+    return np.round(-np.log(-np.log(uniform)) * (1 << LOGIT_FRACTION)).astype(np.int64)
+
+
+NOISE_INDEX_BITS = 10
+NOISE_TABLE = noise_entries(NOISE_INDEX_BITS)
+"""Noise at 1,024 u."""
 
 
 def exp2_negative(distance: ArrayLike, entries: Integers = EXP2_TABLE) -> Integers:

@@ -147,7 +147,7 @@ def full_cycles(model: IntegerModel, open_engine: Callable[[FoldedCore], Engine]
     MismatchError
         If a token is not the golden model's.
     """
-    core = FoldedCore(Machine.for_models(LANES, model.config))
+    core = FoldedCore(Machine.for_model(LANES, model))
     rows = model.config.context
     # The token counted is the last one that fills the cache, or one after it.
     prompt, counted = [place % model.tokenizer.bos for place in range(rows - 2)], 1

@@ -167,7 +167,7 @@ def main(
         simulate = partial(open_engine, kind=engine, progress=status.update)
         for width in lanes:
             name = f"folded, {width} lanes"
-            machine = Machine.for_models(width, model.config, slots=1)
+            machine = Machine.for_model(width, model, slots=1)
             rows = list(measure_reuse(model, machine, simulate))
             found[name] = [asdict(row) for row in rows]
             show(
@@ -177,7 +177,7 @@ def main(
                 [(r.known, r.computed, r.reused, r.computed - r.reused) for r in rows],
             )
         for slots in SLOTS:
-            machine = Machine.for_models(lanes[0], model.config, slots=slots)
+            machine = Machine.for_model(lanes[0], model, slots=slots)
             turns.append(measure_turns(model, machine, simulate))
     show(
         console,

@@ -52,7 +52,7 @@ class Upload:
                 "evicts it has none: build it with --text, or without --cache"
             )
         sizes = upload_sizes(image, machine)
-        numbers = image.lanes, image.config, sizes, image.slots, image.cached_bits
+        numbers = image.lanes, image.config, sizes, image.slots, image.precision.cache.widths
         return cls(sizes, config_hash(*numbers))
 
 

@@ -80,7 +80,7 @@ def make_page(
     UserError
         If such hardware cannot be built, or the compiler is missing.
     """
-    machine = Machine.for_models(lanes, model.config)
+    machine = Machine.for_model(lanes, model)
     chip = WebChip(build_image(model, machine), machine, clock_hz)
     compiler = require_zig()
     wasm = compile_wasm(chip, compiler, cache, progress)

@@ -23,6 +23,8 @@ from gptloom.firmware.isa import Instruction, InstructionLayout
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import LANES, QUAD, Machine
 from gptloom.firmware.program import compile_program
+from gptloom.firmware.regions import COMMON
+from gptloom.firmware.resources import memory_bits
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.formats import CacheFormat, Precision, RowFormat
@@ -199,7 +201,7 @@ def test_the_other_regions(random_model):
     machine = Machine.for_models(64, ODD)
     image = build_image(model, machine)
     regions = image.regions
-    assert set(regions) == set(Region)
+    assert set(regions) == set(COMMON)
     program = [s.instruction for s in compile_program(model, Layout(machine, ODD))]
     words = regions[Region.PROGRAM]
     assert [Instruction(*fields) for fields in INSTRUCTION.iter_unpack(words)] == program
@@ -248,10 +250,10 @@ def test_penalties_take_no_table_of_positions(random_model):
     config = replace(ODD, positions="alibi")
     model, machine = random_model(config), Machine.for_models(16, config)
     image = build_image(model, machine)
-    assert set(image.regions) == set(Region) - {Region.POSITIONS}
+    assert set(image.regions) == set(COMMON) - {Region.POSITIONS}
     assert Image.decode(image.encode()) == image
-    assert machine.memory_bits["positions"] == 0
-    assert image.checked_sizes(machine).keys() == set(CHECKED) - {Region.POSITIONS}
+    assert memory_bits(machine)["positions"] == 0
+    assert image.checked_sizes(machine).keys() == set(CHECKED) & set(COMMON) - {Region.POSITIONS}
 
 
 def test_a_table_of_other_rows_is_refused(random_model):
@@ -292,9 +294,9 @@ def test_the_header_can_be_read_without_the_rest(small):
 def test_an_image_says_the_widths_of_its_keys_and_values(random_model):
     cache = CacheFormat(RowFormat(5), RowFormat(7))
     model = replace(random_model(SMALL), precision=Precision(cache=cache))
-    machine = Machine.for_models(8, SMALL, cache=cache)
+    machine = Machine.for_model(8, model)
     image = Image.decode(build_image(model, machine).encode())
-    assert image.cached_bits == (5, 7)
+    assert image.precision.cache.widths == (5, 7)
     assert image.machine == machine
     with pytest.raises(UserError, match="of 5 and values of 7 bits, the hardware keeps 8 and 8"):
         image.check_fits(Machine.for_models(8, SMALL))

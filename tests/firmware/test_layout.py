@@ -55,7 +55,7 @@ def test_weights_keys_and_values_share_the_operand_memory_without_overlap(layout
 def test_the_cache_has_a_byte_for_every_element_of_every_position(layout):
     c, m = layout.config, layout.machine
     keys, values = layout.head_quads * layout.key_stride, layout.value_passes * layout.value_stride
-    assert keys * m.lanes >= c.context * layout.key_rows
+    assert keys * m.lanes >= c.context * len(layout.order(layout.network[0, "k"]))
     assert values * m.lanes >= c.context * c.width
     # The last position of the last head, in words of `units` keys.
     assert (c.context * c.heads - 1) // m.units < layout.key_stride
@@ -67,7 +67,7 @@ def test_activations_share_the_banks_without_overlap(layout):
     c = layout.config
     regions = {
         "embedding": c.width,
-        "q": layout.key_rows,
+        "q": len(layout.order(layout.network[0, "q"])),
         "score": c.context * c.heads,
         "mix": c.width,
         "hidden": c.hidden,
@@ -87,10 +87,10 @@ def test_activations_share_the_banks_without_overlap(layout):
 @given(LAYOUTS)
 def test_orders_are_permutations_that_keep_heads_apart(layout):
     c = layout.config
-    queries, values = layout.query_order, layout.value_order
+    queries, values = (layout.order(layout.network[0, name]) for name in "qv")
     assert sorted(values) == list(range(c.width))
     assert sorted(queries[queries >= 0]) == list(range(c.width))
-    assert len(queries) == layout.key_rows
+    assert len(queries) == layout.head_quads * QUAD * c.heads
     # Every quad of queries, padding aside, belongs to the head whose bank holds it.
     for quad, rows in enumerate(queries.reshape(-1, QUAD)):
         assert {int(row) // c.head_width for row in rows if row >= 0} <= {quad % c.heads}

@@ -30,7 +30,7 @@ def test_scores_of_a_pass_are_heads_times_positions(lanes, heads):
     assert machine.positions_per_word * heads == machine.units * machine.words_per_position
 
 
-@pytest.mark.parametrize("lanes", [0, 4, 12, 24, 128, -8])
+@pytest.mark.parametrize("lanes", [0, 4, 12, 24, 256, -8])
 def test_other_lanes_cannot_be_built(lanes):
     with pytest.raises(UserError, match=f"^{lanes} lanes cannot be built: choose one of 8, 16"):
         Machine.for_models(lanes, ModelConfig())

@@ -16,6 +16,7 @@ from gptloom.firmware.page import (
     encode_page,
     encode_scale,
 )
+from gptloom.firmware.regions import COMMON
 from gptloom.hdl.folded.layouts import Temperature
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
@@ -76,7 +77,7 @@ def test_the_checksum_covers_every_bit_of_what_is_computed_with(random_model, la
     machine = Machine.for_models(lanes, CONFIG)
     image = build_image(random_model(CONFIG), machine)
     checksum = image.checksum(machine)
-    for region in CHECKED:
+    for region in set(CHECKED) & set(COMMON):
         changed = bytearray(image.regions[region])
         changed[4] ^= 1
         other = replace(image, regions=image.regions | {region: bytes(changed)})

@@ -61,7 +61,8 @@ def test_operands_and_targets(case):
                    mlp="mlp_fc2")  # fmt: skip
     names = {*sources.values(), *targets.values()}
     regions = {name: layout.activations(layout.network[0, name]) for name in names}
-    rows = dict(q=layout.key_rows, k=layout.key_rows, hidden=c.hidden, logits=c.vocabulary)
+    keys = len(layout.order(layout.network[0, "k"]))
+    rows = dict(q=keys, k=keys, hidden=c.hidden, logits=c.vocabulary)
     for scheduled in schedule:
         i, (layer, site) = scheduled.instruction, scheduled.step.site.key
         if site in sources:

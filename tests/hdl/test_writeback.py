@@ -234,7 +234,7 @@ def test_logits_are_wide_and_stay_out_of_the_memories(writing):
 def test_keys_and_values_of_every_position_lie_where_the_engine_reads_them(writing, destination):
     m, layout, c = writing.machine, writing.layout, writing.config
     is_key = destination == Destination.KEY
-    rows = layout.key_rows if is_key else c.width
+    rows = len(layout.order(layout.network[0, "k" if is_key else "v"]))
     base = (layout.key_base if is_key else layout.value_base)(c.layers - 1)
     stride = layout.key_stride if is_key else layout.value_stride
     bits = m.cache.widths[0 if is_key else 1]

@@ -7,6 +7,7 @@ import pytest
 from amaranth.back import rtlil
 
 from gptloom.firmware.machine import Machine
+from gptloom.firmware.resources import memory_bits
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.quantise import quantise
@@ -49,4 +50,4 @@ def test_multipliers_and_memory_bits_are_those_of_the_design(model):
     memories = re.findall(r"memory width (\d+) size (\d+)", text)
     bits = sum(int(width) * int(size) for width, size in memories)
     # Function tables (exp2, rsqrt, reciprocal) are logic, not memories.
-    assert bits == sum(machine.memory_bits.values())
+    assert bits == sum(memory_bits(machine).values())

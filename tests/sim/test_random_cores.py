@@ -110,7 +110,7 @@ def test_rows_of_the_cache_have_a_width_of_their_own(random_model, waves, name, 
     weights = {tensor: values >> narrower for tensor, values in drawn.weights.items()}
     shifts = drawn.shifts | {(0, site): drawn.shifts[0, site] - narrower for site in ("k", "v")}
     model = replace(drawn, precision=precision, weights=weights, shifts=shifts)
-    machine = Machine.for_models(lanes, config, cache=precision.cache)
+    machine = Machine.for_models(lanes, config, precision=Precision(cache=precision.cache))
     bench = checked(machine, model, waves)
     assert bench.documents(2)
     # Both ends of the range are reached: another width of rows would have been noticed.
