@@ -71,8 +71,8 @@ class Latencies:
             # Sums are shifted before they are scaled, and functions take a cycle more. A token's
             # embedding is read from the operands; four numerators are added before a sum grows.
             found = replace(
-                found, result=7, embed=5, reciprocals=found.reciprocals + 1,
-                turn=6 + machine.head_width,
+                found, result=7, embed=4, reciprocals=found.reciprocals + 1,
+                turn=10 + machine.head_width,
             )  # fmt: skip
         if machine.recurrent:
             # The token's values are read, then query and head of all sums, its own query first.

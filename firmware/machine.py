@@ -128,6 +128,11 @@ class Machine:
                 f"{self.lanes} lanes write one result a cycle, and the family {self.family} needs "
                 f"pairs: choose {' or '.join(map(str, LANES[LANES.index(32) :]))} lanes"
             )
+        if self.gated and self.eviction not in (Eviction.NONE, Eviction.WINDOW):
+            raise UserError(
+                f"the family {self.family} has a cache that ends or a window, not one with the "
+                f"eviction {self.eviction}: choose --cache window"
+            )
         object.__setattr__(self, "cached_heads", self.cached_heads or self.heads)
         if self.shares > self.units:
             raise UserError(

@@ -2,6 +2,8 @@
 
 from enum import IntEnum
 
+from gptloom.firmware.machine import EXPONENT_ROW_BITS, SPEED_BYTES, Machine
+
 
 class Region(IntEnum):
     """Memories behind the load port."""
@@ -39,3 +41,28 @@ COMMON = tuple(Region)[:6]
 
 NINTHS = 8
 """Lanes whose ninth bits are a byte, which precedes their eight lower bytes."""
+
+GAIN_BYTES = 2
+"""Bytes of a gain."""
+
+
+def table_bytes(machine: Machine) -> dict[Region, int]:
+    """Return the bytes of a word of every table that a machine has beside operands and program."""
+    if machine.gated:
+        exponents = EXPONENT_ROW_BITS * machine.writers // 8
+        return {
+            Region.TOKENS: exponents,
+            Region.POSITIONS: SPEED_BYTES,
+            Region.EXPONENTS: exponents,
+            Region.GAINS: GAIN_BYTES * machine.writers,
+        }
+    positions = {Region.POSITIONS: machine.position_bytes} if machine.position_words else {}
+    return {Region.TOKENS: machine.writers} | positions
+
+
+def operand_stride(machine: Machine) -> int:
+    """Return the bytes from an operand word to the next on the load port, a power of two.
+
+    Nine bits take two bytes: see ``NINTHS``.
+    """
+    return machine.lanes * (2 if machine.lane_bits > 8 else 1)

@@ -341,5 +341,5 @@ class Top(wiring.Component):
                 seen.position.eq(tap.token_position),
                 seen.valid.eq(tap.score_valid & tap.numerators),
                 seen.row.eq(tap.position),
-                *(seen.numerators[i].eq(tap.scores[i]) for i in range(self._config.heads)),
+                *(seen.numerators[i].eq(tap.scores[0][i]) for i in range(self._config.heads)),
             ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.schedule import Scheduled
@@ -71,7 +72,7 @@ def written_values(
     first_cycle
         Cycle of the first value.
     """
-    shape = core.tap.shape()
+    shape, machine = core.tap.shape(), core.machine
     heads, table = layout.config.heads, layout.network
     # Scores do not name their layer: they belong to the values that were written last.
     attending = 0
@@ -80,22 +81,26 @@ def written_values(
         result = value.result
         if result.enable:
             number = result.operation
-            embedded = number == core.machine.embedding_operation
+            embedded = number == machine.embedding_operation
+            if embedded and machine.gated:
+                # A row as it is stored, of which the first instruction makes the embedding.
+                continue
             site = table.embedding if embedded else schedule[number].step.site
             if site.becomes is Becomes.VALUE:
                 attending = site.layer
             order = layout.order(site)
-            for i in range(core.machine.writers):
+            for i in range(machine.writers):
                 if result.enable >> i & 1:
                     element = int(order[result.index + i])
                     if element >= 0:
                         yield Written(cycle, site, element, result["values"][i])
         if value.score_valid:
             site = table.of_kind(Kind.SOFTMAX if value.numerators else Kind.SCORES, attending)
-            for head in range(heads):
+            together = machine.softmax_positions if value.numerators else machine.score_positions
+            for i, head in product(range(together), range(heads)):
                 if value.heads >> head & 1:
-                    element = value.position * heads + head
-                    yield Written(cycle, site, element, value.scores[head])
+                    element = (value.position + i) * heads + head
+                    yield Written(cycle, site, element, value.scores[i][head])
 
 
 def first_divergence(

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from amaranth.lib import data
 
-from gptloom.firmware.image import Image, Region
+from gptloom.firmware.image import SETTINGS, Image
 from gptloom.firmware.page import encode_scale
+from gptloom.firmware.regions import Region
 from gptloom.hdl.core import Address, CacheCounters, Prompt, Token, Write
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.cache import Eviction
@@ -105,7 +106,7 @@ class CoreSession:
         begun = self.engine.cycles
         for region, address, byte in image.writes(self.core.machine):
             self._send("load", encode(Write, region=region, address=address, data=byte))
-        self._bos = image.config.vocabulary - 1
+        self._bos = SETTINGS.unpack(image.regions[Region.SETTINGS])[0]
         return self.engine.cycles - begun
 
     def seed(self, seed: int) -> None:

@@ -13,27 +13,44 @@ from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import quotient
 from gptloom.hdl.core import CoreSignature, Write
 from gptloom.hdl.delay import delayed
-from gptloom.hdl.folded.access import load, load_settings, read_back
+from gptloom.hdl.folded.access import (
+    load,
+    load_embedding,
+    load_settings,
+    load_tables,
+    read_back,
+)
 from gptloom.hdl.folded.control import Control
 from gptloom.hdl.folded.drain import Drain
 from gptloom.hdl.folded.embedding import Embedding
-from gptloom.hdl.folded.layouts import Quad, Temperature, issue_fields, result_fields, results
+from gptloom.hdl.folded.exponents import Exponents
+from gptloom.hdl.folded.gains import Gains
+from gptloom.hdl.folded.layouts import (
+    Temperature,
+    issue_fields,
+    result_fields,
+    results,
+    score_beat,
+)
 from gptloom.hdl.folded.mac_array import MacArray
 from gptloom.hdl.folded.memories import (
     ActivationMemory,
     OperandMemory,
     ProgramMemory,
-    StreamMemory,
+    gate_memory,
+    stream_memory,
 )
 from gptloom.hdl.folded.norm import Norm
 from gptloom.hdl.folded.prefix import Prefix
 from gptloom.hdl.folded.readback import Readback
 from gptloom.hdl.folded.recompute import Recompute
 from gptloom.hdl.folded.recurrence import Recurrence
+from gptloom.hdl.folded.rotation import Rotation
 from gptloom.hdl.folded.rows import Rows
 from gptloom.hdl.folded.sampler import Sampler
 from gptloom.hdl.folded.sequencer import Sequencer
 from gptloom.hdl.folded.softmax import Softmax
+from gptloom.hdl.folded.token_row import TokenRow
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.preload import Preload
@@ -83,6 +100,8 @@ class FoldedCore(wiring.Component):
     ):
         if machine.slots and not cached:
             raise ValueError("without a cache there are no prefixes to be kept in its slots")
+        if machine.rotary and not cached:
+            raise ValueError("without a cache positions repeat, and rotations go on")
         self.machine = machine
         self.cached = cached
         self.multipliers = multipliers
@@ -94,7 +113,7 @@ class FoldedCore(wiring.Component):
                 "numerators": 1,
                 "position": range(machine.context),
                 "heads": machine.heads,
-                "scores": data.ArrayLayout(Quad.elem_shape, machine.heads),
+                "scores": score_beat(machine),
                 "start": 1,
                 "token_position": range(machine.context),
             }
@@ -107,9 +126,6 @@ class FoldedCore(wiring.Component):
         machine = self.machine
         halves = InstructionLayout(machine)
         m.submodules.control = control = Control(machine)
-        m.submodules.embedding = embedding = Embedding(
-            machine, self.preload.tokens, self.preload.positions
-        )
         m.submodules.issue_program = issue_program = ProgramMemory(
             machine, issue_fields(machine).size, halves.issue_bytes, self.preload.issue_program
         )
@@ -119,7 +135,7 @@ class FoldedCore(wiring.Component):
         m.submodules.sequencer = sequencer = Sequencer(machine)
         m.submodules.operands = operands = OperandMemory(machine, self.preload.operands)
         m.submodules.activations = activations = ActivationMemory(machine)
-        m.submodules.stream = stream = StreamMemory(machine)
+        m.submodules.stream = stream = stream_memory(machine)
         m.submodules.mac_array = mac_array = MacArray(machine, self.multipliers)
         m.submodules.drain = drain = Drain(machine)
         m.submodules.writeback = writeback = Writeback(machine)
@@ -143,8 +159,13 @@ class FoldedCore(wiring.Component):
         self._document(m, loaded, readback.active, control, prefix, sampler)
         turn = self._turn(m, control, sampler, sequencer)
         programs = issue_program, result_program
-        read_back(m, self, readback, embedding, *programs, operands, sequencer, mac_array)
-        load(m, machine, loaded, embedding, *programs, operands, writeback)
+        if machine.gated:
+            embedding, tables = self._gate(m, loaded, control, turn, operands, drain, writeback)
+        else:
+            embedding, tables = self._embed(m, loaded, turn)
+        row = embedding if machine.gated else None
+        read_back(m, self, readback, tables, row, *programs, operands, sequencer, mac_array)
+        load(m, machine, loaded, *programs, operands, writeback)
         # Sums leave the drain for write-back, and results write-back for whoever listens.
         wiring.connect(m, embedding.o, writeback.embedding)
         wiring.connect(m, drain.o, writeback.i)
@@ -153,7 +174,6 @@ class FoldedCore(wiring.Component):
             # A token starts with its embedding,
             embedding.start.eq(turn.start),
             embedding.token.eq(turn.token),
-            embedding.position.eq(turn.position),
             # the program issues operands,
             sequencer.start.eq(turn.start),
             sequencer.sample.eq(turn.sample),
@@ -207,6 +227,59 @@ class FoldedCore(wiring.Component):
             ],
         )
         return m
+
+    def _embed(self, m: Module, loaded, turn: "_Turn") -> tuple[Embedding, list]:
+        """Embeddings in tables of their own; return them, and what is read of them."""
+        m.submodules.embedding = embedding = Embedding(
+            self.machine, self.preload.tokens, self.preload.positions
+        )
+        m.d.comb += embedding.position.eq(turn.position)
+        load_embedding(m, loaded, embedding)
+        words = zip((Region.TOKENS, Region.POSITIONS), embedding.words, strict=False)
+        return embedding, [(embedding, dict(words))]
+
+    def _gate(
+        self, m: Module, loaded, control, turn: "_Turn", operands, drain, writeback
+    ) -> tuple[TokenRow, list]:
+        """Add what the family of Llama needs; return who reads embeddings, and other tables."""
+        machine, preload = self.machine, self.preload
+        m.submodules.token_row = row = TokenRow(machine)
+        m.submodules.exponents = exponents = Exponents(machine, preload.exponents, preload.tokens)
+        m.submodules.rotation = rotation = Rotation(machine, preload.positions)
+        m.submodules.gates = gates = gate_memory(machine)
+        m.submodules.gains = gains = Gains(machine, preload.gains)
+        wiring.connect(m, writeback.o, gates.i)
+        first = control.fresh if machine.eviction is not Eviction.NONE else turn.position == 0
+        beside = quotient(drain.next_index, machine.writers)
+        m.d.comb += [
+            *(word.eq(read) for word, read in zip(row.words, operands.words, strict=True)),
+            exponents.start.eq(turn.start),
+            exponents.token.eq(turn.token),
+            exponents.i.valid.eq(drain.o.valid),
+            exponents.i.instruction.eq(drain.o.instruction),
+            rotation.start.eq(turn.start),
+            rotation.first.eq(first),
+            rotation.quad.eq(writeback.quad),
+            gates.address.eq(beside),
+            gains.address.eq(beside),
+            writeback.exponents.eq(exponents.o),
+            writeback.turns.eq(rotation.turns),
+            writeback.gates.eq(gates.elements),
+            writeback.gains.eq(gains.elements),
+        ]
+        tables = {
+            Region.TOKENS: exponents.tokens,
+            Region.EXPONENTS: exponents.rows,
+            Region.POSITIONS: rotation.speeds,
+            Region.GAINS: gains.table,
+        }
+        load_tables(m, loaded, tables)
+        words = {region: table.word for region, table in tables.items()}
+        return row, [
+            (exponents, {r: words[r] for r in (Region.TOKENS, Region.EXPONENTS)}),
+            (rotation, {Region.POSITIONS: words[Region.POSITIONS]}),
+            (gains, {Region.GAINS: words[Region.GAINS]}),
+        ]
 
     def _attend(
         self, m: Module, control, prefix, turn: "_Turn", sequencer, activations, drain, writeback
@@ -297,7 +370,7 @@ class FoldedCore(wiring.Component):
 
     def _rows(self, m: Module, control, turn: "_Turn", softmax) -> tuple[Rows | None, Value, Value]:
         """Return the token's row of the cache and the last one in use, and what finds them."""
-        if self.machine.positions is Positions.LEARNED:
+        if self.machine.positions is not Positions.ALIBI and self.machine.eviction is Eviction.NONE:
             return None, turn.position, turn.position
         m.submodules.rows = rows = Rows(self.machine)
         m.d.comb += [
@@ -306,11 +379,11 @@ class FoldedCore(wiring.Component):
             rows.position.eq(turn.position),
             rows.at.eq(softmax.at),
             rows.passes.eq(softmax.passes),
-            softmax.distance.eq(rows.distance),
+            softmax.distance.eq(rows.distance[: len(softmax.distance)]),
             rows.attended.eq(softmax.tap_valid & softmax.tap_numerators),
             rows.place.eq(softmax.tap_position),
         ]
-        for numerator, score in zip(rows.numerators, softmax.tap_scores, strict=True):
+        for numerator, score in zip(rows.numerators, softmax.tap_scores[0], strict=True):
             m.d.comb += numerator.eq(score)
         return rows, rows.row, rows.last
 

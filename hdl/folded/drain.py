@@ -20,7 +20,8 @@ class Drain(wiring.Component):
     """Holds the sums of one pass and shifts them out, `writers` a cycle.
 
     Passes come at least as many cycles apart as their beats take. Scores leave to `scores` instead,
-    `score_heads` a cycle, and without a limit of rows: the softmax knows the position.
+    `score_heads` at `score_positions` a cycle, and without a limit of rows: the softmax knows the
+    position.
 
     Attributes
     ----------
@@ -63,7 +64,7 @@ class Drain(wiring.Component):
             self.next_index.eq(Mux(self.load, first_index, index + writers)),
         ]
         to = Signal(Listeners)
-        m.d.comb += to.eq(listeners(self.instruction.destination))
+        m.d.comb += to.eq(listeners(machine, self.instruction.destination))
         scores = self.o.to.softmax
         with m.If(self.load):
             for taken, sum_ in zip(held, self.sums, strict=True):
@@ -106,7 +107,8 @@ class Drain(wiring.Component):
         for i in range(last):
             following = held[min(i + machine.writers, last)]
             # Scores that leave all at once need no shift, others mostly the same one.
-            if machine.score_beats > 1 and machine.score_heads != machine.writers:
-                score = held[min(i + machine.score_heads, last)]
+            together = machine.score_heads * machine.score_positions
+            if machine.score_beats > 1 and together != machine.writers:
+                score = held[min(i + together, last)]
                 following = Mux(scores, score, following)
             m.d.sync += held[i].eq(following)

@@ -2,56 +2,17 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import Machine
-from gptloom.hdl.arithmetic import quotient, remainder
-from gptloom.hdl.attributes import BLOCK_RAM, NO_COLLISION
+from gptloom.hdl.arithmetic import quotient
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import EmbeddingBus
+from gptloom.hdl.folded.table import Table
 from gptloom.model.arithmetic import WEIGHT_BITS
 from gptloom.model.positions import Positions
-
-
-class _Table(wiring.Component):
-    """Embedding rows of `writers` bytes a word, written byte by byte."""
-
-    def __init__(self, machine: Machine, rows: int, init: Sequence[int]):
-        self._writers = machine.writers
-        self._init = init
-        self._depth = rows * machine.stream_elements // machine.writers
-        super().__init__(
-            {
-                "address": In(range(self._depth)),
-                "word": Out(data.ArrayLayout(signed(WEIGHT_BITS), machine.writers)),
-                "write_address": In(range(rows * machine.stream_elements)),
-                "write_enable": In(1),
-                "write_data": In(8),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        writers = self._writers
-        m.submodules.memory = memory = Memory(
-            shape=unsigned(8 * writers),
-            depth=self._depth,
-            init=self._init,
-            attrs=BLOCK_RAM | NO_COLLISION,
-        )
-        read, write = memory.read_port(), memory.write_port(granularity=8)
-        lane = remainder(self.write_address, writers)
-        m.d.comb += [
-            read.addr.eq(self.address),
-            self.word.eq(read.data),
-            write.addr.eq(quotient(self.write_address, writers)),
-            write.data.eq(self.write_data.replicate(writers)),
-            write.en.eq(Mux(self.write_enable, Const(1, writers) << lane, 0)),
-        ]
-        return m
 
 
 class Embedding(wiring.Component):
@@ -112,12 +73,10 @@ class Embedding(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         machine = self._machine
-        m.submodules.tokens = tokens = _Table(machine, machine.vocabulary, self.init_tokens)
+        m.submodules.tokens = tokens = self._table(machine.vocabulary, self.init_tokens)
         tables = [(tokens, self.token, self.write_tokens)]
         if self._adds_positions:
-            m.submodules.positions = positions = _Table(
-                machine, machine.context, self.init_positions
-            )
+            m.submodules.positions = positions = self._table(machine.context, self.init_positions)
             tables.append((positions, self.position, self.write_positions))
 
         beat = Signal(range(self._beats))
@@ -141,6 +100,12 @@ class Embedding(wiring.Component):
             self.o.last.eq(delayed(m, ends, self.latency)),
         ]
         words = [delayed(m, table.word, machine.deep) for table, *_ in tables]
-        for element, *parts in zip(self.o.elements, *words, strict=True):
+        for i, element in enumerate(self.o.elements):
+            parts = (word.word_select(i, WEIGHT_BITS).as_signed() for word in words)
             m.d.comb += element.eq(sum(parts))
         return m
+
+    def _table(self, rows: int, init: Sequence[int]) -> Table:
+        machine = self._machine
+        words = rows * machine.stream_elements // machine.writers
+        return Table(words, machine.writers, init)

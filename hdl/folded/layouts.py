@@ -13,16 +13,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
 from gptloom.firmware.isa import Destination, InstructionLayout
-from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
-from gptloom.model.arithmetic import (
-    ACTIVATION_BITS,
-    LOGIT_BITS,
-    MANTISSA_BITS,
-)
+from gptloom.firmware.machine import QUAD, Machine
+from gptloom.model.arithmetic import LOGIT_BITS, MANTISSA_BITS
 
 EXPONENT_BITS = 5
-UNIT_BITS = QUAD * LANE_BITS
-"""One unit's share of an operand word."""
 
 
 def issue_fields(machine: Machine) -> data.StructLayout:
@@ -50,8 +44,21 @@ Temperature = data.StructLayout(
 )
 """Run-time scale of the logits; `shift` is one less than :class:`.LogitScale` has it."""
 
-Quad = data.ArrayLayout(signed(ACTIVATION_BITS), QUAD)
-"""One word of activation memory: four elements."""
+
+def quad(machine: Machine) -> data.ArrayLayout:
+    """Return one word of an activation bank: four elements."""
+    return data.ArrayLayout(signed(machine.element_bits), QUAD)
+
+
+def stream_beat(machine: Machine) -> data.ArrayLayout:
+    """Return as many elements of the residual stream as are written in a cycle."""
+    return data.ArrayLayout(signed(machine.precision.stream), machine.writers)
+
+
+def score_beat(machine: Machine) -> data.ArrayLayout:
+    """Return the scores, or numerators, of all heads at some positions in a row."""
+    heads = data.ArrayLayout(signed(machine.element_bits), machine.heads)
+    return data.ArrayLayout(heads, machine.softmax_positions)
 
 
 def job(machine: Machine) -> data.StructLayout:
@@ -60,7 +67,11 @@ def job(machine: Machine) -> data.StructLayout:
 
 
 def issues(machine: Machine) -> data.StructLayout:
-    """Return one quad of one pass: `first` and `last` of its pass; where its operands are."""
+    """Return one quad of one pass: `first` and `last` of its pass; where its operands are.
+
+    With heads that share keys and values, `share` is which of the units that take turns.
+    """
+    shares = {"share": range(machine.shares)} if machine.shares > 1 else {}
     return data.StructLayout(
         {
             "valid": 1,
@@ -68,7 +79,8 @@ def issues(machine: Machine) -> data.StructLayout:
             "last": 1,
             "broadcast": 1,
             "bank": range(max(2, machine.heads)),
-            "offset": range(max(2, machine.words_per_position)),
+            "offset": range(max(2, machine.passes_per_position)),
+            **shares,
             "job": job(machine),
         }
     )
@@ -88,8 +100,18 @@ LISTENERS = {
     Destination.LOGITS: ("sampler",),
     Destination.SCORES: ("softmax",),
     Destination.RESIDUAL: ("stream",),
+    Destination.GATE: ("gates",),
 }
 """Blocks that a destination means; keys and values are both parts of the operand memory."""
+
+GATED_LISTENERS = LISTENERS | {Destination.STREAM: ("stream", "norm")}
+"""Blocks that it means where only norms read the stream, whose values are activations."""
+
+
+def listening(machine: Machine) -> dict[Destination, tuple[str, ...]]:
+    """Return the blocks of a machine that a destination means."""
+    return GATED_LISTENERS if machine.gated else LISTENERS
+
 
 Listeners = data.StructLayout(
     dict.fromkeys(sorted({name for names in LISTENERS.values() for name in names}), 1)
@@ -97,10 +119,11 @@ Listeners = data.StructLayout(
 """One bit for each block that results can be for."""
 
 
-def listeners(destination: Value) -> Value:
+def listeners(machine: Machine, destination: Value) -> Value:
     """Return the bits of :data:`Listeners` that a destination means: it is decoded here alone."""
+    meant = listening(machine)
     return Cat(
-        reduce(or_, (destination == d for d, names in LISTENERS.items() if name in names))
+        reduce(or_, (destination == d for d, names in meant.items() if name in names))
         for name in Listeners.members
     )
 
@@ -149,7 +172,7 @@ class ScoreBus(wiring.Signature):
     target : Out
         Activation word of the first position.
     sums : Out
-        Dot products of `score_heads` heads.
+        Dot products of `score_heads` heads, at `score_positions` positions.
     """
 
     def __init__(self, machine: Machine):
@@ -158,7 +181,9 @@ class ScoreBus(wiring.Signature):
                 "valid": Out(1),
                 "first": Out(1),
                 "target": Out(range(machine.activation_words)),
-                "sums": Out(accumulator(machine)).array(machine.score_heads),
+                "sums": Out(accumulator(machine)).array(
+                    machine.score_heads * machine.score_positions
+                ),
             }
         )
 
@@ -172,7 +197,7 @@ class EmbeddingBus(wiring.Signature):
                 "valid": Out(1),
                 "index": Out(machine.row_bits),
                 "last": Out(1),
-                "elements": Out(data.ArrayLayout(Quad.elem_shape, machine.writers)),
+                "elements": Out(stream_beat(machine)),
             }
         )
 

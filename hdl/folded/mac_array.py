@@ -2,23 +2,23 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
+from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.attributes import KEEP, LOADED
 from gptloom.hdl.delay import delayed
-from gptloom.hdl.folded.layouts import UNIT_BITS, Quad, accumulator, issues, job
+from gptloom.hdl.folded.layouts import accumulator, issues, job, quad
 from gptloom.hdl.multipliers import Multiplier
-from gptloom.model.arithmetic import ACTIVATION_BITS
 
 
 class MacArray(wiring.Component):
     """Multiplies and accumulates; `units` dot products at a time.
 
     Unit u multiplies its four bytes of the operand word with one quad: the quad on broadcast, or
-    that of head ``(u + offset * units) % heads``.
+    that of head ``(u + offset * units) % heads``. Heads that share keys and values belong to units
+    that are neighbours, and take the bytes of one of them in turn: that with the number `share`.
 
     Attributes
     ----------
@@ -46,8 +46,8 @@ class MacArray(wiring.Component):
         super().__init__(
             {
                 "issue": In(issues(machine)),
-                "words": In(UNIT_BITS).array(machine.units),
-                "quads": In(data.ArrayLayout(Quad, machine.heads)),
+                "words": In(machine.unit_bits).array(machine.units),
+                "quads": In(data.ArrayLayout(quad(machine), machine.heads)),
                 "done": Out(1),
                 "sums": Out(accumulator(machine)).array(machine.units),
                 "job": Out(job(machine)),
@@ -71,24 +71,27 @@ class MacArray(wiring.Component):
             self.next_operation.eq(adding.job.operation),
         ]
 
-        operands = self._operands(m, stages)
+        operands, words = self._operands(m, stages), self._words(stages[1])
+        element, lane_bits = machine.element_bits, machine.lane_bits
 
         for unit in range(machine.units):
-            quad = operands[unit % len(operands)]
-            word = delayed(m, self.words[unit], 1 + machine.deep)
+            operand_quad = operands[unit % len(operands)]
+            word = delayed(m, words[unit], 1 + machine.deep)
             products = []
             for lane in range(QUAD):
-                multiplier = self.multipliers[unit * QUAD + lane]()
+                multiplier = self.multipliers[unit * QUAD + lane](
+                    signed(element), signed(lane_bits)
+                )
                 m.submodules[f"multiplier_{unit}_{lane}"] = multiplier
-                operand = word.word_select(lane, LANE_BITS)
-                m.d.comb += [multiplier.a.eq(quad[lane]), multiplier.b.eq(operand)]
+                operand = word.word_select(lane, lane_bits)
+                m.d.comb += [multiplier.a.eq(operand_quad[lane]), multiplier.b.eq(operand)]
                 products.append(multiplier.o)
-            sum_ = Signal(signed(ACTIVATION_BITS + LANE_BITS + 2), name=f"sum_{unit}")
+            sum_ = Signal(signed(element + lane_bits + 2), name=f"sum_{unit}")
             total = Signal(accumulator(machine), name=f"total_{unit}", **LOADED)
             pairs = zip(products[::2], products[1::2], strict=True)
             halves = []
             for one, other in pairs:
-                half = Signal(signed(ACTIVATION_BITS + LANE_BITS + 1), attrs=KEEP)
+                half = Signal(signed(element + lane_bits + 1), attrs=KEEP)
                 m.d.comb += half.eq(one + other)
                 halves.append(delayed(m, half, machine.deep))
             m.d.sync += sum_.eq(halves[0] + halves[1])
@@ -98,6 +101,18 @@ class MacArray(wiring.Component):
             m.d.comb += self.sums[unit].eq(total)
         return m
 
+    def _words(self, read) -> list:
+        """Return every unit's word: its own, or that of a neighbour whose turn it is."""
+        shares = self._machine.shares
+        if shares == 1:
+            return list(self.words)
+        found = []
+        for unit, own in enumerate(self.words):
+            first = unit - unit % shares
+            shared = Array(self.words[first + i] for i in range(shares))[read.share]
+            found.append(Mux(read.broadcast, own, shared))
+        return found
+
     def _operands(self, m: Module, stages) -> list:
         """Return registered quads, one for every distinct head among the units."""
         machine = self._machine
@@ -106,7 +121,7 @@ class MacArray(wiring.Component):
         shared = delayed(m, self.quads[read.bank], deep)
         operands = []
         for head in range(machine.score_heads):
-            operand = Signal(Quad, name=f"operand_{head}")
+            operand = Signal(quad(machine), name=f"operand_{head}")
             own = self.quads[head]
             if machine.units < machine.heads:
                 own = self.quads[(head + read.offset * machine.units)[: len(read.bank)]]

@@ -1,22 +1,23 @@
 """The folded core's memories."""
 
 from collections.abc import Sequence
+from math import ceil
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.isa import InstructionLayout
-from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
+from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import narrowed, quotient
 from gptloom.hdl.attributes import BLOCK_RAM, NO_COLLISION
-from gptloom.hdl.folded.layouts import UNIT_BITS, Quad, ResultBus
-from gptloom.model.arithmetic import ACTIVATION_BITS
+from gptloom.hdl.folded.layouts import ResultBus, quad
+from gptloom.model.arithmetic import SILU_RESULT_BITS
 
 
 class OperandMemory(wiring.Component):
-    """Weights, keys and values: one word holds a byte for every lane. Block RAM.
+    """Weights, keys and values: one word holds a byte for every lane, or nine bits. Block RAM.
 
     Each unit of four lanes has a memory of its own; all are read at one address.
 
@@ -40,26 +41,27 @@ class OperandMemory(wiring.Component):
         super().__init__(
             {
                 "address": In(machine.address_bits),
-                "words": Out(UNIT_BITS).array(machine.units),
+                "words": Out(machine.unit_bits).array(machine.units),
                 "write_address": In(machine.address_bits),
                 "write_enable": In(QUAD).array(machine.units),
-                "write_data": In(UNIT_BITS).array(machine.units),
+                "write_data": In(machine.unit_bits).array(machine.units),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
+        bits = self._machine.unit_bits
         for unit in range(self._machine.units):
-            init = [word >> (unit * UNIT_BITS) & ((1 << UNIT_BITS) - 1) for word in self.init]
+            init = [word >> (unit * bits) & ((1 << bits) - 1) for word in self.init]
             memory = Memory(
-                shape=unsigned(UNIT_BITS),
+                shape=unsigned(bits),
                 depth=self._machine.operand_words,
                 init=init,
                 attrs=BLOCK_RAM | NO_COLLISION,
             )
             m.submodules[f"unit_{unit}"] = memory
             read = memory.read_port()
-            write = memory.write_port(granularity=LANE_BITS)
+            write = memory.write_port(granularity=self._machine.lane_bits)
             m.d.comb += [
                 read.addr.eq(self.address),
                 self.words[unit].eq(read.data),
@@ -90,10 +92,10 @@ class ActivationMemory(wiring.Component):
         super().__init__(
             {
                 "address": In(range(machine.activation_words)),
-                "quads": Out(data.ArrayLayout(Quad, machine.heads)),
+                "quads": Out(data.ArrayLayout(quad(machine), machine.heads)),
                 "write_address": In(range(machine.activation_words)),
                 "write_enable": In(elements),
-                "write_data": In(elements * ACTIVATION_BITS),
+                "write_data": In(elements * machine.element_bits),
             }
         )
 
@@ -106,7 +108,7 @@ class ActivationMemory(wiring.Component):
             attrs=NO_COLLISION,
         )
         read = memory.read_port()
-        write = memory.write_port(granularity=ACTIVATION_BITS)
+        write = memory.write_port(granularity=self._machine.element_bits)
         m.d.comb += [
             read.addr.eq(self.address),
             self.quads.eq(read.data),
@@ -117,45 +119,44 @@ class ActivationMemory(wiring.Component):
         return m
 
 
-class StreamMemory(wiring.Component):
-    """The residual stream, as many elements a word as are written in a cycle.
+class ResultMemory(wiring.Component):
+    """Results that other results are combined with, as many a word as are written in a cycle.
 
     Attributes
     ----------
     address : In
         Word to read; `elements` follow one cycle later.
     i : In
-        Write-back's results; those for the residual stream are written.
+        Write-back's results; those for `listener` are written.
     """
 
-    def __init__(self, machine: Machine):
-        self._machine = machine
-        self._depth = max(2, machine.stream_elements // machine.writers)
-        elements = data.ArrayLayout(Quad.elem_shape, machine.writers)
+    def __init__(self, machine: Machine, listener: str, elements: int, bits: int):
+        self._machine, self._listener, self._bits = machine, listener, bits
+        self._depth = max(2, ceil(elements / machine.writers))
         super().__init__(
             {
                 "address": In(range(self._depth)),
-                "elements": Out(elements),
+                "elements": Out(data.ArrayLayout(signed(bits), machine.writers)),
                 "i": In(ResultBus(machine)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        bits = len(Signal(self.elements.shape()).as_value())
+        bits = self._bits * self._machine.writers
         m.submodules.memory = memory = Memory(
             shape=unsigned(bits), depth=self._depth, init=[], attrs=NO_COLLISION
         )
         read = memory.read_port()
-        write = memory.write_port(granularity=ACTIVATION_BITS)
+        write = memory.write_port(granularity=self._bits)
         result = self.i.beat
         address = Signal(range(self._depth), name="write_address")
         enable = Signal(self._machine.writers, name="write_enable")
         elements = Signal(bits, name="write_data")
         m.d.comb += [
             address.eq(quotient(result.index, self._machine.writers)),
-            enable.eq(Mux(result.to.stream, result.enable, 0)),
-            elements.eq(Cat(narrowed(v, ACTIVATION_BITS) for v in result["values"])),
+            enable.eq(Mux(result.to[self._listener], result.enable, 0)),
+            elements.eq(Cat(narrowed(v, self._bits) for v in result["values"])),
             read.addr.eq(self.address),
             self.elements.eq(read.data),
             write.addr.eq(address),
@@ -163,6 +164,16 @@ class StreamMemory(wiring.Component):
             write.data.eq(elements),
         ]
         return m
+
+
+def stream_memory(machine: Machine) -> ResultMemory:
+    """Return the memory of the residual stream."""
+    return ResultMemory(machine, "stream", machine.stream_elements, machine.precision.stream)
+
+
+def gate_memory(machine: Machine) -> ResultMemory:
+    """Return the memory of the gates, whose products with other results follow."""
+    return ResultMemory(machine, "gates", machine.inputs, SILU_RESULT_BITS)
 
 
 class ProgramMemory(wiring.Component):

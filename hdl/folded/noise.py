@@ -9,7 +9,7 @@ from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.random import XorShift32
 from gptloom.model.sampling import SEED_BITS
-from gptloom.model.tables import NOISE_BITS, NOISE_INDEX_BITS, NOISE_TABLE
+from gptloom.model.tables import NOISE_BITS, noise_entries
 
 
 class Noise(wiring.Component):
@@ -50,14 +50,15 @@ class Noise(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.generator = generator = XorShift32()
+        bits = self._machine.precision.noise_bits
         m.submodules.table = table = Memory(
-            shape=signed(NOISE_BITS), depth=1 << NOISE_INDEX_BITS, init=NOISE_TABLE.tolist()
+            shape=signed(NOISE_BITS), depth=1 << bits, init=noise_entries(bits).tolist()
         )
         drawn = table.read_port()
         m.d.comb += [
             generator.load.eq(self.load),
             generator.seed.eq(self.seed),
-            drawn.addr.eq(generator.o[-NOISE_INDEX_BITS:]),
+            drawn.addr.eq(generator.o[-bits:]),
         ]
         draw = self._draw_one if self._machine.writers == 1 else self._draw_all
         draw(m, generator, drawn)

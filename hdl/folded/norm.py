@@ -10,7 +10,6 @@ from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import ResultBus, Scale
 from gptloom.hdl.multipliers import pairs
-from gptloom.model.arithmetic import ACTIVATION_BITS
 from gptloom.model.tables import RSQRT_TABLE, RSQRT_WINDOW_BITS
 
 
@@ -38,13 +37,19 @@ class Norm(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         result, deep = self.i.beat, self._machine.deep
-        bits = 2 * ACTIVATION_BITS - 1
+        width = self._machine.precision.stream
+        bits = 2 * width - 1
 
         taken = result.enable.any() & result.to.norm
         squares = []
         for i, value in enumerate(result["values"]):
-            element = Signal(signed(ACTIVATION_BITS), name=f"element_{i}")
-            m.d.comb += element.eq(narrowed(value, ACTIVATION_BITS))
+            element = Signal(signed(width), name=f"element_{i}")
+            m.d.comb += element.eq(narrowed(value, width))
+            if self._machine.gated:
+                # Parts that have such machines have multipliers for it.
+                factor = Mux(result.enable[i], element, 0)
+                squares.append(delayed(m, factor * factor, 2)[:bits])
+                continue
             clear = delayed(m, ~result.enable[i], deep)
             low, middle, high = (
                 part.registered(m, clear) for part in pairs(m, element, element, deep)

@@ -1,15 +1,14 @@
 """The core's memories read back between documents, a byte at a time."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.image import Region
 from gptloom.firmware.isa import InstructionLayout
-from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
+from gptloom.firmware.regions import NINTHS, Region, table_bytes
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.core import Address
-from gptloom.hdl.folded.layouts import UNIT_BITS
 
 
 class Readback(wiring.Component):
@@ -28,9 +27,10 @@ class Readback(wiring.Component):
         The core computes: requests wait.
     active : Out(1)
         Memories are to be read at the address asked for.
-    operands, issue_program, result_program, tokens, positions : In
-        Words one cycle after their address, the last one after two at most: of every unit, of both
-        halves of an instruction, of embeddings or what stands for those of positions.
+    operands, issue_program, result_program : In
+        Words one cycle after their address: of every unit, of both halves of an instruction.
+    tokens, positions, ... : In
+        Words of the machine's tables (:func:`.table_bytes`), after two cycles at most.
     data : Out(8)
         The byte, as the request is taken; 0 where an instruction's stride is not filled.
     """
@@ -45,12 +45,14 @@ class Readback(wiring.Component):
                 "i": In(stream.Signature(Address)),
                 "busy": In(1),
                 "active": Out(1),
-                "operands": In(UNIT_BITS).array(machine.units),
+                "operands": In(machine.unit_bits).array(machine.units),
                 "issue_program": In(8 * halves.issue_bytes),
                 "result_program": In(8 * halves.result_bytes),
-                "tokens": In(8 * machine.writers),
-                "positions": In(8 * machine.position_bytes),
                 "data": Out(8),
+                **{
+                    region.name.lower(): In(8 * size)
+                    for region, size in table_bytes(machine).items()
+                },
             }
         )
 
@@ -74,20 +76,51 @@ class Readback(wiring.Component):
             m.d.sync += found.eq(bits.word_select(remainder(address, stride), 8))
             return found
 
-        # In two steps: block RAM is slow, and at 64 lanes there are as many bytes.
-        quads = Cat(byte(self.operands[unit], QUAD) for unit in range(machine.units))
-        operand = Signal(8)
-        unit = remainder(quotient(address, QUAD), machine.units)
-        m.d.sync += operand.eq(quads.word_select(unit, 8))
+        operand = self._operand(m, address)
         instruction = byte(
             Cat(self.issue_program, self.result_program), InstructionLayout(machine).stride
         )
         found = {
             Region.OPERANDS: operand,
             Region.PROGRAM: instruction,
-            Region.TOKENS: byte(self.tokens, machine.writers),
         }
-        if machine.position_words:
-            found[Region.POSITIONS] = byte(self.positions, machine.position_bytes)
-        m.d.sync += self.data.eq(Array(found[region] for region in sorted(found))[self.i.p.region])
+        for region, size in table_bytes(machine).items():
+            found[region] = byte(getattr(self, region.name.lower()), size)
+        with m.Switch(self.i.p.region):
+            for region, value in found.items():
+                with m.Case(region):
+                    m.d.sync += self.data.eq(value)
         return m
+
+    def _operand(self, m: Module, address) -> Signal:
+        """Return a byte of an operand word, two cycles later.
+
+        In two steps: block RAM is slow, and at 64 lanes there are as many bytes.
+        """
+        machine, operand = self._machine, Signal(8)
+        if machine.lane_bits == LANE_BITS:
+            lane, lower = remainder(address, QUAD), LANE_BITS
+            unit = remainder(quotient(address, QUAD), machine.units)
+        else:
+            # Groups of lanes have their ninth bits at 0, their lower bytes from `NINTHS` on.
+            slot, group = remainder(address, 2 * NINTHS), quotient(address, 2 * NINTHS)
+            lane, lower = remainder(slot, QUAD), machine.lane_bits
+            unit = remainder(Cat(quotient(remainder(slot, NINTHS), QUAD), group), machine.units)
+        quads = []
+        for word in self.operands:
+            found = Signal(8)
+            m.d.sync += found.eq(word.word_select(lane, lower)[:LANE_BITS])
+            quads.append(found)
+        m.d.sync += operand.eq(Cat(quads).word_select(unit, 8))
+        if machine.lane_bits == LANE_BITS:
+            return operand
+        pairs = machine.units * QUAD // NINTHS
+        tops = Cat(
+            word.word_select(i, lower)[LANE_BITS] for word in self.operands for i in range(QUAD)
+        )
+        ninths, held = Signal(8), Signal(len(tops))
+        m.d.sync += [
+            held.eq(tops),
+            ninths.eq(held.word_select(remainder(group, pairs), NINTHS)),
+        ]
+        return Mux(slot >= NINTHS, operand, Mux(slot == 0, ninths, 0))

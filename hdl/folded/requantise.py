@@ -33,22 +33,29 @@ class Requantise(wiring.Component):
     latency
         4 cycles, or 9 of half the length with `deep`; a new value every cycle.
     widths
-        Widths of results that are narrower than an activation.
+        Widths of results that are no activations.
     i : In
         Accumulator, of `bits` bits.
     mantissa, shift : In
         Scale; `shift` is one less than the function's, 0 to 31.
     narrow, wide : In
-        Result of one of the `widths`, one bit for each, or of ``LOGIT_BITS`` instead of
-        ``ACTIVATION_BITS``.
+        Result of one of the `widths`, one bit for each, or of ``LOGIT_BITS`` instead of the
+        `usual` width.
     relu : In(1)
         Negative results become 0.
     o : Out
         Result, sign-extended.
     """
 
-    def __init__(self, bits: int, deep: bool = False, widths: tuple[int, ...] = CACHED):
-        self._deep, self.widths = int(deep), widths
+    def __init__(
+        self,
+        bits: int,
+        deep: bool = False,
+        widths: tuple[int, ...] = CACHED,
+        usual: int = ACTIVATION_BITS,
+        pre_shift: int = PRE_SHIFT,
+    ):
+        self._deep, self.widths, self._usual, self._pre_shift = int(deep), widths, usual, pre_shift
         self.latency = self.latency_of(deep)
         super().__init__(
             {
@@ -74,7 +81,7 @@ class Requantise(wiring.Component):
         # The factor is recoded while the accumulator saturates, for a short path in each cycle.
         factor = recoded(m, Cat(mantissa, Const(0, 1)))
         digits = [delayed(m, digit) for digit in factor]
-        scaled = delayed(m, saturated(i[PRE_SHIFT:].as_signed(), SCALED_BITS))
+        scaled = delayed(m, saturated(i[self._pre_shift :].as_signed(), SCALED_BITS))
 
         rows = [Partial.of(m, scaled, digit) for digit in digits]
         parts = [rows[0].join(m, rows[1]), rows[2].join(m, rows[3]), rows[4]]
@@ -109,7 +116,7 @@ class Requantise(wiring.Component):
         rounded, result = delayed(m, rounded, deep), Signal(signed(LOGIT_BITS))
 
         # Sections of the value between the widths that results may have.
-        edges = sorted({0, *self.widths, ACTIVATION_BITS, LOGIT_BITS, len(doubled)})
+        edges = sorted({0, *self.widths, self._usual, LOGIT_BITS, len(doubled)})
         sections = {
             low: (delayed(m, bits.any(), deep), delayed(m, bits.all(), deep))
             for low, bits in ((low, doubled[low:high]) for low, high in pairwise(edges))
@@ -130,7 +137,7 @@ class Requantise(wiring.Component):
             with m.Elif(chosen):
                 choose(width)
         with m.Else():
-            choose(ACTIVATION_BITS)
+            choose(self._usual)
         return Mux(relu & negative, 0, result)
 
 
@@ -143,15 +150,23 @@ class ScoreQuantise(wiring.Component):
         1 cycle, or 2 of half the length with `deep`.
     """
 
-    def __init__(self, bits: int, deep: bool = False):
+    def __init__(
+        self,
+        bits: int,
+        deep: bool = False,
+        shift: int = SCORE_SHIFT,
+        score_bits: int = ACTIVATION_BITS,
+    ):
         self.latency = 1 + int(deep)
-        super().__init__({"i": In(signed(bits)), "o": Out(signed(ACTIVATION_BITS))})
+        self._shift = shift
+        super().__init__({"i": In(signed(bits)), "o": Out(signed(score_bits))})
 
     def elaborate(self, platform):
         m = Module()
-        rounded = Signal(signed(len(self.i) - SCORE_SHIFT + 2))
-        doubled = self.i[SCORE_SHIFT - 1 :].as_signed()
+        rounded = Signal(signed(len(self.i) - self._shift + 2))
+        doubled = self.i[self._shift - 1 :].as_signed()
         m.d.comb += rounded.eq((doubled + 1) >> 1)
         rounded = delayed(m, rounded, self.latency - 1)
-        m.d.sync += self.o.eq(narrowed(saturated(rounded, ACTIVATION_BITS), ACTIVATION_BITS))
+        bits = len(self.o)
+        m.d.sync += self.o.eq(narrowed(saturated(rounded, bits), bits))
         return m

@@ -18,7 +18,7 @@ def _steps(machine: Machine) -> data.StructLayout:
     `passes_left` follow the first one, which waits for `delay` cycles and one more if it `waits`.
     """
     read = issue_fields(machine)
-    score_passes = machine.key_stride(machine.context)
+    score_passes = machine.key_stride(machine.context) * machine.shares
     value_stride = machine.value_stride(machine.context)
     beats = max(machine.beats, machine.score_beats)
     return data.StructLayout(
@@ -120,7 +120,9 @@ class Sequencer(wiring.Component):
         ends = Signal(**LOADED)
         first = Signal(**LOADED)
         opening = Signal(**LOADED)
-        offset = Signal(range(max(2, machine.words_per_position)), **LOADED)
+        offset = Signal(range(max(2, machine.passes_per_position)), **LOADED)
+        # Heads that share keys and values take turns at a word.
+        share = Signal(range(machine.shares), **LOADED)
         pass_base = Signal(machine.address_bits, **LOADED)
         next_base = Signal(machine.address_bits)
         quad_step = Signal.like(self.key_stride, **LOADED)
@@ -155,10 +157,11 @@ class Sequencer(wiring.Component):
                     opening.eq(0),
                     pass_base.eq(next_base),
                     operand.eq(next_base),
+                    share.eq(share + 1),
                     row.eq(now.source),
                     bank.eq(0),
                 ]
-                if machine.words_per_position > 1:
+                if machine.passes_per_position > 1:
                     m.d.sync += offset.eq(offset + 1)
             with m.Else():
                 m.d.sync += [
@@ -178,6 +181,10 @@ class Sequencer(wiring.Component):
             with m.If(due & (~now.values | self.softmax_ready)):
                 m.d.sync += [waiting.eq(0), running.eq(1)]
         m.d.comb += next_base.eq(pass_base + now.pass_step)
+        if machine.shares > 1:
+            m.d.comb += self.issue.share.eq(share)
+            with m.If(~now.matrix & ~share.all()):
+                m.d.comb += next_base.eq(pass_base)
 
         # An instruction is read, decoded, then under way.
         idle = ~running & ~waiting
@@ -212,8 +219,9 @@ class Sequencer(wiring.Component):
                 due.eq(new.delay == 0),
                 running.eq(~new.waits),
                 waiting.eq(new.waits),
+                share.eq(0),
             ]
-            if machine.words_per_position > 1:
+            if machine.passes_per_position > 1:
                 m.d.sync += offset.eq(0)
         return m
 
@@ -230,9 +238,9 @@ class Sequencer(wiring.Component):
                 m.d.sync += slot.eq(Mux(cached, where.tail, 0))
             return slot
         # Passes over keys, or quads of values, up to the joint.
-        key_passes = machine.granule * machine.words_per_position // machine.positions_per_word
+        key_passes = machine.granule * machine.passes_per_position // machine.positions_per_pass
         keys, values = where.joint * key_passes, where.joint * (machine.granule // QUAD)
-        left = Signal(range(machine.context * machine.words_per_position + 1), **LOADED)
+        left = Signal(range(machine.context * machine.passes_per_position + 1), **LOADED)
         begins = Mux(where.joint == 0, where.tail, where.head)
         with m.If(load):
             m.d.sync += [
@@ -282,6 +290,6 @@ class Sequencer(wiring.Component):
 
     def _last_score_pass(self):
         machine = self._machine
-        if machine.positions_per_word > 1:
-            return quotient(self.position, machine.positions_per_word)
-        return (self.position + 1) * machine.words_per_position - 1
+        if machine.positions_per_pass > 1:
+            return quotient(self.position, machine.positions_per_pass)
+        return (self.position + 1) * machine.passes_per_position - 1

@@ -1,18 +1,20 @@
-"""Softmax numerators of all heads, one cached position a cycle."""
+"""Softmax numerators of all heads, one cached position a cycle or a word of them."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from itertools import product
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.latencies import Latencies
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.hdl.arithmetic import quotient, remainder, saturated
+from gptloom.hdl.arithmetic import less, quotient, remainder, saturated
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
-from gptloom.hdl.folded.layouts import Quad, Scale, ScoreBus
+from gptloom.hdl.folded.layouts import Scale, ScoreBus, quad, score_beat
 from gptloom.hdl.folded.reciprocal import Reciprocal
 from gptloom.hdl.folded.requantise import ScoreQuantise
-from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS, SCORE_FRACTION
+from gptloom.model.arithmetic import MANTISSA_BITS, SCORE_FRACTION
 from gptloom.model.positions import MAX_DISTANCE, Positions, slope_shifts
 from gptloom.model.tables import EXP2_TABLE, softmax_limit
 
@@ -21,8 +23,9 @@ class Softmax(wiring.Component):
     """Scores in, ``2**(score - maximum)`` and one over their sum out.
 
     First, scores are quantised, written to the activation memory and their maximum found. Then they
-    are read back position by position, replaced by their numerators, and summed. Positions that
-    fill up the last word are replaced by zero, for the MAC array reads whole words.
+    are read back position by position, `softmax_positions` at a time, replaced by their numerators,
+    and summed. Positions that fill up the last word are replaced by zero, for the MAC array reads
+    whole words.
 
     Attributes
     ----------
@@ -45,9 +48,10 @@ class Softmax(wiring.Component):
         The last numerators are being written, or were ``Latencies.reciprocals`` cycles ago.
     reciprocals : Out
         One over the sum, by head; valid ``4 + heads`` cycles after the last numerators, two more in
-        a deep machine.
+        a deep machine, one more where several are added.
     tap_valid, tap_numerators, tap_position, tap_heads, tap_scores : Out
-        A position's scores, or its numerators, as they are written for the heads in `tap_heads`.
+        Scores, or numerators, as they are written for the heads in `tap_heads`, at `tap_position`
+        and the positions that follow it.
     """
 
     def __init__(self, machine: Machine):
@@ -60,10 +64,10 @@ class Softmax(wiring.Component):
                 "position": In(range(machine.context)),
                 "reading": Out(1),
                 "read_row": Out(range(machine.activation_words)),
-                "quads": In(data.ArrayLayout(Quad, machine.heads)),
+                "quads": In(data.ArrayLayout(quad(machine), machine.heads)),
                 "row": Out(range(machine.activation_words)),
                 "row_enable": Out(elements),
-                "row_data": Out(elements * ACTIVATION_BITS),
+                "row_data": Out(elements * machine.element_bits),
                 "at": Out(range(machine.context)),
                 "passes": Out(1),
                 "distance": In(MAX_DISTANCE.bit_length()),
@@ -73,25 +77,24 @@ class Softmax(wiring.Component):
                 "tap_numerators": Out(1),
                 "tap_position": Out(range(machine.context)),
                 "tap_heads": Out(machine.heads),
-                "tap_scores": Out(data.ArrayLayout(Quad.elem_shape, machine.heads)),
+                "tap_scores": Out(score_beat(machine)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         machine = self._machine
-        heads = machine.heads
+        heads, bits = machine.heads, machine.element_bits
+        together, whole = machine.score_positions, machine.softmax_positions
         place = Signal.like(self.position)
         written, opening = Signal(), Signal()
         enable = Signal(heads)
         # Complements of the maxima: added to a score, they make its distance's complement.
-        maxima = [
-            Signal(signed(ACTIVATION_BITS), name=f"maximum_{h}", **LOADED) for h in range(heads)
-        ]
+        maxima = [Signal(signed(bits), name=f"maximum_{h}", **LOADED) for h in range(heads)]
 
         scores, coming, number, target, held = self._score(m)
         # Scores are read back from the cycle in which the last ones are written.
-        start = delayed(m, coming & (number == self._final))
+        start = delayed(m, coming & self._is_final(number))
         stages = self._read(m, held, start)
         numerators = self._numerators(m, maxima, stages)
         last = stages[5].valid & stages[5].last
@@ -113,17 +116,24 @@ class Softmax(wiring.Component):
         for head in range(heads):
             at_once = remainder(number, heads) == head - head % machine.score_heads
             m.d.sync += enable[head].eq(stages[4].valid | (coming & at_once))
-            score = scores[head % machine.score_heads]
-            value = Mux(written, numerators[head], score)
-            m.d.comb += self.tap_scores[head].eq(value)
+            # Scores of the head at positions in a row, and its numerators.
+            column = scores[head % machine.score_heads :: machine.score_heads]
+            values = [
+                Mux(written, numerator, column[i % together])
+                for i, numerator in enumerate(numerators[head])
+            ]
+            for i, value in enumerate(values):
+                m.d.comb += self.tap_scores[i][head].eq(value)
             for i in range(QUAD):
                 at = head * QUAD + i
+                here = quotient(remainder(place, QUAD), together) == i // together
+                if whole == QUAD:
+                    here |= written
                 m.d.comb += [
-                    self.row_enable[at].eq(enable[head] & (remainder(place, QUAD) == i)),
-                    self.row_data.word_select(at, ACTIVATION_BITS).eq(value),
+                    self.row_enable[at].eq(enable[head] & here),
+                    self.row_data.word_select(at, bits).eq(values[i % whole]),
                 ]
-            with m.If(enable[head] & ~written & (opening | ((score + maxima[head]) >= 0))):
-                m.d.sync += maxima[head].eq(~score)
+            self._raise(m, maxima[head], column, place, enable[head] & ~written, opening)
         self._sum(m, numerators, place, written, last)
 
         done, over = Signal(), delayed(m, last, Latencies.of(machine).reciprocals)
@@ -134,11 +144,39 @@ class Softmax(wiring.Component):
         m.d.comb += self.ready.eq(over | done)
         return m
 
-    @property
-    def _final(self):
-        """Number of the last scores that leave the drain together and count."""
+    def _counts(self, number):
+        """Return whether any of the scores with this number on, which leave together, counts."""
         machine = self._machine
-        return self.position * machine.heads + machine.heads - machine.score_heads
+        last = self.position * machine.heads + machine.heads - machine.score_heads
+        return number <= last
+
+    def _is_final(self, number):
+        """Return whether the scores with this number on are the last ones that count."""
+        machine = self._machine
+        if machine.score_positions == 1:
+            last = self.position * machine.heads + machine.heads - machine.score_heads
+            return number == last
+        group = machine.score_positions
+        return quotient(number, machine.heads * group) == quotient(self.position, group)
+
+    def _raise(self, m: Module, maximum, scores, place, valid, opening) -> None:
+        """Raise a head's maximum, a complement, to the largest of its scores that count."""
+        (score, *others) = scores
+        if others:
+            lowest = -(1 << len(score) - 1)
+            following = [
+                Mux(place + i <= self.position, other, lowest) for i, other in enumerate(others, 1)
+            ]
+            while following:
+                pairs = [score, *following]
+                score, *following = [
+                    Mux(less(one, other), other, one).as_signed()
+                    for one, other in zip(pairs[::2], pairs[1::2], strict=True)
+                ]
+            # Found a cycle before it is compared; scores are read back later still.
+            score, valid, opening = (delayed(m, s) for s in (score, valid, opening))
+        with m.If(valid & (opening | ((score + maximum) >= 0))):
+            m.d.sync += maximum.eq(~score)
 
     def _score(self, m: Module):
         """Quantise the drain's scores.
@@ -147,11 +185,11 @@ class Softmax(wiring.Component):
         (position by position, head by head), and the row of the first one, now and a cycle before.
         """
         machine = self._machine
-        together = machine.score_heads
-        scores = []
+        together = machine.score_heads * machine.score_positions
+        precision, scores = machine.precision, []
         for head in range(together):
             m.submodules[f"score_{head}"] = quantise = ScoreQuantise(
-                machine.accumulator_bits, machine.deep
+                machine.accumulator_bits, machine.deep, precision.score_shift, precision.scores
             )
             m.d.comb += quantise.i.eq(self.i.sums[head])
             scores.append(quantise.o)
@@ -165,7 +203,7 @@ class Softmax(wiring.Component):
         with m.If(valid):
             m.d.sync += following.eq(number + together)
         if machine.positions is Positions.ALIBI:
-            counts = valid & (number <= self._final)
+            counts = valid & self._counts(number)
             group = remainder(number, machine.heads)
             m.d.comb += [
                 self.at.eq(quotient(number, machine.heads)),
@@ -176,7 +214,7 @@ class Softmax(wiring.Component):
         # Scores of the latest instruction: its row is there as long as they leave the drain.
         m.d.comb += target.eq(Mux(self.i.valid, self.i.target, held))
         m.d.sync += held.eq(target)
-        return scores, valid & (number <= self._final), number, target, held
+        return scores, valid & self._counts(number), number, target, held
 
     def _penalised(self, m: Module, scores, group) -> list[Signal]:
         """Take penalties from scores that come in the next cycle, heads from `group` on."""
@@ -185,69 +223,82 @@ class Softmax(wiring.Component):
         widest = len(units) + max(shifts)
         for i, score in enumerate(scores):
             penalty = Signal(widest, name=f"penalty_{i}", **LOADED)
-            result = Signal(signed(ACTIVATION_BITS), name=f"penalised_{i}")
+            bits = self._machine.element_bits
+            result = Signal(signed(bits), name=f"penalised_{i}")
             for first in range(0, self._machine.heads, len(scores)):
                 with m.If(group == first):
                     m.d.sync += penalty.eq(units << shifts[first + i])
-            m.d.sync += result.eq(saturated(score - penalty, ACTIVATION_BITS))
+            m.d.sync += result.eq(saturated(score - penalty, bits))
             found.append(result)
         return found
 
     def _read(self, m: Module, target, start) -> list:
-        """Read the scores back, one position a cycle; five cycles later its numerators."""
+        """Read the scores back; five cycles later their numerators are there."""
         machine = self._machine
-        count = Signal(range(machine.context))
+        step = machine.softmax_positions
+        count = Signal(range(machine.context // step))
         final = Signal.like(count)
-        m.d.comb += final.eq(self.position | (QUAD - 1))
+        m.d.comb += final.eq(quotient(self.position | (QUAD - 1), step))
         with m.If(start):
             m.d.sync += [self.reading.eq(1), count.eq(0)]
         with m.Elif(self.reading):
             m.d.sync += count.eq(count + 1)
             with m.If(count == final):
                 m.d.sync += self.reading.eq(0)
-        m.d.comb += self.read_row.eq(target + quotient(count, QUAD))
+        m.d.comb += self.read_row.eq(target + quotient(count, QUAD // step))
 
         beat = Signal(
-            data.StructLayout({"valid": 1, "position": count.shape(), "last": 1, "counts": 1})
+            data.StructLayout(
+                {"valid": 1, "position": range(machine.context), "last": 1, "counts": step}
+            )
         )
         m.d.comb += [
             beat.valid.eq(self.reading),
-            beat.position.eq(count),
+            beat.position.eq(count * step),
             beat.last.eq(count == final),
-            beat.counts.eq(count <= self.position),
+            beat.counts.eq(Cat(beat.position + i <= self.position for i in range(step))),
         ]
         stages = [beat]
         for _ in range(5):
             stages.append(delayed(m, stages[-1]))
         return stages
 
-    def _numerators(self, m: Module, maxima: list[Signal], stages: list) -> list[Signal]:
-        """Compute the numerators of what was read."""
+    def _numerators(self, m: Module, maxima: list[Signal], stages: list) -> list[list[Signal]]:
+        """Compute the numerators of what was read: by head, and by position in a row."""
+        bits, step = self._machine.element_bits, self._machine.softmax_positions
         numerators = []
-        for head in range(self._machine.heads):
-            score = Signal(signed(ACTIVATION_BITS), name=f"score_{head}")
-            distance = Signal(ACTIVATION_BITS, name=f"distance_{head}")
-            mantissa = Signal(MANTISSA_BITS, name=f"mantissa_{head}")
-            octaves = Signal(ACTIVATION_BITS - SCORE_FRACTION, name=f"octaves_{head}")
-            numerator = Signal(MANTISSA_BITS, name=f"numerator_{head}")
+        for head, i in product(range(self._machine.heads), range(step)):
+            name = f"{head}" if step == 1 else f"{head}_{i}"
+            score = Signal(signed(bits), name=f"score_{name}")
+            distance = Signal(bits, name=f"distance_{name}")
+            mantissa = Signal(MANTISSA_BITS, name=f"mantissa_{name}")
+            octaves = Signal(bits - SCORE_FRACTION, name=f"octaves_{name}")
+            numerator = Signal(MANTISSA_BITS, name=f"numerator_{name}")
+            read = self.quads[head]
             m.d.sync += [
-                score.eq(self.quads[head][remainder(stages[1].position, QUAD)]),
+                score.eq(read[remainder(stages[1].position, QUAD)] if step == 1 else read[i]),
                 distance.eq(~(score + maxima[head])),
                 mantissa.eq(Array(EXP2_TABLE.tolist())[distance[:SCORE_FRACTION]]),
                 octaves.eq(distance[SCORE_FRACTION:]),
-                numerator.eq(Mux(stages[4].counts, mantissa >> octaves, 0)),
+                numerator.eq(Mux(stages[4].counts[i], mantissa >> octaves, 0)),
             ]
             numerators.append(numerator)
-        return numerators
+        return [numerators[at : at + step] for at in range(0, len(numerators), step)]
 
     def _sum(self, m: Module, numerators, position, written, last) -> None:
         """Add up each head's numerators and, head after head, find one over the sum."""
         machine = self._machine
         bits = softmax_limit(machine.context).bit_length()
         totals = Array(Signal(bits, name=f"total_{h}", **LOADED) for h in range(machine.heads))
-        for total, numerator in zip(totals, numerators, strict=True):
+        opening = position == 0
+        if machine.softmax_positions > 1:
+            written, opening, last = (delayed(m, s) for s in (written, opening, last))
+        for total, several in zip(totals, numerators, strict=True):
+            numerator, *others = several
+            if others:
+                numerator = delayed(m, sum(several))
             with m.If(written):
-                m.d.sync += total.eq(Mux(position == 0, numerator, total + numerator))
+                m.d.sync += total.eq(Mux(opening, numerator, total + numerator))
 
         busy = Signal()
         head = Signal(range(max(2, machine.heads)))

@@ -1,35 +1,42 @@
 """Write-back: results are scaled, get the residual added and go where the instruction says."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.isa import Combination, Destination, Function
+from gptloom.firmware.isa import Combination, Destination, Function, Input
 from gptloom.firmware.isa import Scale as ScaleOf
-from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
+from gptloom.firmware.machine import EXPONENT_ROW_BITS, QUAD, Machine
 from gptloom.hdl.arithmetic import narrowed, quotient, remainder, saturated
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
+from gptloom.hdl.folded.functions import Choice, Functions
 from gptloom.hdl.folded.layouts import (
-    LISTENERS,
-    UNIT_BITS,
+    EXPONENT_BITS,
     Beat,
     EmbeddingBus,
     Listeners,
-    Quad,
     ResultBus,
     Scale,
     Temperature,
     accumulator,
+    listening,
     result_fields,
     slot_address,
+    stream_beat,
 )
 from gptloom.hdl.folded.requantise import Requantise
+from gptloom.hdl.folded.rotation import Turns
 from gptloom.model.arithmetic import (
-    ACTIVATION_BITS,
     EMBEDDING_SHIFT,
+    SILU_BITS,
+    SILU_RESULT_BITS,
     UNIT_MANTISSA,
 )
+from gptloom.model.golden import LEAST_SUM_EXPONENT
 
 
 def _beats(machine: Machine) -> data.StructLayout:
@@ -48,7 +55,7 @@ def _beats(machine: Machine) -> data.StructLayout:
         "address": result_fields(machine)["target"].shape,
         "step": range(longest + 1),
         "operation": machine.operation_bits,
-        "adds": 1,
+        "choice": Choice,
     }
     offset = {} if machine.recurrent else {"offset": machine.address_bits}
     return data.StructLayout(fields | offset)
@@ -60,7 +67,7 @@ class Writeback(wiring.Component):
     Attributes
     ----------
     latency
-        From the drain's beat to its results: 5 cycles, 11 in a deep machine.
+        From the drain's beat to its results: 5 cycles, 11 in a deep machine, 7 in a gated one.
     i : In
         The drain's beat.
     recurrent : In
@@ -70,6 +77,10 @@ class Writeback(wiring.Component):
         Settings of the model: operand words from one group of a key's or value's rows to the next.
     stream : In
         Elements `index`, ... of the residual stream.
+    gates, gains, exponents : In
+        Those of the gates, of the last norm's gains, and of the rows' exponents.
+    quad, turns : Out, In
+        Quad of a head's elements, and the angles of its pairs a cycle later.
     norm, reciprocals, temperature : In
         Scales of the instructions that ask for them; reciprocals by head.
     position, slot : In
@@ -89,8 +100,16 @@ class Writeback(wiring.Component):
         self._machine = machine
         self.latency = Requantise.latency_of(machine.deep) + machine.deep + 1
         elements = machine.heads * QUAD
-        values = data.ArrayLayout(Quad.elem_shape, machine.writers)
         some = {}
+        if machine.gated:
+            self.latency += 1 + Functions.latency
+            some = {
+                "gates": In(data.ArrayLayout(signed(SILU_RESULT_BITS), machine.writers)),
+                "gains": In(data.ArrayLayout(signed(machine.precision.weights), machine.writers)),
+                "exponents": In(data.ArrayLayout(EXPONENT_ROW_BITS, machine.writers)),
+                "quad": Out(machine.row_bits),
+                "turns": In(Turns),
+            }
         if machine.slots > 1:
             some["slot"] = In(range(machine.slots))
         if machine.recurrent:
@@ -101,7 +120,7 @@ class Writeback(wiring.Component):
                 "i": In(Beat(machine)),
                 "key_stride": In(range(machine.key_stride(machine.context) + 1)),
                 "value_stride": In(range(machine.value_stride(machine.context) + 1)),
-                "stream": In(values),
+                "stream": In(stream_beat(machine)),
                 "norm": In(Scale),
                 "reciprocals": In(data.ArrayLayout(Scale, machine.heads)),
                 "temperature": In(Temperature),
@@ -110,10 +129,10 @@ class Writeback(wiring.Component):
                 "o": Out(ResultBus(machine)),
                 "row": Out(range(machine.activation_words)),
                 "row_enable": Out(elements),
-                "row_data": Out(elements * ACTIVATION_BITS),
+                "row_data": Out(elements * machine.element_bits),
                 "word": Out(machine.address_bits),
                 "word_enable": Out(QUAD).array(machine.units),
-                "word_data": Out(UNIT_BITS).array(machine.units),
+                "word_data": Out(machine.unit_bits).array(machine.units),
             }
         )
 
@@ -131,13 +150,16 @@ class Writeback(wiring.Component):
             beat.opening.eq(drained.index == 0),
             beat.address.eq(instruction.target),
             beat.operation.eq(drained.operation),
-            beat.adds.eq(instruction.combination == Combination.ADD),
+            beat.choice.adds.eq(instruction.combination == Combination.ADD),
+            beat.choice.multiplies.eq(instruction.combination == Combination.MULTIPLY),
+            beat.choice.gates.eq(instruction.function == Function.SILU),
+            beat.choice.turns.eq(instruction.function == Function.ROTATE),
+            beat.choice.keys.eq(drained.to.keys),
         ]
         self._place(m, beat)
-        enable, streams = drained.enable, [self.stream]
+        enable = drained.enable
         for number in range(self.latency - 1):
             beat, enable = delayed(m, beat), delayed(m, enable)
-            streams.append(delayed(m, streams[-1]))
             if number == 0:
                 beat = self._grouped(m, beat)
             if number == 1 and not machine.recurrent:
@@ -146,27 +168,10 @@ class Writeback(wiring.Component):
                 beat = placed
 
         result = self.o.beat
-        # The normalised embedding is all that goes to the stream's memory alone.
-        is_start = drained.to.stream & ~drained.to.activations
-        widths, narrow = self._cached_widths()
-        scales = self._scales(m)
-        for i, sum_ in enumerate(self._sums()):
-            m.submodules[f"requantise_{i}"] = requantise = Requantise(
-                machine.accumulator_bits, machine.deep, widths
-            )
-            start = self.stream[i] << EMBEDDING_SHIFT
-            m.d.comb += [
-                requantise.i.eq(Mux(is_start, start, sum_)),
-                requantise.mantissa.eq(scales[i].mantissa),
-                requantise.shift.eq(instruction.shift + scales[i].exponent),
-                requantise.narrow.eq(narrow),
-                requantise.wide.eq(drained.to.sampler),
-                requantise.relu.eq(instruction.function == Function.RELU),
-            ]
-            total = narrowed(requantise.o, ACTIVATION_BITS) + streams[requantise.latency][i]
-            total = saturated(delayed(m, total, machine.deep), ACTIVATION_BITS)
-            value = delayed(m, requantise.o, machine.deep)
-            m.d.sync += result["values"][i].eq(Mux(beat.adds, total, value))
+        scaled = self._scaled(m)
+        finish = self._functions if machine.gated else self._sums_of
+        for value, final in zip(result["values"], finish(m, scaled, beat), strict=True):
+            m.d.sync += value.eq(final)
         address = Signal.like(beat.address)
         m.d.sync += [
             result.enable.eq(Mux(beat.valid, enable, 0)),
@@ -178,7 +183,8 @@ class Writeback(wiring.Component):
         ]
         embedding = self.embedding
         with m.If(embedding.valid):
-            as_stream = Listeners.const(dict.fromkeys(LISTENERS[Destination.STREAM], 1))
+            blocks = ("stream",) if machine.gated else listening(machine)[Destination.STREAM]
+            as_stream = Listeners.const(dict.fromkeys(blocks, 1))
             m.d.sync += [
                 result.enable.eq(~Const(0, machine.writers)),
                 result.index.eq(embedding.index),
@@ -193,6 +199,89 @@ class Writeback(wiring.Component):
             self._write_words(m, beat, Mux(beat.valid, enable, 0), address)
         return m
 
+    def _scaled(self, m: Module) -> list[Signal]:
+        """Return the beat's numbers, scaled and as wide as their sites need them."""
+        machine, instruction, to = self._machine, self.i.instruction, self.i.to
+        precision, function = machine.precision, instruction.function
+        widths, narrow = self._widths()
+        wide, relu = to.sampler, function == Function.RELU
+        pre_shift = precision.pre_shift
+        if machine.gated:
+            # Sums are shifted beforehand, and take a cycle for it.
+            wide, pre_shift = wide | to.stream, 0
+            narrow, wide, relu = (delayed(m, flag) for flag in (narrow, wide, relu))
+        scaled = []
+        for i, (number, scale) in enumerate(zip(self._numbers(), self._scales(m), strict=True)):
+            m.submodules[f"requantise_{i}"] = requantise = Requantise(
+                machine.accumulator_bits, machine.deep, widths, precision.activations, pre_shift
+            )
+            shift = instruction.shift + scale.exponent
+            mantissa = scale.mantissa
+            if machine.gated:
+                mixes = instruction.scale == ScaleOf.SUM
+                # The largest numerator is in the sum, so that its exponent is no smaller.
+                more = scale.exponent - LEAST_SUM_EXPONENT
+                number = Mux(mixes, number >> more[:EXPONENT_BITS], number >> precision.pre_shift)
+                exponent = Mux(mixes, LEAST_SUM_EXPONENT, scale.exponent)
+                whole = instruction.shift + exponent + self.exponents[i]
+                # From there on nothing is left of any number.
+                shift = Mux(whole[EXPONENT_BITS:].any(), (1 << EXPONENT_BITS) - 1, whole)
+                held = Signal(accumulator(machine), name=f"shifted_{i}")
+                m.d.sync += held.eq(number)
+                number = held
+                shift, mantissa = delayed(m, shift[:EXPONENT_BITS]), delayed(m, mantissa)
+            m.d.comb += [
+                requantise.i.eq(number),
+                requantise.mantissa.eq(mantissa),
+                requantise.shift.eq(shift),
+                requantise.narrow.eq(narrow),
+                requantise.wide.eq(wide),
+                requantise.relu.eq(relu),
+            ]
+            scaled.append(requantise.o)
+        return scaled
+
+    def _sums_of(self, m: Module, scaled, beat) -> list[Value]:
+        """Return scaled results, with the residual stream added where it is asked for."""
+        machine, bits, found = self._machine, self._machine.precision.stream, []
+        stream = delayed(m, self.stream, Requantise.latency_of(machine.deep))
+        for value, element in zip(scaled, stream, strict=True):
+            total = delayed(m, narrowed(value, bits) + element, machine.deep)
+            value = delayed(m, value, machine.deep)
+            found.append(Mux(beat.choice.adds, saturated(total, bits), value))
+        return found
+
+    def _functions(self, m: Module, scaled, beat) -> list[Value]:
+        """Return scaled results after their functions and combinations."""
+        machine = self._machine
+        m.submodules.functions = functions = Functions(machine)
+        # From the drain to the functions.
+        cycles = self.latency - 1 - Functions.latency
+        index, keys = (delayed(m, s, cycles - 1) for s in (self.i.index, self.i.to.keys))
+        quads = quotient(index, QUAD)
+        m.d.comb += [
+            self.quad.eq(
+                Mux(keys, quotient(quads, machine.cached_heads), quotient(quads, machine.heads))
+            ),
+            functions.turns.eq(self.turns),
+            functions.stream.eq(delayed(m, self.stream, cycles)),
+            functions.gates.eq(delayed(m, self.gates, cycles)),
+            functions.choice.eq(beat.choice),
+            *(i.eq(value) for i, value in zip(functions.i, scaled, strict=True)),
+        ]
+        return list(functions.o)
+
+    def _numbers(self) -> list[Value]:
+        """Return what becomes results: sums, or elements of the stream as large as sums."""
+        numbers = []
+        for i, (sum_, element) in enumerate(zip(self._sums(), self.stream, strict=True)):
+            stream = element << EMBEDDING_SHIFT
+            source = self.i.instruction.input
+            if self._machine.gated:
+                stream = Mux(source == Input.GAINED, element * self.gains[i], stream)
+            numbers.append(Mux(source == Input.SUMS, sum_, stream))
+        return numbers
+
     def _sums(self) -> list[Value]:
         """Return the sums of the beat, or recurrent ones where its instruction scales those."""
         if not self._machine.recurrent:
@@ -201,12 +290,25 @@ class Writeback(wiring.Component):
         pairs = zip(self.recurrent, self.i.sums, strict=True)
         return [Mux(mixed, recurrent, sum_) for recurrent, sum_ in pairs]
 
-    def _cached_widths(self) -> tuple[tuple[int, ...], Value]:
-        """Return the widths of keys and values, and for each whether a beat has it."""
-        widths, to = self._machine.cache.widths, self.i.to
-        if len(set(widths)) == 1:
-            return widths[:1], to.keys | to["values"]
-        return widths, Cat(to.keys, to["values"])
+    def _widths(self) -> tuple[tuple[int, ...], Value]:
+        """Return the widths of scaled numbers that are no activations, and whether a beat has each.
+
+        A turned key is narrowed after that.
+        """
+        precision, to = self._machine.precision, self.i.to
+        keys, values = self._machine.cache.widths
+        has = [(keys, to.keys), (values, to["values"])]
+        if self._machine.gated:
+            function = self.i.instruction.function
+            has = [
+                (precision.unrotated, function == Function.ROTATE),
+                (SILU_BITS, function == Function.SILU),
+                (values, to["values"]),
+            ]
+        widths = tuple(dict.fromkeys(width for width, _ in has))
+        return widths, Cat(
+            reduce(or_, (flag for width, flag in has if width == chosen)) for chosen in widths
+        )
 
     def _scales(self, m: Module) -> list:
         """Mantissa and exponent for each writer."""
@@ -253,7 +355,7 @@ class Writeback(wiring.Component):
         with m.Elif(to.keys):
             m.d.comb += beat.address.eq(target | slot)
             m.d.comb += beat.offset.eq(quotient(self._key_number(m, index), machine.units))
-            with m.If(remainder(index, row_length) == 0):
+            with m.If(remainder(index, QUAD * machine.cached_heads) == 0):
                 m.d.comb += beat.step.eq(self.key_stride)
         with m.Else():
             m.d.comb += beat.step.eq(remainder(index, row_length) == 0)
@@ -271,7 +373,7 @@ class Writeback(wiring.Component):
 
     def _key_number(self, m: Module, index) -> Signal:
         """Return the number of a key in the cache: position by position, head by head."""
-        heads = self._machine.heads
+        heads = self._machine.cached_heads
         head = remainder(quotient(index, QUAD), heads)
         number = Signal(range(self._machine.context * heads), name="key_number")
         m.d.comb += number.eq(Cat(head, self.position) if heads > 1 else self.position)
@@ -281,7 +383,7 @@ class Writeback(wiring.Component):
         """Activation memory: element j is in bank j // 4 % heads, whatever the word."""
         machine, result = self._machine, self.o.beat
         place = remainder(result.index, QUAD * machine.heads)
-        values = Cat(narrowed(v, ACTIVATION_BITS) for v in result["values"])
+        values = Cat(narrowed(v, machine.element_bits) for v in result["values"])
         copies = machine.heads * QUAD // machine.writers
         m.d.comb += [
             self.row.eq(address),
@@ -303,19 +405,20 @@ class Writeback(wiring.Component):
 
         key_unit, key_lane = remainder(number, units), remainder(beat.index, QUAD)
         value_unit, value_lane = remainder(beat.index, units), remainder(self.position, QUAD)
-        bytes_ = Array(narrowed(v, LANE_BITS) for v in self.o.beat["values"])
+        bytes_ = Array(narrowed(v, machine.lane_bits) for v in self.o.beat["values"])
         for unit in range(units):
+            stored = machine.cached_unit(unit)
             for lane in range(QUAD):
                 # A key fills the lanes of one unit, a value one lane of consecutive units.
                 key_writer, value_writer = lane % writers, unit % writers
                 key_here = (key_unit == unit) & (key_lane == lane - key_writer)
                 value_here = (value_lane == lane) & (value_unit == unit - value_writer)
-                m.d.sync += self.word_enable[unit][lane].eq(
+                m.d.sync += self.word_enable[stored][lane].eq(
                     (is_key & key_here & enable.bit_select(key_writer, 1))
                     | (is_value & value_here & enable.bit_select(value_writer, 1))
                 )
                 m.d.comb += (
-                    self.word_data[unit]
-                    .word_select(lane, LANE_BITS)
+                    self.word_data[stored]
+                    .word_select(lane, machine.lane_bits)
                     .eq(Mux(holds_keys, bytes_[key_writer], bytes_[value_writer]))
                 )

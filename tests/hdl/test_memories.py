@@ -8,7 +8,7 @@ from gptloom.hdl.folded.memories import (
     ActivationMemory,
     OperandMemory,
     ProgramMemory,
-    StreamMemory,
+    stream_memory,
 )
 from gptloom.model.config import ModelConfig
 
@@ -79,7 +79,7 @@ def test_stream_memory(bench, machine):
     """Results for the memory are written by their index; others are not written."""
     writers, draw = machine.writers, np.random.default_rng(2)
     memory = np.zeros((machine.stream_elements // writers, writers), np.int64)
-    block = bench(StreamMemory(machine))
+    block = bench(stream_memory(machine))
     for cycle in range(300):
         # At first all is written, so that nothing is read that was never defined.
         everything = cycle < len(memory)

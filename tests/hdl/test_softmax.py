@@ -42,7 +42,7 @@ class Attention:
             for head in range(self.machine.heads):
                 if heads >> head & 1:
                     tap = (get("tap_numerators"), get("tap_position"), head)
-                    self.taps.append((*tap, get("tap_scores")[head]))
+                    self.taps.append((*tap, get("tap_scores")[0][head]))
         ready = get("ready")
         # Block RAM does not define the read of a word that is being written.
         assert not (get("reading") and enable and get("row") == get("read_row"))

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.core import Address, Counters, Prompt, Token, Write
 from gptloom.hdl.folded.layouts import (
-    UNIT_BITS,
-    Quad,
     Scale,
     Temperature,
     issues,
     job,
+    quad,
     results,
 )
 from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS
@@ -194,8 +193,8 @@ def _mac_array(machine: Machine) -> Iterator[Signal]:
     yield _due("operands.address", machine.address_bits)
     yield _due("activations.address", _bits(machine.activation_words))
     for unit in range(machine.units):
-        yield _due(f"operands.words__{unit}", UNIT_BITS)
-    yield _due("activations.quads", machine.heads * Quad.size)
+        yield _due(f"operands.words__{unit}", machine.unit_bits)
+    yield _due("activations.quads", machine.heads * quad(machine).size)
     for unit in range(machine.units):
         yield _held(f"mac_array.total_{unit}", machine.accumulator_bits, resets=False)
     yield _always("mac_array.done")
@@ -227,7 +226,7 @@ def _memories(machine: Machine) -> Iterator[Signal]:
     yield _due("operands.write_address", machine.address_bits)
     for unit in range(machine.units):
         yield _always(f"operands.write_enable__{unit}", QUAD)
-        yield _due(f"operands.write_data__{unit}", UNIT_BITS)
+        yield _due(f"operands.write_data__{unit}", machine.unit_bits)
     yield _always("embedding.write_tokens")
     yield _always("embedding.write_positions")
     yield _always("issue_program.write_enable")
