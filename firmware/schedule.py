@@ -119,9 +119,11 @@ class Scheduler:
                 instruction, -self._latencies.result - 1, self._shape(instruction)[1]
             )
             bounds.append(max(at - cycle for at, cycle in zip(readable, leave, strict=True)))
-        if instruction.function is Function.ROTATE:
+        if self._machine.gated and instruction.rows:
+            # Embeddings are written through the same port, and angles are found meanwhile.
             first = self._written(instruction, 0, self._shape(instruction)[1])[0]
-            bounds.append(self._latencies.turn - first)
+            turns = instruction.function is Function.ROTATE
+            bounds.append(max(self._embedded, self._latencies.turn if turns else 0) - first)
         if instruction.destination is Destination.LOGITS and self._machine.writers > 1:
             # Noise is drawn into a memory meanwhile, one value a cycle.
             rows = range(instruction.rows)

@@ -15,16 +15,11 @@ from gptloom.hdl.core import CoreSignature, Write
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.access import (
     load,
-    load_embedding,
     load_settings,
-    load_tables,
     read_back,
 )
 from gptloom.hdl.folded.control import Control
 from gptloom.hdl.folded.drain import Drain
-from gptloom.hdl.folded.embedding import Embedding
-from gptloom.hdl.folded.exponents import Exponents
-from gptloom.hdl.folded.gains import Gains
 from gptloom.hdl.folded.layouts import (
     Temperature,
     issue_fields,
@@ -37,20 +32,17 @@ from gptloom.hdl.folded.memories import (
     ActivationMemory,
     OperandMemory,
     ProgramMemory,
-    gate_memory,
     stream_memory,
 )
 from gptloom.hdl.folded.norm import Norm
+from gptloom.hdl.folded.parts import embed, gate, recur
 from gptloom.hdl.folded.prefix import Prefix
 from gptloom.hdl.folded.readback import Readback
 from gptloom.hdl.folded.recompute import Recompute
-from gptloom.hdl.folded.recurrence import Recurrence
-from gptloom.hdl.folded.rotation import Rotation
 from gptloom.hdl.folded.rows import Rows
 from gptloom.hdl.folded.sampler import Sampler
 from gptloom.hdl.folded.sequencer import Sequencer
 from gptloom.hdl.folded.softmax import Softmax
-from gptloom.hdl.folded.token_row import TokenRow
 from gptloom.hdl.folded.writeback import Writeback
 from gptloom.hdl.multipliers import Multiplier
 from gptloom.hdl.preload import Preload
@@ -160,9 +152,9 @@ class FoldedCore(wiring.Component):
         turn = self._turn(m, control, sampler, sequencer)
         programs = issue_program, result_program
         if machine.gated:
-            embedding, tables = self._gate(m, loaded, control, turn, operands, drain, writeback)
+            embedding, tables = gate(m, self, loaded, control, turn, operands, drain, writeback)
         else:
-            embedding, tables = self._embed(m, loaded, turn)
+            embedding, tables = embed(m, self, loaded, turn)
         row = embedding if machine.gated else None
         read_back(m, self, readback, tables, row, *programs, operands, sequencer, mac_array)
         load(m, machine, loaded, *programs, operands, writeback)
@@ -207,7 +199,7 @@ class FoldedCore(wiring.Component):
             ]
         rows = None
         if machine.recurrent:
-            self._recur(m, loaded, readback, control, sequencer, sampler, drain, writeback)
+            recur(m, self, loaded, readback, control, sequencer, sampler, drain, writeback)
         else:
             rows = self._attend(m, control, prefix, turn, sequencer, activations, drain, writeback)
         load_settings(
@@ -227,59 +219,6 @@ class FoldedCore(wiring.Component):
             ],
         )
         return m
-
-    def _embed(self, m: Module, loaded, turn: "_Turn") -> tuple[Embedding, list]:
-        """Embeddings in tables of their own; return them, and what is read of them."""
-        m.submodules.embedding = embedding = Embedding(
-            self.machine, self.preload.tokens, self.preload.positions
-        )
-        m.d.comb += embedding.position.eq(turn.position)
-        load_embedding(m, loaded, embedding)
-        words = zip((Region.TOKENS, Region.POSITIONS), embedding.words, strict=False)
-        return embedding, [(embedding, dict(words))]
-
-    def _gate(
-        self, m: Module, loaded, control, turn: "_Turn", operands, drain, writeback
-    ) -> tuple[TokenRow, list]:
-        """Add what the family of Llama needs; return who reads embeddings, and other tables."""
-        machine, preload = self.machine, self.preload
-        m.submodules.token_row = row = TokenRow(machine)
-        m.submodules.exponents = exponents = Exponents(machine, preload.exponents, preload.tokens)
-        m.submodules.rotation = rotation = Rotation(machine, preload.positions)
-        m.submodules.gates = gates = gate_memory(machine)
-        m.submodules.gains = gains = Gains(machine, preload.gains)
-        wiring.connect(m, writeback.o, gates.i)
-        first = control.fresh if machine.eviction is not Eviction.NONE else turn.position == 0
-        beside = quotient(drain.next_index, machine.writers)
-        m.d.comb += [
-            *(word.eq(read) for word, read in zip(row.words, operands.words, strict=True)),
-            exponents.start.eq(turn.start),
-            exponents.token.eq(turn.token),
-            exponents.i.valid.eq(drain.o.valid),
-            exponents.i.instruction.eq(drain.o.instruction),
-            rotation.start.eq(turn.start),
-            rotation.first.eq(first),
-            rotation.quad.eq(writeback.quad),
-            gates.address.eq(beside),
-            gains.address.eq(beside),
-            writeback.exponents.eq(exponents.o),
-            writeback.turns.eq(rotation.turns),
-            writeback.gates.eq(gates.elements),
-            writeback.gains.eq(gains.elements),
-        ]
-        tables = {
-            Region.TOKENS: exponents.tokens,
-            Region.EXPONENTS: exponents.rows,
-            Region.POSITIONS: rotation.speeds,
-            Region.GAINS: gains.table,
-        }
-        load_tables(m, loaded, tables)
-        words = {region: table.word for region, table in tables.items()}
-        return row, [
-            (exponents, {r: words[r] for r in (Region.TOKENS, Region.EXPONENTS)}),
-            (rotation, {Region.POSITIONS: words[Region.POSITIONS]}),
-            (gains, {Region.GAINS: words[Region.GAINS]}),
-        ]
 
     def _attend(
         self, m: Module, control, prefix, turn: "_Turn", sequencer, activations, drain, writeback
@@ -322,33 +261,6 @@ class FoldedCore(wiring.Component):
             self.tap.token_position.eq(turn.position),
         ]
         return rows
-
-    def _recur(
-        self, m: Module, loaded, readback, control, sequencer, sampler, drain, writeback
-    ) -> None:
-        """Keep sums in the place of the cache."""
-        m.submodules.recurrence = recurrence = Recurrence(self.machine, self.preload.positions)
-        m.d.comb += [
-            recurrence.start.eq(control.start),
-            recurrence.token.eq(control.token),
-            recurrence.fresh.eq(control.fresh),
-            # They are read for the beat to come, as the residual stream is.
-            recurrence.index.eq(drain.next_index),
-            writeback.reciprocals.eq(recurrence.reciprocals),
-            recurrence.write_address.eq(loaded.write.address),
-            recurrence.write_enable.eq(loaded.into[Region.POSITIONS]),
-            recurrence.write_data.eq(loaded.write.data),
-            recurrence.reading.eq(readback.active),
-            recurrence.read_address.eq(self.read.p.address),
-            readback.positions.eq(recurrence.word),
-        ]
-        for mixed, sum_ in zip(writeback.recurrent, recurrence.sums, strict=True):
-            m.d.comb += mixed.eq(sum_)
-        # A token is over with the last of its sums.
-        for over, ends in ((control.finished, sequencer.finished), (control.done, sampler.done)):
-            waits = Signal()
-            m.d.sync += waits.eq((ends | waits) & recurrence.busy)
-            m.d.comb += over.eq((ends | waits) & ~recurrence.busy)
 
     def _turn(self, m: Module, control, sampler, sequencer) -> "_Turn":
         """Return what the program computes: the token of the document, or all up to it."""

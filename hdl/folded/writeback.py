@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +13,7 @@ from gptloom.firmware.machine import EXPONENT_ROW_BITS, QUAD, Machine
 from gptloom.hdl.arithmetic import narrowed, quotient, remainder, saturated
 from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.delay import delayed
+from gptloom.hdl.folded.cache_port import key_number, write_words
 from gptloom.hdl.folded.functions import Choice, Functions
 from gptloom.hdl.folded.layouts import (
     EXPONENT_BITS,
@@ -97,7 +98,7 @@ class Writeback(wiring.Component):
     """
 
     def __init__(self, machine: Machine):
-        self._machine = machine
+        self.machine = machine
         self.latency = Requantise.latency_of(machine.deep) + machine.deep + 1
         elements = machine.heads * QUAD
         some = {}
@@ -138,7 +139,7 @@ class Writeback(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        machine = self._machine
+        machine = self.machine
         drained, instruction = self.i, self.i.instruction
 
         beat = Signal(_beats(machine))
@@ -196,12 +197,15 @@ class Writeback(wiring.Component):
             ]
         self._write_rows(m, address)
         if not machine.recurrent:
-            self._write_words(m, beat, Mux(beat.valid, enable, 0), address)
+            m.d.comb += self.word.eq(address)
+            # The place is decided on the beat before the result: write ports are a long way.
+            some = Mux(beat.valid, enable, 0)
+            write_words(m, self, beat.to, some, beat.index)
         return m
 
     def _scaled(self, m: Module) -> list[Signal]:
         """Return the beat's numbers, scaled and as wide as their sites need them."""
-        machine, instruction, to = self._machine, self.i.instruction, self.i.to
+        machine, instruction, to = self.machine, self.i.instruction, self.i.to
         precision, function = machine.precision, instruction.function
         widths, narrow = self._widths()
         wide, relu = to.sampler, function == Function.RELU
@@ -243,7 +247,7 @@ class Writeback(wiring.Component):
 
     def _sums_of(self, m: Module, scaled, beat) -> list[Value]:
         """Return scaled results, with the residual stream added where it is asked for."""
-        machine, bits, found = self._machine, self._machine.precision.stream, []
+        machine, bits, found = self.machine, self.machine.precision.stream, []
         stream = delayed(m, self.stream, Requantise.latency_of(machine.deep))
         for value, element in zip(scaled, stream, strict=True):
             total = delayed(m, narrowed(value, bits) + element, machine.deep)
@@ -253,7 +257,7 @@ class Writeback(wiring.Component):
 
     def _functions(self, m: Module, scaled, beat) -> list[Value]:
         """Return scaled results after their functions and combinations."""
-        machine = self._machine
+        machine = self.machine
         m.submodules.functions = functions = Functions(machine)
         # From the drain to the functions.
         cycles = self.latency - 1 - Functions.latency
@@ -277,14 +281,14 @@ class Writeback(wiring.Component):
         for i, (sum_, element) in enumerate(zip(self._sums(), self.stream, strict=True)):
             stream = element << EMBEDDING_SHIFT
             source = self.i.instruction.input
-            if self._machine.gated:
+            if self.machine.gated:
                 stream = Mux(source == Input.GAINED, element * self.gains[i], stream)
             numbers.append(Mux(source == Input.SUMS, sum_, stream))
         return numbers
 
     def _sums(self) -> list[Value]:
         """Return the sums of the beat, or recurrent ones where its instruction scales those."""
-        if not self._machine.recurrent:
+        if not self.machine.recurrent:
             return list(self.i.sums)
         mixed = self.i.instruction.scale == ScaleOf.SUM
         pairs = zip(self.recurrent, self.i.sums, strict=True)
@@ -295,10 +299,10 @@ class Writeback(wiring.Component):
 
         A turned key is narrowed after that.
         """
-        precision, to = self._machine.precision, self.i.to
-        keys, values = self._machine.cache.widths
+        precision, to = self.machine.precision, self.i.to
+        keys, values = self.machine.cache.widths
         has = [(keys, to.keys), (values, to["values"])]
-        if self._machine.gated:
+        if self.machine.gated:
             function = self.i.instruction.function
             has = [
                 (precision.unrotated, function == Function.ROTATE),
@@ -312,7 +316,7 @@ class Writeback(wiring.Component):
 
     def _scales(self, m: Module) -> list:
         """Mantissa and exponent for each writer."""
-        machine = self._machine
+        machine = self.machine
         scales = []
         for i in range(machine.writers):
             scale = Signal(Scale, name=f"scale_{i}")
@@ -340,7 +344,7 @@ class Writeback(wiring.Component):
         """
         # Not from the beat: a signal that depends on a part of itself costs compiled
         # simulations two evaluations a cycle.
-        machine, index = self._machine, self.i.index
+        machine, index = self.machine, self.i.index
         row_length = QUAD * machine.heads
         if machine.recurrent:
             m.d.comb += beat.step.eq(remainder(beat.index, row_length) == 0)
@@ -354,7 +358,8 @@ class Writeback(wiring.Component):
                 m.d.comb += beat.step.eq(self.value_stride)
         with m.Elif(to.keys):
             m.d.comb += beat.address.eq(target | slot)
-            m.d.comb += beat.offset.eq(quotient(self._key_number(m, index), machine.units))
+            number = key_number(m, machine, index, self.position)
+            m.d.comb += beat.offset.eq(quotient(number, machine.units))
             with m.If(remainder(index, QUAD * machine.cached_heads) == 0):
                 m.d.comb += beat.step.eq(self.key_stride)
         with m.Else():
@@ -371,17 +376,9 @@ class Writeback(wiring.Component):
             m.d.sync += group.eq(grouped.address)
         return grouped
 
-    def _key_number(self, m: Module, index) -> Signal:
-        """Return the number of a key in the cache: position by position, head by head."""
-        heads = self._machine.cached_heads
-        head = remainder(quotient(index, QUAD), heads)
-        number = Signal(range(self._machine.context * heads), name="key_number")
-        m.d.comb += number.eq(Cat(head, self.position) if heads > 1 else self.position)
-        return number
-
     def _write_rows(self, m: Module, address: Signal) -> None:
         """Activation memory: element j is in bank j // 4 % heads, whatever the word."""
-        machine, result = self._machine, self.o.beat
+        machine, result = self.machine, self.o.beat
         place = remainder(result.index, QUAD * machine.heads)
         values = Cat(narrowed(v, machine.element_bits) for v in result["values"])
         copies = machine.heads * QUAD // machine.writers
@@ -390,35 +387,3 @@ class Writeback(wiring.Component):
             self.row_enable.eq(Mux(result.to.activations, result.enable << place, 0)),
             self.row_data.eq(values.replicate(copies)),
         ]
-
-    def _write_words(self, m: Module, beat, enable, address: Signal) -> None:
-        """Operand memory: where keys and values of the token's position belong.
-
-        The place is decided on the beat before the result: write ports are a long way from here.
-        """
-        machine = self._machine
-        units, writers = machine.units, machine.writers
-        is_key, is_value = beat.to.keys, beat.to["values"]
-        holds_keys = self.o.beat.to.keys
-        number = self._key_number(m, beat.index)
-        m.d.comb += self.word.eq(address)
-
-        key_unit, key_lane = remainder(number, units), remainder(beat.index, QUAD)
-        value_unit, value_lane = remainder(beat.index, units), remainder(self.position, QUAD)
-        bytes_ = Array(narrowed(v, machine.lane_bits) for v in self.o.beat["values"])
-        for unit in range(units):
-            stored = machine.cached_unit(unit)
-            for lane in range(QUAD):
-                # A key fills the lanes of one unit, a value one lane of consecutive units.
-                key_writer, value_writer = lane % writers, unit % writers
-                key_here = (key_unit == unit) & (key_lane == lane - key_writer)
-                value_here = (value_lane == lane) & (value_unit == unit - value_writer)
-                m.d.sync += self.word_enable[stored][lane].eq(
-                    (is_key & key_here & enable.bit_select(key_writer, 1))
-                    | (is_value & value_here & enable.bit_select(value_writer, 1))
-                )
-                m.d.comb += (
-                    self.word_data[stored]
-                    .word_select(lane, machine.lane_bits)
-                    .eq(Mux(holds_keys, bytes_[key_writer], bytes_[value_writer]))
-                )
