@@ -71,10 +71,23 @@ def seed(request):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Let one process build the widest core while the others run other tests."""
+    """Let one process make what tests share, while the others run other tests.
+
+    That is the widest core, and what a module's fixtures keep; where more than a module shares a
+    simulation, the modules name a group.
+    """
     for item in items:
         if "callspec" in vars(item) and item.callspec.params.get("lanes") == 64:
             item.add_marker(pytest.mark.xdist_group("64 lanes"))
+        elif not item.get_closest_marker("xdist_group") and _shares(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem.removeprefix("test_")))
+
+
+def _shares(item):
+    """Return whether a test uses what its module's fixtures have made for all tests."""
+    found = getattr(item, "_fixtureinfo", None)
+    fixtures = found.name2fixturedefs.values() if found else ()
+    return any(definitions[-1].scope == "module" for definitions in fixtures)
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,9 @@ from gptloom.model.golden import GoldenModel
 from gptloom.sim.engines import open_engine
 from gptloom.sim.serial_chip import open_port
 
-# One test process builds it while the others run other tests.
-pytestmark = pytest.mark.xdist_group("serial chip")
+# The shape of tests/hdl/serial: one compiled simulation for both, which one test process builds.
+pytestmark = pytest.mark.xdist_group("small chip")
 
-# The shape of tests/hdl/serial: one compiled simulation for both.
 CONFIG = ModelConfig(layers=1, width=8, heads=2, hidden=16, context=8, vocabulary=6)
 LANES = 8
 MACHINE = Machine.for_models(LANES, CONFIG)

@@ -95,7 +95,14 @@ ONE_HEAD = replace(CONFIG, heads=1)
 
 @pytest.mark.parametrize(
     ("lanes", "config"),
-    [(8, CONFIG), (16, CONFIG), (16, ONE_HEAD), (64, WIDER), (32, WIDER), (8, WIDER)],
+    [
+        (8, CONFIG),
+        (16, CONFIG),
+        (16, ONE_HEAD),
+        (8, WIDER),
+        (64, WIDER),
+        pytest.param(32, WIDER, marks=pytest.mark.nightly),
+    ],
 )
 def test_without_a_fault_there_is_no_divergence(random_model, waves, lanes, config):
     model, machine = random_model(config, 3, 1), Machine.for_models(lanes, config)
@@ -107,8 +114,8 @@ def test_without_a_fault_there_is_no_divergence(random_model, waves, lanes, conf
     assert len(bench.documents(1, [1])) >= 1
     bench.load(model := random_model(config, 4, 1))
     assert len(bench.documents(1, [1, 0])) >= 1
-    bench.play(Player(machine, model, lanes), Habits(0.5, 0.02, 0.05, 0.005, 0.02, 0, 9), 1_500)
-    bench.play(Player(machine, model, lanes), Habits(0.5, 0.5, 0.05, 0.02, 0.02, 0.01, 6), 500)
+    bench.play(Player(machine, model, lanes), Habits(0.5, 0.02, 0.05, 0.005, 0.02, 0, 9), 700)
+    bench.play(Player(machine, model, lanes), Habits(0.5, 0.5, 0.05, 0.02, 0.02, 0.01, 6), 300)
 
 
 def test_a_wrong_product(diverge, random_model):
@@ -133,9 +140,12 @@ def test_a_wrong_product(diverge, random_model):
 @pytest.mark.parametrize(
     ("module", "table", "signal", "step"),
     [
-        (norm, "RSQRT_TABLE", "norm.norm", "embedding"),
+        pytest.param(*(norm, "RSQRT_TABLE", "norm.norm", "embedding"), marks=pytest.mark.long),
         (softmax, "EXP2_TABLE", "softmax.numerator_", "numerator"),
-        (reciprocal, "RECIPROCAL_TABLE", "softmax.reciprocals", "numerator"),
+        pytest.param(
+            *(reciprocal, "RECIPROCAL_TABLE", "softmax.reciprocals", "numerator"),
+            marks=pytest.mark.long,
+        ),
         (noise, "NOISE_TABLE", "sampler.noise.values", "logits"),
     ],
 )
@@ -164,14 +174,6 @@ def test_a_write_when_nothing_is_due(diverge, monkeypatch):
     assert "position 1" in text
 
 
-def test_a_result_that_is_missing(diverge, monkeypatch):
-    monkeypatch.setattr(core_module, "Drain", LostResult)
-    mismatch, _ = diverge()
-    assert place(mismatch) == ("drain.o__valid", 1, "q")
-    assert mismatch.element == "element 7"
-    assert (mismatch.expected, mismatch.seen) == (1, 0)
-
-
 def test_an_instruction_a_cycle_early(diverge, random_model):
     model = random_model(CONFIG, 3, 1)
     program = compile_program(model, Layout(MACHINE, CONFIG))
@@ -190,9 +192,12 @@ def test_an_instruction_a_cycle_early(diverge, random_model):
     assert mismatch.cycle == mismatch.token[0] + span.start - 1
 
 
-def test_the_window_shows_what_was_expected(diverge, monkeypatch, tmp_path):
+def test_a_result_that_is_missing_and_its_window(diverge, monkeypatch, tmp_path):
     monkeypatch.setattr(core_module, "Drain", LostResult)
     mismatch, text = diverge()
+    assert place(mismatch) == ("drain.o__valid", 1, "q")
+    assert mismatch.element == "element 7"
+    assert (mismatch.expected, mismatch.seen) == (1, 0)
     file = tmp_path / f"divergence-{mismatch.cycle}.vcd"
     assert str(file) in text
     names, scopes, changes = {}, [], {}
