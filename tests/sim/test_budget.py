@@ -21,7 +21,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "budget.md"
     ("checkpoint", "lanes"),
     [
         pytest.param("names", 8, marks=pytest.mark.long),
-        ("names", 16),
+        pytest.param("names", 16, marks=pytest.mark.long),
         pytest.param("names", 32, marks=pytest.mark.nightly),
         pytest.param("names", 64, marks=pytest.mark.nightly),
         pytest.param("names-24", 16, marks=pytest.mark.nightly),

@@ -18,8 +18,12 @@ from gptloom.sim.engines import cache as build_cache
 
 KINDS = ("cxxrtl", "pysim")
 
-# A refused design is never elaborated.
-pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+pytestmark = [
+    # A refused design is never elaborated.
+    pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable"),
+    # One process compiles the designs.
+    pytest.mark.xdist_group("engines"),
+]
 
 
 class Sum(wiring.Component):
@@ -113,7 +117,6 @@ def engine(request):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
-    monkeypatch.setattr(build, "_FLAGS", tuple(f for f in build._FLAGS if not f.startswith("-O")))
     return tmp_path / "gptloom" / "simulations"
 
 

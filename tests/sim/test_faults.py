@@ -97,10 +97,10 @@ ONE_HEAD = replace(CONFIG, heads=1)
     ("lanes", "config"),
     [
         (8, CONFIG),
-        (16, CONFIG),
         (16, ONE_HEAD),
         (8, WIDER),
-        (64, WIDER),
+        pytest.param(16, CONFIG, marks=pytest.mark.long),
+        pytest.param(64, WIDER, marks=pytest.mark.long),
         pytest.param(32, WIDER, marks=pytest.mark.nightly),
     ],
 )
@@ -141,7 +141,9 @@ def test_a_wrong_product(diverge, random_model):
     ("module", "table", "signal", "step"),
     [
         pytest.param(*(norm, "RSQRT_TABLE", "norm.norm", "embedding"), marks=pytest.mark.long),
-        (softmax, "EXP2_TABLE", "softmax.numerator_", "numerator"),
+        pytest.param(
+            *(softmax, "EXP2_TABLE", "softmax.numerator_", "numerator"), marks=pytest.mark.long
+        ),
         pytest.param(
             *(reciprocal, "RECIPROCAL_TABLE", "softmax.reciprocals", "numerator"),
             marks=pytest.mark.long,
@@ -157,6 +159,7 @@ def test_wrong_tables(diverge, monkeypatch, module, table, signal, step):
     assert bin(mismatch.expected ^ mismatch.seen).count("1") <= 2
 
 
+@pytest.mark.long
 def test_a_wrong_scale(diverge, monkeypatch):
     monkeypatch.setattr(requantise, "PRE_SHIFT", 5)
     mismatch, _ = diverge()
