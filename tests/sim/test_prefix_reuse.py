@@ -52,7 +52,7 @@ def known_tokens(draw, prompts, bos):
     [
         ([SMALL], 16, 4),
         pytest.param([SMALL, TWO_LAYERS], 16, 2, marks=pytest.mark.long),
-        pytest.param([ALIBI], 64, 1, marks=pytest.mark.long),
+        pytest.param([ALIBI], 64, 1, marks=pytest.mark.nightly),
     ],
     ids=["joins", "two models", "alibi, wide"],
 )

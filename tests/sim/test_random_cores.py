@@ -53,7 +53,12 @@ def checked(machine, model, waves):
 
 
 @pytest.mark.parametrize(
-    "number", [0, 1, *(pytest.param(number, marks=pytest.mark.long) for number in range(2, 6))]
+    "number",
+    [
+        *range(2),
+        *(pytest.param(number, marks=pytest.mark.long) for number in range(2, 4)),
+        *(pytest.param(number, marks=pytest.mark.nightly) for number in range(4, 10)),
+    ],
 )
 def test_a_random_core(random_model, waves, seed, number):
     lanes, config, habits, weights, finer = case = draw_case(f"{seed} {number}")
@@ -110,7 +115,7 @@ PRECISIONS = {
         ("keys of 5 bits, values of 7", 16),
         pytest.param("weights of 8 bits, keys and values of 6", 16, marks=pytest.mark.nightly),
         pytest.param("weights of 6 bits, keys and values of 8", 16, marks=pytest.mark.long),
-        pytest.param("keys of 5 bits, values of 7", 64, marks=pytest.mark.long),
+        pytest.param("keys of 5 bits, values of 7", 64, marks=pytest.mark.nightly),
     ],
 )
 def test_rows_of_the_cache_have_a_width_of_their_own(random_model, waves, name, lanes):
