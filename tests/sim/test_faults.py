@@ -97,8 +97,8 @@ ONE_HEAD = replace(CONFIG, heads=1)
     ("lanes", "config"),
     [
         (8, CONFIG),
-        (16, ONE_HEAD),
         (8, WIDER),
+        pytest.param(16, ONE_HEAD, marks=pytest.mark.long),
         pytest.param(16, CONFIG, marks=pytest.mark.long),
         pytest.param(64, WIDER, marks=pytest.mark.long),
         pytest.param(32, WIDER, marks=pytest.mark.nightly),
@@ -114,8 +114,8 @@ def test_without_a_fault_there_is_no_divergence(random_model, waves, lanes, conf
     assert len(bench.documents(1, [1])) >= 1
     bench.load(model := random_model(config, 4, 1))
     assert len(bench.documents(1, [1, 0])) >= 1
-    bench.play(Player(machine, model, lanes), Habits(0.5, 0.02, 0.05, 0.005, 0.02, 0, 9), 700)
-    bench.play(Player(machine, model, lanes), Habits(0.5, 0.5, 0.05, 0.02, 0.02, 0.01, 6), 300)
+    bench.play(Player(machine, model, lanes), Habits(0.5, 0.02, 0.05, 0.005, 0.02, 0, 9), 1_500)
+    bench.play(Player(machine, model, lanes), Habits(0.5, 0.5, 0.05, 0.02, 0.02, 0.01, 6), 500)
 
 
 def test_a_wrong_product(diverge, random_model):

@@ -182,9 +182,8 @@ class Driver:
         # Several layers in several frames; one head alone; as many heads as a frame takes.
         (2, 4, 10),
         (1, 1, 4),
-        (1, 32, 2),
+        (1, 32, 3),
         pytest.param(3, 8, 5, marks=pytest.mark.nightly),
-        pytest.param(1, 32, 3, marks=pytest.mark.nightly),
     ],
 )
 def test_what_is_told_is_what_was_computed(bench, layers, heads, context):
