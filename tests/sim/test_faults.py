@@ -97,7 +97,7 @@ ONE_HEAD = replace(CONFIG, heads=1)
     ("lanes", "config"),
     [
         (8, CONFIG),
-        (8, WIDER),
+        pytest.param(8, WIDER, marks=pytest.mark.long),
         pytest.param(16, ONE_HEAD, marks=pytest.mark.long),
         pytest.param(16, CONFIG, marks=pytest.mark.long),
         pytest.param(64, WIDER, marks=pytest.mark.long),

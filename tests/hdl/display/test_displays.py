@@ -71,7 +71,7 @@ def test_79_5_and_80_mhz_make_the_same_hardware(kit, name):
         assert getattr(slow, attribute, None) == getattr(fast, attribute, None)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES[:3], pytest.param("st7789", marks=pytest.mark.long)])
 def test_a_reset_at_any_moment_ends_in_the_next_text(displays, name):
     """The panel keeps its power, and never shows a mix."""
     setup, draw = displays(name, 12e6), random.Random(name)
