@@ -346,6 +346,7 @@ def test_cache_hit_and_damaged_entry(cache):
     assert run() == []
 
 
+@pytest.mark.long
 def test_cache_keeps_the_last_used(cache, monkeypatch):
     monkeypatch.setattr(build_cache, "_KEPT", 1)
     for constant in (1, 2):
@@ -364,6 +365,7 @@ def _elsewhere(code, **env):
     )
 
 
+@pytest.mark.long
 def test_parallel_builds_share_a_cache(tmp_path):
     code = f"""
 platformdirs.user_cache_dir = lambda name: {str(tmp_path)!r}
