@@ -1,10 +1,11 @@
 """Fixtures and options shared by all tests."""
 
+import io
 import pickle
 import re
 import shutil
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from gptloom.model import quantise
 from gptloom.model.integer import IntegerModel
+from gptloom.model.merged import quantise as merged_quantise
 from gptloom.model.network import network
 from gptloom.model.positions import Positions
 from gptloom.model.tokenizers.characters import Characters
@@ -48,19 +50,36 @@ def pytest_report_header(config):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shifts_are_searched_once():
-    """Keep the shifts that the quantiser finds: commands of many tests quantise the same models."""
-    search, found = quantise._choose_shifts, {}
-
-    def remember(model, expected):
-        key = pickle.dumps((model.config, model.weights, model.shifts, model.precision, expected))
-        if key not in found:
-            found[key] = search(model, expected)
-        return replace(found[key], shifts=dict(found[key].shifts), weights=dict(model.weights))
-
+def models_are_quantised_once():
+    """Keep what quantisers find and measure: commands of many tests quantise the same models."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantise, "_choose_shifts", remember)
+        _keep(patch, quantise, "_choose_shifts", lambda model, expected: (model, vars(expected)))
+        _keep(patch, merged_quantise, "_search", _searched)
+        for module in (quantise, merged_quantise):
+            _keep(patch, module, "measure", lambda checkpoint, golden: (checkpoint, golden.model))
         yield
+
+
+def _searched(build, formats, expected):
+    """Return what a search depends on; the builder of models has the grids and widths."""
+    return [cell.cell_contents for cell in build.__closure__], formats, vars(expected)
+
+
+def _keep(patch, module, name, depends):
+    """Let a function compute once for everything that it depends on; return a copy each time."""
+    compute, found = getattr(module, name), {}
+
+    def once(*arguments):
+        key = io.BytesIO()
+        pickler = pickle.Pickler(key)
+        # Equal values give equal bytes, whether or not they are the same objects.
+        pickler.fast = True
+        pickler.dump(depends(*arguments))
+        if (key := key.getvalue()) not in found:
+            found[key] = pickle.dumps(compute(*arguments))
+        return pickle.loads(found[key])
+
+    patch.setattr(module, name, once)
 
 
 @pytest.fixture
@@ -71,10 +90,23 @@ def seed(request):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Let one process build the widest core while the others run other tests."""
+    """Let one process make what tests share, while the others run other tests.
+
+    That is the widest core, and what a module's fixtures keep; where more than a module shares a
+    simulation, the modules name a group.
+    """
     for item in items:
         if "callspec" in vars(item) and item.callspec.params.get("lanes") == 64:
             item.add_marker(pytest.mark.xdist_group("64 lanes"))
+        elif not item.get_closest_marker("xdist_group") and _shares(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem.removeprefix("test_")))
+
+
+def _shares(item):
+    """Return whether a test uses what its module's fixtures have made for all tests."""
+    found = getattr(item, "_fixtureinfo", None)
+    fixtures = found.name2fixturedefs.values() if found else ()
+    return any(definitions[-1].scope == "module" for definitions in fixtures)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def test_the_model_is_near_designs_that_it_was_not_fitted_on(record, points):
         assert largest_error(model, family, left_out) <= WITHIN, record.designs[number]
 
 
+@pytest.mark.long
 def test_the_recorded_coefficients_are_the_recorded_designs(record, points):
     for family in FAMILIES:
         fitted = fit(p for f, p in points if f == family)

@@ -182,6 +182,7 @@ def test_what_cannot_be_made_leaves_all_as_it_was(tmp_path):
     assert not (tmp_path / PAGE).exists()
 
 
+@pytest.mark.xdist_group("names, 16 lanes")
 def test_a_position_takes_the_same_cycles_in_few_names():
     (measured,) = measure_folded_cores([16], 2, open_engine)
     (recorded,) = (core for core in RECORDED["cores"] if core.get("lanes") == 16)
@@ -191,14 +192,16 @@ def test_a_position_takes_the_same_cycles_in_few_names():
     assert min(cycles) <= measured["cycles_per_token"] <= max(cycles)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("lanes", [16, 64])
+@pytest.mark.parametrize(
+    "lanes",
+    [pytest.param(16, marks=pytest.mark.long), pytest.param(64, marks=pytest.mark.nightly)],
+)
 def test_folded_cores_still_take_the_recorded_cycles(lanes):
     (measured,) = measure_folded_cores([lanes], RECORDED["machine"]["names"], open_engine)
     assert measured in RECORDED["cores"]
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_unrolled_cores_still_take_the_recorded_cycles():
     measured = next(measure_unrolled_cores(RECORDED["machine"]["names"], open_engine))
     assert measured in RECORDED["cores"]

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file, save_file
 from gptloom.cli.main import main
 from gptloom.model.loss import CALIBRATION, loss_label
 
-# Most of them simulate the same core, which one worker compiles once.
-pytestmark = pytest.mark.xdist_group("generate")
+# Most of them simulate the core that further modules simulate; one process compiles it.
+pytestmark = pytest.mark.xdist_group("names, 16 lanes")
 
 FIELDS = {
     "names", "tokens", "cache", "cycles", "cycles_per_token", "cycles_by_position", "mhz",

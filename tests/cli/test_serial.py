@@ -21,13 +21,12 @@ from gptloom.firmware.machine import Machine
 from gptloom.firmware.protocol import Item, State
 from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GoldenModel
+from gptloom.sim import serial_chip
 from gptloom.sim.engines import open_engine
-from gptloom.sim.serial_chip import open_port
 
-# One test process builds it while the others run other tests.
-pytestmark = pytest.mark.xdist_group("serial chip")
+# The shape of tests/hdl/serial: one compiled simulation for both, which one test process builds.
+pytestmark = pytest.mark.xdist_group("small chip")
 
-# The shape of tests/hdl/serial: one compiled simulation for both.
 CONFIG = ModelConfig(layers=1, width=8, heads=2, hidden=16, context=8, vocabulary=6)
 LANES = 8
 MACHINE = Machine.for_models(LANES, CONFIG)
@@ -36,6 +35,28 @@ MACHINE = Machine.for_models(LANES, CONFIG)
 @pytest.fixture(scope="module")
 def models(random_model):
     return random_model(CONFIG, 1), random_model(CONFIG, 2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def chips_are_built_once():
+    """Keep simulated chips, by what they hold: each is opened at power-on."""
+    opened = {}
+
+    def open_port(image, machine, _):
+        held = tuple(image.regions.items())
+        if held not in opened:
+            opened[held] = open_engine(serial_chip.serial_top(image, machine))
+        engine = opened[held]
+        engine.reset()
+        port = serial_chip.SimulatedPort(engine, serial_chip.DIVIDER, serial_chip.CLOCK_HZ)
+        port.close = lambda: None
+        return port
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serial_chip, "open_port", open_port)
+        yield
+    for engine in opened.values():
+        engine.close()
 
 
 @pytest.fixture
@@ -67,7 +88,7 @@ class Board(threading.Thread):
 
     def __init__(self, image):
         super().__init__(daemon=True)
-        self._port = open_port(image, MACHINE, open_engine)
+        self._port = serial_chip.open_port(image, MACHINE, open_engine)
         self._far, self._near = pty.openpty()
         tty.setraw(self._near)
         os.set_blocking(self._far, False)

@@ -23,8 +23,9 @@ def run(*arguments, shell="", env=None, **options):
     return subprocess.run(command, env=os.environ | (env or {}), text=True, **options)
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("arguments", [["--version"], ["build", "--board", "list"]])
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"), [(["--version"], ""), (["build", "--board", "list"], "1")]
+)
 def test_full_standard_output_is_said(arguments, unbuffered):
     done = run(*arguments, shell=">/dev/full", env={"PYTHONUNBUFFERED": unbuffered})
     assert done.returncode == 2

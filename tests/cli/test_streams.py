@@ -6,6 +6,9 @@ import pytest
 
 from gptloom.cli.main import main
 
+# One process compiles the core that tests of the hardware use as well.
+pytestmark = pytest.mark.xdist_group("unrolled core")
+
 
 def deduplicated(values):
     """Drop values equal to their predecessor: a waveform has changes only."""
@@ -85,7 +88,7 @@ def test_options_of_the_unrolled_core_need_it(capsys):
     assert "belong to --core unrolled" in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_streams_of_names_without_end(tmp_path, capsys):
     file = tmp_path / "result.json"
     options = ["--core", "unrolled", "--checkpoint", "names-alibi", "--bits", "6", "--cache"]

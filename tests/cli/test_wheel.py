@@ -43,7 +43,7 @@ def test_the_installed_command_generates_names(gptloom):
     assert "equal to the golden model  yes" in done.stdout
 
 
-@pytest.mark.parametrize("checkpoint", ["names-24", "names-2l", "names-alibi"])
+@pytest.mark.parametrize("checkpoint", ["names-2l", "names-alibi"])
 def test_shipped_checkpoints_are_in_it(gptloom, checkpoint):
     done = gptloom("image", "--checkpoint", checkpoint, "--out", f"{checkpoint}.img")
     assert done.returncode == 0, done.stderr

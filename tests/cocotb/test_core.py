@@ -70,13 +70,15 @@ SHIPPED = [
 
 
 @pytest.mark.parametrize(
-    ("name", "lanes", "configs"),
+    ("name", "lanes", "configs", "number"),
     [
-        pytest.param(*case, marks=pytest.mark.long if case[1] == 64 else pytest.mark.nightly)
+        # With resets, the widest: everything else is a repetition.
+        pytest.param(*case, number, marks=pytest.mark.long if wide else pytest.mark.nightly)
         for case in SHIPPED
+        for number in (1, 2)
+        for wide in [(case[1], number) == (64, 2)]
     ],
 )
-@pytest.mark.parametrize("number", [1, 2])
 def test_shipped_models(cosimulate, make_case, name, lanes, configs, number):
     machine = Machine.for_models(lanes, *configs)
     habits = Habits(0.3, 0.05, 0.005, 0.001, 0.001, 0.0003 * (number - 1), 18)

@@ -21,8 +21,13 @@ CHECK = 16
 """More cycles than the checksum takes for a byte."""
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("name", "lanes"), [("names", 16), ("names-2l", 32)])
+@pytest.mark.parametrize(
+    ("name", "lanes"),
+    [
+        pytest.param("names", 16, marks=pytest.mark.long),
+        pytest.param("names-2l", 32, marks=pytest.mark.nightly),
+    ],
+)
 def test_pins(cosimulate, waves, name, lanes):
     model = quantise(load_checkpoint(name))
     machine = Machine.for_models(lanes, model.config)

@@ -26,6 +26,9 @@ from gptloom.sim.session import CoreSession
 TWO_HEADS = ModelConfig(width=16, heads=2, hidden=32, context=8, vocabulary=11)
 ONE_HEAD = ModelConfig(width=12, heads=1, hidden=20, context=12, vocabulary=6)
 
+# One process compiles the core of most, also for other modules.
+pytestmark = pytest.mark.xdist_group("names, 16 lanes")
+
 # Models that share hardware. A compiled simulation takes half a minute or more, so these are
 # machines that other tests build as well.
 NAMES = (ModelConfig.MICROGPT,)
@@ -106,7 +109,7 @@ def test_every_shipped_checkpoint_is_here():
     ("name", "lanes", "configs", "count"),
     [
         pytest.param("names", 8, NAMES, 30, marks=pytest.mark.long),
-        ("names", 16, NAMES, 200),
+        ("names", 16, NAMES, 80),
         pytest.param("names", 32, NAMES, 30, marks=pytest.mark.long),
         pytest.param("names", 64, DEEP, 30, marks=pytest.mark.long),
         pytest.param("names-24", 16, WIDE, 30, marks=pytest.mark.nightly),

@@ -73,8 +73,16 @@ class Driver:
         self.engine.poke("start", 0)
 
 
+# Each is compiled. With joints and without, for everyday; a slot alone has no choice of slots.
 @pytest.mark.parametrize(
-    ("slots", "lanes", "layers"), [(1, 16, 1), (2, 16, 2), (2, 64, 1), (4, 16, 1), (4, 64, 2)]
+    ("slots", "lanes", "layers"),
+    [
+        (2, 16, 2),
+        (4, 16, 1),
+        pytest.param(1, 16, 1, marks=pytest.mark.long),
+        pytest.param(2, 64, 1, marks=pytest.mark.nightly),
+        pytest.param(4, 64, 2, marks=pytest.mark.nightly),
+    ],
 )
 def test_documents_are_placed_as_the_golden_store_does(slots, lanes, layers, seed):
     config = replace(SMALL, layers=layers)

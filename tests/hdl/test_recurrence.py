@@ -81,8 +81,18 @@ class Stream:
         engine.step(2 + self.draw.choice([0, 0, 0, 1, 5]))
 
 
-@pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("lanes", [8, 16, 64])
+# Each number of lanes and each shape once, for everyday.
+CASES = [
+    (8, "one head"), (8, "wide"), (16, "small"), (64, "a byte a head"),
+    (64, "not a power of two"),
+]  # fmt: skip
+OTHERS = [(lanes, name) for lanes in (8, 16, 64) for name in SHAPES if (lanes, name) not in CASES]
+
+
+@pytest.mark.parametrize(
+    ("lanes", "name"),
+    [*CASES, *(pytest.param(*case, marks=pytest.mark.nightly) for case in OTHERS)],
+)
 def test_sums_are_golden_for_streams_and_after_restarts(random_model, lanes, name, seed):
     config = SHAPES[name]
     machine = Machine.for_models(lanes, config)

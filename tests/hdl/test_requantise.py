@@ -55,7 +55,12 @@ def check(block, cases):
 
 @pytest.fixture(
     scope="module",
-    params=[(False, CACHED), (True, CACHED), (False, (5, 7)), (True, (8, 6))],
+    params=[
+        (False, CACHED),
+        pytest.param((True, CACHED), marks=pytest.mark.nightly),
+        pytest.param((False, (5, 7)), marks=pytest.mark.nightly),
+        (True, (8, 6)),
+    ],
     ids=["plain", "deep", "two widths", "deep, two widths"],
 )
 def block(request, bench):

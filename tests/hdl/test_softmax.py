@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gptloom.firmware.latencies import Latencies
-from gptloom.firmware.machine import LANES, QUAD, Machine
+from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.folded.softmax import Softmax
 from gptloom.model import arithmetic, tables
 from gptloom.model.arithmetic import ACTIVATION_BITS
@@ -96,10 +96,16 @@ def random_sums(draw, positions, heads):
     )
 
 
-SHAPES = [*((lanes, 4, 16) for lanes in LANES), (8, 2, 16), (16, 1, 16), (64, 1, 8), (16, 4, 8)]
+# Each number of lanes, and one, two and four heads, for everyday.
+SHAPES = [(8, 2, 16), (16, 4, 16), (32, 4, 16), (64, 1, 8)]
+OTHERS = [(8, 4, 16), (64, 4, 16), (16, 1, 16), (16, 4, 8)]
 
 
-@pytest.fixture(params=SHAPES, ids=str, scope="module")
+@pytest.fixture(
+    params=[*SHAPES, *(pytest.param(shape, marks=pytest.mark.nightly) for shape in OTHERS)],
+    ids=str,
+    scope="module",
+)
 def attention(request, bench):
     return Attention(bench, *request.param)
 

@@ -18,8 +18,12 @@ from gptloom.sim.engines import cache as build_cache
 
 KINDS = ("cxxrtl", "pysim")
 
-# A refused design is never elaborated.
-pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+pytestmark = [
+    # A refused design is never elaborated.
+    pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable"),
+    # One process compiles the designs.
+    pytest.mark.xdist_group("engines"),
+]
 
 
 class Sum(wiring.Component):
@@ -113,7 +117,6 @@ def engine(request):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
-    monkeypatch.setattr(build, "_FLAGS", tuple(f for f in build._FLAGS if not f.startswith("-O")))
     return tmp_path / "gptloom" / "simulations"
 
 
@@ -343,6 +346,7 @@ def test_cache_hit_and_damaged_entry(cache):
     assert run() == []
 
 
+@pytest.mark.long
 def test_cache_keeps_the_last_used(cache, monkeypatch):
     monkeypatch.setattr(build_cache, "_KEPT", 1)
     for constant in (1, 2):
@@ -361,6 +365,7 @@ def _elsewhere(code, **env):
     )
 
 
+@pytest.mark.long
 def test_parallel_builds_share_a_cache(tmp_path):
     code = f"""
 platformdirs.user_cache_dir = lambda name: {str(tmp_path)!r}

@@ -95,7 +95,14 @@ ONE_HEAD = replace(CONFIG, heads=1)
 
 @pytest.mark.parametrize(
     ("lanes", "config"),
-    [(8, CONFIG), (16, CONFIG), (16, ONE_HEAD), (64, WIDER), (32, WIDER), (8, WIDER)],
+    [
+        (8, CONFIG),
+        pytest.param(8, WIDER, marks=pytest.mark.long),
+        pytest.param(16, ONE_HEAD, marks=pytest.mark.long),
+        pytest.param(16, CONFIG, marks=pytest.mark.long),
+        pytest.param(64, WIDER, marks=pytest.mark.long),
+        pytest.param(32, WIDER, marks=pytest.mark.nightly),
+    ],
 )
 def test_without_a_fault_there_is_no_divergence(random_model, waves, lanes, config):
     model, machine = random_model(config, 3, 1), Machine.for_models(lanes, config)
@@ -133,9 +140,14 @@ def test_a_wrong_product(diverge, random_model):
 @pytest.mark.parametrize(
     ("module", "table", "signal", "step"),
     [
-        (norm, "RSQRT_TABLE", "norm.norm", "embedding"),
-        (softmax, "EXP2_TABLE", "softmax.numerator_", "numerator"),
-        (reciprocal, "RECIPROCAL_TABLE", "softmax.reciprocals", "numerator"),
+        pytest.param(*(norm, "RSQRT_TABLE", "norm.norm", "embedding"), marks=pytest.mark.long),
+        pytest.param(
+            *(softmax, "EXP2_TABLE", "softmax.numerator_", "numerator"), marks=pytest.mark.long
+        ),
+        pytest.param(
+            *(reciprocal, "RECIPROCAL_TABLE", "softmax.reciprocals", "numerator"),
+            marks=pytest.mark.long,
+        ),
         (noise, "NOISE_TABLE", "sampler.noise.values", "logits"),
     ],
 )
@@ -147,6 +159,7 @@ def test_wrong_tables(diverge, monkeypatch, module, table, signal, step):
     assert bin(mismatch.expected ^ mismatch.seen).count("1") <= 2
 
 
+@pytest.mark.long
 def test_a_wrong_scale(diverge, monkeypatch):
     monkeypatch.setattr(requantise, "PRE_SHIFT", 5)
     mismatch, _ = diverge()
@@ -162,14 +175,6 @@ def test_a_write_when_nothing_is_due(diverge, monkeypatch):
     assert (mismatch.expected, mismatch.seen) == (0, 2)
     assert mismatch.token[1] == 1
     assert "position 1" in text
-
-
-def test_a_result_that_is_missing(diverge, monkeypatch):
-    monkeypatch.setattr(core_module, "Drain", LostResult)
-    mismatch, _ = diverge()
-    assert place(mismatch) == ("drain.o__valid", 1, "q")
-    assert mismatch.element == "element 7"
-    assert (mismatch.expected, mismatch.seen) == (1, 0)
 
 
 def test_an_instruction_a_cycle_early(diverge, random_model):
@@ -190,9 +195,12 @@ def test_an_instruction_a_cycle_early(diverge, random_model):
     assert mismatch.cycle == mismatch.token[0] + span.start - 1
 
 
-def test_the_window_shows_what_was_expected(diverge, monkeypatch, tmp_path):
+def test_a_result_that_is_missing_and_its_window(diverge, monkeypatch, tmp_path):
     monkeypatch.setattr(core_module, "Drain", LostResult)
     mismatch, text = diverge()
+    assert place(mismatch) == ("drain.o__valid", 1, "q")
+    assert mismatch.element == "element 7"
+    assert (mismatch.expected, mismatch.seen) == (1, 0)
     file = tmp_path / f"divergence-{mismatch.cycle}.vcd"
     assert str(file) in text
     names, scopes, changes = {}, [], {}

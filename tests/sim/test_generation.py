@@ -11,6 +11,9 @@ from gptloom.model.golden import GeneratedToken, GoldenModel
 from gptloom.sim.generation import Generation, Generator, MismatchError, Request, compared
 from gptloom.sim.session import LONGEST_STEP, CoreSession, Emitted, HangError
 
+# One process compiles the core, also for other modules.
+pytestmark = pytest.mark.xdist_group("names, 16 lanes")
+
 
 def golden_documents(model, request):
     documents, document = [], [*request.prompt]

@@ -52,7 +52,7 @@ def known_tokens(draw, prompts, bos):
     [
         ([SMALL], 16, 4),
         pytest.param([SMALL, TWO_LAYERS], 16, 2, marks=pytest.mark.long),
-        pytest.param([ALIBI], 64, 1, marks=pytest.mark.long),
+        pytest.param([ALIBI], 64, 1, marks=pytest.mark.nightly),
     ],
     ids=["joins", "two models", "alibi, wide"],
 )
@@ -90,6 +90,7 @@ def test_documents_that_share_beginnings_are_as_if_computed_anew(
     assert (joined > 0) == (machine.joins and slots > 1)
 
 
+@pytest.mark.long
 def test_counters_are_what_the_golden_cache_does(random_model):
     """Every token writes a row and attends to all rows, if its logits are needed."""
     machine = Machine.for_models(16, SMALL)

@@ -52,14 +52,21 @@ def checked(machine, model, waves):
     return bench
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize(
+    "number",
+    [
+        *range(2),
+        *(pytest.param(number, marks=pytest.mark.long) for number in range(2, 4)),
+        *(pytest.param(number, marks=pytest.mark.nightly) for number in range(4, 10)),
+    ],
+)
 def test_a_random_core(random_model, waves, seed, number):
     lanes, config, habits, weights, finer = case = draw_case(f"{seed} {number}")
     print(f"--seed {seed}, case {number}: {case}")
     machine, model = Machine.for_models(lanes, config), random_model(config, weights, finer)
     bench = checked(machine, model, waves)
     assert bench.documents(1)
-    bench.play(Player(machine, model, weights), habits, 1_500)
+    bench.play(Player(machine, model, weights), habits, 1_000)
 
 
 AT_THE_LIMITS = {
@@ -73,17 +80,19 @@ AT_THE_LIMITS = {
 """Lanes and shapes, each a step beyond the former limit of some field or wait."""
 
 
-# Simulated in Python, the first has the most weights.
+EVERYDAY = "sixteen heads of one element"
+# Simulated in Python, the first has the most weights; the largest cores of the night have more.
 SLOWEST = "values beyond word 4,096"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.long) if name == SLOWEST else name
-        for name in AT_THE_LIMITS
-    ],
-)
+def marked(name):
+    if name == EVERYDAY:
+        return name
+    mark = pytest.mark.nightly if name == SLOWEST else pytest.mark.long
+    return pytest.param(name, marks=mark)
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in AT_THE_LIMITS])
 def test_a_core_beyond_a_former_limit(random_model, waves, name):
     lanes, config = AT_THE_LIMITS[name]
     machine, model = Machine.for_models(lanes, config), random_model(config, 5, 2)
@@ -101,7 +110,13 @@ PRECISIONS = {
 
 
 @pytest.mark.parametrize(
-    ("name", "lanes"), [*((name, 16) for name in PRECISIONS), ("keys of 5 bits, values of 7", 64)]
+    ("name", "lanes"),
+    [
+        ("keys of 5 bits, values of 7", 16),
+        pytest.param("weights of 8 bits, keys and values of 6", 16, marks=pytest.mark.nightly),
+        pytest.param("weights of 6 bits, keys and values of 8", 16, marks=pytest.mark.long),
+        pytest.param("keys of 5 bits, values of 7", 64, marks=pytest.mark.nightly),
+    ],
 )
 def test_rows_of_the_cache_have_a_width_of_their_own(random_model, waves, name, lanes):
     precision, config = PRECISIONS[name], ModelConfig(1, 16, 4, 16, 8, 7)

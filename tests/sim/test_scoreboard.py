@@ -19,6 +19,9 @@ from verification.scoreboard.judge import first_mismatch
 from verification.scoreboard.player import Habits, Player
 from verification.scoreboard.signals import Judged
 
+# One process compiles the core of most, also for other modules.
+pytestmark = pytest.mark.xdist_group("names, 16 lanes")
+
 # The machines that other tests compile as well, and those of the long runs.
 NAMES = (ModelConfig.MICROGPT,)
 WIDE = (ModelConfig.MICROGPT, ModelConfig.GATEGPT)

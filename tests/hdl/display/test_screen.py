@@ -132,7 +132,7 @@ def test_what_differs_from_refresh_to_refresh_is_said_to_have_changed(bench):
     watched = Watched(bench, events=1)
     watched.block.set(button=1)
     before = None
-    for _ in range(400):
+    for _ in range(150):
         new, *lines = watched.read()
         assert new or lines == before or before is None
         before = lines

@@ -180,7 +180,7 @@ def two_prompts_at_once(chip):
     documents = {77: [0], 78: [3, 2]}
     golden = {s: next(chip.golden(temperature=0, prompt=p)) for s, p in documents.items()}
     busy = 0
-    for moment in range(0, 12_000, 400):
+    for moment in range(0, 12_000, 600):
         for sequence, prompt in documents.items():
             chip.port.write(Frame(Command.PROMPT, sequence, 0, bytes(prompt)).encode())
             if sequence == 77:
