@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from gptloom.firmware.isa import Combination, Destination, Function, Scale
+from gptloom.firmware.isa import Combination, Destination, Function, Input, Scale
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import LANE_BITS, LANES, QUAD, Machine
 from gptloom.hdl.folded.layouts import LISTENERS
@@ -206,6 +206,7 @@ def test_the_raw_embedding_is_scaled_and_stays_out_of_the_activation_memory(writ
         "rows": rows,
         "scale": Scale.NORM,
         "shift": 10,
+        "input": Input.STREAM,
     }
     stream = writing.random_stream(rows) // 2
     mantissa, exponent = writing.norm
