@@ -15,10 +15,9 @@ from gptloom.hdl.folded.layouts import (
     Temperature,
     issues,
     job,
-    quad,
     results,
 )
-from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS
+from gptloom.model.arithmetic import MANTISSA_BITS, SILU_RESULT_BITS
 from gptloom.model.sampling import SEED_BITS
 from gptloom.model.tables import NOISE_BITS, softmax_limit
 from gptloom.sim.engines.base import WORD_BITS
@@ -194,7 +193,7 @@ def _mac_array(machine: Machine) -> Iterator[Signal]:
     yield _due("activations.address", _bits(machine.activation_words))
     for unit in range(machine.units):
         yield _due(f"operands.words__{unit}", machine.unit_bits)
-    yield _due("activations.quads", machine.heads * quad(machine).size)
+    yield _due("activations.quads", machine.heads * QUAD * machine.element_bits)
     for unit in range(machine.units):
         yield _held(f"mac_array.total_{unit}", machine.accumulator_bits, resets=False)
     yield _always("mac_array.done")
@@ -209,7 +208,7 @@ def _results(machine: Machine) -> Iterator[Signal]:
     yield _due("drain.o__last", 1)
     for i in range(machine.writers):
         yield _due(f"drain.o__sums__{i}", machine.accumulator_bits)
-    for i in range(machine.score_heads):
+    for i in range(machine.score_heads * machine.score_positions):
         yield _due(f"drain.scores__sums__{i}", machine.accumulator_bits)
     yield _always("writeback.o__beat", results(machine).size, mask=(1 << machine.writers) - 1)
 
@@ -218,11 +217,10 @@ def _memories(machine: Machine) -> Iterator[Signal]:
     elements = machine.heads * QUAD
     yield _always("activations.write_enable", elements)
     yield _due("activations.write_address", _bits(machine.activation_words))
-    yield _due("activations.write_data", elements * ACTIVATION_BITS)
-    yield _always("stream.write_enable", machine.writers)
-    depth = max(2, machine.stream_elements // machine.writers)
-    yield _due("stream.write_address", _bits(depth))
-    yield _due("stream.write_data", machine.writers * ACTIVATION_BITS)
+    yield _due("activations.write_data", elements * machine.element_bits)
+    yield from _beside(machine, "stream", machine.stream_elements, machine.precision.stream)
+    if machine.gated:
+        yield from _beside(machine, "gates", machine.inputs, SILU_RESULT_BITS)
     yield _due("operands.write_address", machine.address_bits)
     for unit in range(machine.units):
         yield _always(f"operands.write_enable__{unit}", QUAD)
@@ -232,10 +230,25 @@ def _memories(machine: Machine) -> Iterator[Signal]:
     yield _always("issue_program.write_enable")
 
 
+def _beside(machine: Machine, memory: str, elements: int, bits: int) -> Iterator[Signal]:
+    """Yield a memory's write port, which takes as many elements as are written in a cycle."""
+    yield _always(f"{memory}.write_enable", machine.writers)
+    yield _due(f"{memory}.write_address", _bits(max(2, -(-elements // machine.writers))))
+    yield _due(f"{memory}.write_data", machine.writers * bits)
+
+
+def numerator_paths(machine: Machine, head: int) -> list[str]:
+    """Return the names of a head's numerators, at positions in a row."""
+    if machine.softmax_positions == 1:
+        return [f"softmax.numerator_{head}"]
+    return [f"softmax.numerator_{head}_{i}" for i in range(machine.softmax_positions)]
+
+
 def _functions(machine: Machine) -> Iterator[Signal]:
     for head in range(machine.heads):
-        yield _held(f"softmax.maximum_{head}", ACTIVATION_BITS, resets=False)
-        yield _due(f"softmax.numerator_{head}", MANTISSA_BITS)
+        yield _held(f"softmax.maximum_{head}", machine.element_bits, resets=False)
+        for path in numerator_paths(machine, head):
+            yield _due(path, MANTISSA_BITS)
         bits = softmax_limit(machine.context).bit_length()
         yield _held(f"softmax.total_{head}", bits, resets=False)
     yield _always("softmax.reading")
@@ -243,7 +256,8 @@ def _functions(machine: Machine) -> Iterator[Signal]:
     yield _due("softmax.tap_numerators", 1)
     yield _due("softmax.tap_position", _bits(machine.context))
     yield _due("softmax.tap_heads", machine.heads)
-    yield _due("softmax.tap_scores", machine.heads * ACTIVATION_BITS)
+    taps = machine.softmax_positions * machine.heads
+    yield _due("softmax.tap_scores", taps * machine.element_bits)
     yield _held("softmax.ready")
     yield _held("softmax.reciprocals", machine.heads * Scale.size)
     yield _held("norm.norm", Scale.size)

@@ -54,12 +54,13 @@ class TokenNumbers:
     all          value                 as the golden model's trace, one token
     products     sum                   passes, quads, units: accumulators as they grow
     stream       norm                  mantissa, exponent of the stream's norm
-    cached       cached                context, width: rows of all positions so far
+    cached       cached                context, width of a row: those in use
     scores       sum                   context, heads, quads of a head: as they grow
     scores       maximum               context, heads: complement, up to each position
     softmax      total                 context, heads: sums up to each position
     softmax      reciprocal            heads, (mantissa, exponent)
-    mix          sum                   width, quads of positions: in drain order
+    mix          sum                   width, quads of rows: in drain order
+    embedding    raw                   width: weights, where the result is a product of them
     logits       noise                 vocabulary
     logits       token                 1
     ===========  ====================  ==============================================
@@ -69,6 +70,9 @@ class TokenNumbers:
         self.model, self.layout = model, layout
         self._segments: dict[tuple[Key | None, str], Segment] = {}
         self.size = 0
+        c = model.config
+        # Neighbouring heads share a head of the cache.
+        self._shared = np.arange(c.heads) * c.cached_heads // c.heads
         self._tiles: dict[Key, Integers] = {}
         self._add(None, "zero", 1)
         for site in model.network.sites:
@@ -88,11 +92,13 @@ class TokenNumbers:
         else:
             self._add(site, "value", site.elements)
         if site.kind is Kind.MIX:
-            self._add(site, "sum", c.width, c.context // QUAD)
+            self._add(site, "sum", site.elements, c.context // QUAD)
         if site.matrix:
             self._tile(site)
         if site.is_cached:
-            self._add(site, "cached", c.context, c.width)
+            self._add(site, "cached", c.context, c.cached_width)
+        if site.kind is Kind.EMBEDDING and site.shifted:
+            self._add(site, "raw", site.elements)
         if site.becomes is Becomes.STREAM:
             self._add(site, "norm", 2)
         if site.becomes is Becomes.LOGITS:
@@ -114,7 +120,7 @@ class TokenNumbers:
         return segment, tuple(map(int, np.unravel_index(index - segment.offset, segment.shape)))
 
     def compute(
-        self, trace: Mapping[tuple[int, str], Integers], cache: KVCache, position: int
+        self, trace: Mapping[tuple[int, str], Integers], cache: KVCache, token: int
     ) -> Integers:
         """Return the numbers of one token, except the sampler's.
 
@@ -123,9 +129,9 @@ class TokenNumbers:
         trace
             The golden model's intermediates of this token, by layer and site.
         cache
-            Its keys and values, this position's included.
-        position
-            Position of the token.
+            Its keys and values, this token's included.
+        token
+            The token.
         """
         numbers = np.zeros(self.size, np.int64)
         table = self.model.network
@@ -137,11 +143,13 @@ class TokenNumbers:
             view[tuple(slice(n) for n in values.shape)] = values
 
         def cached(site: Site) -> Integers:
-            return cache.rows[site.becomes][site.layer, 0, : position + 1]
+            return cache.rows[site.becomes][site.layer, 0, : cache.occupied]
 
         for site in table.sites:
             value, source = trace.get(site.key), trace.get(site.source)
             match site.kind:
+                case Kind.EMBEDDING if site.shifted:
+                    put(site, "raw", self.model.weights[table.tokens.name][token])
                 case Kind.PRODUCT:
                     order = self.layout.order(table[site.source])
                     put(site, "sum", self._grow(site, source.reshape(-1)[order]))
@@ -166,14 +174,13 @@ class TokenNumbers:
             numbers[offset : offset + len(values)] = values
 
     def _put_scores(self, put, site: Site, score: Integers, query: Integers, keys: Integers):
-        """Add scores, their sums and maxima; `keys` is [positions, width]."""
-        c, positions = self.model.config, len(keys)
+        """Add scores, their sums and maxima; `keys` is [rows, width]."""
+        c, rows = self.model.config, len(keys)
         put(site, "value", score)
         put(site, "maximum", ~np.maximum.accumulate(score, axis=0))
-        products = np.zeros((positions, c.heads, self.layout.head_quads * QUAD), np.int64)
-        products[..., : c.head_width] = query.reshape(1, c.heads, c.head_width) * keys.reshape(
-            positions, c.heads, c.head_width
-        )
+        products = np.zeros((rows, c.heads, self.layout.head_quads * QUAD), np.int64)
+        own = keys.reshape(rows, c.cached_heads, c.head_width)[:, self._shared]
+        products[..., : c.head_width] = query.reshape(1, c.heads, c.head_width) * own
         put(site, "sum", np.cumsum(products, axis=-1)[..., QUAD - 1 :: QUAD])
 
     def _put_softmax(self, put, site: Site, numerator: Integers) -> None:
@@ -186,11 +193,13 @@ class TokenNumbers:
         put(site, "reciprocal", np.stack(tables.reciprocal(totals[-1]), axis=-1))
 
     def _put_mix(self, put, site: Site, numerator: Integers, values: Integers) -> None:
-        """Add the growing sums of weighted values; `values` is [positions, width]."""
-        c, positions = self.model.config, len(values)
-        head = np.arange(c.width) % c.heads
-        sums = np.cumsum(numerator[:, head] * values[:, self.layout.order(site)], axis=0)
-        last = np.minimum(np.arange(QUAD - 1, positions + QUAD - 1, QUAD), positions - 1)
+        """Add the growing sums of weighted values; `values` is [rows, width]."""
+        c, rows = self.model.config, len(values)
+        head, element = self.layout.order(site) // c.head_width, self.layout.order(site)
+        own = values.reshape(rows, c.cached_heads, c.head_width)[:, self._shared[head]]
+        factors = own[:, np.arange(len(head)), element % c.head_width]
+        sums = np.cumsum(numerator[:, head] * factors, axis=0)
+        last = np.minimum(np.arange(QUAD - 1, rows + QUAD - 1, QUAD), rows - 1)
         put(site, "sum", sums[last].T)
 
     def _grow(self, site: Site, source: Integers) -> Integers:
