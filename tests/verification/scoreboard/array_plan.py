@@ -73,6 +73,15 @@ class ArrayPlan:
         width = self._sheet.signals.by_path["activations.address"].width
         due.constant(cycle, column["activations.address"], row, width)
 
+    def row(self) -> None:
+        """Expect the token's row of the embedding to be read, in the first cycles of all."""
+        sheet = self._sheet
+        source = sheet.numbers.segment(sheet.layout.network.embedding, "word").indices
+        # The addresses are registered, and so are the words that they lead to.
+        cycle = sheet.latencies.embed - READ - 2 + np.arange(len(source))
+        column, bits = self._column["operands.address"], self._machine.address_bits
+        sheet.due.number(cycle, column, source, bits)
+
     def operands(self, span: Span) -> None:
         """Expect the multipliers' operands."""
         kind = span.scheduled.instruction.kind

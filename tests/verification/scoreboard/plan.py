@@ -88,7 +88,10 @@ def make_plan(
     embedding = layout.network.embedding
     sheet.label(embedding)
     results.embedding()
-    functions.norm(embedding, results.embedded)
+    if embedding.shifted:
+        array.row()
+    else:
+        functions.norm(embedding, results.embedded)
     for operation, span in enumerate(program):
         sheet.label(span.scheduled.step.site)
         array.issues(operation, span)

@@ -13,6 +13,8 @@ from gptloom.model.arithmetic import Integers
 from gptloom.model.cache import Eviction
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel, LogitScale
+from verification.scoreboard.computation import Computation
+from verification.scoreboard.opinion import Opinion
 from verification.scoreboard.plan import Plan, make_plan
 from verification.scoreboard.signals import Signals
 from verification.scoreboard.values import TokenNumbers
@@ -73,7 +75,7 @@ class Reference:
         self.signals = Signals(machine)
         self.numbers = TokenNumbers(model, layout)
         self.contents = build_image(model, machine).checked(machine)
-        self._golden = GoldenModel(model)
+        self._golden, self._opinion = GoldenModel(model), Opinion(model)
         self._plans: dict[tuple[int, int, bool], Plan] = {}
         self.begin()
 
@@ -107,7 +109,7 @@ class Reference:
             trace[layer, site] = value
 
         accumulators = self._golden.step(np.array([token]), position, self._cache, receive)
-        numbers = self.numbers.compute(trace, self._cache, token)
+        made = Computation(self.numbers, self._opinion, trace, self._cache, token, position)
         row = int(np.flatnonzero(self._cache.born[0] == position)[0])
         plan = self.plan(row, self._cache.occupied - 1, scale is not None)
         sampled = -1
@@ -115,5 +117,5 @@ class Reference:
             logits = self._golden.scaled_logits(accumulators[0], scale)
             values = noise.take(self.model.config.vocabulary)
             sampled = sampling.draw(logits, 0 if scale.greedy else values)
-            self.numbers.put_sample(numbers, logits, values, sampled)
-        return Sampled(plan, numbers, sampled)
+            made.sample(logits, scale, values, sampled)
+        return Sampled(plan, made.found, sampled)

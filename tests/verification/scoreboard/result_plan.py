@@ -3,12 +3,17 @@
 import numpy as np
 
 from gptloom.firmware.isa import Destination, Kind
-from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.machine import EXPONENT_ROW_BITS, QUAD, Machine
 from gptloom.firmware.timeline import Span
 from gptloom.hdl.folded.layouts import Listeners, results
 from gptloom.model.arithmetic import LOGIT_BITS, SILU_RESULT_BITS
+from gptloom.model.sites import Kind as SiteKind
 from verification.scoreboard.sheet import Sheet
+from verification.scoreboard.signals import TURN_BITS
 from verification.scoreboard.values import ZERO
+
+FUNCTIONS = 2
+"""Cycles from scaled sums, of gated machines, to the results of their functions."""
 
 
 def listeners(machine: Machine, destination: Destination) -> tuple[str, ...]:
@@ -69,6 +74,9 @@ class ResultPlan:
         )
         self._drain(span, drained, index)
         written = drained + self._sheet.latencies.result
+        if machine.gated:
+            self._with_sums(span, drained, index)
+            self._scaled(span, written - FUNCTIONS, index)
         source = self._values(span)
         to = listeners(machine, instruction.destination)
         self._result(written, index, rows, to, operation, source)
@@ -88,11 +96,61 @@ class ResultPlan:
         if "values" in to:
             self._cached_values(cycle, index, target, source)
 
-    def _values(self, span: Span) -> np.ndarray:
+    def _values(self, span: Span, what: str = "value") -> np.ndarray:
         """Return the number of each row's result."""
         site, layout = span.scheduled.step.site, self._sheet.layout
-        source, order = self._sheet.numbers.segment(site).indices, layout.order(site)
+        source, order = self._sheet.numbers.segment(site, what).indices, layout.order(site)
         return np.where(order >= 0, source[order], ZERO)
+
+    def _with_sums(self, span: Span, cycle: np.ndarray, index: np.ndarray) -> None:
+        """Expect shifts of rows, and gains, in the cycles of their sums."""
+        sheet, writers, site = self._sheet, self._machine.writers, span.scheduled.step.site
+        model, order = sheet.numbers.model, sheet.layout.order(site)
+        column, bits = self._column["exponents.o"], EXPONENT_ROW_BITS
+        if site.kind is SiteKind.EMBEDDING:
+            (source,) = sheet.numbers.segment(site, "exponent").indices
+            for i in range(writers):
+                sheet.due.number(cycle, column, source, bits, i * bits)
+        else:
+            exponents = np.zeros(len(order) + writers, np.int64)
+            if site.matrix:
+                rows = model.row_shifts[site.matrix.name]
+                exponents[: len(order)] = np.where(order >= 0, rows[order], 0)
+            for i in range(writers):
+                sheet.due.constant(
+                    cycle, column, exponents[index + i], bits, i * bits, element=index + i
+                )
+        if site.gain:
+            bits, gains = self._machine.precision.weights, model.weights[site.gain.name][0]
+            for i in range(writers):
+                there = index + i < len(gains)
+                sheet.due.constant(
+                    cycle[there], self._column["gains.elements"], gains[index[there] + i], bits,
+                    i * bits, element=index[there] + i,
+                )  # fmt: skip
+
+    def _scaled(self, span: Span, cycle: np.ndarray, index: np.ndarray) -> None:
+        """Expect scaled sums before their functions, and the angles of those that are turned."""
+        sheet, site = self._sheet, span.scheduled.step.site
+        source = self._values(span, "scaled" if site.shifted else "value")
+        for i in range(self._machine.writers):
+            there = index + i < len(source)
+            values = source[index[there] + i]
+            column = self._column["writeback.functions.i"]
+            sheet.due.number(cycle[there], column, values, LOGIT_BITS, i * LOGIT_BITS)
+        if not site.rotated:
+            return
+        turns = sheet.numbers.segment(sheet.layout.network.embedding, "turn").indices
+        width = sheet.layout.config.head_width
+        first = index // QUAD // (site.elements // width) * QUAD // 2
+        for pair in range(QUAD // 2):
+            there = first + pair < turns.shape[1]
+            for number, part in enumerate(turns):
+                values = part[first[there] + pair]
+                at = (2 * pair + number) * TURN_BITS
+                sheet.due.number(
+                    cycle[there], self._column["rotation.turns"], values, TURN_BITS, at
+                )
 
     def _sums(self, span: Span) -> np.ndarray:
         """Return the number of each row's complete accumulator."""

@@ -8,7 +8,8 @@ import numpy as np
 from amaranth.hdl import Shape
 from numpy.typing import NDArray
 
-from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.machine import EXPONENT_ROW_BITS, QUAD, Machine
+from gptloom.firmware.regions import Region
 from gptloom.hdl.core import Address, Counters, Prompt, Token, Write
 from gptloom.hdl.folded.layouts import (
     Scale,
@@ -17,12 +18,20 @@ from gptloom.hdl.folded.layouts import (
     job,
     results,
 )
-from gptloom.model.arithmetic import MANTISSA_BITS, SILU_RESULT_BITS
+from gptloom.model.arithmetic import (
+    LOGIT_BITS,
+    MANTISSA_BITS,
+    ROTARY_FRACTION,
+    SILU_RESULT_BITS,
+)
 from gptloom.model.sampling import SEED_BITS
 from gptloom.model.tables import NOISE_BITS, softmax_limit
 from gptloom.sim.engines.base import WORD_BITS
 
 Words = NDArray[np.uint64]
+
+TURN_BITS = ROTARY_FRACTION + 1
+"""Bits of a sine or cosine."""
 
 __all__ = ["STIMULUS", "Judged", "Signal", "Signals"]
 
@@ -169,6 +178,31 @@ def _held(path: str, width: int = 1, resets: bool = True) -> Signal:
     return Signal(path, width, Judged.HELD, resets=resets)
 
 
+def token_paths(machine: Machine) -> tuple[str, str, str]:
+    """Return the names of the present token, its position, and whether its logits are wanted."""
+    if machine.gated:
+        return "token_row.token", "control.position", "sequencer.sample"
+    return "embedding.token", "embedding.position", "sequencer.sample"
+
+
+def strobes(machine: Machine) -> dict[Region, str]:
+    """Return the names of the strobes that write a byte of a region, one byte a cycle."""
+    if machine.gated:
+        found = {
+            Region.TOKENS: "exponents.tokens",
+            Region.POSITIONS: "rotation.speeds",
+            Region.EXPONENTS: "exponents.rows",
+            Region.GAINS: "gains.table",
+            Region.PROGRAM: "issue_program",
+        }
+        return {region: f"{table}.write_enable" for region, table in found.items()}
+    return {
+        Region.TOKENS: "embedding.write_tokens",
+        Region.POSITIONS: "embedding.write_positions",
+        Region.PROGRAM: "issue_program.write_enable",
+    }
+
+
 def _control(machine: Machine) -> Iterator[Signal]:
     yield _always("i__ready")
     yield _always("seed__ready")
@@ -177,9 +211,10 @@ def _control(machine: Machine) -> Iterator[Signal]:
     yield _due("read_data", 8)
     yield _always("busy")
     yield _always("control.start")
-    yield _held("embedding.token", _bits(machine.vocabulary))
-    yield _held("embedding.position", _bits(machine.context))
-    yield _held("sequencer.sample")
+    for path, width in zip(
+        token_paths(machine), (machine.vocabulary, machine.context, 2), strict=True
+    ):
+        yield _held(path, _bits(width))
     yield _always("o__valid")
     yield _due("o__payload", Shape.cast(Token).width)
     yield _always("counters", Shape.cast(Counters).width)
@@ -208,6 +243,11 @@ def _results(machine: Machine) -> Iterator[Signal]:
     yield _due("drain.o__last", 1)
     for i in range(machine.writers):
         yield _due(f"drain.o__sums__{i}", machine.accumulator_bits)
+    if machine.gated:
+        yield _due("exponents.o", machine.writers * EXPONENT_ROW_BITS)
+        yield _due("gains.elements", machine.writers * machine.precision.weights)
+        yield _due("writeback.functions.i", machine.writers * LOGIT_BITS)
+        yield _due("rotation.turns", machine.writers * TURN_BITS)
     for i in range(machine.score_heads * machine.score_positions):
         yield _due(f"drain.scores__sums__{i}", machine.accumulator_bits)
     yield _always("writeback.o__beat", results(machine).size, mask=(1 << machine.writers) - 1)
@@ -225,9 +265,8 @@ def _memories(machine: Machine) -> Iterator[Signal]:
     for unit in range(machine.units):
         yield _always(f"operands.write_enable__{unit}", QUAD)
         yield _due(f"operands.write_data__{unit}", machine.unit_bits)
-    yield _always("embedding.write_tokens")
-    yield _always("embedding.write_positions")
-    yield _always("issue_program.write_enable")
+    for path in strobes(machine).values():
+        yield _always(path)
 
 
 def _beside(machine: Machine, memory: str, elements: int, bits: int) -> Iterator[Signal]:
