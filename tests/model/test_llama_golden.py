@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from gptloom.model import tables
-from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.float_model import FloatModel
@@ -15,24 +14,13 @@ from gptloom.model.formats import COARSE, FINE
 from gptloom.model.golden import GoldenModel
 from gptloom.model.loss import log_softmax
 from gptloom.model.quantise import quantise
-from gptloom.model.tokenizers.characters import Characters
+from verification.llama import make_checkpoint
 
 LLAMA = dict(family="llama", positions="rotary")
 TIED = ModelConfig(2, 16, 4, 20, 12, 9, **LLAMA, kv_heads=2, tied=True)
 UNTIED = ModelConfig(1, 12, 2, 16, 10, 7, **LLAMA, head_dim=4, theta=500.0)
 ALONE = ModelConfig(1, 16, 8, 24, 8, 5, **LLAMA, kv_heads=1, tied=True)
 SHAPES = [TIED, UNTIED, ALONE]
-
-
-def make_checkpoint(config, seed=0):
-    random = np.random.default_rng(seed)
-    weights = {
-        name: random.normal(0, 0.3, shape).astype(np.float32)
-        for name, shape in config.weight_shapes().items()
-    }
-    rows = random.integers(0, config.vocabulary, (16, config.context + 1)).astype(np.int16)
-    characters = "".join(map(chr, range(ord("a"), ord("a") + config.vocabulary - 1)))
-    return Checkpoint(config, Characters(characters), weights, rows)
 
 
 def clip(value, bits):

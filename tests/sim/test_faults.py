@@ -228,7 +228,7 @@ def test_every_field_of_a_plan_is_needed_once(random_model):
     for lanes in (8, 64):
         reference = Reference(Machine.for_models(lanes, CONFIG), random_model(CONFIG, 1))
         for position in range(CONFIG.context):
-            plan = reference.plan(position, True)
+            plan = reference.plan(position, position, True)
             for table in (plan.due, plan.held):
                 stops = np.append(table.starts[1:], len(table.sources))
                 for first, stop in zip(table.starts, stops, strict=True):

@@ -1,12 +1,13 @@
 """The MAC array's part of a plan: issues, operands, accumulators."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from gptloom.firmware.isa import Kind
-from gptloom.firmware.machine import LANE_BITS, QUAD
+from gptloom.firmware.machine import QUAD
 from gptloom.firmware.timeline import Span
 from gptloom.hdl.folded.layouts import issues
-from gptloom.model.arithmetic import ACTIVATION_BITS
 from gptloom.model.sites import Site
 from verification.scoreboard.sheet import Sheet
 from verification.scoreboard.values import ZERO
@@ -45,8 +46,10 @@ class ArrayPlan:
         issue("broadcast", broadcast)
         if broadcast:
             issue("bank", k % heads)
-        elif machine.words_per_position > 1 and kind is not Kind.START:
-            issue("offset", n % machine.words_per_position)
+        elif kind is not Kind.START:
+            issue("offset", n % machine.passes_per_position)
+            if machine.shares > 1:
+                issue("share", n % machine.shares)
         self._job(cycle, "sequencer.issue", self._issue["job"].offset, operation, n == 0)
         ends = cycle[:, -1]
         due.constant(ends + self._accumulated, column["mac_array.done"], 1, 1)
@@ -62,11 +65,22 @@ class ArrayPlan:
             Kind.SCORES: (1, layout.key_stride),
             Kind.VALUES: (layout.value_stride, 1),
         }[kind]
-        word = instruction.base + n * pass_step + k * quad_step
+        # A word of cached rows serves the passes of all heads that share them.
+        steps = n if broadcast else n // machine.shares
+        word = instruction.base + steps * pass_step + k * quad_step
         row = instruction.source + (k // heads if broadcast else k)
         due.constant(cycle, column["operands.address"], word, machine.address_bits)
         width = self._sheet.signals.by_path["activations.address"].width
         due.constant(cycle, column["activations.address"], row, width)
+
+    def row(self) -> None:
+        """Expect the token's row of the embedding to be read, in the first cycles of all."""
+        sheet = self._sheet
+        source = sheet.numbers.segment(sheet.layout.network.embedding, "word").indices
+        # The addresses are registered, and so are the words that they lead to.
+        cycle = sheet.latencies.embed - READ - 2 + np.arange(len(source))
+        column, bits = self._column["operands.address"], self._machine.address_bits
+        sheet.due.number(cycle, column, source, bits)
 
     def operands(self, span: Span) -> None:
         """Expect the multipliers' operands."""
@@ -96,7 +110,7 @@ class ArrayPlan:
                 known = np.ones(cycle.shape, bool)
             elif kind is Kind.SCORES:
                 number = n * units + unit
-                known = number // self._machine.heads <= self._sheet.position
+                known = number // self._machine.heads <= self._sheet.last
                 place = np.minimum(number // self._machine.heads, len(sums) - 1)
                 source = sums[place, number % self._machine.heads, k]
             else:
@@ -105,7 +119,7 @@ class ArrayPlan:
                 source = sums[np.minimum(row, len(sums) - 1), k]
             width = self._machine.accumulator_bits
             self._sheet.held.number(then[known], column, source[known], width)
-            # Memory beyond the last position or row may have any contents.
+            # Memory beyond the last row may have any contents.
             self._sheet.held.unknown(then[~known], column)
 
     def _matrix_operands(self, span: Span) -> None:
@@ -118,8 +132,8 @@ class ArrayPlan:
                     cycle + READ,
                     self._column[f"operands.words__{unit}"],
                     tiles[:, unit, :, lane],
-                    LANE_BITS,
-                    lane * LANE_BITS,
+                    self._machine.lane_bits,
+                    lane * self._machine.lane_bits,
                 )
         source = self._vector(site)
         # Quads are spread over the banks; outputs of the other banks are ignored.
@@ -133,17 +147,16 @@ class ArrayPlan:
         return self._sheet.numbers.segment(read).indices[layout.order(read)]
 
     def _score_operands(self, span: Span) -> None:
-        sheet, heads, units = self._sheet, self._machine.heads, self._machine.units
+        sheet, heads, cached = self._sheet, self._machine.heads, self._machine.cached_heads
         n, k, cycle = self._grid(span)
         query, keys = self._factors(span)
-        keys = self._padded(sheet.numbers.segment(keys, "cached").indices)
-        query = self._padded(sheet.numbers.segment(query).indices[None])[0]
-        for unit in range(units):
-            number = n * units + unit
-            known = number // heads <= sheet.position
-            place = np.minimum(number // heads, sheet.position)
+        keys = self._padded(sheet.numbers.segment(keys, "cached").indices, cached)
+        query = self._padded(sheet.numbers.segment(query).indices[None], heads)[0]
+        for unit, number in self._stored(n):
+            known = number // cached <= sheet.last
+            place = np.minimum(number // cached, sheet.last)
             for lane in range(QUAD):
-                source = keys[place, number % heads, k * QUAD + lane]
+                source = keys[place, number % cached, k * QUAD + lane]
                 self._operand(cycle[known], unit, lane, source[known])
         for head in range(heads):
             for lane in range(QUAD):
@@ -154,42 +167,53 @@ class ArrayPlan:
         table, site = self._sheet.layout.network, span.scheduled.step.site
         return table[site.source], table[site.rows]
 
+    def _stored(self, passes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield every unit, and the number of what it stores of the passes' keys or values.
+
+        A word of the cache has as many numbers as units; the numbers that the same units multiply
+        in one pass after another are stored in neighbours.
+        """
+        m = self._machine
+        together = m.units // m.shares
+        for unit in range(m.units):
+            place = unit % m.shares * together + unit // m.shares
+            yield unit, passes // m.shares * m.units + place
+
     def _operand(self, cycle: np.ndarray, unit: int, lane: int, source: np.ndarray) -> None:
-        """Expect bytes of the cache in a unit's words, read for issues in these cycles."""
-        column, at = self._column[f"operands.words__{unit}"], lane * LANE_BITS
-        self._sheet.due.number(cycle + READ, column, source, LANE_BITS, at)
+        """Expect elements of the cache in a unit's words, read for issues in these cycles."""
+        column, bits = self._column[f"operands.words__{unit}"], self._machine.lane_bits
+        self._sheet.due.number(cycle + READ, column, source, bits, lane * bits)
 
     def _value_operands(self, span: Span) -> None:
-        sheet, heads, units = self._sheet, self._machine.heads, self._machine.units
+        sheet = self._sheet
         n, k, cycle = self._grid(span)
         numerators, values = self._factors(span)
         width, order = values.elements, sheet.layout.order(values)
         values = sheet.numbers.segment(values, "cached").indices[:, order]
-        for unit in range(units):
-            row = n * units + unit
+        for unit, number in self._stored(n):
             for lane in range(QUAD):
                 position = k * QUAD + lane
-                known = (row < width) & (position <= sheet.position)
-                source = values[position, np.minimum(row, width - 1)]
+                known = (number < width) & (position <= sheet.last)
+                source = values[position, np.minimum(number, width - 1)]
                 self._operand(cycle[known], unit, lane, source[known])
         numerators = sheet.numbers.segment(numerators).indices
-        for head in range(heads):
+        for head in range(self._machine.heads):
             for lane in range(QUAD):
                 self._quad(cycle, head, lane, numerators[k * QUAD + lane, head])
 
-    def _padded(self, rows: np.ndarray) -> np.ndarray:
+    def _padded(self, rows: np.ndarray, heads: int) -> np.ndarray:
         """Return keys or queries by head, padded to whole quads: [..., heads, elements]."""
         layout = self._sheet.layout
-        heads, width = layout.config.heads, layout.config.head_width
+        width = layout.config.head_width
         padded = np.full((len(rows), heads, layout.head_quads * QUAD), ZERO)
         padded[..., :width] = rows.reshape(len(rows), heads, width)
         return padded
 
     def _quad(self, cycle, bank, lane: int, source) -> None:
         """Expect an element in the output of a bank of the activation memory."""
-        at = (bank * QUAD + lane) * ACTIVATION_BITS
+        bits = self._machine.element_bits
         column = self._column["activations.quads"]
-        self._sheet.due.number(cycle + READ, column, source, ACTIVATION_BITS, at)
+        self._sheet.due.number(cycle + READ, column, source, bits, (bank * QUAD + lane) * bits)
 
     def _job(self, cycle, path: str, at: int, operation: int, opening) -> None:
         due, column = self._sheet.due, self._column[path]

@@ -9,11 +9,12 @@ from amaranth.lib import data
 from numpy.typing import NDArray
 
 from gptloom.firmware.image import Region
-from gptloom.firmware.latencies import WRITE, Latencies
+from gptloom.firmware.latencies import flush_cycles
 from gptloom.firmware.timeline import EMIT
 from gptloom.hdl.core import Prompt, Token, Write
 from gptloom.hdl.folded.layouts import Temperature
 from gptloom.hdl.folded.readback import Readback
+from gptloom.model.golden import MAX_POSITION
 from gptloom.model.integer import LogitScale
 from gptloom.sim.session import encode
 from verification.scoreboard.reference import Noise, Reference, Sampled
@@ -24,6 +25,9 @@ Stimulus = Mapping[str, NDArray[np.uint64]]
 _PROMPT = data.Layout.cast(Prompt)
 _REGION = data.Layout.cast(Write)["region"]
 _NEVER = 1 << 62
+
+WAITING = ("i", "seed", "load", "read")
+"""Inputs that end a stream where a document ends."""
 
 START = 1
 """Cycles from the control's decision to the token's start."""
@@ -50,6 +54,8 @@ class Run:
         Cycle in which it starts.
     token, position, sample
         The control's outputs in that cycle.
+    number
+        Tokens before it since its document, or its stream, began.
     stop
         Cycle from which on nothing of the token is due.
     made
@@ -60,6 +66,7 @@ class Run:
     token: int
     position: int
     sample: bool
+    number: int
     stop: int = _NEVER
     made: Sampled | None = None
 
@@ -131,7 +138,7 @@ class Control:
 
     def _reset(self) -> None:
         self._state = State.IDLE
-        self._noise = Noise()
+        self._noise = self._seeded(1)
         self._truncated = False
         self._unread = False
         self._reads_from = 0
@@ -170,7 +177,7 @@ class Control:
         token, last = self._known(cycle)
         self.reference.begin()
         self._truncated = not last
-        self._start(course, cycle, token, 0, last or self._last_position == 0)
+        self._start(course, cycle, token, 0, last or self._last_position == 0, 0)
         return True
 
     def _token(self, course: Course, end: int) -> bool:
@@ -181,7 +188,7 @@ class Control:
             if run.sample:
                 bits = Temperature.from_bits(self._at("temperature", run.start))
                 scale = LogitScale(bits.mantissa, bits.shift + 1, bool(bits.greedy))
-            run.made = self.reference.step(run.token, run.position, scale, self._noise)
+            run.made = self.reference.step(run.token, run.number, scale, self._noise)
             plan = run.made.plan
             self._due = run.start + (plan.done + EMIT - START if run.sample else plan.finished + 1)
         if not self._wait(end):
@@ -191,9 +198,7 @@ class Control:
         else:
             self._enter(course, State.FLUSH, self._due)
             # Results of a prompt's token are written before the next token advances.
-            machine = self.reference.machine
-            latencies = Latencies.of(machine)
-            self._due += latencies.drain + latencies.result + WRITE + machine.beats + 1
+            self._due += flush_cycles(self.reference.machine) + 1
         return True
 
     def _flush(self, course: Course, end: int) -> bool:
@@ -208,9 +213,12 @@ class Control:
             self._cycle = end
             return False
         token, last = self._known(cycle)
-        position = self._run.position + 1
+        position = self._following
         self._truncated = not last
-        self._start(course, cycle, token, position, last or position == self._last_position)
+        self._start(
+            course, cycle, token, position, last or position == self._last_position,
+            self._run.number + 1,
+        )  # fmt: skip
         return True
 
     def _emit(self, course: Course, end: int) -> bool:
@@ -228,12 +236,16 @@ class Control:
         cycle, run = self._cycle, self._run
         self._read(course, cycle + 1)
         token = run.made.token
-        last = token == self.reference.model.tokenizer.bos or run.position == self._last_position
+        ends = token == self.reference.model.tokenizer.bos
+        last = ends or run.position == self._last_position
         payload = encode(Token, token=token, position=run.position, last=last)
         course.emissions.append(Emission(cycle + 1, payload))
         self._unread, self._reads_from = True, cycle + 1
-        if not last:
-            self._start(course, cycle, token, run.position + 1, True)
+        # A stream goes on with another document, unless anyone waits for the core.
+        goes_on = self._endless and not any(self._at(f"{port}__valid", cycle) for port in WAITING)
+        if not last or goes_on:
+            position = 0 if last else self._following
+            self._start(course, cycle, token, position, True, run.number + 1)
         else:
             self._enter(course, State.DROP if self._truncated else State.IDLE, cycle + 1)
         return True
@@ -249,9 +261,11 @@ class Control:
         self._enter(course, State.IDLE, cycle + 1)
         return True
 
-    def _start(self, course: Course, cycle: int, token: int, position: int, sample: bool) -> None:
+    def _start(
+        self, course: Course, cycle: int, token: int, position: int, sample: bool, number: int
+    ) -> None:
         """Start a token in the cycle after `cycle`."""
-        self._run = Run(cycle + START, token, position, sample)
+        self._run = Run(cycle + START, token, position, sample, number)
         course.runs.append(self._run)
         self._enter(course, State.TOKEN, self._run.start)
 
@@ -304,11 +318,25 @@ class Control:
         setting = int(settings[-1]) + 1 if len(settings) else -1
         if max(seed, setting) >= 0:
             payload = self._inputs["seed__payload"][part]
-            self._noise = Noise(int(payload[seed]) if seed >= setting else 1)
+            self._noise = self._seeded(int(payload[seed]) if seed >= setting else 1)
+
+    def _seeded(self, seed: int) -> Noise:
+        return Noise(self.reference.machine.precision.noise_bits, seed)
 
     @property
-    def _last_position(self) -> int:
-        return self.reference.model.config.context - 1
+    def _endless(self) -> bool:
+        return self.reference.model.config.endless
+
+    @property
+    def _following(self) -> int:
+        """Position of the token after the present one, as it is reported."""
+        following = self._run.position + 1
+        return min(following, MAX_POSITION) if self._endless else following
+
+    @property
+    def _last_position(self) -> int | None:
+        """Position at which a document ends, whatever its token; None if there is none."""
+        return None if self._endless else self.reference.model.config.context - 1
 
     def _known(self, cycle: int) -> tuple[int, bool]:
         bits = _PROMPT.from_bits(self._at("i__payload", cycle))

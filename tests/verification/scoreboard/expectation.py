@@ -8,10 +8,7 @@ from verification.scoreboard.control import Control, Course, Run, State
 from verification.scoreboard.coverage import Coverage
 from verification.scoreboard.interface import Interface
 from verification.scoreboard.reference import Reference
-from verification.scoreboard.signals import STIMULUS
-
-# Signals at the components that use them.
-_TOKEN = ("embedding.token", "embedding.position", "sequencer.sample")
+from verification.scoreboard.signals import STIMULUS, token_paths
 
 
 class Expectation:
@@ -47,6 +44,7 @@ class Expectation:
         self._resets: list[int] = []
         self._states: list[tuple[int, State]] = [(0, State.IDLE)]
         self._widths = self.signals.column_masks()
+        self._token = token_paths(reference.machine)
 
     def use(self, reference: Reference, coverage: Coverage | None = None) -> None:
         """Expect documents of another model from the next block on.
@@ -87,7 +85,7 @@ class Expectation:
         for cycle, state in self._states + course.states:
             if block.begin <= cycle < block.end and state in (State.IDLE, State.DROP):
                 # Between documents, the next token to start is presented all the time.
-                for path in _TOKEN:
+                for path in self._token:
                     block.forget(cycle, path)
         # Events in the last cycle show in the next block.
         self._states = course.states[-2:]
@@ -106,7 +104,8 @@ class Expectation:
             if first < stop and first == run.start:
                 # This holds even if a reset in this cycle keeps the token from computing anything.
                 block.values[first - block.begin, block.signals.columns["control.start"]] = 1
-                for path, value in zip(_TOKEN, (run.token, run.position, run.sample), strict=True):
+                seen = run.token, run.position, run.sample
+                for path, value in zip(self._token, seen, strict=True):
                     block.change(first, path, value)
 
     @staticmethod

@@ -6,17 +6,18 @@ from gptloom.firmware.isa import Destination
 from gptloom.firmware.machine import QUAD
 from gptloom.firmware.timeline import Span, scores_read_back
 from gptloom.hdl.folded.layouts import Scale
-from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS
+from gptloom.model.arithmetic import MANTISSA_BITS
 from gptloom.model.sites import Kind as SiteKind
 from gptloom.model.sites import Site
 from gptloom.model.tables import NOISE_BITS
 from gptloom.sim.engines.base import WORD_BITS
 from verification.scoreboard.sheet import Sheet
+from verification.scoreboard.signals import numerator_paths
 from verification.scoreboard.values import ZERO
 
 RECIPROCAL = 4
-"""Cycles from the softmax's `ready` to the reciprocals, plus one per head; two more in a deep
-machine."""
+"""Cycles from the softmax's last numerators to the reciprocals, plus one per head; two more in a
+deep machine, one more where several numerators are added first."""
 
 
 class FunctionPlan:
@@ -42,77 +43,85 @@ class FunctionPlan:
         """Expect scores from the drain and in the activation memory, and their maxima."""
         sheet, column, m = self._sheet, self._column, self._machine
         site, target = span.scheduled.step.site, span.scheduled.instruction.target
-        numbers = sheet.numbers
+        numbers, together = sheet.numbers, m.score_heads * m.score_positions
         n, beat = np.indices((span.passes, m.score_beats)).reshape(2, -1)
         drained = span.start + n * span.length + span.quads - 1 + sheet.latencies.drain + beat
         sheet.due.constant(drained, column["drain.scores__valid"], 1, 1)
-        number = n * m.units + beat * m.score_heads
-        # The rest of the last position's word holds no scores.
-        there = number // m.heads <= sheet.position
+        number = n * m.units + beat * together
+        # The rest of the last row's word holds no scores.
+        there = number // m.heads <= sheet.last
         drained, number = drained[there], number[there]
-        position, first = number // m.heads, number % m.heads
+        row, first = number // m.heads, number % m.heads
+        written = drained + sheet.latencies.score
+        self._tap(written, row, (1 << m.score_heads) - 1 << first, False)
         sums = numbers.segment(site, "sum").indices[:, :, -1]
-        for i in range(m.score_heads):
-            path = f"drain.scores__sums__{i}"
-            source = sums[position, first + i]
-            sheet.due.number(drained, column[path], source, m.accumulator_bits)
-
-        together = (1 << m.score_heads) - 1
         scores = numbers.segment(site).indices
+        for i in range(together):
+            # Scores of rows that are not in use may be any, as what they are computed from.
+            at, head = row + i // m.score_heads, first + i % m.score_heads
+            known = at <= sheet.last
+            source = sums[at[known], head[known]]
+            path = f"drain.scores__sums__{i}"
+            sheet.due.number(drained[known], column[path], source, m.accumulator_bits)
+            self._written(written, at, head, target)
+            place = at - row
+            self._elements(written, at, place, head, known, scores)
+
         maxima = numbers.segment(site, "maximum").indices
-        self._tap(drained + sheet.latencies.score, position, together << first, False)
-        for i in range(m.score_heads):
-            head = first + i
-            self._written(
-                drained + sheet.latencies.score, position, head, scores[position, head], target
+        latest = np.minimum(row + m.score_positions - 1, sheet.last)
+        # The largest of several takes a cycle of its own.
+        compared = written + 1 + (m.score_positions > 1)
+        for head in range(m.heads):
+            mine = (first <= head) & (head < first + m.score_heads)
+            sheet.held.number(
+                compared[mine],
+                self._held[f"softmax.maximum_{head}"],
+                maxima[latest[mine], head],
+                m.element_bits,
             )
-            for h in range(m.heads):
-                mine = head == h
-                self._sheet.held.number(
-                    drained[mine] + sheet.latencies.score + 1,
-                    self._held[f"softmax.maximum_{h}"],
-                    maxima[position[mine], h],
-                    ACTIVATION_BITS,
-                )
 
     def softmax(self, span: Span) -> None:
         """Expect scores read back, their numerators written, and the reciprocals of the sums."""
         sheet, column, m = self._sheet, self._column, self._machine
         site = sheet.layout.network.of_kind(SiteKind.SOFTMAX, span.scheduled.step.site.layer)
-        target = span.scheduled.instruction.target
+        target, several = span.scheduled.instruction.target, m.softmax_positions
         numbers = sheet.numbers
-        begin = scores_read_back(span, m, sheet.position)
-        position = np.arange((sheet.position // QUAD + 1) * QUAD)
-        read = begin + position
+        begin = scores_read_back(span, m, sheet.last)
+        row = np.arange(0, (sheet.last // QUAD + 1) * QUAD, several)
+        read = begin + row // several
         address = sheet.signals.by_path["activations.address"]
         sheet.due.constant(read, column["softmax.reading"], 1, 1)
-        sheet.due.constant(read, column[address.path], target + position // QUAD, address.width)
+        sheet.due.constant(read, column[address.path], target + row // QUAD, address.width)
 
         written = read + sheet.latencies.numerator
         values = numbers.segment(site).indices.copy()
         totals = numbers.segment(site, "total").indices
-        # Positions that pad the last word are replaced by zero.
-        values[sheet.position + 1 :] = ZERO
-        self._tap(written, position, (1 << m.heads) - 1, True)
+        # Rows that pad the last word are replaced by zero.
+        values[sheet.last + 1 :] = ZERO
+        self._tap(written, row, (1 << m.heads) - 1, True)
+        # Several are added before their sum is.
+        added = written + 1 + (several > 1)
         for head in range(m.heads):
-            source = values[position, head]
-            self._written(written, position, np.full(len(position), head), source, target)
-            path = f"softmax.numerator_{head}"
-            sheet.due.number(written, column[path], source, MANTISSA_BITS)
+            heads = np.full(len(row), head)
+            for i, path in enumerate(numerator_paths(m, head)):
+                self._written(written, row + i, heads, target)
+                self._elements(written, row + i, np.full(len(row), i), heads, row >= 0, values)
+                sheet.due.number(written, column[path], values[row + i, head], MANTISSA_BITS)
             sheet.held.number(
-                written + 1,
+                added,
                 self._held[f"softmax.total_{head}"],
-                totals[position, head],
+                totals[row + several - 1, head],
                 sheet.signals.by_path[f"softmax.total_{head}"].width,
             )
         ready = int(written[-1])
         sheet.held.constant(span.start + 1, self._held["softmax.ready"], 0, 1)
         sheet.held.constant(ready + sheet.latencies.reciprocals, self._held["softmax.ready"], 1, 1)
         reciprocals = numbers.segment(site, "reciprocal").indices
-        known = ready + RECIPROCAL + m.heads + 2 * m.deep
+        summed = ready + (several > 1)
+        known = summed + RECIPROCAL + m.heads + 2 * m.deep
         column = self._held["softmax.reciprocals"]
         words = -(-m.heads * Scale.size // WORD_BITS)
-        sheet.held.unknown(np.full(words, ready + 1), column + np.arange(words))
+        sheet.held.unknown(np.full(words, summed + 1), column + np.arange(words))
         for head in range(m.heads):
             self._scale(column, known, reciprocals[head], head * Scale.size)
 
@@ -138,30 +147,33 @@ class FunctionPlan:
         sheet.due.constant(done, column["sampler.done"], 1, 1)
         sheet.due.number(done, column["sampler.token"], token, width)
 
-    def _tap(self, cycle, position, heads, numerators: bool) -> None:
+    def _tap(self, cycle, row, heads, numerators: bool) -> None:
+        """Expect what is said of scores or numerators from a row on."""
         due, column, m = self._sheet.due, self._column, self._machine
         width = self._sheet.signals.by_path["softmax.tap_position"].width
-        due.constant(cycle, column["softmax.tap_valid"], 1, 1, element=position)
-        due.constant(cycle, column["softmax.tap_numerators"], numerators, 1, element=position)
-        due.constant(cycle, column["softmax.tap_position"], position, width, element=position)
-        due.constant(cycle, column["softmax.tap_heads"], heads, m.heads, element=position)
+        due.constant(cycle, column["softmax.tap_valid"], 1, 1, element=row)
+        due.constant(cycle, column["softmax.tap_numerators"], numerators, 1, element=row)
+        due.constant(cycle, column["softmax.tap_position"], row, width, element=row)
+        due.constant(cycle, column["softmax.tap_heads"], heads, m.heads, element=row)
 
-    def _written(self, cycle, position, head, source, target: int) -> None:
-        """Expect one head's score or numerator on its way to the activation memory."""
+    def _written(self, cycle, row, head, target: int) -> None:
+        """Expect one head's score or numerator to be written to the activation memory."""
         due, column = self._sheet.due, self._column
-        signals = self._sheet.signals.by_path
-        due.number(
-            cycle, column["softmax.tap_scores"], source, ACTIVATION_BITS, head * ACTIVATION_BITS
-        )
-        place = head * QUAD + position % QUAD
-        width = signals["activations.write_address"].width
-        due.constant(cycle, column["activations.write_enable"], 1, 1, place, element=position)
-        row = target + position // QUAD
-        due.constant(cycle, column["activations.write_address"], row, width, element=position)
-        due.number(
-            cycle, column["activations.write_data"], source, ACTIVATION_BITS,
-            place * ACTIVATION_BITS,
-        )  # fmt: skip
+        address = self._sheet.signals.by_path["activations.write_address"]
+        place = head * QUAD + row % QUAD
+        due.constant(cycle, column["activations.write_enable"], 1, 1, place, element=row)
+        word = target + row // QUAD
+        due.constant(cycle, column[address.path], word, address.width, element=row)
+
+    def _elements(self, cycle, row, place, head, known, sources) -> None:
+        """Expect the scores or numerators that are known, the tap's in a place of their own."""
+        due, column, m = self._sheet.due, self._column, self._machine
+        cycle, row, place, head = cycle[known], row[known], place[known], head[known]
+        source, bits = sources[row, head], m.element_bits
+        at = (place * m.heads + head) * bits
+        due.number(cycle, column["softmax.tap_scores"], source, bits, at)
+        at = (head * QUAD + row % QUAD) * bits
+        due.number(cycle, column["activations.write_data"], source, bits, at)
 
     def _scale(self, column: int, cycle: int, source: np.ndarray, at: int = 0) -> None:
         held = self._sheet.held

@@ -6,19 +6,15 @@ import numpy as np
 from amaranth.lib import data
 from numpy.typing import NDArray
 
-from gptloom.firmware.image import Region
 from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
+from gptloom.firmware.regions import NINTHS, Region
 from gptloom.hdl.core import COUNTER_BITS, Address, Write
 from verification.scoreboard.block import Block
 from verification.scoreboard.control import Course, State, Stimulus
+from verification.scoreboard.signals import strobes
 
 _ADDRESS = data.Layout.cast(Address)
 _WRITE = data.Layout.cast(Write)
-_STROBES = {
-    Region.TOKENS: "embedding.write_tokens",
-    Region.POSITIONS: "embedding.write_positions",
-    Region.PROGRAM: "issue_program.write_enable",
-}
 
 
 class Interface:
@@ -36,6 +32,7 @@ class Interface:
         self._states: list[tuple[int, int]] = [(0, State.IDLE)]
         self._outputs: list[tuple[int, int, int]] = [(0, 0, 0)]
         self._loaded, self._write = np.uint64(0), np.uint64(0)
+        self._strobes, self._ninths = strobes(machine), 0
         self._tokens, self._stalls, self._born = 0, 0, 0
 
     def place(self, block: Block, course: Course, inputs: Stimulus) -> None:
@@ -114,21 +111,41 @@ class Interface:
             & ((1 << place.width) - 1)
             for name, place in ((name, _WRITE[name]) for name in ("region", "address", "data"))
         }
-        for region, path in _STROBES.items():
+        for region, path in self._strobes.items():
             block.values[cycles[fields["region"] == region], columns[path]] = 1
         is_operand = fields["region"] == Region.OPERANDS
         now, address = cycles[is_operand], fields["address"][is_operand]
-        byte = fields["data"][is_operand].astype(np.uint64)
-        column, lane = columns["operands.write_address"], address % m.lanes
-        block.values[now, column] = (address // m.lanes).astype(np.uint64)
+        byte, column = fields["data"][is_operand], columns["operands.write_address"]
+        word, lane = address // m.lanes, address % m.lanes
+        if m.lane_bits > LANE_BITS:
+            word //= 2
+            now, word, lane, byte = self._joined(block, now, address, byte)
+        block.values[now, column] = word.astype(np.uint64)
         block.masks[now, column] = (1 << _width(block, "operands.write_address")) - 1
         enables = np.array([columns[f"operands.write_enable__{u}"] for u in range(m.units)])
         datas = np.array([columns[f"operands.write_data__{u}"] for u in range(m.units)])
         unit, at = lane // QUAD, (lane % QUAD).astype(np.uint64)
-        shift = at * np.uint64(LANE_BITS)
+        shift = at * np.uint64(m.lane_bits)
         block.values[now, enables[unit]] = np.uint64(1) << at
-        block.values[now, datas[unit]] = byte << shift
-        block.masks[now, datas[unit]] = np.uint64((1 << LANE_BITS) - 1) << shift
+        block.values[now, datas[unit]] = byte.astype(np.uint64) << shift
+        block.masks[now, datas[unit]] = np.uint64((1 << m.lane_bits) - 1) << shift
+
+    def _joined(self, block: Block, now, address, byte) -> tuple[NDArray, ...]:
+        """Return cycle, word, lane and contents of every lane that is written whole.
+
+        The ninth bits of a group of lanes come before their lower bytes, and stay until others do.
+        """
+        m, found = self._machine, []
+        for cycle, place, bits in zip(now.tolist(), address.tolist(), byte.tolist(), strict=True):
+            group, slot = divmod(place, 2 * NINTHS)
+            if slot == 0:
+                self._ninths = bits
+            if slot >= NINTHS:
+                number = slot - NINTHS
+                ninth = self._ninths >> number & 1
+                word, lane = divmod(group * NINTHS + number, m.lanes)
+                found.append((cycle, word, lane, bits | ninth << LANE_BITS))
+        return tuple(np.array(found, np.int64).reshape(-1, 4).T)
 
     @staticmethod
     def _filled(block: Block, events: list[tuple[int, int]]) -> NDArray[np.uint64]:

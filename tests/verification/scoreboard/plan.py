@@ -17,7 +17,7 @@ from verification.scoreboard.values import TokenNumbers
 
 @dataclass(frozen=True)
 class Plan:
-    """One token at one position, with or without a sample at its end.
+    """One token at one row of the cache, with or without a sample at its end.
 
     Attributes
     ----------
@@ -51,7 +51,8 @@ def make_plan(
     schedule: Sequence[Scheduled],
     numbers: TokenNumbers,
     signals: Signals,
-    position: int,
+    row: int,
+    last: int,
     sample: bool,
 ) -> Plan:
     """Return the plan of a token.
@@ -62,23 +63,24 @@ def make_plan(
         The program.
     numbers, signals
         Numbers that may be due, and signals to show them.
-    position
-        Position of the token.
+    row, last
+        Row of the cache that the token gets, and the last one in use.
     sample
         Whether logits are computed; if not, the program ends early.
     """
     layout = numbers.layout
     machine = layout.machine
-    program = spans(schedule, machine, position)
-    end = timeline(schedule, machine, position)[-1].start
+    program = spans(schedule, machine, last)
+    end = timeline(schedule, machine, last)[-1].start
     if not sample:
-        last = next(i for i, s in enumerate(program) if s.scheduled.instruction.prefill_final)
-        program = program[: last + 1]
+        final = next(i for i, s in enumerate(program) if s.scheduled.instruction.prefill_final)
+        program = program[: final + 1]
     sheet = Sheet(
         signals=signals,
         numbers=numbers,
         layout=layout,
-        position=position,
+        row=row,
+        last=last,
         due=TableMaker(signals.count),
         held=TableMaker(signals.held_count),
     )
@@ -86,7 +88,10 @@ def make_plan(
     embedding = layout.network.embedding
     sheet.label(embedding)
     results.embedding()
-    functions.norm(embedding, results.embedded)
+    if embedding.shifted:
+        array.row()
+    else:
+        functions.norm(embedding, results.embedded)
     for operation, span in enumerate(program):
         sheet.label(span.scheduled.step.site)
         array.issues(operation, span)

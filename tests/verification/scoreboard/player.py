@@ -5,9 +5,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gptloom.firmware.image import Region, build_image
-from gptloom.firmware.machine import Machine
+from amaranth.lib import data
+
+from gptloom.firmware.image import build_image
+from gptloom.firmware.machine import LANE_BITS, Machine
 from gptloom.firmware.page import encode_scale
+from gptloom.firmware.regions import NINTHS, Region
 from gptloom.hdl.core import Address, Prompt, Write
 from gptloom.model.integer import IntegerModel
 from gptloom.sim.session import encode
@@ -74,8 +77,8 @@ class Player:
         self._loads = deque(bits for _, bits in writes) if load else deque()
         # No token can be offered before the settings are loaded.
         self._setting_up = load
-        self._writes = [bits for _, bits in writes]
-        self._contents = list(image.checked(machine).items())
+        self._writes = self._groups(machine, writes)
+        self._contents = [item for item in image.checked(machine).items() if item[1]]
         self._scales = [model.logit_scale(t) for t in (0, 0.1, 0.3, 0.5, 0.8, 1.0, 1.4, 2.0)]
         self._ready = self._reset = False
 
@@ -98,10 +101,10 @@ class Player:
             region, contents = self._draw.choice(self._contents)
             address = self._draw.randrange(len(contents))
             self._offer("read", encode(Address, region=region, address=address))
+        if not self._loads and habits.load and chance() < habits.load:
+            self._loads.extend(self._draw.choice(self._writes))
         if self._loads and "load" not in self._offered:
             self._offer("load", self._loads.popleft())
-        if not self._loads and habits.load and chance() < habits.load:
-            self._offer("load", self._draw.choice(self._writes))
         if chance() < habits.offer and "i" not in self._offered and not self._setting_up:
             if not self._known:
                 self._known.extend(self._document(habits.longest))
@@ -131,6 +134,20 @@ class Player:
         elif not self.is_loading:
             self._setting_up = False
         return taken
+
+    @staticmethod
+    def _groups(machine: Machine, writes: list[tuple[Region, int]]) -> list[tuple[int, ...]]:
+        """Return the writes that may be repeated, alone or with those that they need before."""
+        found, ninths = [], None
+        layout = data.Layout.cast(Write)
+        for region, bits in writes:
+            if region is not Region.OPERANDS or machine.lane_bits == LANE_BITS:
+                found.append((bits,))
+            elif layout.from_bits(bits).address % (2 * NINTHS) == 0:
+                ninths = bits
+            else:
+                found.append((ninths, bits))
+        return found
 
     def _offer(self, port: str, payload: int) -> None:
         """Offer an item on an input stream, unless one is there: it stays until accepted."""

@@ -10,9 +10,11 @@ from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
 from gptloom.model import sampling
 from gptloom.model.arithmetic import Integers
+from gptloom.model.cache import Eviction
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel, LogitScale
-from gptloom.model.positions import Positions
+from verification.scoreboard.computation import Computation
+from verification.scoreboard.opinion import Opinion
 from verification.scoreboard.plan import Plan, make_plan
 from verification.scoreboard.signals import Signals
 from verification.scoreboard.values import TokenNumbers
@@ -21,8 +23,8 @@ from verification.scoreboard.values import TokenNumbers
 class Noise:
     """The sampler's random numbers from the last setting of the state on."""
 
-    def __init__(self, seed: int = 1):
-        self._values = sampling.noise(seed or 1)
+    def __init__(self, bits: int, seed: int = 1):
+        self._values = sampling.noise(seed or 1, bits)
 
     def take(self, count: int) -> Integers:
         """Return the next values."""
@@ -54,7 +56,7 @@ class Reference:
     Parameters
     ----------
     machine, model
-        The simulated core; the model must have learned positions.
+        The simulated core; the model must have a cache, and rows whose order is known ahead.
 
     Attributes
     ----------
@@ -65,25 +67,25 @@ class Reference:
     """
 
     def __init__(self, machine: Machine, model: IntegerModel):
-        if model.config.positions is not Positions.LEARNED:
-            raise ValueError("the scoreboard plans tokens of learned positions only")
+        if model.config.eviction not in (Eviction.NONE, Eviction.WINDOW):
+            raise ValueError("the scoreboard plans caches that end, and windows")
         self.machine, self.model = machine, model
         layout = Layout(machine, model.config)
         self.schedule = compile_program(model, layout)
         self.signals = Signals(machine)
         self.numbers = TokenNumbers(model, layout)
         self.contents = build_image(model, machine).checked(machine)
-        self._golden = GoldenModel(model)
-        self._plans: dict[tuple[int, bool], Plan] = {}
+        self._golden, self._opinion = GoldenModel(model), Opinion(model)
+        self._plans: dict[tuple[int, int, bool], Plan] = {}
         self.begin()
 
     def begin(self) -> None:
         """Begin a document."""
         self._cache = self._golden.new_cache()
 
-    def plan(self, position: int, sample: bool) -> Plan:
-        """Return the plan of a token at a position."""
-        key = position, sample
+    def plan(self, row: int, last: int, sample: bool) -> Plan:
+        """Return the plan of a token with a row of the cache, the last one in use being `last`."""
+        key = row, last, sample
         if key not in self._plans:
             self._plans[key] = make_plan(self.schedule, self.numbers, self.signals, *key)
         return self._plans[key]
@@ -94,7 +96,8 @@ class Reference:
         Parameters
         ----------
         token, position
-            Token and position with which the core starts.
+            Token with which the core starts, and the number of those before it that its document
+            began with: all of a stream.
         scale
             Scale of the logits; None for a prompt's token, after which nothing is sampled.
         noise
@@ -106,11 +109,13 @@ class Reference:
             trace[layer, site] = value
 
         accumulators = self._golden.step(np.array([token]), position, self._cache, receive)
-        numbers = self.numbers.compute(trace, self._cache, position)
+        made = Computation(self.numbers, self._opinion, trace, self._cache, token, position)
+        row = int(np.flatnonzero(self._cache.born[0] == position)[0])
+        plan = self.plan(row, self._cache.occupied - 1, scale is not None)
         sampled = -1
         if scale:
             logits = self._golden.scaled_logits(accumulators[0], scale)
             values = noise.take(self.model.config.vocabulary)
             sampled = sampling.draw(logits, 0 if scale.greedy else values)
-            self.numbers.put_sample(numbers, logits, values, sampled)
-        return Sampled(self.plan(position, scale is not None), numbers, sampled)
+            made.sample(logits, scale, values, sampled)
+        return Sampled(plan, made.found, sampled)

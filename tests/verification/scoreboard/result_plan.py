@@ -3,27 +3,33 @@
 import numpy as np
 
 from gptloom.firmware.isa import Destination, Kind
-from gptloom.firmware.machine import LANE_BITS, QUAD
+from gptloom.firmware.machine import EXPONENT_ROW_BITS, QUAD, Machine
 from gptloom.firmware.timeline import Span
 from gptloom.hdl.folded.layouts import Listeners, results
-from gptloom.model.arithmetic import ACTIVATION_BITS, LOGIT_BITS
+from gptloom.model.arithmetic import LOGIT_BITS, SILU_RESULT_BITS
+from gptloom.model.sites import Kind as SiteKind
 from verification.scoreboard.sheet import Sheet
+from verification.scoreboard.signals import TURN_BITS
 from verification.scoreboard.values import ZERO
 
+FUNCTIONS = 2
+"""Cycles from scaled sums, of gated machines, to the results of their functions."""
 
-def _bits(*names: str) -> int:
-    return sum(1 << Listeners[name].offset for name in names)
 
-
-LISTENING = {
-    Destination.ACTIVATION: _bits("activations"),
-    Destination.STREAM: _bits("activations", "stream", "norm"),
-    Destination.RESIDUAL: _bits("stream"),
-    Destination.KEY: _bits("keys"),
-    Destination.VALUE: _bits("values"),
-    Destination.LOGITS: _bits("sampler"),
-}
-"""Blocks that a result is for, as bits of the bus."""
+def listeners(machine: Machine, destination: Destination) -> tuple[str, ...]:
+    """Return the blocks that a result is for, by their names on the bus."""
+    if destination is Destination.STREAM and machine.gated:
+        # Its norms are values of their own, and nothing else reads the stream.
+        return "stream", "norm"
+    return {
+        Destination.ACTIVATION: ("activations",),
+        Destination.STREAM: ("activations", "stream", "norm"),
+        Destination.RESIDUAL: ("stream",),
+        Destination.KEY: ("keys",),
+        Destination.VALUE: ("values",),
+        Destination.GATE: ("gates",),
+        Destination.LOGITS: ("sampler",),
+    }[destination]
 
 
 class ResultPlan:
@@ -44,15 +50,17 @@ class ResultPlan:
         self.embedded = sheet.latencies.embed + sheet.layout.config.width // writers - 1
 
     def embedding(self) -> None:
-        """Expect the embedding in activation and stream memory."""
-        writers, width = self._machine.writers, self._sheet.layout.config.width
+        """Expect the embedding, or weights that are to become one."""
+        sheet, writers = self._sheet, self._machine.writers
+        width, site = sheet.layout.config.width, sheet.layout.network.embedding
         index = np.arange(0, width, writers)
-        cycle = self._sheet.latencies.embed + index // writers
-        source = self._sheet.numbers.segment(self._sheet.layout.network.embedding).indices
-        operation = self._machine.embedding_operation
-        self._result(cycle, index, width, Destination.STREAM, operation, source)
-        self._stream(cycle, index, source)
-        self._activations(cycle, index, self._sheet.layout.stream, source)
+        cycle = sheet.latencies.embed + index // writers
+        to = listeners(self._machine, Destination.STREAM)
+        source = sheet.numbers.segment(site).indices
+        if site.shifted:
+            to, source = ("stream",), sheet.numbers.segment(site, "raw").indices
+        self._result(cycle, index, width, to, self._machine.embedding_operation, source)
+        self._delivered(cycle, index, to, sheet.layout.stream, source)
 
     def results(self, operation: int, span: Span) -> int:
         """Expect an instruction's results, and return the cycle of the last ones."""
@@ -66,24 +74,83 @@ class ResultPlan:
         )
         self._drain(span, drained, index)
         written = drained + self._sheet.latencies.result
+        if machine.gated:
+            self._with_sums(span, drained, index)
+            self._scaled(span, written - FUNCTIONS, index)
         source = self._values(span)
-        destination = instruction.destination
-        self._result(written, index, rows, destination, operation, source)
-        if destination in (Destination.STREAM, Destination.RESIDUAL):
-            self._stream(written, index, source)
-        if destination in (Destination.ACTIVATION, Destination.STREAM):
-            self._activations(written, index, instruction.target, source)
-        if destination is Destination.KEY:
-            self._keys(written, index, instruction.target, source)
-        if destination is Destination.VALUE:
-            self._cached_values(written, index, instruction.target, source)
+        to = listeners(machine, instruction.destination)
+        self._result(written, index, rows, to, operation, source)
+        self._delivered(written, index, to, instruction.target, source)
         return int(written[-1])
 
-    def _values(self, span: Span) -> np.ndarray:
+    def _delivered(self, cycle, index, to: tuple[str, ...], target: int, source) -> None:
+        """Expect results in the memories of the blocks that they are for."""
+        if "stream" in to:
+            self._beside("stream", cycle, index, source, self._machine.precision.stream)
+        if "gates" in to:
+            self._beside("gates", cycle, index, source, SILU_RESULT_BITS)
+        if "activations" in to:
+            self._activations(cycle, index, target, source)
+        if "keys" in to:
+            self._keys(cycle, index, target, source)
+        if "values" in to:
+            self._cached_values(cycle, index, target, source)
+
+    def _values(self, span: Span, what: str = "value") -> np.ndarray:
         """Return the number of each row's result."""
         site, layout = span.scheduled.step.site, self._sheet.layout
-        source, order = self._sheet.numbers.segment(site).indices, layout.order(site)
+        source, order = self._sheet.numbers.segment(site, what).indices, layout.order(site)
         return np.where(order >= 0, source[order], ZERO)
+
+    def _with_sums(self, span: Span, cycle: np.ndarray, index: np.ndarray) -> None:
+        """Expect shifts of rows, and gains, in the cycles of their sums."""
+        sheet, writers, site = self._sheet, self._machine.writers, span.scheduled.step.site
+        model, order = sheet.numbers.model, sheet.layout.order(site)
+        column, bits = self._column["exponents.o"], EXPONENT_ROW_BITS
+        if site.kind is SiteKind.EMBEDDING:
+            (source,) = sheet.numbers.segment(site, "exponent").indices
+            for i in range(writers):
+                sheet.due.number(cycle, column, source, bits, i * bits)
+        else:
+            exponents = np.zeros(len(order) + writers, np.int64)
+            if site.matrix:
+                rows = model.row_shifts[site.matrix.name]
+                exponents[: len(order)] = np.where(order >= 0, rows[order], 0)
+            for i in range(writers):
+                sheet.due.constant(
+                    cycle, column, exponents[index + i], bits, i * bits, element=index + i
+                )
+        if site.gain:
+            bits, gains = self._machine.precision.weights, model.weights[site.gain.name][0]
+            for i in range(writers):
+                there = index + i < len(gains)
+                sheet.due.constant(
+                    cycle[there], self._column["gains.elements"], gains[index[there] + i], bits,
+                    i * bits, element=index[there] + i,
+                )  # fmt: skip
+
+    def _scaled(self, span: Span, cycle: np.ndarray, index: np.ndarray) -> None:
+        """Expect scaled sums before their functions, and the angles of those that are turned."""
+        sheet, site = self._sheet, span.scheduled.step.site
+        source = self._values(span, "scaled" if site.shifted else "value")
+        for i in range(self._machine.writers):
+            there = index + i < len(source)
+            values = source[index[there] + i]
+            column = self._column["writeback.functions.i"]
+            sheet.due.number(cycle[there], column, values, LOGIT_BITS, i * LOGIT_BITS)
+        if not site.rotated:
+            return
+        turns = sheet.numbers.segment(sheet.layout.network.embedding, "turn").indices
+        width = sheet.layout.config.head_width
+        first = index // QUAD // (site.elements // width) * QUAD // 2
+        for pair in range(QUAD // 2):
+            there = first + pair < turns.shape[1]
+            for number, part in enumerate(turns):
+                values = part[first[there] + pair]
+                at = (2 * pair + number) * TURN_BITS
+                sheet.due.number(
+                    cycle[there], self._column["rotation.turns"], values, TURN_BITS, at
+                )
 
     def _sums(self, span: Span) -> np.ndarray:
         """Return the number of each row's complete accumulator."""
@@ -108,14 +175,14 @@ class ResultPlan:
                 path = f"drain.o__sums__{i}"
                 due.number(cycle[there], column[path], sums[index[there] + i], width)
 
-    def _result(self, cycle, index, rows: int, destination, operation: int, source) -> None:
+    def _result(self, cycle, index, rows: int, to, operation: int, source) -> None:
         due, writers = self._sheet.due, self._machine.writers
         column = self._column["writeback.o__beat"]
         for name, value in (
             ("enable", _enabled(index, rows, writers)),
             ("index", index),
             ("last", index + writers >= rows),
-            ("to", LISTENING[destination]),
+            ("to", sum(1 << Listeners[name].offset for name in to)),
             ("operation", operation),
         ):
             field = self._layout[name]
@@ -125,16 +192,17 @@ class ResultPlan:
             at = self._layout["values"].offset + i * LOGIT_BITS
             due.number(cycle[there], column, source[index[there] + i], LOGIT_BITS, at)
 
-    def _stream(self, cycle, index, source) -> None:
+    def _beside(self, memory: str, cycle, index, source, bits: int) -> None:
+        """Expect elements in a memory that is read beside sums."""
         due, column, writers = self._sheet.due, self._column, self._machine.writers
-        address = self._sheet.signals.by_path["stream.write_address"]
-        due.constant(
-            cycle, column["stream.write_enable"], (1 << writers) - 1, writers, element=index
-        )
+        address = self._sheet.signals.by_path[f"{memory}.write_address"]
+        enable = _enabled(index, len(source), writers)
+        due.constant(cycle, column[f"{memory}.write_enable"], enable, writers, element=index)
         due.constant(cycle, column[address.path], index // writers, address.width, element=index)
         for i in range(writers):
-            at = i * ACTIVATION_BITS
-            due.number(cycle, column["stream.write_data"], source[index + i], ACTIVATION_BITS, at)
+            there = index + i < len(source)
+            values = source[index[there] + i]
+            due.number(cycle[there], column[f"{memory}.write_data"], values, bits, i * bits)
 
     def _activations(self, cycle, index, target: int, source) -> None:
         """Expect activations: element j is in bank j // 4 % heads, whatever the word."""
@@ -148,30 +216,35 @@ class ResultPlan:
         due.constant(cycle, column[address.path], row, address.width, element=index)
         for i in range(self._machine.writers):
             there = index + i < rows
-            at = (place[there] + i) * ACTIVATION_BITS
+            bits = self._machine.element_bits
+            at = (place[there] + i) * bits
             values = source[index[there] + i]
-            due.number(cycle[there], column["activations.write_data"], values, ACTIVATION_BITS, at)
+            due.number(cycle[there], column["activations.write_data"], values, bits, at)
 
     def _keys(self, cycle, index, target: int, source) -> None:
-        """Expect keys: each fills the lanes of one unit; positions and heads follow each other."""
-        m, layout = self._machine, self._sheet.layout
-        number = self._sheet.position * m.heads + index // QUAD % m.heads
-        group = index // (QUAD * m.heads)
+        """Expect keys: each fills the lanes of one unit; rows and heads follow each other."""
+        m, layout, heads = self._machine, self._sheet.layout, self._machine.cached_heads
+        number = self._sheet.row * heads + index // QUAD % heads
+        group = index // (QUAD * heads)
         word = target + group * layout.key_stride + number // m.units
         lanes = [index % QUAD + i for i in range(m.writers)]
-        self._words(cycle, index, word, [number % m.units] * m.writers, lanes, source)
+        self._words(cycle, index, word, [number] * m.writers, lanes, source)
 
     def _cached_values(self, cycle, index, target: int, source) -> None:
-        """Expect values: each fills one lane of consecutive units; four positions are a word."""
-        m, layout = self._machine, self._sheet.layout
-        position = self._sheet.position
-        word = target + index // m.units * layout.value_stride + position // QUAD
-        units = [(index + i) % m.units for i in range(m.writers)]
-        lanes = [np.full(len(index), position % QUAD)] * m.writers
-        self._words(cycle, index, word, units, lanes, source)
+        """Expect values: each number fills one lane of a unit; four rows are a word."""
+        m, layout, row = self._machine, self._sheet.layout, self._sheet.row
+        word = target + index // m.units * layout.value_stride + row // QUAD
+        numbers = [index + i for i in range(m.writers)]
+        lanes = [np.full(len(index), row % QUAD)] * m.writers
+        self._words(cycle, index, word, numbers, lanes, source)
 
-    def _words(self, cycle, index, word, units, lanes, source) -> None:
-        due, column = self._sheet.due, self._column
+    def _words(self, cycle, index, word, numbers, lanes, source) -> None:
+        """Expect every writer's element in the unit that stores its number, in one of its lanes."""
+        due, column, m = self._sheet.due, self._column, self._machine
+        # Units that share numbers are neighbours, and take turns: each stores the next ones.
+        place = [number % m.units for number in numbers]
+        together = m.units // m.shares
+        units = [p % together * m.shares + p // together for p in place]
         due.constant(
             cycle, column["operands.write_address"], word, self._machine.address_bits, element=index
         )
@@ -184,8 +257,8 @@ class ResultPlan:
             now, unit, lane = cycle[there], units[i][there], lanes[i][there]
             element = index[there] + i
             due.constant(now, enables[unit], 1, 1, lane, element=element)
-            at = lane * LANE_BITS
-            due.number(now, datas[unit], source[element], LANE_BITS, at)
+            bits = m.lane_bits
+            due.number(now, datas[unit], source[element], bits, lane * bits)
 
 
 def _enabled(index: np.ndarray, rows: int, writers: int) -> np.ndarray:

@@ -18,8 +18,9 @@ class Sheet:
     ----------
     signals, numbers, layout
         Signals and numbers that may be due, and the memories' layout.
-    position
-        Position of the token.
+    row, last
+        Row of the cache that the token gets, and the last one in use: its position, as long as
+        rows are free.
     due, held
         Makers of the plan's tables.
     """
@@ -27,7 +28,8 @@ class Sheet:
     signals: Signals
     numbers: TokenNumbers
     layout: Layout
-    position: int
+    row: int
+    last: int
     due: TableMaker
     held: TableMaker
 

@@ -8,22 +8,30 @@ import numpy as np
 from amaranth.hdl import Shape
 from numpy.typing import NDArray
 
-from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.machine import EXPONENT_ROW_BITS, QUAD, Machine
+from gptloom.firmware.regions import Region
 from gptloom.hdl.core import Address, Counters, Prompt, Token, Write
 from gptloom.hdl.folded.layouts import (
     Scale,
     Temperature,
     issues,
     job,
-    quad,
     results,
 )
-from gptloom.model.arithmetic import ACTIVATION_BITS, MANTISSA_BITS
+from gptloom.model.arithmetic import (
+    LOGIT_BITS,
+    MANTISSA_BITS,
+    ROTARY_FRACTION,
+    SILU_RESULT_BITS,
+)
 from gptloom.model.sampling import SEED_BITS
 from gptloom.model.tables import NOISE_BITS, softmax_limit
 from gptloom.sim.engines.base import WORD_BITS
 
 Words = NDArray[np.uint64]
+
+TURN_BITS = ROTARY_FRACTION + 1
+"""Bits of a sine or cosine."""
 
 __all__ = ["STIMULUS", "Judged", "Signal", "Signals"]
 
@@ -170,6 +178,31 @@ def _held(path: str, width: int = 1, resets: bool = True) -> Signal:
     return Signal(path, width, Judged.HELD, resets=resets)
 
 
+def token_paths(machine: Machine) -> tuple[str, str, str]:
+    """Return the names of the present token, its position, and whether its logits are wanted."""
+    if machine.gated:
+        return "token_row.token", "control.position", "sequencer.sample"
+    return "embedding.token", "embedding.position", "sequencer.sample"
+
+
+def strobes(machine: Machine) -> dict[Region, str]:
+    """Return the names of the strobes that write a byte of a region, one byte a cycle."""
+    if machine.gated:
+        found = {
+            Region.TOKENS: "exponents.tokens",
+            Region.POSITIONS: "rotation.speeds",
+            Region.EXPONENTS: "exponents.rows",
+            Region.GAINS: "gains.table",
+            Region.PROGRAM: "issue_program",
+        }
+        return {region: f"{table}.write_enable" for region, table in found.items()}
+    return {
+        Region.TOKENS: "embedding.write_tokens",
+        Region.POSITIONS: "embedding.write_positions",
+        Region.PROGRAM: "issue_program.write_enable",
+    }
+
+
 def _control(machine: Machine) -> Iterator[Signal]:
     yield _always("i__ready")
     yield _always("seed__ready")
@@ -178,9 +211,10 @@ def _control(machine: Machine) -> Iterator[Signal]:
     yield _due("read_data", 8)
     yield _always("busy")
     yield _always("control.start")
-    yield _held("embedding.token", _bits(machine.vocabulary))
-    yield _held("embedding.position", _bits(machine.context))
-    yield _held("sequencer.sample")
+    for path, width in zip(
+        token_paths(machine), (machine.vocabulary, machine.context, 2), strict=True
+    ):
+        yield _held(path, _bits(width))
     yield _always("o__valid")
     yield _due("o__payload", Shape.cast(Token).width)
     yield _always("counters", Shape.cast(Counters).width)
@@ -194,7 +228,7 @@ def _mac_array(machine: Machine) -> Iterator[Signal]:
     yield _due("activations.address", _bits(machine.activation_words))
     for unit in range(machine.units):
         yield _due(f"operands.words__{unit}", machine.unit_bits)
-    yield _due("activations.quads", machine.heads * quad(machine).size)
+    yield _due("activations.quads", machine.heads * QUAD * machine.element_bits)
     for unit in range(machine.units):
         yield _held(f"mac_array.total_{unit}", machine.accumulator_bits, resets=False)
     yield _always("mac_array.done")
@@ -209,7 +243,12 @@ def _results(machine: Machine) -> Iterator[Signal]:
     yield _due("drain.o__last", 1)
     for i in range(machine.writers):
         yield _due(f"drain.o__sums__{i}", machine.accumulator_bits)
-    for i in range(machine.score_heads):
+    if machine.gated:
+        yield _due("exponents.o", machine.writers * EXPONENT_ROW_BITS)
+        yield _due("gains.elements", machine.writers * machine.precision.weights)
+        yield _due("writeback.functions.i", machine.writers * LOGIT_BITS)
+        yield _due("rotation.turns", machine.writers * TURN_BITS)
+    for i in range(machine.score_heads * machine.score_positions):
         yield _due(f"drain.scores__sums__{i}", machine.accumulator_bits)
     yield _always("writeback.o__beat", results(machine).size, mask=(1 << machine.writers) - 1)
 
@@ -218,24 +257,37 @@ def _memories(machine: Machine) -> Iterator[Signal]:
     elements = machine.heads * QUAD
     yield _always("activations.write_enable", elements)
     yield _due("activations.write_address", _bits(machine.activation_words))
-    yield _due("activations.write_data", elements * ACTIVATION_BITS)
-    yield _always("stream.write_enable", machine.writers)
-    depth = max(2, machine.stream_elements // machine.writers)
-    yield _due("stream.write_address", _bits(depth))
-    yield _due("stream.write_data", machine.writers * ACTIVATION_BITS)
+    yield _due("activations.write_data", elements * machine.element_bits)
+    yield from _beside(machine, "stream", machine.stream_elements, machine.precision.stream)
+    if machine.gated:
+        yield from _beside(machine, "gates", machine.inputs, SILU_RESULT_BITS)
     yield _due("operands.write_address", machine.address_bits)
     for unit in range(machine.units):
         yield _always(f"operands.write_enable__{unit}", QUAD)
         yield _due(f"operands.write_data__{unit}", machine.unit_bits)
-    yield _always("embedding.write_tokens")
-    yield _always("embedding.write_positions")
-    yield _always("issue_program.write_enable")
+    for path in strobes(machine).values():
+        yield _always(path)
+
+
+def _beside(machine: Machine, memory: str, elements: int, bits: int) -> Iterator[Signal]:
+    """Yield a memory's write port, which takes as many elements as are written in a cycle."""
+    yield _always(f"{memory}.write_enable", machine.writers)
+    yield _due(f"{memory}.write_address", _bits(max(2, -(-elements // machine.writers))))
+    yield _due(f"{memory}.write_data", machine.writers * bits)
+
+
+def numerator_paths(machine: Machine, head: int) -> list[str]:
+    """Return the names of a head's numerators, at positions in a row."""
+    if machine.softmax_positions == 1:
+        return [f"softmax.numerator_{head}"]
+    return [f"softmax.numerator_{head}_{i}" for i in range(machine.softmax_positions)]
 
 
 def _functions(machine: Machine) -> Iterator[Signal]:
     for head in range(machine.heads):
-        yield _held(f"softmax.maximum_{head}", ACTIVATION_BITS, resets=False)
-        yield _due(f"softmax.numerator_{head}", MANTISSA_BITS)
+        yield _held(f"softmax.maximum_{head}", machine.element_bits, resets=False)
+        for path in numerator_paths(machine, head):
+            yield _due(path, MANTISSA_BITS)
         bits = softmax_limit(machine.context).bit_length()
         yield _held(f"softmax.total_{head}", bits, resets=False)
     yield _always("softmax.reading")
@@ -243,7 +295,8 @@ def _functions(machine: Machine) -> Iterator[Signal]:
     yield _due("softmax.tap_numerators", 1)
     yield _due("softmax.tap_position", _bits(machine.context))
     yield _due("softmax.tap_heads", machine.heads)
-    yield _due("softmax.tap_scores", machine.heads * ACTIVATION_BITS)
+    taps = machine.softmax_positions * machine.heads
+    yield _due("softmax.tap_scores", taps * machine.element_bits)
     yield _held("softmax.ready")
     yield _held("softmax.reciprocals", machine.heads * Scale.size)
     yield _held("norm.norm", Scale.size)

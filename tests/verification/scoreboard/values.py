@@ -1,6 +1,5 @@
 """All numbers of a token in the core, computed from the golden model's intermediates."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -9,10 +8,9 @@ from numpy.typing import NDArray
 
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD
-from gptloom.model import tables
 from gptloom.model.arithmetic import Integers
-from gptloom.model.cache import KVCache
 from gptloom.model.integer import IntegerModel
+from gptloom.model.positions import Positions
 from gptloom.model.sites import Becomes, Key, Kind, Site
 
 ZERO = 0
@@ -54,12 +52,16 @@ class TokenNumbers:
     all          value                 as the golden model's trace, one token
     products     sum                   passes, quads, units: accumulators as they grow
     stream       norm                  mantissa, exponent of the stream's norm
-    cached       cached                context, width: rows of all positions so far
+    cached       cached                context, width of a row: those in use
     scores       sum                   context, heads, quads of a head: as they grow
     scores       maximum               context, heads: complement, up to each position
     softmax      total                 context, heads: sums up to each position
     softmax      reciprocal            heads, (mantissa, exponent)
-    mix          sum                   width, quads of positions: in drain order
+    mix          sum                   width, quads of rows: in drain order
+    scaled       scaled                as the value, before function and combination
+    embedding    raw, word             width: a row of weights; quads: where they are in memory
+    embedding    exponent              1: shift of the token's row
+    embedding    turn                  (cosine, sine), pairs of a head: angles of the position
     logits       noise                 vocabulary
     logits       token                 1
     ===========  ====================  ==============================================
@@ -88,11 +90,19 @@ class TokenNumbers:
         else:
             self._add(site, "value", site.elements)
         if site.kind is Kind.MIX:
-            self._add(site, "sum", c.width, c.context // QUAD)
+            self._add(site, "sum", site.elements, c.context // QUAD)
         if site.matrix:
             self._tile(site)
         if site.is_cached:
-            self._add(site, "cached", c.context, c.width)
+            self._add(site, "cached", c.context, c.cached_width)
+        if site.kind is Kind.EMBEDDING and site.shifted:
+            self._add(site, "raw", site.elements)
+            self._add(site, "word", site.elements // QUAD)
+            self._add(site, "exponent", 1)
+        if site.kind is Kind.EMBEDDING and c.positions is Positions.ROTARY:
+            self._add(site, "turn", 2, c.head_width // 2)
+        if site.shifted:
+            self._add(site, "scaled", site.elements)
         if site.becomes is Becomes.STREAM:
             self._add(site, "norm", 2)
         if site.becomes is Becomes.LOGITS:
@@ -113,93 +123,6 @@ class TokenNumbers:
         segment = list(self._segments.values())[number]
         return segment, tuple(map(int, np.unravel_index(index - segment.offset, segment.shape)))
 
-    def compute(
-        self, trace: Mapping[tuple[int, str], Integers], cache: KVCache, position: int
-    ) -> Integers:
-        """Return the numbers of one token, except the sampler's.
-
-        Parameters
-        ----------
-        trace
-            The golden model's intermediates of this token, by layer and site.
-        cache
-            Its keys and values, this position's included.
-        position
-            Position of the token.
-        """
-        numbers = np.zeros(self.size, np.int64)
-        table = self.model.network
-
-        def put(site: Site, what: str, values: Integers) -> None:
-            segment = self.segment(site, what)
-            view = numbers[segment.offset : segment.offset + prod(segment.shape)]
-            view = view.reshape(segment.shape)
-            view[tuple(slice(n) for n in values.shape)] = values
-
-        def cached(site: Site) -> Integers:
-            return cache.rows[site.becomes][site.layer, 0, : position + 1]
-
-        for site in table.sites:
-            value, source = trace.get(site.key), trace.get(site.source)
-            match site.kind:
-                case Kind.PRODUCT:
-                    order = self.layout.order(table[site.source])
-                    put(site, "sum", self._grow(site, source.reshape(-1)[order]))
-                case Kind.SCORES:
-                    self._put_scores(put, site, value[0, 0], source, cached(table[site.rows]))
-                case Kind.SOFTMAX:
-                    self._put_softmax(put, site, value[0, 0])
-                case Kind.MIX:
-                    self._put_mix(put, site, source[0, 0], cached(table[site.rows]))
-            if site.kind not in (Kind.SCORES, Kind.SOFTMAX) and value is not None:
-                put(site, "value", value.reshape(-1))
-            if site.is_cached:
-                put(site, "cached", cached(site))
-            if site.becomes is Becomes.STREAM:
-                put(site, "norm", _norm(value))
-        return numbers
-
-    def put_sample(self, numbers: Integers, logits: Integers, noise: Integers, token: int) -> None:
-        """Add the sampler's numbers to a token's."""
-        for what, values in (("value", logits), ("noise", noise), ("token", np.array([token]))):
-            offset = self.segment(self.model.network.head, what).offset
-            numbers[offset : offset + len(values)] = values
-
-    def _put_scores(self, put, site: Site, score: Integers, query: Integers, keys: Integers):
-        """Add scores, their sums and maxima; `keys` is [positions, width]."""
-        c, positions = self.model.config, len(keys)
-        put(site, "value", score)
-        put(site, "maximum", ~np.maximum.accumulate(score, axis=0))
-        products = np.zeros((positions, c.heads, self.layout.head_quads * QUAD), np.int64)
-        products[..., : c.head_width] = query.reshape(1, c.heads, c.head_width) * keys.reshape(
-            positions, c.heads, c.head_width
-        )
-        put(site, "sum", np.cumsum(products, axis=-1)[..., QUAD - 1 :: QUAD])
-
-    def _put_softmax(self, put, site: Site, numerator: Integers) -> None:
-        """Add numerators and their totals."""
-        put(site, "value", numerator)
-        # Positions that pad a word add nothing.
-        filling = -len(numerator) % QUAD
-        totals = np.cumsum(np.pad(numerator, ((0, filling), (0, 0))), axis=0)
-        put(site, "total", totals)
-        put(site, "reciprocal", np.stack(tables.reciprocal(totals[-1]), axis=-1))
-
-    def _put_mix(self, put, site: Site, numerator: Integers, values: Integers) -> None:
-        """Add the growing sums of weighted values; `values` is [positions, width]."""
-        c, positions = self.model.config, len(values)
-        head = np.arange(c.width) % c.heads
-        sums = np.cumsum(numerator[:, head] * values[:, self.layout.order(site)], axis=0)
-        last = np.minimum(np.arange(QUAD - 1, positions + QUAD - 1, QUAD), positions - 1)
-        put(site, "sum", sums[last].T)
-
-    def _grow(self, site: Site, source: Integers) -> Integers:
-        """Return a product's accumulators after each quad: [passes, quads, units]."""
-        tiles = self.tiles(site)
-        quads = source.reshape(tiles.shape[2], QUAD)
-        products = np.einsum("puqi,qi->pqu", tiles, quads)
-        return np.cumsum(products, axis=1)
-
     def _add(self, site: Site | None, what: str, *shape: int) -> None:
         self._segments[site and site.key, what] = Segment(site, what, self.size, shape)
         self.size += prod(shape)
@@ -214,7 +137,3 @@ class TokenNumbers:
         tiles = padded.reshape(passes, units, -1, QUAD)
         self._tiles[site.key] = tiles
         self._add(site, "sum", passes, tiles.shape[2], units)
-
-
-def _norm(stream: Integers) -> Integers:
-    return np.array(tables.rsqrt(np.sum(stream**2)))
