@@ -69,9 +69,7 @@ def _kept(
         warnings.simplefilter("always")
         model = make()
     for warning in said:
-        warnings.warn_explicit(
-            warning.message, warning.category, warning.filename, warning.lineno
-        )
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if not any(issubclass(warning.category, UserNotice) for warning in said):
         with tempfile.TemporaryDirectory(prefix="gptloom-") as name:
             made = Path(name) / "made.model"

@@ -66,8 +66,12 @@ def measurement_rows(checkpoint: Checkpoint) -> tuple[NDArray[np.integer], str]:
 
 def loss_label(loss_set: str) -> str:
     """Return the name of an integer loss, by the documents that it was measured on."""
-    measured_on = "calibration" if loss_set == CALIBRATION else "held-out"
-    return f"{measured_on} loss, integer"
+    return f"{loss_documents(loss_set)} loss, integer"
+
+
+def loss_documents(loss_set: str) -> str:
+    """Return a word for the documents that something was measured on."""
+    return "calibration" if loss_set == CALIBRATION else "held-out"
 
 
 def measure(checkpoint: Checkpoint, golden: Predictor) -> dict:
