@@ -51,7 +51,7 @@ def quantised(
         with Console(stderr=True).status("Quantising, the first time"):
             return with_cache(checkpoint, quantise(checkpoint, precision), golden_of, cache or {})
 
-    return _kept(checkpoint, (repr(precision), repr(cache)), make)
+    return _kept(checkpoint, (repr(precision), repr(cache or {})), make)
 
 
 def _kept(

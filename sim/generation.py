@@ -315,13 +315,13 @@ class Generator:
         for _ in range(number):
             _next_document(golden)
             _next_document(hardware)
-        session.taps = []
+        session.watch()
         first, before = self.engine.cycles, session.cache()["reused"]
         _next_document(golden)
         _next_document(hardware)
         # Rows kept from the previous document are not computed.
         traces = traces[session.cache()["reused"] - before :]
-        return first_divergence(self.written(session.taps, first), traces)
+        return first_divergence(self.written(session.watched(), first), traces)
 
     def written(self, taps: list[int], first: int) -> Iterator[Written]:
         """Yield the values that the core wrote, from its tap in the cycles from `first` on."""

@@ -81,17 +81,11 @@ class CoreSession:
     bos
         Token that begins a document of the model that the core holds; loading another model
         replaces it.
-
-    Attributes
-    ----------
-    taps
-        List that receives the core's tap in every cycle, if set; slow.
     """
 
     def __init__(self, core: FoldedCore, engine: Engine, bos: int = 0):
         self.core = core
         self.engine = engine
-        self.taps: list[int] | None = None
         self._bos = bos
         self._endless = core.machine.eviction is not Eviction.NONE
         self._previous = 0
@@ -127,7 +121,7 @@ class CoreSession:
         self.engine.poke("read__valid", 1)
         self._wait("read__ready")
         byte = self.engine.peek("read_data")
-        self._step()
+        self.engine.step()
         self.engine.poke("read__valid", 0)
         return byte
 
@@ -155,7 +149,7 @@ class CoreSession:
                 yield emitted
                 # The token is taken with the next edge; after a document's last one, that edge
                 # takes the next document's first token as well.
-                self._step()
+                self.engine.step()
             yield emitted
 
     def ask(self, known: Sequence[int]) -> None:
@@ -168,18 +162,18 @@ class CoreSession:
         """Return the core's :class:`.CacheCounters`, by name."""
         return cache_counters(self.engine)
 
+    def watch(self) -> None:
+        """Record the core's tap from now on."""
+        self.engine.record(["tap"])
+
+    def watched(self) -> list[int]:
+        """Return the tap in every cycle since :meth:`watch`."""
+        return [int.from_bytes(row.tobytes(), "little") for row in self.engine.recording()["tap"]]
+
     def _send(self, port: str, items: Iterable[int]) -> None:
         """Hand items to an input stream."""
-        if self.taps is None:
-            if not self.engine.send(port, items, LONGEST_STEP):
-                raise HangError(f"the core did not take {port} within {LONGEST_STEP} cycles")
-            return
-        for item in items:
-            self.engine.poke(f"{port}__payload", item)
-            self.engine.poke(f"{port}__valid", 1)
-            self._wait(f"{port}__ready")
-            self._step()
-            self.engine.poke(f"{port}__valid", 0)
+        if not self.engine.send(port, items, LONGEST_STEP):
+            raise HangError(f"the core did not take {port} within {LONGEST_STEP} cycles")
 
     def _receive(self, reading: int) -> Emitted:
         self._wait("o__valid")
@@ -188,19 +182,9 @@ class CoreSession:
         return emitted
 
     def _wait(self, port: str) -> None:
-        if self.taps is None:
-            self.engine.run(LONGEST_STEP, port)
-        else:
-            begun = self.engine.cycles
-            while not self.engine.peek(port) and self.engine.cycles - begun < LONGEST_STEP:
-                self._step()
+        self.engine.run(LONGEST_STEP, port)
         if not self.engine.peek(port):
             raise HangError(f"the core did not raise {port} within {LONGEST_STEP} cycles")
-
-    def _step(self) -> None:
-        if self.taps is not None:
-            self.taps.append(self.engine.peek("tap"))
-        self.engine.step()
 
 
 def encode(shape, **fields: int) -> int:
