@@ -8,12 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gptloom.cli.cores import CachePolicy, Rows, Sinks, cache_options, load_plain
+from gptloom.cli.cores import (
+    USUAL_LANES,
+    CachePolicy,
+    Lanes,
+    Profile,
+    Rows,
+    Sinks,
+    cache_options,
+    load_plain,
+    machine_of,
+)
 from gptloom.cli.generate import check_request
 from gptloom.cli.line import Baud, open_conversation
 from gptloom.cli.output import check_outputs, console_for, say
 from gptloom.model.cache import Eviction
 from gptloom.model.errors import UserError
+from gptloom.model.family import Family
+from gptloom.model.tokenizers.characters import Characters
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +34,9 @@ if TYPE_CHECKING:
     from gptloom.model.integer import IntegerModel
     from gptloom.sim.attention import Attended
     from gptloom.sim.generation import Request
+
+_TOKENS = 16
+"""Tokens of a text, if nobody says how many."""
 
 END = "-"
 """Label of the token that begins and ends documents."""
@@ -37,7 +52,12 @@ def attend(
     ] = 0,
     temperature: Annotated[float, typer.Option(help="0.1 to 2.0, or 0 for greedy.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Seed of the hardware's random numbers.")] = 1,
-    lanes: Annotated[int, typer.Option(help="Multipliers of the simulated hardware.")] = 16,
+    tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most tokens to write.", show_default="any; a text: 16"),
+    ] = None,
+    lanes: Lanes = None,
+    profile: Profile = None,
     checkpoint: Annotated[
         str, typer.Option(help="A shipped checkpoint's name or a file.")
     ] = "names",
@@ -63,8 +83,9 @@ def attend(
 ) -> None:
     """Let hardware write a document, and map the attention of each of its tokens.
 
-    In simulation the weights are read from the hardware's tap, and every one is compared with
-    the golden model's. With --port a chip reports them, for the tokens after the prompt.
+    Of a text, whose tokens are pieces, the last token's attention is shown. In simulation the
+    weights are read from the hardware's tap, and every one is compared with the golden model's.
+    With --port a chip reports them, for the tokens after the prompt.
     """
     check_outputs(picture, json_file)
 
@@ -86,13 +107,17 @@ def attend(
                 "a chip that takes prompts writes one document and keeps all of it: leave --count, "
                 "--cache, --rows and --sinks out"
             )
+        lanes = USUAL_LANES[Family.MICROGPT] if lanes is None else lanes
         with open_conversation(port, baud, image, checkpoint, lanes) as chip:
             labels, attended = told(chip, prompt, temperature, seed)
     else:
         if image:
             raise UserError("an image says what a chip holds: give its --port as well")
-        model = load_plain(checkpoint, cache_options(cache, rows, sinks))
-        request = Request(count, temperature, seed, tuple(model.tokenizer.encode(prompt)))
+        model = load_plain(checkpoint, cache_options(cache, rows, sinks), profile)
+        if tokens is None and not isinstance(model.tokenizer, Characters):
+            tokens = _TOKENS
+        known = tuple(model.tokenizer.encode(prompt))
+        request = Request(count, temperature, seed, known, tokens)
         labels, attended = simulated(model, request, lanes, engine)
     console = console_for(picture, json_file)
     show(console, labels, attended, top)
@@ -111,12 +136,11 @@ def told(
 
 
 def simulated(
-    model: IntegerModel, request: Request, lanes: int, engine: str
+    model: IntegerModel, request: Request, lanes: int | None, engine: str
 ) -> tuple[list[str], list[Attended]]:
     """Return the same for a simulated core, compared with the golden model."""
     from rich.console import Console
 
-    from gptloom.firmware.machine import Machine
     from gptloom.sim.attention import watch
     from gptloom.sim.engines import open_engine
     from gptloom.sim.generation import MismatchError
@@ -124,7 +148,7 @@ def simulated(
     check_request(model, request)
     if request.count > 1 and not model.config.endless:
         raise UserError("without --cache there is one document: leave --count out")
-    machine = Machine.for_model(lanes, model)
+    machine = machine_of(model, lanes)
     try:
         with Console(stderr=True, highlight=False).status("Simulating") as status:
             simulate = partial(open_engine, kind=engine, progress=status.update)
@@ -138,16 +162,25 @@ def simulated(
 
 def show(console: Console, labels: list[str], attended: list[Attended], top: int) -> None:
     """Print the maps, and the `top` positions that each token attended to most."""
-    from gptloom.sim.attention import heat_map
+    from gptloom.sim.attention import bars, heat_map
 
-    layers, heads, _ = attended[0].weights.shape
-    for layer in range(layers):
-        for head in range(heads):
-            console.print(f"\nlayer {layer}, head {head}")
-            console.print(heat_map(labels, attended, layer, head), markup=False, soft_wrap=True)
+    def write(line: str) -> None:
+        console.print(line, markup=False, emoji=False, soft_wrap=True)
+
+    last = attended[-1]
+    layers, heads, _ = last.weights.shape
+    if max(map(len, labels)) > 1:
+        seen = " ".join(repr(labels[p]) for p in last.seen)
+        write(f"attention of {labels[last.position]!r}, token {last.position}, to {seen}\n")
+        write(bars(last))
+    else:
+        for layer in range(layers):
+            for head in range(heads):
+                write(f"\nlayer {layer}, head {head}")
+                write(heat_map(labels, attended, layer, head))
     for token in attended if top else ():
         best = ", ".join(f"{labels[p]} at {p} ({share:.0%})" for p, share in token.top(top))
-        console.print(f"{token.position:4d} {labels[token.position]}: {best or 'not computed'}")
+        write(f"{token.position:4d} {labels[token.position]}: {best or 'not computed'}")
 
 
 def save(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -11,8 +11,11 @@ import typer
 
 from gptloom.model.cache import Eviction
 from gptloom.model.errors import UserError
+from gptloom.model.family import Family
+from gptloom.model.formats import PROFILES, Precision
 
 if TYPE_CHECKING:
+    from gptloom.firmware.machine import Machine
     from gptloom.model.checkpoint import Checkpoint
     from gptloom.model.integer import IntegerModel
     from gptloom.model.loss import Predictor
@@ -80,8 +83,47 @@ def cache_options(cache: Eviction | None, rows: int | None, sinks: int | None) -
     return {name: value for name, value in options.items() if value is not None}
 
 
-def load_plain(checkpoint: str, cache: Mapping[str, object]) -> IntegerModel:
-    """Quantise a checkpoint for the folded core.
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        help="Widths of a model of the Llama family: J1 (9 bits) or J2 (8 bits).",
+        show_default="J1",
+    ),
+]
+
+USUAL_LANES = {Family.MICROGPT: 16, Family.LLAMA: 64}
+"""Lanes of a folded core, where nobody has chosen them."""
+
+Lanes = Annotated[
+    int | None,
+    typer.Option(
+        help="Multipliers of the folded core: 8, 16, 32, 64 or 128.",
+        show_default="16; Llama family: 64",
+    ),
+]
+
+
+def precision_of(family: Family, profile: str | None) -> Precision | None:
+    """Return the precision of a profile's name; None without one, for the usual precision.
+
+    Raises
+    ------
+    UserError
+        If there is no such profile, or the family has none.
+    """
+    if profile is None:
+        return None
+    if family is not Family.LLAMA:
+        raise UserError("--profile is for models of the Llama family: leave it out")
+    if profile not in PROFILES:
+        raise UserError(f"There is no profile {profile}: give {' or '.join(PROFILES)}.")
+    return PROFILES[profile]
+
+
+def load_plain(
+    checkpoint: str, cache: Mapping[str, object], profile: str | None = None
+) -> IntegerModel:
+    """Quantise a checkpoint for the folded core, unless that is done already.
 
     Parameters
     ----------
@@ -89,43 +131,53 @@ def load_plain(checkpoint: str, cache: Mapping[str, object]) -> IntegerModel:
         Name of a shipped checkpoint, or a file.
     cache
         See :func:`cache_options`.
+    profile
+        See :func:`precision_of`.
 
     Raises
     ------
     UserError
-        If there is no such checkpoint, it cannot have this cache, or no folded core computes its
-        shape.
+        If there is no such checkpoint, it cannot have this cache or profile, or no folded core
+        computes its shape.
     """
+    from gptloom.cli.quantised import quantised
     from gptloom.firmware.fit import check_shape
     from gptloom.model.checkpoint import load_checkpoint
-    from gptloom.model.quantise import quantise
-    from gptloom.model.recurrent import golden_of
 
     loaded = load_checkpoint(checkpoint)
     # Quantising a large shape takes longer than refusing it.
     check_shape(replace(loaded.config, context=cache.get("rows", loaded.config.context)))
-    return _with_cache(loaded, quantise(loaded), golden_of, cache)
+    return quantised(loaded, profile, cache)
 
 
-def _with_cache(
+def machine_of(model: IntegerModel, lanes: int | None, slots: int = 0) -> Machine:
+    """Return the smallest machine for a model, with the usual lanes if none are given."""
+    from gptloom.firmware.machine import Machine
+
+    lanes = USUAL_LANES[model.config.family] if lanes is None else lanes
+    return Machine.for_model(lanes, model, slots=slots)
+
+
+def with_cache(
     loaded: Checkpoint, model: Model, golden: Callable[[Model], Predictor], cache: Mapping
 ) -> Model:
-    """Give a checkpoint's model another cache, and measure its loss with it."""
+    """Give a checkpoint's model another cache, and measure it with that."""
     from gptloom.model.float_model import FloatModel
-    from gptloom.model.loss import golden_loss, measurement_rows
+    from gptloom.model.loss import closeness, golden_loss, measurement_rows
 
     if not cache:
         return model
     usual = {"rows": model.config.context, "eviction": Eviction.NONE}
     model = model.with_cache(**(usual | cache))
-    losses = {}
-    if not model.config.endless:
+    if model.config.endless:
+        rows, _ = measurement_rows(loaded)
+        losses = {"integer_loss": golden_loss(golden(model), rows)}
+    else:
         # Documents end with the rows, including those that are measured.
         loaded = replace(loaded, config=replace(loaded.config, context=model.config.context))
-    rows, _ = measurement_rows(loaded)
-    if not model.config.endless:
-        losses["float_loss"] = FloatModel(loaded.config, loaded.weights).loss(rows)
-    losses["integer_loss"] = golden_loss(golden(model), rows)
+        rows, _ = measurement_rows(loaded)
+        exact = FloatModel(loaded.config, loaded.weights)
+        losses = asdict(closeness(exact, golden(model), rows))
     return replace(model, metadata=model.metadata | losses)
 
 
@@ -174,7 +226,7 @@ def load_merged(
     widths = refined_widths(loaded)
     given = {"weights": bits, "keys": key_bits, "values": value_bits}
     widths = replace(widths, **{k: v for k, v in given.items() if v is not None})
-    return _with_cache(loaded, quantise(loaded, widths), GoldenModel, cache)
+    return with_cache(loaded, quantise(loaded, widths), GoldenModel, cache)
 
 
 def refuse_options(core: Core, options: Mapping[Core, Mapping[str, object]]) -> None:

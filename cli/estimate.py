@@ -16,6 +16,7 @@ from gptloom.cli.cores import (
     HeadsPerCycle,
     KeyBits,
     PositionsPerCycle,
+    Profile,
     Rows,
     Sinks,
     Streams,
@@ -42,7 +43,7 @@ def estimate(
     lanes: Annotated[
         int | None,
         typer.Option(
-            help="Folded: multipliers, 8, 16, 32 or 64.", show_default="the most that fit"
+            help="Folded: multipliers, 8, 16, 32, 64 or 128.", show_default="the most that fit"
         ),
     ] = None,
     bits_per_cycle: BitsPerCycle = None,
@@ -55,6 +56,7 @@ def estimate(
     bits: Bits = None,
     key_bits: KeyBits = None,
     value_bits: ValueBits = None,
+    profile: Profile = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -99,7 +101,9 @@ def estimate(
     shape = shape_options(core, bits_per_cycle, positions_per_cycle, heads_per_cycle, streams)
     policy = cache_options(cache, rows, sinks)
     widths = {"--bits": bits, "--key-bits": key_bits, "--value-bits": value_bits}
-    refuse_options(core, {Core.FOLDED: {"--lanes": lanes}, Core.UNROLLED: widths})
+    refuse_options(
+        core, {Core.FOLDED: {"--lanes": lanes, "--profile": profile}, Core.UNROLLED: widths}
+    )
     check_outputs(json_file)
     entry = find_board(board)
     if core is Core.UNROLLED:
@@ -109,7 +113,7 @@ def estimate(
         _unrolled(console, entry, name, model, replace(usual.shape, **shape), clock, json_file)
         return
     checkpoint = checkpoint or "names"
-    model = load_plain(checkpoint, policy)
+    model = load_plain(checkpoint, policy, profile)
     estimator = Estimator(model, load_calibration().sizes)
     chosen = estimator.choose(entry, lanes, clock)
     everywhere = estimator.everywhere(chosen.lanes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,9 @@ from gptloom.cli.cores import (
     Core,
     HeadsPerCycle,
     KeyBits,
+    Lanes,
     PositionsPerCycle,
+    Profile,
     Rows,
     Sinks,
     Slots,
@@ -25,12 +27,14 @@ from gptloom.cli.cores import (
     cache_options,
     load_merged,
     load_plain,
+    machine_of,
     refuse_options,
     shape_options,
 )
 from gptloom.cli.output import check_outputs
 from gptloom.cli.simulated import Simulated
 from gptloom.model.errors import UserError
+from gptloom.model.tokenizers.characters import Characters
 
 if TYPE_CHECKING:
     from gptloom.firmware.machine import Machine
@@ -39,16 +43,29 @@ if TYPE_CHECKING:
     from gptloom.sim.engines import Engine
     from gptloom.sim.generation import Generation, Request
 
+_NAMES, _TEXTS = 20, 1
+"""Documents, if nobody says how many: of single characters, and of pieces of text."""
+
+_MOST_POSITIONS = 16
+"""Positions in the table; of more, some are shown."""
+
 
 def generate(
-    count: Annotated[int, typer.Option(help="How many names.")] = 20,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            help="How many documents.", show_default="20 names or 1 text; with --tokens any"
+        ),
+    ] = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(help="Folded: most tokens, after which a text is cut.", show_default="any"),
+    ] = None,
     temperature: Annotated[float, typer.Option(help="0.1 to 2.0, or 0 for greedy.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Seed of the hardware's random numbers.")] = 1,
-    prompt: Annotated[str, typer.Option(help="Start of every name.")] = "",
+    prompt: Annotated[str, typer.Option(help="Start of every document.")] = "",
     core: Annotated[Core, typer.Option(help="Core to simulate.")] = Core.FOLDED,
-    lanes: Annotated[
-        int | None, typer.Option(help="Folded: multipliers, 8, 16, 32 or 64.", show_default="16")
-    ] = None,
+    lanes: Lanes = None,
     bits_per_cycle: BitsPerCycle = None,
     positions_per_cycle: PositionsPerCycle = None,
     heads_per_cycle: HeadsPerCycle = None,
@@ -60,6 +77,7 @@ def generate(
     bits: Bits = None,
     key_bits: KeyBits = None,
     value_bits: ValueBits = None,
+    profile: Profile = None,
     checkpoint: Annotated[
         str, typer.Option(help="A shipped checkpoint's name or a file.")
     ] = "names",
@@ -75,7 +93,7 @@ def generate(
         Path | None, typer.Option("--json", help="Write the result to this file as JSON.")
     ] = None,
 ) -> None:
-    """Simulate the transformer's hardware and print the names it generates.
+    """Simulate the transformer's hardware and print the names or the text that it generates.
 
     Every token is compared with the golden model's. The run ends with its cost: clock cycles,
     counted in the simulation of the whole core with sampling, and tokens/s at 80 MHz.
@@ -83,35 +101,54 @@ def generate(
     from rich.console import Console
 
     from gptloom.cli.streams import prepare_streams
-    from gptloom.firmware.machine import Machine
     from gptloom.hdl.unrolled.shape import Shape
     from gptloom.model.sampling import check_seed
     from gptloom.sim.engines import open_engine
     from gptloom.sim.generation import Request
 
-    if count < 1:
-        raise UserError(f"{count} names cannot be generated: ask for 1 or more")
+    for number, what in ((count, "documents"), (tokens, "tokens")):
+        if number is not None and number < 1:
+            raise UserError(f"{number} {what} cannot be generated: ask for 1 or more")
     check_outputs(wave, picture, json_file)
     shape = shape_options(core, bits_per_cycle, positions_per_cycle, heads_per_cycle, streams)
     widths = {"--bits": bits, "--key-bits": key_bits, "--value-bits": value_bits}
     folded = {"--lanes": lanes, "--image": image, "--slots": slots or None}
+    folded |= {"--tokens": tokens, "--profile": profile}
     refuse_options(core, {Core.FOLDED: folded, Core.UNROLLED: widths})
     policy = cache_options(cache, rows, sinks)
     check_seed(seed)
+    if core is Core.UNROLLED:
+        model = load_merged(checkpoint, bits, key_bits, value_bits, policy)
+    else:
+        model = load_plain(checkpoint, policy, profile)
+    known = tuple(model.tokenizer.encode(prompt))
+    request = Request(_documents(model, count, tokens), temperature, seed, known, tokens)
     with Console(stderr=True, highlight=False).status("Building the simulation") as status:
         simulate = partial(open_engine, kind=engine, progress=status.update)
-        if core is Core.UNROLLED:
-            model = load_merged(checkpoint, bits, key_bits, value_bits, policy)
-        else:
-            model = load_plain(checkpoint, policy)
-        request = Request(count, temperature, seed, tuple(model.tokenizer.encode(prompt)))
         if core is Core.UNROLLED:
             ready = prepare_streams(Shape(**shape), model, request, checkpoint, simulate)
         else:
             check_request(model, request)
-            machine = Machine.for_model(16 if lanes is None else lanes, model, slots=slots)
+            machine = machine_of(model, lanes, slots)
             ready = prepare(machine, model, request, checkpoint, image, simulate)
     ready.run(wave, picture, json_file)
+
+
+def _documents(model, count: int | None, tokens: int | None) -> int:
+    """Return the number of documents; each has a token or more."""
+    if count is not None:
+        return count
+    if not isinstance(model.tokenizer, Characters) and not model.config.endless:
+        return _TEXTS
+    return tokens or _NAMES
+
+
+def some_positions(positions: Sequence[int]) -> Sequence[int]:
+    """Return positions that show how cycles grow: all, or of many the first and last of 64 each."""
+    if len(positions) <= _MOST_POSITIONS:
+        return positions
+    ends = (positions[0], positions[-1])
+    return [p for p in positions if p in ends or p % 64 == 63]
 
 
 def check_request(model, request: Request) -> None:
@@ -149,7 +186,7 @@ def prepare(
         loaded.check_fits(machine)
         if loaded != image:
             raise UserError(
-                f"{file} was not made from the checkpoint {checkpoint}, so its names cannot be "
+                f"{file} was not made from the checkpoint {checkpoint}, so its text cannot be "
                 "checked: give that checkpoint, or make the image anew with 'gptloom image'"
             )
     generator = Generator(model, machine, simulate, image)
@@ -158,14 +195,24 @@ def prepare(
     def describe(generation: Generation) -> tuple[dict, dict[str, str]]:
         cycles = generation.cycles_per_token
         by_position = {p: round(c, 3) for p, c in generation.mean_by_position().items()}
-        told = [f"{p}: {c:g}" for p, c in by_position.items()]
-        figures = {"cycles_by_position": by_position, "core": "folded", "lanes": machine.lanes}
-        return figures, {
+        told = [f"{p}: {by_position[p]:g}" for p in some_positions(list(by_position))]
+        reading = generation.cycles_per_prompt_token
+        figures = {
+            "cycles_by_position": by_position,
+            "cycles_per_prompt_token": reading and round(reading, 3),
+            "core": "folded",
+            "lanes": machine.lanes,
+        }
+        rows = {
             "cycles/token, mean": f"{cycles:.1f}",
             "cycles/token by position": "\n".join(
                 "  ".join(told[i : i + 5]) for i in range(0, len(told), 5)
             ),
-            f"tokens/s at {CLOCK_MHZ:g} MHz": f"{CLOCK_MHZ * 1e6 / cycles:,.0f}",
+        }
+        if reading:
+            rows["cycles/token of the prompt"] = f"{reading:.1f}"
+        return figures, rows | {
+            f"tokens/s at {CLOCK_MHZ:g} MHz": f"{CLOCK_MHZ * 1e6 / cycles:,.0f}"
         }
 
     def write_wave(wave: Path) -> str:

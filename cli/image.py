@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from gptloom.cli.cores import CachePolicy, Rows, Sinks, Slots, cache_options, load_plain
+from gptloom.cli.cores import (
+    CachePolicy,
+    Lanes,
+    Profile,
+    Rows,
+    Sinks,
+    Slots,
+    cache_options,
+    load_plain,
+    machine_of,
+)
 from gptloom.cli.output import check_outputs, console_for
 from gptloom.model.errors import UserError
 
@@ -16,7 +26,8 @@ def image(
     checkpoint: Annotated[
         str, typer.Option(help="A shipped checkpoint's name or a file.")
     ] = "names",
-    lanes: Annotated[int, typer.Option(help="Multipliers of the hardware.")] = 16,
+    lanes: Lanes = None,
+    profile: Profile = None,
     cache: CachePolicy = None,
     rows: Rows = None,
     sinks: Sinks = None,
@@ -26,21 +37,21 @@ def image(
 ) -> None:
     """Write a checkpoint's image for hardware with a given number of lanes, or check an image."""
     from gptloom.firmware.image import Image, build_image
-    from gptloom.firmware.machine import Machine
 
     if (out is None) == (check is None):
         raise UserError("say either --out FILE to write an image or --check FILE to check one")
     policy = cache_options(cache, rows, sinks)
-    if check and (policy or slots):
+    if check and (policy or slots or lanes or profile):
         raise UserError(
-            "an image that is there has its cache: leave --cache, --rows, --sinks and --slots out"
+            "an image that is there has its lanes, widths and cache: leave --lanes, --profile, "
+            "--cache, --rows, --sinks and --slots out"
         )
     check_outputs(out)
     if check:
         made = Image.read(check)
     else:
-        model = load_plain(checkpoint, policy)
-        made = build_image(model, Machine.for_model(lanes, model, slots=slots))
+        model = load_plain(checkpoint, policy, profile)
+        made = build_image(model, machine_of(model, lanes, slots))
         made.write(out)
     shape = ", ".join(f"{name} {size}" for name, size in made.config.to_dict().items())
     contents = made.contents(made.machine)

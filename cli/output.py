@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from gptloom.model.files import check_writable, is_stdout
+from gptloom.model.loss import loss_documents
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,6 +81,20 @@ def cache_row(cache: Mapping[str, int]) -> dict[str, str]:
     """
     used = [f"{cache[name]:,} {what}" for name, what in _ROWS.items() if cache[name]]
     return {"rows of the KV cache": ", ".join(used)} if used else {}
+
+
+def kl_row(measured: Mapping[str, object]) -> dict[str, str]:
+    """Return the table row of the divergence from the float model; empty if it was not measured.
+
+    Parameters
+    ----------
+    measured
+        Metadata of an integer model, from :func:`.loss.measure`.
+    """
+    if "kl" not in measured:
+        return {}
+    documents = loss_documents(measured["loss_set"])
+    return {"KL to the float model": f"{measured['kl']:.4f} nats ({documents} documents)"}
 
 
 class Progress:

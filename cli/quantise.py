@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from gptloom.cli.cores import Profile, precision_of
 from gptloom.cli.output import check_outputs, console_for, say
 from gptloom.model.checkpoint import Checkpoint, load_checkpoint
 from gptloom.model.errors import UserError
 from gptloom.model.family import Family
 from gptloom.model.files import write_json
-from gptloom.model.formats import CacheScale
+from gptloom.model.formats import USUAL_PROFILE, CacheScale
 
 if TYPE_CHECKING:
     from gptloom.model.costs import Costs
@@ -54,13 +55,7 @@ def quantize(
     accept: Annotated[
         bool, typer.Option("--accept", help="Take narrow keys and values, whatever they change.")
     ] = False,
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            help="Widths of a model of the Llama family: J1 (9 bits) or J2 (8 bits).",
-            show_default="J1",
-        ),
-    ] = None,
+    profile: Profile = None,
 ) -> None:
     """Turn a checkpoint into integers and show the cost of each approximation.
 
@@ -83,10 +78,9 @@ def quantize(
         raise UserError(f"There is no form {form}: give plain or merged.")
     loaded = load_checkpoint(checkpoint)
     if loaded.config.family is Family.LLAMA and not (given or accept):
-        _quantize_llama(loaded, profile or "J1", json_file)
+        _quantize_llama(loaded, profile, json_file)
         return
-    if profile:
-        raise UserError("--profile is for models of the Llama family: leave it out")
+    precision_of(loaded.config.family, profile)
     if given or accept:
         raise UserError(
             "The widths of the plain form are fixed: leave them out, or add --form merged."
@@ -111,29 +105,14 @@ def quantize(
         console.print(f"Wrote {json_file}.")
 
 
-def _quantize_llama(loaded: Checkpoint, profile: str, json_file: Path | None) -> None:
-    from gptloom.model.float_model import FloatModel
-    from gptloom.model.formats import PROFILES
-    from gptloom.model.golden import GoldenModel
-    from gptloom.model.loss import Expected, measurement_rows
-    from gptloom.model.quantise import quantise
+def _quantize_llama(loaded: Checkpoint, profile: str | None, json_file: Path | None) -> None:
+    from gptloom.cli.quantised import quantised
 
-    if profile not in PROFILES:
-        raise UserError(f"There is no profile {profile}: give {' or '.join(PROFILES)}.")
-    with Console(stderr=True).status(f"Quantising to {profile}"):
-        model = quantise(loaded, PROFILES[profile])
-        rows, _ = measurement_rows(loaded)
-        exact = FloatModel(loaded.config, loaded.weights)
-        close = Expected(exact, rows).closeness(GoldenModel(model))
+    stated = quantised(loaded, profile).metadata
     if json_file:
-        write_json(json_file, {"profile": profile, **model.metadata, **asdict(close)})
+        write_json(json_file, {"profile": profile or USUAL_PROFILE, **stated})
     console = console_for(json_file)
-    table = _losses(model.metadata, model.metadata["float_loss"])
-    table.add_section()
-    table.add_row("divergence of predictions (KL), nats", f"{close.kl:.4f}")
-    table.add_row("total variation", f"{close.variation:.3f}")
-    table.add_row("same likeliest token", f"{close.agreement:.1%}")
-    console.print(table)
+    console.print(_losses(stated, stated["float_loss"]))
     if json_file:
         console.print(f"Wrote {json_file}.")
 
@@ -235,6 +214,10 @@ def _losses(stated: dict, exact: float) -> Table:
     table.add_row("integers", f"{stated['integer_loss']:.4f}")
     difference = stated["integer_loss"] - stated["float_loss"]
     table.add_row("integers - best floating point", f"{difference:+.4f}", style="bold")
+    table.add_section()
+    table.add_row("divergence of predictions (KL), nats", f"{stated['kl']:.4f}")
+    table.add_row("total variation", f"{stated['variation']:.3f}")
+    table.add_row("same likeliest token", f"{stated['agreement']:.1%}")
     return table
 
 

@@ -1,4 +1,4 @@
-"""A simulated core that generates names: the output of a run, for either core."""
+"""A simulated core that generates documents: the output of a run, for either core."""
 
 from __future__ import annotations
 
@@ -9,13 +9,54 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gptloom.cli.output import cache_row, console_for, say, show_figures
+from gptloom.cli.output import cache_row, console_for, kl_row, say, show_figures
 
 if TYPE_CHECKING:
     from gptloom.model.integer import IntegerModel
     from gptloom.model.merged.integer import MergedModel
+    from gptloom.model.tokenizer import Tokenizer
     from gptloom.sim.engines import Engine
-    from gptloom.sim.generation import Generation
+    from gptloom.sim.generation import Generation, Tell
+    from gptloom.sim.session import Emitted
+
+
+class Printer:
+    """Prints documents of one stream as their tokens come, or those of several as they end.
+
+    Parameters
+    ----------
+    write
+        Prints a part of a text.
+    tokenizer
+        Meaning of the tokens.
+    whole
+        Whether to print documents when they end.
+    """
+
+    def __init__(self, write: Callable[[str], None], tokenizer: Tokenizer, *, whole: bool):
+        self._write, self._tokenizer, self._whole = write, tokenizer, whole
+        self._begin()
+
+    def _begin(self) -> None:
+        from gptloom.model.tokenizer import TextStream
+
+        self._text, self._told = TextStream(self._tokenizer), 0
+
+    def __call__(self, token: Emitted, document: Sequence[int]) -> None:
+        """Take a token and its document so far."""
+        if not self._whole:
+            self._write("".join(map(self._text.add, document[self._told :])))
+            self._told = len(document)
+        if token.last:
+            self.finish(document)
+
+    def finish(self, document: Sequence[int]) -> None:
+        """Print what is left of a document, and end its line."""
+        if self._whole:
+            self._write(self._tokenizer.decode(document) + "\n")
+        else:
+            self._write(self._text.add(self._tokenizer.end) + "\n")
+            self._begin()
 
 
 @dataclass
@@ -31,7 +72,8 @@ class Simulated:
     engine
         The core's simulation.
     generate
-        Generates names and passes each to its argument; all tokens equal the golden model's.
+        Generates documents and tells its argument of each token (:data:`.Tell`); all tokens equal
+        the golden model's.
     describe
         Makes the entries of the JSON object that only this core has, and the table's rows about
         cycles and speed.
@@ -39,38 +81,49 @@ class Simulated:
         Signals of a waveform, and the function that writes it to a file and says how to open it.
     comparison
         Addition to the sentence on the comparison with the golden model.
+    parallel
+        Whether it generates several documents at a time.
     """
 
     title: str
     model: IntegerModel | MergedModel
     checkpoint: str
     engine: Engine
-    generate: Callable[[Callable[[list[int]], None]], Generation]
+    generate: Callable[[Tell], Generation]
     describe: Callable[[Generation], tuple[dict, dict[str, str]]]
     signals: Sequence[str]
     write_wave: Callable[[Path], str]
     comparison: str = ""
+    parallel: bool = False
 
     def run(self, wave: Path | None, picture: Path | None, json_file: Path | None) -> None:
-        """Generate names, print them and the final table, and write the files asked for."""
+        """Generate documents, print them and the final table, and write the files asked for."""
         from rich.console import Console
 
         from gptloom.model.files import write_file, write_json
         from gptloom.sim.generation import MismatchError
 
         console = console_for(wave, picture, json_file, record=picture is not None)
-        engine, decode = self.engine, self.model.tokenizer.decode
+        engine = self.engine
         if engine.name == "pysim":
             notices = Console(stderr=True, highlight=False)
             notices.print(f"[yellow]Simulating with {engine.description}: slow.")
         console.print(f"[dim]{self.title}, simulated by {engine.description}[/]")
         if wave:
             engine.record(self.signals)
+
+        def write(text: str) -> None:
+            # As it is: brackets are no markup, and lines are the terminal's.
+            console.out(text, end="", highlight=False)
+
+        printer = Printer(write, self.model.tokenizer, whole=self.parallel)
         try:
-            generation = self.generate(lambda document: console.print(decode(document)))
+            generation = self.generate(printer)
         except MismatchError as error:
             say("error", str(error))
             raise typer.Exit(1) from None
+        if not generation.emitted[-1].last:
+            printer.finish(generation.names[-1])
         figures, rows = self._report(generation)
         console.print()
         show_figures(console, rows)
@@ -88,8 +141,11 @@ class Simulated:
 
         own, speeds = self.describe(generation)
         cycles, losses = generation.cycles_per_token, self.model.metadata
+        texts = [self.model.tokenizer.decode(document) for document in generation.names]
         figures = {
-            "names": [self.model.tokenizer.decode(name) for name in generation.names],
+            "text": texts[0],
+            "texts": texts,
+            "names": texts,
             "tokens": generation.tokens,
             "cache": generation.cache,
             "cycles": generation.cycles,
@@ -100,6 +156,8 @@ class Simulated:
             "checkpoint": self.checkpoint,
             "float_loss": losses["float_loss"],
             "integer_loss": losses["integer_loss"],
+            # Unknown for a stream without end.
+            "kl": losses.get("kl"),
             # A difference would have ended the run.
             "equal_to_golden": True,
         }
@@ -110,6 +168,7 @@ class Simulated:
             loss_label(losses["loss_set"]): (
                 f"{losses['integer_loss']:.4f} (float {losses['float_loss']:.4f})"
             ),
+            **kl_row(losses),
             "equal to the golden model": f"yes, all {generation.tokens:,} tokens{self.comparison}",
             **cache_row(generation.cache),
         }

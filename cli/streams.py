@@ -72,9 +72,10 @@ def prepare_streams(
         model=model,
         checkpoint=checkpoint,
         engine=engine,
-        generate=lambda emit: generate_streams(core, engine, model, streams, request.count, emit),
+        generate=lambda tell: generate_streams(core, engine, model, streams, request.count, tell),
         describe=describe,
         signals=SIGNALS,
         write_wave=lambda wave: write_stream_waveform(wave, engine.recording(), core, model),
         comparison=", each stream run alone",
+        parallel=True,
     )

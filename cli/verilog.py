@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from gptloom.cli.cores import CachePolicy, Rows, Sinks, Slots, cache_options, load_plain
+from gptloom.cli.cores import (
+    CachePolicy,
+    Lanes,
+    Profile,
+    Rows,
+    Sinks,
+    Slots,
+    cache_options,
+    load_plain,
+    machine_of,
+)
 from gptloom.cli.output import check_outputs, console_for
 from gptloom.model.errors import UserError
 
@@ -33,7 +43,8 @@ def verilog(
     checkpoint: Annotated[
         str, typer.Option(help="A shipped checkpoint's name or a file.")
     ] = "names",
-    lanes: Annotated[int, typer.Option(help="Multipliers of the hardware.")] = 16,
+    lanes: Lanes = None,
+    profile: Profile = None,
     cache: CachePolicy = None,
     rows: Rows = None,
     sinks: Sinks = None,
@@ -45,7 +56,6 @@ def verilog(
 ) -> None:
     """Write a core as Verilog, with a model in its memories and its ports described."""
     from gptloom.firmware.image import build_image
-    from gptloom.firmware.machine import Machine
     from gptloom.firmware.page import TEMPERATURES, encode_scale
     from gptloom.hdl.export import export
     from gptloom.hdl.folded.core import FoldedCore
@@ -58,8 +68,9 @@ def verilog(
         raise UserError(
             f"{name!r} is no name for a Verilog module: use letters, digits and _, and no keyword"
         )
-    model = load_plain(checkpoint, cache_options(cache, rows, sinks))
-    machine = Machine.for_model(lanes, model, slots=slots)
+    model = load_plain(checkpoint, cache_options(cache, rows, sinks), profile)
+    machine = machine_of(model, lanes, slots)
+    lanes = machine.lanes
     image = build_image(model, machine)
     image_command = f"gptloom image --lanes {lanes}" + (f" --slots {slots}" if slots else "")
     about = f"GPTLoom: a language model with {lanes} multipliers"

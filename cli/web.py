@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from gptloom.cli.cores import load_plain
+from gptloom.cli.cores import Lanes, Profile, Rows, cache_options, load_plain, machine_of
 from gptloom.model.errors import UserError
 from gptloom.model.files import check_writable, is_ours, stamped, write_file
 
@@ -25,7 +25,9 @@ def web(
     checkpoint: Annotated[
         str, typer.Option(help="A shipped checkpoint's name or a file.")
     ] = "names",
-    lanes: Annotated[int, typer.Option(help="Multipliers of the hardware.")] = 16,
+    lanes: Lanes = None,
+    rows: Rows = None,
+    profile: Profile = None,
     clock: Annotated[
         float, typer.Option(help="MHz; at slower ones the display waits less.")
     ] = 80.0,
@@ -40,9 +42,10 @@ def web(
         raise UserError(f"a clock of {clock:g} MHz is none: give a positive one, such as 80")
     if build:
         page_file = check_page(build)
-    model = load_plain(checkpoint, {})
+    model = load_plain(checkpoint, cache_options(None, rows, None), profile)
+    machine = machine_of(model, lanes)
     with Console(stderr=True, highlight=False).status("Building the page") as status:
-        page = make_page(model, checkpoint, lanes, clock * 1e6, cache_folder(), status.update)
+        page = make_page(model, checkpoint, machine, clock * 1e6, cache_folder(), status.update)
     content = stamped(page.encode(), b"<!-- ", b" -->")
     console = Console(highlight=False)
     if build:

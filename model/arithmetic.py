@@ -71,14 +71,15 @@ def matrix_product(one: NDArray, other: NDArray) -> NDArray:
 def saturate(value: ArrayLike, bits: int) -> Integers:
     """Clip to the range of a signed number of `bits` bits."""
     limit = 1 << (bits - 1)
-    return np.clip(np.asarray(value, dtype=np.int64), -limit, limit - 1)
+    # Faster than np.clip, which looks up the range of the type each time.
+    return np.minimum(np.maximum(np.asarray(value, dtype=np.int64), -limit), limit - 1)
 
 
 def round_shift(value: ArrayLike, shift: ArrayLike) -> Integers:
-    """Shift right by `shift` (0 or more) bits, half up: ``floor(value / 2**shift + 1/2)``."""
+    """Shift right by `shift` (0 to 62) bits, half up: ``floor(value / 2**shift + 1/2)``."""
     value = np.asarray(value, dtype=np.int64)
     shift = np.asarray(shift, dtype=np.int64)
-    half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
+    half = (np.int64(1) << shift) >> 1
     return (value + half) >> shift
 
 

@@ -168,13 +168,16 @@ class FloatModel:
                 case Kind.PRODUCT:
                     value = source @ weights[site.matrix.name].T
                 case Kind.SCORES:
-                    value = self._by_head(source) @ self._by_head(rows[site.rows]).swapaxes(2, 3)
+                    queries, keys = self._by_head(source), self._by_head(rows[site.rows])
+                    value = self._for_sharers(queries) @ keys.swapaxes(2, 3)[:, :, None]
+                    value = value.reshape(len(tokens), config.heads, *value.shape[3:])
                     value = self._penalised(value / np.sqrt(config.head_width), positions)
                 case Kind.SOFTMAX:
                     value = _softmax(source)
                 case Kind.MIX:
-                    value = source @ self._by_head(rows[site.rows])
-                    value = value.swapaxes(1, 2).reshape(*tokens.shape, site.elements)
+                    values = self._by_head(rows[site.rows])[:, :, None]
+                    value = (self._for_sharers(source) @ values).swapaxes(2, 3).swapaxes(1, 2)
+                    value = value.reshape(*tokens.shape, site.elements)
             if site.rotated:
                 value = self._rotated(value, positions)
             value = _FUNCTIONS[site.function](value)
@@ -193,13 +196,12 @@ class FloatModel:
         return value
 
     def _by_head(self, rows: np.ndarray) -> np.ndarray:
-        """Return rows [batch, time, width] as [batch, heads, time, head width].
+        """Return rows [batch, time, width] as [batch, heads, time, head width]."""
+        return rows.reshape(*rows.shape[:2], -1, self.config.head_width).swapaxes(1, 2)
 
-        Cached rows are repeated for all heads that share them.
-        """
-        heads, width = self.config.heads, self.config.head_width
-        split = rows.reshape(*rows.shape[:2], -1, width).swapaxes(1, 2)
-        return np.repeat(split, heads // split.shape[1], axis=1)
+    def _for_sharers(self, values: np.ndarray) -> np.ndarray:
+        """Return values [batch, heads, ...] as [batch, cached heads, heads that share one, ...]."""
+        return values.reshape(len(values), self.config.cached_heads, -1, *values.shape[2:])
 
     def _rotated(self, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Return rows [batch, time, width] with every pair of elements turned."""
@@ -216,7 +218,7 @@ class FloatModel:
         distance = positions[:, None] - np.arange(scores.shape[-1])
         if self.config.positions is Positions.ALIBI:
             scores = scores + np.multiply.outer(-slopes(self.config.heads), distance)
-        return np.where(distance < 0, -np.inf, scores)
+        return np.where(distance < 0, -np.inf, scores) if (distance < 0).any() else scores
 
 
 def _rms_norm(x: np.ndarray, epsilon: float) -> np.ndarray:
@@ -224,8 +226,10 @@ def _rms_norm(x: np.ndarray, epsilon: float) -> np.ndarray:
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:
-    powers = np.exp(x - x.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    powers = x - x.max(axis=-1, keepdims=True)
+    np.exp(powers, out=powers)
+    powers /= powers.sum(axis=-1, keepdims=True)
+    return powers
 
 
 def _silu(x: np.ndarray) -> np.ndarray:

@@ -137,5 +137,6 @@ COARSE = Precision(
 )  # fmt: skip
 """Precision for text in bytes."""
 
-PROFILES = {"J1": FINE, "J2": COARSE}
-"""Named profiles of the Llama family."""
+USUAL_PROFILE = "J1"
+PROFILES = {USUAL_PROFILE: FINE, "J2": COARSE}
+"""Named profiles of the Llama family, the usual one first."""

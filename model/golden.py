@@ -42,7 +42,12 @@ _ONE: Scale = (np.int64(UNIT_MANTISSA), np.int64(0))
 
 
 MAX_POSITION = 255
-"""Largest position in a document that is reported; later ones are reported as this one."""
+"""Largest position that is reported in documents without end; later ones are reported as it."""
+
+
+def reported_position(config: ModelConfig, place: int) -> int:
+    """Return a token's position as cores report it, from its place in its document."""
+    return min(place, MAX_POSITION) if config.endless else place
 
 
 @dataclass(frozen=True)
@@ -244,7 +249,8 @@ class GoldenModel:
                     last = token == bos
                     if not self.config.endless:
                         last = last or position == self.config.context - 1
-                    yield GeneratedToken(token, min(position - begun, MAX_POSITION), last)
+                    place = reported_position(self.config, position - begun)
+                    yield GeneratedToken(token, place, last)
                     if last:
                         document, begun = document + 1, position + 1
                     if last and not self.config.endless:
@@ -279,9 +285,7 @@ class GoldenModel:
                     value = self._numerators(source, memory)
                     scales[Scaling.SUM] = do.reciprocal(np.sum(value, axis=2)[..., None])
                 case Kind.MIX:
-                    values = self._by_head(rows[site.rows]).swapaxes(1, 2)
-                    mixed = arithmetic.matrix_product(source.transpose(0, 3, 1, 2), values)
-                    value = mixed.swapaxes(1, 2)
+                    value = self._mix(source, rows[site.rows])
                 case Kind.SUMS:
                     value, total = memory.mix()
                     scales[Scaling.SUM] = do.reciprocal(total)
@@ -328,10 +332,13 @@ class GoldenModel:
         return self.model.row_shifts.get(name, np.int64(0))
 
     def _by_head(self, rows: Integers) -> Integers:
-        """Return rows by head; cached ones are repeated for all heads that share them."""
-        heads, width = self.config.heads, self.config.head_width
-        split = rows.reshape(*rows.shape[:2], -1, width)
-        return np.repeat(split, heads // split.shape[2], axis=2)
+        """Return cached rows [batch, time, width] as [batch, cached heads, 1, time, head width]."""
+        split = rows.reshape(*rows.shape[:2], -1, self.config.head_width)
+        return split.swapaxes(1, 2)[:, :, None]
+
+    def _for_sharers(self, values: Integers) -> Integers:
+        """Return values [batch, heads, ...] as [batch, cached heads, heads that share one, ...]."""
+        return values.reshape(len(values), self.config.cached_heads, -1, *values.shape[2:])
 
     def _rotated(self, site: Site, rows: Integers, positions) -> Integers:
         """Return queries or keys with every pair of elements turned."""
@@ -345,12 +352,21 @@ class GoldenModel:
     def _scores(self, site: Site, q: Integers, keys: Integers, memory: Memory) -> Integers:
         """Return the scores of the keys, [batch, time, keys, heads]."""
         heads, do = self.config.heads, self.operations
-        queries, columns = self._by_head(q).swapaxes(1, 2), self._by_head(keys).swapaxes(1, 2)
-        products = arithmetic.matrix_product(queries, columns.swapaxes(2, 3))
+        queries = q.reshape(*q.shape[:2], heads, -1).swapaxes(1, 2)
+        columns = self._by_head(keys).swapaxes(3, 4)
+        products = arithmetic.matrix_product(self._for_sharers(queries), columns)
+        products = products.reshape(len(q), heads, *products.shape[3:])
         scores = do.quantise_score(site, products.transpose(0, 2, 3, 1))
         if self.config.positions is Positions.ALIBI:
             scores = do.saturate(site, scores - do.penalty(site, memory.distance, heads))
         return scores
+
+    def _mix(self, numerators: Integers, values: Integers) -> Integers:
+        """Return the sums over values, weighted by numerators: [batch, time, heads, head width]."""
+        weights = self._for_sharers(numerators.transpose(0, 3, 1, 2))
+        mixed = arithmetic.matrix_product(weights, self._by_head(values))
+        mixed = mixed.reshape(len(mixed), self.config.heads, *mixed.shape[3:])
+        return mixed.swapaxes(1, 2)
 
     def _numerators(self, scores: Integers, memory: Memory) -> Integers:
         """Return the numerators of the softmax, shaped as the scores; zeros for unseen keys."""

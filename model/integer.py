@@ -51,8 +51,7 @@ class IntegerModel:
     logit_unit
         Worth of one unit of a logit's accumulator, in nats.
     metadata
-        ``checkpoint`` (its name), ``float_loss`` (the lower of those that training measured before
-        and after quantisation-aware steps), ``integer_loss`` and ``loss_set``.
+        Losses and closeness to the float model, from :func:`.loss.measure`.
     precision
         Widths of everything.
     row_shifts
@@ -90,7 +89,8 @@ class IntegerModel:
             If the model's positions do not allow it.
         """
         config = self.config.with_cache(rows, eviction, sinks)
-        metadata = {k: v for k, v in self.metadata.items() if k != "integer_loss"}
+        stated = ("checkpoint", "float_loss", "loss_set")
+        metadata = {k: v for k, v in self.metadata.items() if k in stated}
         return replace(self, config=config, metadata=metadata)
 
     def logit_scale(self, temperature: float) -> LogitScale:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Protocol
 
 import numpy as np
@@ -61,13 +61,17 @@ def measurement_rows(checkpoint: Checkpoint) -> tuple[NDArray[np.integer], str]:
         make_rows = checkpoint.tokenizer.rows_of(config.positions)
         rows = make_rows(heldout_documents(), config.context)
         return rows, HELDOUT_SET
-    return checkpoint.calibration, CALIBRATION
+    return checkpoint.calibration[:, : checkpoint.config.context + 1], CALIBRATION
 
 
 def loss_label(loss_set: str) -> str:
     """Return the name of an integer loss, by the documents that it was measured on."""
-    measured_on = "calibration" if loss_set == CALIBRATION else "held-out"
-    return f"{measured_on} loss, integer"
+    return f"{loss_documents(loss_set)} loss, integer"
+
+
+def loss_documents(loss_set: str) -> str:
+    """Return a word for the documents that something was measured on."""
+    return "calibration" if loss_set == CALIBRATION else "held-out"
 
 
 def measure(checkpoint: Checkpoint, golden: Predictor) -> dict:
@@ -76,15 +80,17 @@ def measure(checkpoint: Checkpoint, golden: Predictor) -> dict:
     Returns
     -------
     dict
-        ``checkpoint`` (the name), ``float_loss`` (see :func:`float_loss`) and ``integer_loss`` in
-        nats per token, and ``loss_set`` (the set, in words).
+        ``checkpoint`` (the name), ``loss_set`` (the set, in words), and :class:`Closeness` on that
+        set, except that ``float_loss`` is what :func:`float_loss` accepts.
     """
     rows, loss_set = measurement_rows(checkpoint)
+    close = closeness(FloatModel(checkpoint.config, checkpoint.weights), golden, rows)
+    accepted = float_loss(checkpoint, close.float_loss)
     return {
         "checkpoint": checkpoint.name,
-        "float_loss": float_loss(checkpoint),
-        "integer_loss": golden_loss(golden, rows),
         "loss_set": loss_set,
+        **asdict(close),
+        "float_loss": accepted,
     }
 
 
@@ -95,13 +101,20 @@ _FAR = 0.5
 """Most that a loss may exceed the stated one of other documents of the corpus, in nats."""
 
 
-def float_loss(checkpoint: Checkpoint) -> float:
-    """Measure the float loss that integer models are compared with, in nats per token.
+def float_loss(checkpoint: Checkpoint, measured: float | None = None) -> float:
+    """Return the float loss that integer models are compared with, in nats per token.
 
     It is the lower of these weights' own loss, which is measured, and the one before
     quantisation-aware steps, which only the metadata know: such steps must not lower the bar that
     they help to reach. Losses stated in the metadata count only if they are confirmed for these
     weights.
+
+    Parameters
+    ----------
+    checkpoint
+        The weights.
+    measured
+        Their loss on :func:`measurement_rows`, if it is known already.
 
     Raises
     ------
@@ -114,7 +127,8 @@ def float_loss(checkpoint: Checkpoint) -> float:
         The metadata state another loss, or weights from a file are worse than guessing.
     """
     rows, loss_set = measurement_rows(checkpoint)
-    measured = FloatModel(checkpoint.config, checkpoint.weights).loss(rows)
+    if measured is None:
+        measured = FloatModel(checkpoint.config, checkpoint.weights).loss(rows)
     stated = checkpoint.metadata.get("heldout", {})
     same, claim = stated.get("set") == loss_set, stated.get("loss", measured)
     confirmed = abs(measured - claim) <= _SAME if same else measured <= claim + _FAR
@@ -175,20 +189,6 @@ class Expected:
             count += len(probabilities)
         return total / count
 
-    def closeness(self, golden: Predictor) -> "Closeness":
-        """Return how close a golden model's predictions come."""
-        divergence = variation = agreement = 0.0
-        count = 0
-        for inputs, predicted, probabilities in self._parts:
-            logarithms = log_probabilities(golden, inputs)[predicted]
-            # A probability that underflows contributes nothing.
-            exact = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-            divergence += float((probabilities * (exact - logarithms)).sum())
-            variation += float(np.abs(probabilities - np.exp(logarithms)).sum()) / 2
-            agreement += float((probabilities.argmax(-1) == logarithms.argmax(-1)).sum())
-            count += len(probabilities)
-        return Closeness(divergence / count, variation / count, agreement / count)
-
 
 @dataclass(frozen=True)
 class Closeness:
@@ -196,6 +196,8 @@ class Closeness:
 
     Attributes
     ----------
+    float_loss, integer_loss
+        Cross-entropy of both, in nats.
     kl
         Divergence from the float model's probabilities, in nats.
     variation
@@ -204,9 +206,39 @@ class Closeness:
         Share of the predictions whose likeliest token is the same.
     """
 
+    float_loss: float
+    integer_loss: float
     kl: float
     variation: float
     agreement: float
+
+
+def closeness(exact: FloatModel, golden: Predictor, rows: NDArray[np.integer]) -> Closeness:
+    """Return how close a golden model's predictions come to a float model's.
+
+    Parameters
+    ----------
+    exact, golden
+        Both models.
+    rows
+        [documents, context + 1] token rows padded with -1.
+    """
+    sums, count = np.zeros(len(fields(Closeness))), 0
+    for inputs, targets in parts(rows):
+        predicted = targets >= 0
+        chosen = targets[predicted][:, None]
+        wanted = log_softmax(exact.logits(inputs)[predicted])
+        found = log_probabilities(golden, inputs)[predicted]
+        probabilities = np.exp(wanted)
+        sums += [
+            -np.take_along_axis(wanted, chosen, axis=1).sum(),
+            -np.take_along_axis(found, chosen, axis=1).sum(),
+            (probabilities * (wanted - found)).sum(),
+            np.abs(probabilities - np.exp(found)).sum() / 2,
+            (wanted.argmax(-1) == found.argmax(-1)).sum(),
+        ]
+        count += len(chosen)
+    return Closeness(*(sums / count).tolist())
 
 
 def log_probabilities(golden: Predictor, inputs: NDArray[np.int64], *trace) -> Real:

@@ -20,6 +20,9 @@ _MOST_IDS = 1 << 15
 _PART = 128
 """Number of documents computed at once: the scores of thousands would fill the memory."""
 
+_SCORES = 1 << 20
+"""Most scores of a head that are computed at once, for the same reason."""
+
 
 class Tokenizer(ABC):
     """Text as token ids, 0 to `vocabulary` - 1.
@@ -236,6 +239,7 @@ def parts(rows: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.int64], NDArra
     Documents of similar length are in one part, so that little padding is computed.
     """
     ordered = rows[np.argsort((rows >= 0).sum(axis=1), kind="stable")].astype(np.int64)
-    for part in np.array_split(ordered, max(1, len(rows) // _PART)):
+    least = ordered.size * ordered.shape[1] // _SCORES
+    for part in np.array_split(ordered, max(1, len(rows) // _PART, min(least, len(rows)))):
         part = part[:, : (part >= 0).sum(axis=1).max()]
         yield np.maximum(part[:, :-1], 0), part[:, 1:]

@@ -1,5 +1,6 @@
 """Attention of each token, as the hardware computes it, and maps of it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -84,14 +85,16 @@ def watch(
     generator = Generator(model, machine, open_engine, build_image(model, machine))
     with generator.engine as engine:
         session, hardware = generator.start(request)
-        session.taps, first = [], engine.cycles
+        session.watch()
+        first = engine.cycles
         tokens, documents = [model.tokenizer.bos, *request.prompt], 0
         for seen, _ in zip(hardware, golden, strict=False):
             tokens.append(seen.token)
             documents += seen.last
-            if documents == request.count or (seen.last and not model.config.endless):
+            ended = documents == request.count or (seen.last and not model.config.endless)
+            if ended or len(tokens) > len(request.prompt) + (request.most or math.inf):
                 break
-    written = list(generator.written(session.taps, first))
+        written = list(generator.written(session.watched(), first))
     divergence = first_divergence(written, traces)
     if divergence:
         raise MismatchError(f"hardware and golden model differ: {divergence}")
@@ -124,15 +127,28 @@ def _attended(model: IntegerModel, written) -> list[Attended]:
     return found
 
 
+def bars(token: Attended) -> str:
+    """Return a token's attention as text: a line per head, a shade per row that it saw."""
+    lines = []
+    for layer, heads in enumerate(token.weights):
+        for head, weights in enumerate(heads):
+            # Of many rows none gets much: shades are shares of the largest.
+            shares = weights / max(weights.max(), 1e-9)
+            cells = "".join(_shade(share) for share in shares)
+            lines.append(f"layer {layer}, head {head:2d} {cells}")
+    return "\n".join(lines)
+
+
+def _shade(share: float) -> str:
+    return SHADES[min(int(share * len(SHADES)), len(SHADES) - 1)]
+
+
 def heat_map(labels: list[str], attended: list[Attended], layer: int, head: int) -> str:
     """Return a head's attention as text: a line per token, a column per token that it could see."""
     lines = ["      " + "".join(labels[: attended[-1].position + 1])]
     for token in attended:
         weights = token.by_position(layer, head)
-        cells = (
-            SHADES[min(int(weights[p] * len(SHADES)), len(SHADES) - 1)] if p in weights else "·"
-            for p in range(token.position + 1)
-        )
+        cells = (_shade(weights[p]) if p in weights else "·" for p in range(token.position + 1))
         lines.append(f"{token.position:4d} {labels[token.position]}{''.join(cells)}")
     return "\n".join(lines)
 

@@ -76,7 +76,10 @@ def written_values(
     heads, table = layout.config.heads, layout.network
     # Scores do not name their layer: they belong to the values that were written last.
     attending = 0
+    enabled = shape.const({"score_valid": 1, "result": {"enable": -1}}).as_bits()
     for cycle, bits in enumerate(tap, first_cycle):
+        if not bits & enabled:
+            continue
         value = shape.from_bits(bits)
         result = value.result
         if result.enable:

@@ -43,12 +43,23 @@ class Request:
         Seed of the noise, 1 to 2**32 - 1.
     prompt
         Token ids that every document starts with.
+    most
+        Most tokens of all documents together, if there is a limit: the last document is cut.
     """
 
     count: int
     temperature: float
     seed: int
     prompt: tuple[int, ...] = ()
+    most: int | None = None
+
+
+Tell = Callable[[Emitted, list[int]], None]
+"""Called with every token of the hardware, and its document so far, which the token may end."""
+
+
+def silent(token: Emitted, document: list[int]) -> None:
+    """Tell nobody."""
 
 
 @dataclass
@@ -64,7 +75,7 @@ class Generation:
         unfinished documents.
     documents
         Stream and token ids of each document in the order in which they ended: with the prompt, if
-        the document begins with it, and without the end token.
+        the document begins with it, and without the end token. The last one may have been cut.
     cache
         Events in the KV cache, by the names of :class:`.CacheCounters`.
     """
@@ -80,9 +91,10 @@ class Generation:
         model: IntegerModel | MergedModel,
         prompts: Sequence[Sequence[int]],
         count: int,
-        emit: Callable[[list[int]], None],
+        tell: Tell = silent,
+        most: int | None = None,
     ) -> None:
-        """Take tokens until there are enough documents.
+        """Take tokens until there are enough documents, or tokens.
 
         Parameters
         ----------
@@ -94,8 +106,10 @@ class Generation:
             Prompt of each stream.
         count
             Documents of all streams together.
-        emit
-            Called with each document as the hardware finishes it.
+        tell
+            See :data:`Tell`.
+        most
+            Most tokens, if there is a limit.
         """
         unfinished = [[*prompt] for prompt in prompts]
         for seen in hardware:
@@ -103,13 +117,14 @@ class Generation:
             document = unfinished[seen.stream]
             if seen.token != model.tokenizer.bos:
                 document.append(seen.token)
-            if seen.last:
+            tell(seen, document)
+            cut = len(self.emitted) == most
+            if seen.last or cut:
                 self.documents.append((seen.stream, document))
-                emit(document)
                 # An endless stream begins with its prompt once.
                 unfinished[seen.stream] = [] if model.config.endless else [*prompts[seen.stream]]
-                if len(self.documents) == count:
-                    return
+            if cut or len(self.documents) == count:
+                return
 
     @property
     def names(self) -> list[list[int]]:
@@ -153,14 +168,22 @@ class Generation:
 
     @property
     def cycles_by_position(self) -> dict[int, list[int]]:
-        """Cycles of every token by the position that it was computed at.
+        """Cycles of every sampled token by the position that it was computed at.
 
-        Reading the prompt counts towards the first token after it.
+        The prompt's tokens before that position are left out.
         """
         found = defaultdict(list)
         for token in self.emitted:
-            found[token.position].append(token.cycles)
+            found[token.position].append(token.cycles - token.prompt)
         return dict(sorted(found.items()))
+
+    @property
+    def cycles_per_prompt_token(self) -> float | None:
+        """Mean cycles of the known tokens before the one that is sampled after; None without."""
+        # The first token of all is at position 0.
+        firsts = [token for token in self.emitted if token.prompt]
+        known = sum(token.position for token in firsts)
+        return sum(token.prompt for token in firsts) / known if known else None
 
     def mean_by_position(self) -> dict[int, float]:
         """Return the mean cycles of a token, by position."""
@@ -226,17 +249,15 @@ class Generator:
         self.core = FoldedCore(machine)
         self.engine = open_engine(self.core)
 
-    def run(
-        self, request: Request, emit: Callable[[list[int]], None] = lambda document: None
-    ) -> Generation:
+    def run(self, request: Request, tell: Tell = silent) -> Generation:
         """Generate documents and compare every token with the golden model's.
 
         Parameters
         ----------
         request
             Documents to generate.
-        emit
-            Called with each document as the hardware finishes it.
+        tell
+            See :data:`Tell`.
 
         Raises
         ------
@@ -248,7 +269,9 @@ class Generator:
         generation = Generation(self.engine.cycles)
         seen = compared(hardware, golden)
         try:
-            generation.collect(seen, self.model, [request.prompt], request.count, emit)
+            generation.collect(
+                seen, self.model, [request.prompt], request.count, tell, request.most
+            )
         except MismatchError as error:
             number = len(generation.documents)
             raise MismatchError(f"{error}: {self._explain(request, number)}") from None
@@ -292,13 +315,13 @@ class Generator:
         for _ in range(number):
             _next_document(golden)
             _next_document(hardware)
-        session.taps = []
+        session.watch()
         first, before = self.engine.cycles, session.cache()["reused"]
         _next_document(golden)
         _next_document(hardware)
         # Rows kept from the previous document are not computed.
         traces = traces[session.cache()["reused"] - before :]
-        return first_divergence(self.written(session.taps, first), traces)
+        return first_divergence(self.written(session.watched(), first), traces)
 
     def written(self, taps: list[int], first: int) -> Iterator[Written]:
         """Yield the values that the core wrote, from its tap in the cycles from `first` on."""

@@ -1,7 +1,7 @@
 """A core under simulation, as its user sees it: load an image, ask for documents, read tokens."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from amaranth.lib import data
 
@@ -35,11 +35,14 @@ class Emitted(GeneratedToken):
         Cycles since the previous token in its stream, or since the first token of the request.
     stream
         Stream that it belongs to, in a core with several.
+    prompt
+        Those of the cycles that passed before the core took the last known token.
     """
 
     cycle: int
     cycles: int
     stream: int = 0
+    prompt: int = 0
 
 
 def cache_counters(engine: Engine) -> dict[str, int]:
@@ -78,17 +81,11 @@ class CoreSession:
     bos
         Token that begins a document of the model that the core holds; loading another model
         replaces it.
-
-    Attributes
-    ----------
-    taps
-        List that receives the core's tap in every cycle, if set; slow.
     """
 
     def __init__(self, core: FoldedCore, engine: Engine, bos: int = 0):
         self.core = core
         self.engine = engine
-        self.taps: list[int] | None = None
         self._bos = bos
         self._endless = core.machine.eviction is not Eviction.NONE
         self._previous = 0
@@ -104,14 +101,19 @@ class CoreSession:
         """
         image.check_fits(self.core.machine)
         begun = self.engine.cycles
-        for region, address, byte in image.writes(self.core.machine):
-            self._send("load", encode(Write, region=region, address=address, data=byte))
+        fields = data.Layout.cast(Write)
+        region_at, address_at, data_at = (fields[name].offset for name in fields.members)
+        writes = (
+            region << region_at | address << address_at | byte << data_at
+            for region, address, byte in image.writes(self.core.machine)
+        )
+        self._send("load", writes)
         self._bos = SETTINGS.unpack(image.regions[Region.SETTINGS])[0]
         return self.engine.cycles - begun
 
     def seed(self, seed: int) -> None:
         """Set the state of the random numbers."""
-        self._send("seed", seed)
+        self._send("seed", [seed])
 
     def read(self, region: Region, address: int) -> int:
         """Read back a byte of the core's memories, after waiting for the end of a document."""
@@ -119,7 +121,7 @@ class CoreSession:
         self.engine.poke("read__valid", 1)
         self._wait("read__ready")
         byte = self.engine.peek("read_data")
-        self._step()
+        self.engine.step()
         self.engine.poke("read__valid", 0)
         return byte
 
@@ -141,50 +143,48 @@ class CoreSession:
         self._previous = self.engine.cycles
         while True:
             self.ask(known)
-            while not (emitted := self._receive()).last or self._endless:
+            reading = self.engine.cycles - self._previous
+            while not (emitted := self._receive(reading)).last or self._endless:
+                reading = 0
                 yield emitted
                 # The token is taken with the next edge; after a document's last one, that edge
                 # takes the next document's first token as well.
-                self._step()
+                self.engine.step()
             yield emitted
 
     def ask(self, known: Sequence[int]) -> None:
         """Give the core a document's known tokens, including the first one of all documents."""
-        for i, token in enumerate(known, 1):
-            self._send("i", encode(Prompt, token=token, last=i == len(known)))
+        last = len(known) - 1
+        for i, token in enumerate(known):
+            self._send("i", [encode(Prompt, token=token, last=i == last)])
 
     def cache(self) -> dict[str, int]:
         """Return the core's :class:`.CacheCounters`, by name."""
         return cache_counters(self.engine)
 
-    def _send(self, port: str, payload: int) -> None:
-        """Hand one item to an input stream."""
-        self.engine.poke(f"{port}__payload", payload)
-        self.engine.poke(f"{port}__valid", 1)
-        self._wait(f"{port}__ready")
-        self._step()
-        self.engine.poke(f"{port}__valid", 0)
+    def watch(self) -> None:
+        """Record the core's tap from now on."""
+        self.engine.record(["tap"])
 
-    def _receive(self) -> Emitted:
+    def watched(self) -> list[int]:
+        """Return the tap in every cycle since :meth:`watch`."""
+        return [int.from_bytes(row.tobytes(), "little") for row in self.engine.recording()["tap"]]
+
+    def _send(self, port: str, items: Iterable[int]) -> None:
+        """Hand items to an input stream."""
+        if not self.engine.send(port, items, LONGEST_STEP):
+            raise HangError(f"the core did not take {port} within {LONGEST_STEP} cycles")
+
+    def _receive(self, reading: int) -> Emitted:
         self._wait("o__valid")
-        emitted = received(self.engine, self._previous)
+        emitted = replace(received(self.engine, self._previous), prompt=reading)
         self._previous = emitted.cycle
         return emitted
 
     def _wait(self, port: str) -> None:
-        if self.taps is None:
-            self.engine.run(LONGEST_STEP, port)
-        else:
-            begun = self.engine.cycles
-            while not self.engine.peek(port) and self.engine.cycles - begun < LONGEST_STEP:
-                self._step()
+        self.engine.run(LONGEST_STEP, port)
         if not self.engine.peek(port):
             raise HangError(f"the core did not raise {port} within {LONGEST_STEP} cycles")
-
-    def _step(self) -> None:
-        if self.taps is not None:
-            self.taps.append(self.engine.peek("tap"))
-        self.engine.step()
 
 
 def encode(shape, **fields: int) -> int:

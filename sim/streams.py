@@ -5,14 +5,14 @@ Each stream is compared with the golden model run for that stream alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from gptloom.hdl.core import Prompt
 from gptloom.hdl.unrolled.core import UnrolledCore
 from gptloom.model.merged.golden import GoldenModel, Stream
 from gptloom.model.merged.integer import MergedModel
 from gptloom.sim.engines import Engine
-from gptloom.sim.generation import Generation, compared
+from gptloom.sim.generation import Generation, Tell, compared, silent
 from gptloom.sim.session import (
     LONGEST_STEP,
     Emitted,
@@ -125,7 +125,7 @@ def generate_streams(
     model: MergedModel,
     streams: Sequence[Stream],
     count: int,
-    emit: Callable[[list[int]], None] = lambda document: None,
+    tell: Tell = silent,
 ) -> Generation:
     """Generate documents and compare every token with the golden model's.
 
@@ -135,8 +135,8 @@ def generate_streams(
         See :class:`StreamSession`; the engine is reset.
     count
         Documents of all streams together.
-    emit
-        Called with each document as the hardware finishes it.
+    tell
+        See :data:`.Tell`.
 
     Raises
     ------
@@ -147,6 +147,6 @@ def generate_streams(
     generation = Generation(engine.cycles - 1)
     golden = [GoldenModel(model).generate(s.seed, s.temperature, s.prompt) for s in streams]
     hardware = compared(StreamSession(core, engine, model, streams).tokens(), *golden)
-    generation.collect(hardware, model, [stream.prompt for stream in streams], count, emit)
+    generation.collect(hardware, model, [stream.prompt for stream in streams], count, tell)
     generation.cache = cache_counters(engine)
     return generation

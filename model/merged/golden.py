@@ -11,7 +11,7 @@ import numpy as np
 from gptloom.model import sampling
 from gptloom.model.arithmetic import Integers, round_shift
 from gptloom.model.cache import Cached, KVCache, Memory, Whole
-from gptloom.model.golden import MAX_POSITION, GeneratedToken, Trace, check_prompt
+from gptloom.model.golden import GeneratedToken, Trace, check_prompt, reported_position
 from gptloom.model.merged.algebra import table_places
 from gptloom.model.merged.integer import MergedModel, NoiseScale
 from gptloom.model.merged.steps import LayerSteps, Outputs, offset_of
@@ -258,7 +258,7 @@ class _Run:
         last = drawn == self._known[0]
         if not config.endless:
             last = last or position == config.context - 1
-        item = GeneratedToken(drawn, min(position - self.begun, MAX_POSITION), last)
+        item = GeneratedToken(drawn, reported_position(config, position - self.begun), last)
         if last:
             self.document, self.token = self.document + 1, self._known[0]
             self.position = self.begun = self.position if config.endless else 0

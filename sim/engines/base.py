@@ -240,6 +240,37 @@ class Engine(ABC):
             raise ValueError(f"{until!r} has {width} bits, but only a 1-bit signal can end a run")
         return self._run(max_cycles, until)
 
+    def send(self, stream: str, items: Iterable[int], patience: int) -> bool:
+        """Hand items to an input stream, each in the first cycle in which it is ready.
+
+        Parameters
+        ----------
+        stream : str
+            The stream's name; its items have at most 64 bits.
+        items : iterable of int
+            Payloads.
+        patience : int
+            Most edges to wait for one of them.
+
+        Returns
+        -------
+        bool
+            Whether all were taken.
+        """
+        self.poke(f"{stream}__valid", 1)
+        taken = self._send(stream, items, patience)
+        self.poke(f"{stream}__valid", 0)
+        return taken
+
+    def _send(self, stream: str, items: Iterable[int], patience: int) -> bool:
+        for item in items:
+            self.poke(f"{stream}__payload", item)
+            self.run(patience, f"{stream}__ready")
+            if not self.peek(f"{stream}__ready"):
+                return False
+            self.step()
+        return True
+
     def reset(self) -> None:
         """Return registers, memories and inputs to their power-on state, and count from 0.
 

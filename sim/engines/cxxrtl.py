@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
-from itertools import count
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, islice
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -18,6 +18,9 @@ from .compilers import Compiler
 
 _SLICE = 1 << 18
 """Edges per call into C++, which Ctrl-C cannot interrupt: a fraction of a second."""
+
+_BATCH = 1 << 14
+"""Items of a stream per call."""
 
 
 def design_rtlil(component: wiring.Component, ports: dict[str, Port], domain: ClockDomain) -> str:
@@ -150,6 +153,21 @@ class CxxrtlEngine(Engine):
                 break
         return done
 
+    def _send(self, stream: str, items: Iterable[int], patience: int) -> bool:
+        if self._is_recording:
+            return super()._send(stream, items, patience)
+        payload, ready = (self._find(f"{stream}__{name}")[0] for name in ("payload", "ready"))
+        send, made = self._library.gptloom_send, ctypes.c_uint64()
+        rest = iter(items)
+        while part := [*islice(rest, _BATCH)]:
+            words = (ctypes.c_uint64 * len(part))(*part)
+            place = (self._simulation, payload, ready)
+            taken = send(*place, words, len(part), patience, ctypes.byref(made))
+            self.cycles += made.value
+            if taken < len(part):
+                return False
+        return True
+
     def _reset(self) -> None:
         self._library.gptloom_reset(self._simulation)
         self._poke_inits()
@@ -177,6 +195,18 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
         "gptloom_peek": (None, [pointer, ctypes.c_int, pointer]),
         "gptloom_poke": (None, [pointer, ctypes.c_int, ctypes.c_char_p]),
         "gptloom_record": (None, [pointer, pointer, ctypes.c_size_t]),
+        "gptloom_send": (
+            ctypes.c_size_t,
+            [
+                pointer,
+                ctypes.c_int,
+                ctypes.c_int,
+                pointer,
+                ctypes.c_size_t,
+                ctypes.c_uint64,
+                pointer,
+            ],
+        ),
         "gptloom_run": (ctypes.c_uint64, [pointer, ctypes.c_uint64, ctypes.c_int, pointer]),
     }
     for name, (result, arguments) in signatures.items():

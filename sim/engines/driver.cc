@@ -153,6 +153,30 @@ struct simulation {
 		}
 		return max_cycles;
 	}
+
+	// Offers items on a stream, whose `valid` is high; returns how many were taken.
+	size_t send(const part_t &payload, const std::vector<part_t> &ready, const uint64_t *items,
+			size_t count, uint64_t patience, uint64_t *cycles) {
+		cxxrtl::observer apply;
+		size_t taken = 0;
+		*cycles = 0;
+		for (uint64_t waited = 0; taken < count && waited <= patience; (*cycles)++) {
+			payload.next[0] = chunk_t(items[taken]);
+			if (payload.width > 32)
+				payload.next[1] = chunk_t(items[taken] >> 32);
+			settled = false;
+			if (GPTLOOM_FEEDBACK)
+				settle();
+			arm_edge(top, 0);
+			top.eval();
+			bool is_taken = is_high(ready);
+			top.commit(apply);
+			settled = false;
+			waited = is_taken ? 0 : waited + 1;
+			taken += is_taken;
+		}
+		return taken;
+	}
 };
 
 }  // namespace
@@ -213,6 +237,14 @@ GPTLOOM_API void gptloom_record(simulation *sim, const int *handles, size_t coun
 	sim->recorded = recorder();
 	for (size_t number = 0; number < count; number++)
 		sim->recorded.add(*sim->handles[handles[number]]);
+}
+
+// Hands items of up to 64 bits to a stream, given the handles of its payload and its `ready`, while
+// its `valid` is high. Gives up after `patience` edges without one; counts the edges in `cycles`.
+GPTLOOM_API size_t gptloom_send(simulation *sim, int payload, int ready, const uint64_t *items,
+		size_t count, uint64_t patience, uint64_t *cycles) {
+	const auto &port = sim->handles[payload]->front();
+	return sim->send(port, *sim->handles[ready], items, count, patience, cycles);
 }
 
 // Makes clock edges until `until` (a handle, or -1) is high, at most max_cycles; returns how many.

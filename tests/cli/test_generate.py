@@ -15,9 +15,9 @@ from gptloom.model.loss import CALIBRATION, loss_label
 pytestmark = pytest.mark.xdist_group("names, 16 lanes")
 
 FIELDS = {
-    "names", "tokens", "cache", "cycles", "cycles_per_token", "cycles_by_position", "mhz",
-    "tokens_per_second", "engine", "core", "lanes", "checkpoint", "float_loss", "integer_loss",
-    "equal_to_golden",
+    "text", "texts", "names", "tokens", "cache", "cycles", "cycles_per_token", "mhz",
+    "cycles_by_position", "cycles_per_prompt_token", "tokens_per_second", "engine", "core", "lanes",
+    "checkpoint", "float_loss", "integer_loss", "kl", "equal_to_golden",
 }  # fmt: skip
 
 

@@ -219,13 +219,13 @@ def values(core, model, seed, temperature, count=1, prompt=(), image=None):
     if image:
         session.load(image)
         session.seed(seed)
-    session.taps = []
+    session.watch()
     first = core.engine.cycles
     expected = documents(GoldenModel(model).generate(seed, temperature, prompt, receive), count)
     seen = plain(islice(session.tokens(prompt), len(expected)))
     layout = Layout(core.machine, model.config)
     schedule = compile_program(model, layout)
-    written = list(written_values(core.core, schedule, layout, session.taps, first))
+    written = list(written_values(core.core, schedule, layout, session.watched(), first))
     return traces, written, seen == expected
 
 
@@ -338,8 +338,8 @@ def test_amaranths_simulator_agrees_cycle_by_cycle(hardware, random_model):
     taps = []
     for core in (compiled, Hardware(compiled.machine, "pysim")):
         session = core.session(model, 2, 1.0)
-        session.taps = []
-        taps.append((documents(session.tokens([3]), 1), session.taps))
+        session.watch()
+        taps.append((documents(session.tokens([3]), 1), session.watched()))
     assert taps[0] == taps[1]
 
 

@@ -12,7 +12,7 @@ from gptloom.model.corpus import heldout_documents
 from gptloom.model.errors import UserError, UserNotice
 from gptloom.model.float_model import FloatModel
 from gptloom.model.golden import GoldenModel
-from gptloom.model.loss import Expected, float_loss, measurement_rows
+from gptloom.model.loss import closeness, float_loss, golden_loss, measurement_rows
 from gptloom.model.quantise import quantise
 
 
@@ -116,8 +116,10 @@ def test_closeness_is_that_of_probabilities(names):
             divergence.append(sum(a * math.log(a / b) for a, b in both))
             variation.append(sum(abs(a - b) for a, b in both) / 2)
             same.append(p.index(max(p)) == q.index(max(q)))
-    close = Expected(exact, rows).closeness(golden)
+    close = closeness(exact, golden, rows)
     assert len(same) == 5 + 3
     assert close.kl == pytest.approx(sum(divergence) / 8, rel=1e-6)
     assert close.variation == pytest.approx(sum(variation) / 8, rel=1e-6)
     assert close.agreement == sum(same) / 8
+    assert close.float_loss == pytest.approx(exact.loss(rows), rel=1e-12)
+    assert close.integer_loss == pytest.approx(golden_loss(golden, rows), rel=1e-12)

@@ -69,7 +69,8 @@ class Player:
         golden = golden_of(self.model).generate(seed, 1.0, prompt, receive)
         if ask:
             self.session.seed(seed)
-        self.session.taps, first = [], self.engine.cycles
+        self.session.watch()
+        first = self.engine.cycles
         for seen, right in zip(self.session.tokens(prompt), golden, strict=False):
             assert (seen.token, seen.position, seen.last) == (
                 right.token,
@@ -82,10 +83,10 @@ class Player:
                 break
         layout = Layout(self.core.machine, self.model.config)
         written = written_values(
-            self.core, compile_program(self.model, layout), layout, self.session.taps, first
+            self.core, compile_program(self.model, layout), layout, self.session.watched(), first
         )
         assert first_divergence(written, traces) is None
-        self.session.taps = None
+        self.engine.stop_recording()
         return len(traces)
 
     def stall(self):
@@ -93,7 +94,7 @@ class Player:
         if self.draw.random() < 0.2:
             self.engine.poke("o__ready", 0)
             for _ in range(self.draw.randrange(400)):
-                self.session._step()
+                self.engine.step()
             self.engine.poke("o__ready", 1)
 
 

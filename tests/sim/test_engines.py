@@ -259,6 +259,43 @@ def test_reset_restores_everything(engine):
     assert history() == first
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_items_are_sent_as_if_they_were_poked(engine, recorded):
+    """The block takes an item every other cycle, and writes it where the cycle says."""
+    items, found = [3, 250, 7, 1], []
+
+    def poke(items):
+        for item in items:
+            engine.poke("i__payload", item)
+            engine.poke("i__valid", 1)
+            engine.run(100, "i__ready")
+            engine.step()
+        engine.poke("i__valid", 0)
+        return True
+
+    for give in (poke, lambda items: engine.send("i", iter(items), 100)):
+        engine.reset()
+        engine.poke("o__ready", 1)
+        if recorded:
+            engine.record(["i__ready"])
+        assert give(items[:3])
+        assert give(items[3:])
+        written = []
+        for address in range(24):
+            engine.poke("seed", address)
+            engine.step(2)
+            written.append((engine.peek("sum.acc"), engine.cycles))
+        found.append(written)
+    assert found[0] == found[1]
+    assert len(engine.recording().get("i__ready", ())) == (found[0][-1][1] if recorded else 0)
+
+
+def test_a_stream_that_is_never_ready_is_given_up(engine):
+    engine.poke("o__ready", 0)
+    assert not engine.send("i", [1] * 30, 50)
+    assert engine.peek("i__valid") == 0
+
+
 def test_mistakes_are_named(engine):
     with pytest.raises(KeyError, match="no signal 'nothing'"):
         engine.peek("nothing")

@@ -155,15 +155,35 @@ def golden_of(stream):
 def test_streams_are_gathered_and_counted(model):
     generation, told = Generation(-1), []
     hardware = compared(iter(SEEN), golden_of(0), golden_of(1))
-    generation.collect(hardware, model, [[7], []], 2, told.append)
+    generation.collect(hardware, model, [[7], []], 2, lambda seen, d: told.append((seen, [*d])))
     assert generation.documents == [(0, [7, 3]), (1, [1])]
-    assert told == generation.names == [[7, 3], [1]]
+    assert told == list(zip(SEEN[:4], [[7, 3], [1], [7, 3], [1]], strict=True))
+    assert [document for seen, document in told if seen.last] == generation.names
     assert (generation.tokens, generation.tokens_of) == (4, {0: 2, 1: 2})
     assert (generation.cycles, generation.cycles_per_token) == (22, 38 / 4)
     assert generation.cycles_per_token_of_all == 22 / 4
     # Both streams have had a token by cycle 11; two follow in the 10 cycles until 21.
     assert generation.steady_cycles_per_token == 10 / 2
     assert generation.cycles_by_position == {0: [10, 8], 1: [10, 10]}
+    assert generation.cycles_per_prompt_token is None
+
+
+@pytest.mark.parametrize(
+    ("most", "documents"), [(1, [(0, [3])]), (3, [(0, [3])]), (5, [(0, [3]), (1, [1]), (0, [5])])]
+)
+def test_a_limit_of_tokens_cuts_the_last_document(model, most, documents):
+    generation = Generation(-1)
+    generation.collect(iter(SEEN), model, [[], []], 9, most=most)
+    assert generation.tokens == most
+    assert generation.documents == documents
+
+
+def test_reading_a_prompt_is_not_part_of_a_position(model):
+    seen = [Emitted(3, 4, False, 50, 51, prompt=40), Emitted(26, 5, True, 62, 12)] * 2
+    generation = Generation(-1)
+    generation.collect(iter(seen), model, [[1, 2, 1, 2]], 2)
+    assert generation.cycles_by_position == {4: [11, 11], 5: [12, 12]}
+    assert generation.cycles_per_prompt_token == 10
 
 
 @pytest.mark.parametrize("wrong", [{"token": 4}, {"position": 5}, {"last": True}])
