@@ -2,20 +2,15 @@
 
 import random
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 
-from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import LANES, Machine
-from gptloom.hdl.folded.core import FoldedCore
-from gptloom.hdl.preload import Preload
 from gptloom.model.config import ModelConfig
 from gptloom.model.formats import CacheFormat, Precision, RowFormat
 from gptloom.model.golden import GoldenModel
-from gptloom.sim.engines import open_engine
-from verification.scoreboard.bench import CheckedCore
+from verification.interpreted import interpreted_core
 from verification.scoreboard.player import Habits, Player
 
 
@@ -43,15 +38,6 @@ def draw_case(seed):
     return draw.choice(LANES), config, habits, draw.randrange(1 << 16), draw.randrange(3)
 
 
-def checked(machine, model, waves):
-    """Return a core that holds a model from power-on, compared cycle by cycle."""
-    core = FoldedCore(machine, preload=Preload.of(build_image(model, machine), machine))
-    bench = CheckedCore(machine, partial(open_engine, kind="pysim"), waves.folder, core, waves.keep)
-    bench.power_on(model)
-    bench.session.temperature(model.logit_scale(1.0))
-    return bench
-
-
 @pytest.mark.parametrize(
     "number",
     [
@@ -64,7 +50,7 @@ def test_a_random_core(random_model, waves, seed, number):
     lanes, config, habits, weights, finer = case = draw_case(f"{seed} {number}")
     print(f"--seed {seed}, case {number}: {case}")
     machine, model = Machine.for_models(lanes, config), random_model(config, weights, finer)
-    bench = checked(machine, model, waves)
+    bench = interpreted_core(machine, model, waves)
     assert bench.documents(1)
     bench.play(Player(machine, model, weights), habits, 1_000)
 
@@ -96,7 +82,7 @@ def marked(name):
 def test_a_core_beyond_a_former_limit(random_model, waves, name):
     lanes, config = AT_THE_LIMITS[name]
     machine, model = Machine.for_models(lanes, config), random_model(config, 5, 2)
-    bench = checked(machine, model, waves)
+    bench = interpreted_core(machine, model, waves)
     assert bench.documents(2)
 
 
@@ -126,7 +112,7 @@ def test_rows_of_the_cache_have_a_width_of_their_own(random_model, waves, name, 
     shifts = drawn.shifts | {(0, site): drawn.shifts[0, site] - narrower for site in ("k", "v")}
     model = replace(drawn, precision=precision, weights=weights, shifts=shifts)
     machine = Machine.for_models(lanes, config, precision=Precision(cache=precision.cache))
-    bench = checked(machine, model, waves)
+    bench = interpreted_core(machine, model, waves)
     assert bench.documents(2)
     # Both ends of the range are reached: another width of rows would have been noticed.
     found = {}

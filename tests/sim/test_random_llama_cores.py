@@ -1,14 +1,14 @@
-"""Random shapes, widths, weights and uses of a core of the Llama family; `--seed N` draws others."""
+"""Random shapes, weights and uses of a core of the Llama family; `--seed N` draws others."""
 
 import random
 
 import pytest
-from test_random_cores import checked
 
 from gptloom.firmware.machine import LANES, LEAST_LANES, Machine
 from gptloom.model.config import ModelConfig
 from gptloom.model.family import Family
 from gptloom.model.formats import PROFILES
+from verification.interpreted import interpreted_core
 from verification.llama import make_loud
 from verification.scoreboard.player import Habits, Player
 
@@ -58,7 +58,7 @@ def run(waves, lanes, case, cycles):
     config, profile, habits, number, most = case
     model = make_loud(config, PROFILES[profile], number, most)
     machine = Machine.for_models(lanes, config, precision=model.precision)
-    bench = checked(machine, model, waves)
+    bench = interpreted_core(machine, model, waves)
     bench.play(Player(machine, model, number), habits, cycles)
     return bench
 
