@@ -35,6 +35,9 @@ Array = NDArray[np.float64]
 MARGIN = 1.2
 """Largest value that has room, as a multiple of the largest one seen."""
 
+KEY_MARGIN = 1.0
+"""The same for keys, which lose most by coarse steps: those that are longer are saturated."""
+
 MOST_ROW_SHIFT = 15
 """Largest shift of a row beside its site's: four bits."""
 
@@ -200,7 +203,7 @@ class _Quantiser:
         Keys get all the bits they have, queries the rest.
         """
         key = site if site.becomes is Becomes.KEY else self.network[site.layer, "k"]
-        scale = _room(key.bits) / self.peaks[key.key]
+        scale = _room(key.bits, KEY_MARGIN) / self.peaks[key.key]
         if site is not key:
             octaves = np.log2(np.e) / np.sqrt(self.config.head_width)
             unit = octaves * 2.0 ** (SCORE_FRACTION + self.precision.score_shift)
@@ -265,6 +268,6 @@ class _Quantiser:
         self.integers[name] = np.floor(effective * grid[:, None] + 0.5).astype(np.int64)
 
 
-def _room(bits: int) -> float:
+def _room(bits: int, margin: float = MARGIN) -> float:
     """Return the integer that the largest value seen becomes."""
-    return ((1 << bits - 1) - 1) / MARGIN
+    return ((1 << bits - 1) - 1) / margin

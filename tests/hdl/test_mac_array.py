@@ -10,9 +10,14 @@ from gptloom.firmware.machine import LANES, QUAD, Machine
 from gptloom.hdl.folded.mac_array import MacArray, Multiplier
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 from gptloom.model.config import ModelConfig
+from gptloom.model.formats import COARSE, FINE
 
-ACTIVATIONS = (-(1 << (ACTIVATION_BITS - 1)), (1 << (ACTIVATION_BITS - 1)) - 1)
-WEIGHTS = (-(1 << (WEIGHT_BITS - 1)), (1 << (WEIGHT_BITS - 1)) - 1)
+
+def extremes(bits):
+    return -(1 << bits - 1), (1 << bits - 1) - 1
+
+
+ACTIVATIONS, WEIGHTS = extremes(ACTIVATION_BITS), extremes(WEIGHT_BITS)
 
 
 def test_multiplier_is_the_product_of_every_pair_of_corners_and_of_random_ones(bench):
@@ -29,11 +34,15 @@ def test_multiplier_is_the_product_of_every_pair_of_corners_and_of_random_ones(b
 
 def passes(machine, draw, count):
     """Return random passes with gaps: each cycle's inputs, and sums by the cycle of their end."""
-    units, heads = machine.units, machine.heads
+    units, heads, shares = machine.units, machine.heads, machine.shares
     inputs, expected = [], {}
     for number in range(count):
         broadcast = bool(draw.integers(2))
-        offset = int(draw.integers(machine.words_per_position))
+        offset = int(draw.integers(machine.passes_per_position))
+        share = int(draw.integers(shares))
+        # Units whose heads share a key take turns at their words.
+        own = np.arange(units)
+        word_of = own if broadcast else own - own % shares + share
         # One pass in five is of extreme values only: the accumulator's range is used.
         extreme, quads = number % 5 == 0, int(draw.choice([1, 2, 4, 7, 24]))
         sums = np.zeros(units, np.int64)
@@ -41,13 +50,13 @@ def passes(machine, draw, count):
             while draw.random() < 0.1:
                 inputs.append(({"valid": 0, "last": 1, "first": 1}, *noise(machine, draw)))
             if extreme:
-                a = draw.choice(ACTIVATIONS, (heads, QUAD))
-                b = draw.choice(WEIGHTS, (units, QUAD))
+                a = draw.choice(extremes(machine.element_bits), (heads, QUAD))
+                b = draw.choice(extremes(machine.lane_bits), (units, QUAD))
             else:
                 a, b = noise(machine, draw)
             bank = int(draw.integers(heads))
             of_unit = (np.arange(units) + offset * units) % heads
-            sums += np.sum((a[bank] if broadcast else a[of_unit]) * b, axis=1)
+            sums += np.sum((a[bank] if broadcast else a[of_unit]) * b[word_of], axis=1)
             issue = {
                 "valid": 1,
                 "first": quad == 0,
@@ -55,6 +64,7 @@ def passes(machine, draw, count):
                 "broadcast": broadcast,
                 "bank": bank,
                 "offset": offset,
+                **({"share": share} if shares > 1 else {}),
                 "job": {"operation": number % machine.program_words},
             }
             inputs.append((issue, a, b))
@@ -63,19 +73,40 @@ def passes(machine, draw, count):
 
 
 def noise(machine, draw):
-    a = draw.integers(ACTIVATIONS[0], ACTIVATIONS[1] + 1, (machine.heads, QUAD))
-    b = draw.integers(WEIGHTS[0], WEIGHTS[1] + 1, (machine.units, QUAD))
+    (least, most), (low, high) = extremes(machine.element_bits), extremes(machine.lane_bits)
+    a = draw.integers(least, most + 1, (machine.heads, QUAD))
+    b = draw.integers(low, high + 1, (machine.units, QUAD))
     return a, b
 
 
-def packed(weights):
-    return int.from_bytes(weights.astype(np.int8).tobytes(), "little")
+def packed(machine, weights):
+    bits = machine.lane_bits
+    return sum((int(w) & (1 << bits) - 1) << bits * i for i, w in enumerate(weights.flat))
+
+
+def gated(lanes, heads, cached, precision):
+    """Return a machine whose heads share keys and values."""
+    config = ModelConfig(
+        width=32, heads=heads, kv_heads=cached, hidden=128, family="llama", positions="rotary"
+    )
+    return Machine.for_models(lanes, config, precision=precision)
 
 
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("heads", [1, 4])
 def test_dot_products(bench, lanes, heads):
-    machine = Machine.for_models(lanes, ModelConfig(heads=heads, hidden=128))
+    check(bench, Machine.for_models(lanes, ModelConfig(heads=heads, hidden=128)))
+
+
+@pytest.mark.parametrize(
+    "shape", [(32, 4, 2, FINE), (64, 8, 2, FINE), (32, 16, 4, COARSE)], ids=lambda s: str(s[:3])
+)
+def test_heads_that_share_keys(bench, shape):
+    check(bench, gated(*shape))
+
+
+def check(bench, machine):
+    lanes, heads = machine.lanes, machine.heads
     inputs, expected = passes(machine, np.random.default_rng(lanes + heads), 40)
     block = bench(MacArray(machine))
     seen, foreseen = {}, None
@@ -83,7 +114,7 @@ def test_dot_products(bench, lanes, heads):
     following = idle
     for cycle, (issue, a, b) in enumerate([*inputs, *[idle] * block.component.latency]):
         # Memories answer one cycle after the issue.
-        block.set(issue=issue, quads=following[1].tolist(), words=packed(following[2]))
+        block.set(issue=issue, quads=following[1].tolist(), words=packed(machine, following[2]))
         following = (issue, a, b)
         if block.get("done"):
             sums = [int(total) for total in block.get("sums")]
