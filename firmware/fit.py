@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
+from gptloom.firmware.machine import LANE_BITS, LANES, LEAST_LANES, QUAD, SLOTS, Machine
+from gptloom.model.cache import Eviction
 from gptloom.model.errors import UserError
 from gptloom.model.family import Family
 from gptloom.model.formats import PROFILES, STANDARD, Precision
@@ -33,6 +34,47 @@ IN_QUADS = ("width", "hidden", "context")
 
 ADDRESS_BITS = 28
 """Width of a byte address on the load port; the largest model's weights, keys and values fit."""
+
+
+def check_machine(machine: Machine) -> None:
+    """Refuse a machine that cannot be built.
+
+    Raises
+    ------
+    UserError
+        Naming what cannot be together, and what to choose.
+    """
+    if machine.lanes not in LANES:
+        allowed = ", ".join(map(str, LANES))
+        raise UserError(f"{machine.lanes} lanes cannot be built: choose one of {allowed}")
+    if machine.slots not in SLOTS:
+        allowed = ", ".join(map(str, SLOTS[1:]))
+        raise UserError(f"{machine.slots} slots cannot be built: choose one of {allowed}")
+    if machine.slots and machine.eviction is not Eviction.NONE:
+        raise UserError(
+            "slots keep prefixes for documents that start again, and with --cache there is one "
+            "without end: leave one out"
+        )
+    if machine.slots and machine.rotary:
+        raise UserError(
+            "slots keep prefixes whose positions are learned or penalties, and this model "
+            "turns its keys: leave the slots out"
+        )
+    if machine.lanes < LEAST_LANES[machine.family]:
+        raise UserError(
+            f"{machine.lanes} lanes write one result a cycle, and the family {machine.family} "
+            f"needs pairs: choose {' or '.join(map(str, LANES[LANES.index(32) :]))} lanes"
+        )
+    if machine.gated and machine.eviction not in (Eviction.NONE, Eviction.WINDOW):
+        raise UserError(
+            f"the family {machine.family} has a cache that ends or a window, not one with the "
+            f"eviction {machine.eviction}: choose --cache window"
+        )
+    if machine.shares > machine.units:
+        raise UserError(
+            f"{machine.shares} heads share a key, and {machine.lanes} lanes compute "
+            f"{machine.units} heads at a time: choose {QUAD * machine.shares} lanes"
+        )
 
 
 def check_size(config: ModelConfig) -> None:

@@ -107,38 +107,10 @@ class Machine:
     exponent_words: int = 0
 
     def __post_init__(self) -> None:
-        if self.lanes not in LANES:
-            allowed = ", ".join(map(str, LANES))
-            raise UserError(f"{self.lanes} lanes cannot be built: choose one of {allowed}")
-        if self.slots not in SLOTS:
-            allowed = ", ".join(map(str, SLOTS[1:]))
-            raise UserError(f"{self.slots} slots cannot be built: choose one of {allowed}")
-        if self.slots and self.eviction is not Eviction.NONE:
-            raise UserError(
-                "slots keep prefixes for documents that start again, and with --cache there is one "
-                "without end: leave one out"
-            )
-        if self.slots and self.rotary:
-            raise UserError(
-                "slots keep prefixes whose positions are learned or penalties, and this model "
-                "turns its keys: leave the slots out"
-            )
-        if self.lanes < LEAST_LANES[self.family]:
-            raise UserError(
-                f"{self.lanes} lanes write one result a cycle, and the family {self.family} needs "
-                f"pairs: choose {' or '.join(map(str, LANES[LANES.index(32) :]))} lanes"
-            )
-        if self.gated and self.eviction not in (Eviction.NONE, Eviction.WINDOW):
-            raise UserError(
-                f"the family {self.family} has a cache that ends or a window, not one with the "
-                f"eviction {self.eviction}: choose --cache window"
-            )
+        from gptloom.firmware.fit import check_machine
+
         object.__setattr__(self, "cached_heads", self.cached_heads or self.heads)
-        if self.shares > self.units:
-            raise UserError(
-                f"{self.shares} heads share a key, and {self.lanes} lanes compute {self.units} "
-                f"heads at a time: choose {QUAD * self.shares} lanes"
-            )
+        check_machine(self)
 
     @property
     def cache(self) -> CacheFormat:
