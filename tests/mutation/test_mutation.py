@@ -12,14 +12,15 @@ from faults import COMMAND, FAULTS, RESULTS
 HERE = Path(__file__).parent
 
 SCOREBOARD = "tests/sim/test_faults.py::test_without_a_fault_there_is_no_divergence"
+FAMILY = "tests/sim/test_random_llama_cores.py::test_a_small_core"
 BLOCKS = sorted(
     f"tests/hdl/{file.name}"
     for file in (HERE.parent / "hdl").glob("test_*.py")
     if file.name not in ("test_folded_core.py", "test_top.py")
 )
 CHIP = "tests/hdl/test_top.py::test_transmitter"
-CHECKS = [SCOREBOARD, *BLOCKS, CHIP]
-"""Checks in order: the scoreboard, blocks against the golden model, the serial line's timing."""
+CHECKS = [SCOREBOARD, FAMILY, *BLOCKS, CHIP]
+"""Checks in order: the scoreboard on cores of both families, blocks against the golden model, the serial line's timing."""
 
 FOUND_BY = {entry["fault"]: entry["test"] for entry in json.loads(RESULTS.read_text())["faults"]}
 """The test that found each fault the last time: it runs before all others, to save time."""
