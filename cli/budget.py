@@ -9,24 +9,45 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gptloom.cli.cores import Core, load_plain, refuse_options
+from gptloom.cli.cores import Core, Profile, Rows, cache_options, load_plain, refuse_options
 from gptloom.cli.output import check_outputs, console_for
+from gptloom.model.errors import UserError
+from gptloom.model.family import Family
 
 if TYPE_CHECKING:
     from gptloom.firmware.machine import Machine
+    from gptloom.model.config import ModelConfig
+    from gptloom.model.integer import IntegerModel
     from gptloom.sim.budget import Budget
 
-_LANES = (8, 16, 32, 64)
+_LANES = {Family.MICROGPT: (8, 16, 32, 64), Family.LLAMA: (64,)}
+
+_SHORT = 32
+"""Longest context of which all positions are measured."""
+
+_SAMPLED = (0, 3, 63, 127, 199)
+"""Positions of longer ones, beside the last."""
 
 
 def budget(
     checkpoint: Annotated[str, typer.Option(help="A shipped checkpoint, or a file.")] = "names",
     core: Annotated[Core, typer.Option(help="Core to count.")] = Core.FOLDED,
-    lanes: Annotated[list[int] | None, typer.Option(help="Widths to measure; all of them.")] = None,
+    lanes: Annotated[
+        list[int] | None,
+        typer.Option(help="Widths to measure.", show_default="8 to 64; Llama family: 64"),
+    ] = None,
+    position: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0, help="Positions to measure.", show_default="all; some of a long context"
+        ),
+    ] = None,
+    rows: Rows = None,
+    profile: Profile = None,
     engine: Annotated[str, typer.Option(help="auto, cxxrtl or pysim.")] = "auto",
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
 ) -> None:
-    """Measure a token's cycles by phase at every position, and compare them with their prediction.
+    """Measure a token's cycles by phase and position, and compare them with their prediction.
 
     Also counts multipliers and memory bits. For the unrolled core, whose cycles are always the
     same, the timeline is drawn.
@@ -41,26 +62,42 @@ def budget(
 
     check_outputs(markdown)
     console = console_for(markdown)
-    refuse_options(core, {Core.FOLDED: {"--lanes": lanes, "--markdown": markdown}})
+    options = {"--lanes": lanes, "--markdown": markdown, "--position": position, "--rows": rows}
+    refuse_options(core, {Core.FOLDED: options | {"--profile": profile}})
     if core is Core.UNROLLED:
         _draw(console, checkpoint)
         return
     notices = Console(stderr=True, highlight=False)
-    model = load_plain(checkpoint, {})
+    model = load_plain(checkpoint, cache_options(None, rows, None), profile)
+    positions = _positions(model.config, position)
     measured: dict[Machine, list[Budget]] = {}
-    for width in lanes or _LANES:
+    for width in lanes or _LANES[model.config.family]:
         machine = Machine.for_model(width, model)
         folded = FoldedCore(machine)
         with (
             notices.status(f"Measuring {width} lanes") as status,
             open_engine(folded, engine, progress=status.update) as simulation,
         ):
-            measured[machine] = list(budgets(model, machine, folded, simulation))
+            measured[machine] = list(budgets(model, machine, folded, simulation, positions))
     shape = ", ".join(f"{name} {size}" for name, size in model.config.to_dict().items())
-    text = "\n\n".join([f"Checkpoint `{checkpoint}`: {shape}.", *_tables(measured)]) + "\n"
+    text = "\n\n".join([f"Checkpoint `{checkpoint}`: {shape}.", *_tables(model, measured)]) + "\n"
     console.print(text, markup=False, soft_wrap=True)
     if markdown:
         write_file(markdown, f"{_HEADER.format(checkpoint)}\n\n{text}".encode())
+
+
+def _positions(config: ModelConfig, wanted: list[int] | None) -> Sequence[int]:
+    """Return the positions to measure."""
+    if wanted:
+        for position in wanted:
+            if position >= config.context:
+                raise UserError(
+                    f"position {position} is outside the context: give 0 to {config.context - 1}"
+                )
+        return sorted(set(wanted))
+    if config.context <= _SHORT:
+        return range(config.context)
+    return [p for p in _SAMPLED if p < config.context - 1] + [config.context - 1]
 
 
 def _draw(console, checkpoint: str) -> None:
@@ -87,8 +124,11 @@ Predicted cycles come from `firmware/timeline.py`; a test holds them equal to me
 position."""
 
 
-def _tables(measured: dict[Machine, list[Budget]]) -> list[str]:
+def _tables(model: IntegerModel, measured: dict[Machine, list[Budget]]) -> list[str]:
     """Return Markdown: cycles by phase, cycles by position, multipliers and memory bits."""
+    from gptloom.firmware.resources import memory_bits, multipliers
+    from gptloom.sim.budget import predict
+
     header = [f"{machine.lanes} lanes" for machine in measured]
     runs = list(measured.values())
     phases = list(runs[0][0].measured)
@@ -114,17 +154,24 @@ def _tables(measured: dict[Machine, list[Budget]]) -> list[str]:
     ]
     by_phase.append(["**all**", *map(totals, runs)])
     by_position = [
-        [str(i), *(str(sum(run[i].measured.values())) for run in runs)] for i in range(len(runs[0]))
+        [str(same[0].position), *(str(sum(b.measured.values())) for b in same)]
+        for same in zip(*runs, strict=True)
     ]
-    from gptloom.firmware.resources import memory_bits, multipliers
-
+    some = len(runs[0]) < model.config.context
+    if some:
+        every = [[sum(phases.values()) for phases in predict(model, m)] for m in measured]
+        for end in [200, model.config.context]:
+            label = f"predicted mean of 0 to {end - 1}"
+            if end <= model.config.context:
+                by_position.append([label, *(f"{mean(all_[:end]):.1f}" for all_ in every)])
+    which = "these" if some else "all"
     machines = list(measured)
     used, kept = [*map(multipliers, machines)], [*map(memory_bits, machines)]
     factors = [[name, *(str(m[name]) for m in used)] for name in used[0]]
     bits = [[name, *(f"{m[name]:,}" for m in kept)] for name in kept[0]]
     bits.append(["**all**", *(f"{sum(m.values()):,}" for m in kept)])
     return [
-        "## Cycles by phase, mean over all positions (predicted / measured)",
+        f"## Cycles by phase, mean over {which} positions (predicted / measured)",
         _table(["phase", *header], by_phase),
         "## Cycles by position (measured)",
         _table(["position", *header], by_position),

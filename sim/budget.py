@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptloom.firmware.image import build_image
-from gptloom.firmware.isa import Kind
+from gptloom.firmware.isa import Destination, Kind
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
@@ -41,10 +41,21 @@ class Budget:
     measured: dict[str, int]
 
 
+def predict(model: IntegerModel, machine: Machine) -> list[dict[str, int]]:
+    """Return the predicted cycles by phase at every position."""
+    schedule = compile_program(model, Layout(machine, model.config))
+    positions = range(model.config.context)
+    return [_by_phase(timeline(schedule, machine, position)) for position in positions]
+
+
 def budgets(
-    model: IntegerModel, machine: Machine, core: FoldedCore, engine: Engine
+    model: IntegerModel,
+    machine: Machine,
+    core: FoldedCore,
+    engine: Engine,
+    positions: Sequence[int] | None = None,
 ) -> Iterator[Budget]:
-    """Yield the budget of every position.
+    """Yield the budget of positions.
 
     Parameters
     ----------
@@ -52,16 +63,19 @@ def budgets(
         Model to run, with prompts that lead to each position.
     machine, core, engine
         The hardware and its simulation.
+    positions
+        Positions to measure; all by default.
     """
     schedule = compile_program(model, Layout(machine, model.config))
     image = build_image(model, machine)
-    for position in range(model.config.context):
+    for position in range(model.config.context) if positions is None else positions:
         engine.reset()
         session = CoreSession(core, engine)
         session.load(image)
         session.temperature(model.logit_scale(1.0))
         engine.record(SIGNALS)
-        next(session.tokens([0] * position))
+        # Any token will do but the one that ends documents.
+        next(session.tokens([int(model.tokenizer.bos == 0)] * position))
         engine.step()
         measured = _measured(engine.recording(), schedule, machine)
         predicted = timeline(schedule, machine, position)
@@ -81,7 +95,8 @@ def _measured(
     phases = [Phase(EMBED, 0)]
     for i, scheduled in enumerate(schedule):
         cycles = np.flatnonzero(valid & (numbers == i))
-        if scheduled.instruction.kind is not Kind.START:
+        # The start of the residual stream is hidden in the softmax's time.
+        if scheduled.instruction.destination is not Destination.RESIDUAL:
             phases.append(Phase(scheduled.step.site.phase, int(cycles[0])))
         if scheduled.instruction.kind is Kind.SCORES:
             phases.append(Phase(SOFTMAX, int(cycles[-1]) + 1))
