@@ -1,6 +1,5 @@
 """A corpus that is one long text, of which a model sees pieces as long as its context."""
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from gptloom.model.rows import Rows
 from gptloom.model.tokenizer import PADDING, Tokenizer
 from gptloom.model.tokenizers.characters import Characters
 
-HELD_OUT = 0.1
-"""Share of the text, its end, that is kept for measurement."""
+_TENTHS = 9
+"""Tenths of the text that are trained on; the rest, its end, is kept for measurement."""
 
 SPLIT_RULE = "the last tenth of the characters is held out"
 """Rule that tells the held-out part from that for training, in words."""
@@ -97,13 +96,12 @@ class LongText:
             The text is too short, or cannot be encoded.
         """
         context = config.context
-        split = int(len(self.text) * (1 - HELD_OUT))
+        split = len(self.text) * _TENTHS // 10
         training, heldout = self.text[:split], self.text[split:]
         if len(heldout) <= context:
             raise UserError(
                 f"{self.name} has {len(self.text):,} characters, too few for rows of {context}, a "
-                f"tenth of them held out: give {math.ceil((context + 1) / HELD_OUT):,} or more, or "
-                "a shorter context"
+                f"tenth of them held out: give {10 * context + 1:,} or more, or a shorter context"
             )
         return Rows(
             training=tokenizer.text_rows(training, context),
