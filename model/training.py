@@ -137,6 +137,7 @@ def train_checkpoint(
     best = aware if aware.weights else in_float
     curve.kept = best.step
     kept = folded(best.weights)
+    loss = heldout_loss(config, kept, rows.heldout)
     most = min(CALIBRATION_DOCUMENTS, max(1, CALIBRATION_TOKENS // config.context))
     calibration = next(rows.batches(min(most, len(rows.training)), random))
     metadata = {
@@ -144,8 +145,10 @@ def train_checkpoint(
         "heldout": {
             "set": corpus.heldout_name,
             "documents": len(rows.heldout),
-            "loss": heldout_loss(config, kept, rows.heldout),
-            "float_phase_loss": heldout_loss(config, folded(in_float.weights), rows.heldout),
+            "loss": loss,
+            "float_phase_loss": loss
+            if best is in_float
+            else heldout_loss(config, folded(in_float.weights), rows.heldout),
         },
         "baselines": baselines,
         "training": {

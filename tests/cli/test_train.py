@@ -158,7 +158,7 @@ def test_a_small_corpus_takes_few_steps_unless_told_otherwise(
 def test_a_llama_has_its_own_settings_and_no_options_that_nobody_gave(
     text_file, tmp_path, first_step, capsys
 ):
-    options = {"family": Family.LLAMA, "kv_heads": 2, "one_text": True}
+    options = {"family": Family.LLAMA, "kv_heads": 2, "one_text": True, "hidden": 30}
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "out.safetensors", str(text_file), **options)
     ((corpus, config, settings, command),) = first_step
@@ -170,7 +170,7 @@ def test_a_llama_has_its_own_settings_and_no_options_that_nobody_gave(
     assert " --one-text " in command
     assert " --positions rotary --family llama --kv-heads 2 --theta 10000.0 --steps " in command
     said = capsys.readouterr()
-    assert "it is trained, but not run by hardware" in said.err
+    assert "trained, but not run by hardware: hidden 30 does not divide into fours" in said.err
     assert "kv_heads 2" in said.out
 
 
