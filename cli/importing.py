@@ -6,20 +6,21 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gptloom.cli.output import console_for, say, show_figures
+from gptloom.cli.output import console_for, show_figures
+from gptloom.cli.takers import check_runnable
 from gptloom.cli.train import check_output, command_line
 from gptloom.model.errors import UserError, explain
 from gptloom.model.imports.options import End, Options
 
 if TYPE_CHECKING:
     from gptloom.model.checkpoint import Checkpoint
-    from gptloom.model.config import ModelConfig
 
 
 def import_(
@@ -68,14 +69,16 @@ def import_(
     if seed < 0:
         raise UserError(f"seed is {seed}: give 0 or a positive number")
     content = None if text is None else _read_text(text)
-    options = Options(tokenizer, context, characters, end, heads, _accept)
+    options = Options(
+        tokenizer, context, characters, end, heads, partial(check_runnable, done="imported")
+    )
     checkpoint, source = read_model(file, options)
     checkpoint = _calibrated(checkpoint, content, seed)
     given = {
         "tokenizer": tokenizer, "context": context, "heads": heads, "characters": characters,
         "end": end, "text": text, "seed": seed, "out": out,
     }  # fmt: skip
-    command = command_line("import", {k: v for k, v in given.items() if v is not None})
+    command = command_line("import", given)
     origin = {
         "source": source.name,
         "file": checkpoint.name,
@@ -88,17 +91,6 @@ def import_(
     console = console_for(out)
     show_figures(console, _figures(checkpoint, source.name))
     console.print(f"Wrote {out}.", markup=False)
-
-
-def _accept(config: ModelConfig) -> None:
-    """Refuse what no machine can hold, before weights are read; say what none runs yet."""
-    from gptloom.firmware.fit import check_shape, check_size
-
-    check_size(config)
-    try:
-        check_shape(config)
-    except UserError as refusal:
-        say("warning", f"it is imported, but not run by hardware: {refusal}")
 
 
 def _read_text(path: Path) -> str:

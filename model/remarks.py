@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import Corpus, speller
+from gptloom.model.long_text import LongText
 from gptloom.model.positions import Positions
 
 RARE = 5
@@ -17,13 +18,13 @@ CONTEXT_STEP = 4
 """Contexts are multiples of this in hardware."""
 
 
-def remarks(corpus: Corpus, config: ModelConfig) -> list[str]:
+def remarks(corpus: Corpus | LongText, config: ModelConfig) -> list[str]:
     """Return sentences about omitted, cut and odd parts of the corpus; empty if all is well."""
     found = (*corpus.remarks, cut(corpus, config), odd(corpus))
     return [remark for remark in found if remark]
 
 
-def cut(corpus: Corpus, config: ModelConfig) -> str:
+def cut(corpus: Corpus | LongText, config: ModelConfig) -> str:
     """Return a sentence about documents that are longer than the context, if there are any.
 
     Parameters
@@ -31,9 +32,9 @@ def cut(corpus: Corpus, config: ModelConfig) -> str:
     corpus
         The documents.
     config
-        The shape. With ALiBi documents follow one another, and none is cut.
+        The shape. With positions that go on, documents follow one another, and none is cut.
     """
-    if config.positions is not Positions.LEARNED:
+    if config.positions is not Positions.LEARNED or isinstance(corpus, LongText):
         return ""
     # The end of a document is predicted too.
     most = config.context - 1
@@ -52,7 +53,7 @@ def cut(corpus: Corpus, config: ModelConfig) -> str:
     )
 
 
-def odd(corpus: Corpus) -> str:
+def odd(corpus: Corpus | LongText) -> str:
     """Return a sentence about characters that are rare or not ASCII, if there are any."""
     counts = Counter(character for document in corpus.documents for character in set(document))
     found = {c: n for c, n in sorted(counts.items()) if n < RARE or not c.isascii()}

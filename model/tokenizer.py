@@ -182,6 +182,36 @@ class Tokenizer(ABC):
             )
         return stream[np.array(starts)[:, None] + np.arange(length + 1)]
 
+    def text_rows(self, text: str, length: int) -> np.ndarray:
+        """Return a text as token rows that follow one another.
+
+        Parameters
+        ----------
+        text
+            The text; nothing is added to its tokens.
+        length
+            Predictions in a row.
+
+        Returns
+        -------
+        numpy.ndarray
+            int16, [rows, length + 1]. A row begins with the last token of the previous one, so that
+            every token but the text's first is predicted once. The last row ends with `PADDING`.
+
+        Raises
+        ------
+        UserError
+            The text cannot be encoded, or ids do not fit the rows.
+        """
+        self._check_rows()
+        tokens = np.array(self.encode(text), np.int16)
+        starts = range(0, len(tokens) - 1, length)
+        rows = np.full((len(starts), length + 1), PADDING, dtype=np.int16)
+        for row, start in zip(rows, starts, strict=True):
+            part = tokens[start : start + length + 1]
+            row[: len(part)] = part
+        return rows
+
     def _check_rows(self) -> None:
         if self.vocabulary > _MOST_IDS:
             raise UserError(

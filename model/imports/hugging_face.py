@@ -11,8 +11,8 @@ import numpy as np
 from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError, explain
+from gptloom.model.gains import ATTENTION_GAIN, FINAL_GAIN, MLP_GAIN, fold_gains
 from gptloom.model.imports.calibration import without_calibration
-from gptloom.model.imports.gains import ATTENTION_GAIN, FINAL_GAIN, MLP_GAIN, fold_gains
 from gptloom.model.imports.options import Options
 from gptloom.model.imports.safetensors_file import read_safetensors
 from gptloom.model.imports.tensors import Tensors

@@ -10,8 +10,8 @@ import numpy as np
 
 from gptloom.model.checkpoint import Checkpoint
 from gptloom.model.errors import UserError
+from gptloom.model.gains import fold_gains
 from gptloom.model.imports.calibration import without_calibration
-from gptloom.model.imports.gains import fold_gains
 from gptloom.model.imports.options import Options
 from gptloom.model.imports.tensors import Tensors
 from gptloom.model.tokenizers.pieces import read_pieces

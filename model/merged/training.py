@@ -12,15 +12,10 @@ from gptloom.model.errors import UserError
 from gptloom.model.loss_curve import LossCurve
 from gptloom.model.merged.integer import Widths
 from gptloom.model.merged.qat import MergedLogits
+from gptloom.model.optimisation import mean_loss, optimise, trainable
+from gptloom.model.recipe import RECIPES, TrainingSettings
 from gptloom.model.stopping import Best
-from gptloom.model.training import (
-    TrainingSettings,
-    heldout_loss,
-    mean_loss,
-    optimise,
-    require_extra,
-    trainable,
-)
+from gptloom.model.training import heldout_loss, require_extra
 
 
 def refine_checkpoint(
@@ -71,23 +66,22 @@ def refine_checkpoint(
             f"{checkpoint.name} has {config.layers} layers, and the merged form is built for one: "
             "give a checkpoint of one layer."
         )
-    make_rows = tokenizer.rows_of(config.positions)
-    rows, heldout = (make_rows(part, config.context) for part in (corpus.training, corpus.heldout))
+    rows = corpus.rows(tokenizer, config)
     weights = trainable({name: checkpoint.weights[name] for name in config.weight_shapes()})
     logits = MergedLogits(config, widths)
     curve, best = LossCurve([], {}), Best()
-    before = heldout_loss(config, weights, heldout)
+    before = heldout_loss(config, checkpoint.weights, rows.heldout)
     try:
         optimise(
             weights,
-            rows,
+            rows.batches(settings.batch, np.random.default_rng(settings.seed)),
             replace(settings, steps=settings.quantise_aware_steps),
-            np.random.default_rng(settings.seed),
+            RECIPES[config.family],
             curve,
             progress,
             best,
             logits,
-            lambda seen: mean_loss(logits, seen, heldout, settings.batch),
+            lambda seen: mean_loss(logits, seen, rows.heldout, settings.batch),
         )
     except KeyboardInterrupt:
         if not best.step:
@@ -100,8 +94,8 @@ def refine_checkpoint(
         **checkpoint.metadata,
         "heldout": {
             "set": corpus.heldout_name,
-            "documents": len(heldout),
-            "loss": heldout_loss(config, trainable(best.weights), heldout),
+            "documents": len(rows.heldout),
+            "loss": heldout_loss(config, best.weights, rows.heldout),
             "float_phase_loss": min(before, stated.get("float_phase_loss", before))
             if same
             else before,

@@ -11,7 +11,10 @@ from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import LANES, Machine
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.family import Family
 from gptloom.model.loss_curve import LossCurve
+from gptloom.model.positions import Positions
+from gptloom.model.recipe import RECIPES
 
 
 @pytest.fixture
@@ -32,12 +35,26 @@ def text_file(tmp_path):
         ({"quantise_aware_steps": -1}, "quantisation-aware steps"),
         ({"heads": 3}, "heads"),
         ({"width": 18}, "width"),
+        ({"one_text": True, "context": 1000}, "too few for rows of 1000"),
+        ({"kv_heads": 2}, "a microGPT has neither rotary positions nor kv_heads"),
+        ({"tied": True}, "give the family llama"),
+        ({"positions": Positions.ROTARY}, "give the family llama"),
+        ({"family": Family.LLAMA, "positions": Positions.ALIBI}, "has rotary positions"),
+        ({"family": Family.LLAMA, "kv_heads": 3}, "4 heads cannot share 3"),
+        ({"family": Family.LLAMA, "head_dim": 3}, "turn pairs"),
+        ({"family": Family.LLAMA, "theta": 0.0}, "theta"),
+        ({"family": Family.LLAMA, "width": 2048}, "width 2048 is 1024 more"),
     ],
 )
 def test_bad_options_are_refused_and_nothing_is_written(text_file, tmp_path, options, fault):
     with pytest.raises(UserError, match=fault):
         train(tmp_path / "out.safetensors", str(text_file), **options)
     assert [entry.name for entry in tmp_path.iterdir()] == [text_file.name]
+
+
+def test_one_text_is_for_a_file(tmp_path):
+    with pytest.raises(UserError, match="--one-text is for a file: give it with --corpus"):
+        train(tmp_path / "out.safetensors", one_text=True)
 
 
 def test_the_output_is_checked_before_training(text_file, tmp_path):
@@ -138,8 +155,27 @@ def test_a_small_corpus_takes_few_steps_unless_told_otherwise(
     assert f" --quantise-aware-steps {expected[1]} " in command
 
 
+def test_a_llama_has_its_own_settings_and_no_options_that_nobody_gave(
+    text_file, tmp_path, first_step, capsys
+):
+    options = {"family": Family.LLAMA, "kv_heads": 2, "one_text": True, "hidden": 30}
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "out.safetensors", str(text_file), **options)
+    ((corpus, config, settings, command),) = first_step
+    assert corpus.text == text_file.read_text("utf-8") + "\n"
+    assert (config.positions, config.kv_heads, config.head_dim) == (Positions.ROTARY, 2, None)
+    recipe = RECIPES[Family.LLAMA]
+    assert (settings.batch, settings.learning_rate) == (recipe.batch, recipe.learning_rate)
+    assert settings.quantise_aware_steps == 0
+    assert " --one-text " in command
+    assert " --positions rotary --family llama --kv-heads 2 --theta 10000.0 --steps " in command
+    said = capsys.readouterr()
+    assert "trained, but not run by hardware: hidden 30 does not divide into fours" in said.err
+    assert "kv_heads 2" in said.out
+
+
 def test_options_that_are_off_are_no_part_of_the_command():
-    words = command_line("train", {"ascii": False, "lower": True, "steps": 0})
+    words = command_line("train", {"ascii": False, "lower": True, "steps": 0, "seed": None})
     assert words == "gptloom train --lower --steps 0"
 
 

