@@ -20,7 +20,8 @@ BLOCKS = sorted(
 )
 CHIP = "tests/hdl/test_top.py::test_transmitter"
 CHECKS = [SCOREBOARD, FAMILY, *BLOCKS, CHIP]
-"""Checks in order: the scoreboard on cores of both families, blocks against the golden model, the serial line's timing."""
+"""Checks in order: the scoreboard on cores of both families, blocks against the golden model, the
+serial line's timing."""
 
 FOUND_BY = {entry["fault"]: entry["test"] for entry in json.loads(RESULTS.read_text())["faults"]}
 """The test that found each fault the last time: it runs before all others, to save time."""

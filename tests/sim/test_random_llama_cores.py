@@ -10,8 +10,10 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.family import Family
 from gptloom.model.formats import PROFILES
 from gptloom.model.llama_quantise import MOST_ROW_SHIFT
+from verification.flips import check_all_judged, check_flips
 from verification.interpreted import interpreted_core
 from verification.llama import make_loud
+from verification.scoreboard.expectation import Expectation
 from verification.scoreboard.player import Habits, Player
 
 WIDTHS = [lanes for lanes in LANES if lanes >= LEAST_LANES[Family.LLAMA]]
@@ -117,3 +119,22 @@ def test_a_small_core(waves, name):
         shifts = model.row_shifts | {head: exponents}
         model = replace(model, row_shifts=shifts, logit_unit=model.logit_unit / 256)
     assert play(waves, lanes, model, Habits(load=0.02, take=0.9, longest=7), 5, 1_500)
+
+
+@pytest.mark.long
+def test_every_bit_of_a_small_core_is_judged(waves):
+    lanes, config, profile = CORES["pairs of heads in a ring"]
+    model = make_loud(config, PROFILES[profile], 3, 1)
+    machine = Machine.for_models(lanes, config, precision=model.precision)
+    bench = interpreted_core(machine, model, waves)
+    player, habits = Player(machine, model, 5), Habits(read=0.01, load=0.02, longest=7)
+    for _ in range(1_500):
+        for port, value in player.drive(habits).items():
+            bench.engine.poke(port, value)
+        player.observe(bench.engine.peek)
+        bench.engine.step()
+    rows, reference = bench.engine.recorded_rows(), bench.reference(model)
+    expectation = Expectation(reference)
+    block = expectation.advance(rows, 0)
+    check_flips(rows, block, expectation.runs, reference)
+    check_all_judged(block)

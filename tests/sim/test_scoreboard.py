@@ -14,10 +14,10 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GoldenModel
 from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
+from verification.flips import check_all_judged, check_flips
 from verification.scoreboard.bench import CheckedCore
 from verification.scoreboard.judge import first_mismatch
 from verification.scoreboard.player import Habits, Player
-from verification.scoreboard.signals import Judged
 
 # One process compiles the core of most, also for other modules.
 pytestmark = pytest.mark.xdist_group("names, 16 lanes")
@@ -201,25 +201,7 @@ def recorded(cores, shipped):
 
 
 def test_every_judged_bit_that_flips_is_found(recorded):
-    rows, block, runs, reference = recorded
-    assert first_mismatch(rows, block, runs, reference) is None
-    draw = np.random.default_rng(4)
-    signals = block.signals.all
-    for signal in signals:
-        if signal.judged is Judged.INPUT:
-            continue
-        column = block.signals.columns[signal.path] + int(draw.integers(signal.words))
-        cycles = np.flatnonzero(block.masks[:, column])
-        assert len(cycles), f"{signal.path} is never judged"
-        row = int(draw.choice(cycles))
-        mask = int(block.masks[row, column])
-        bit = int(draw.choice([b for b in range(64) if mask >> b & 1]))
-        rows[row, column] ^= np.uint64(1 << bit)
-        found = first_mismatch(rows, block, runs, reference)
-        rows[row, column] ^= np.uint64(1 << bit)
-        assert (found.cycle, found.signal) == (block.begin + row, signal.path)
-        assert bin(found.expected ^ found.seen).count("1") == 1
-        assert str(found)
+    check_flips(*recorded)
 
 
 def test_bits_that_are_not_judged_do_not_matter(recorded):
@@ -231,12 +213,6 @@ def test_bits_that_are_not_judged_do_not_matter(recorded):
 
 
 def test_all_that_a_token_computes_is_judged(recorded):
-    """Every bit of every watched signal is judged at some time, except those that cannot vary."""
     _, block, _, _ = recorded
-    judged = np.bitwise_or.reduce(block.masks, axis=0)
-    whole = block.signals.column_masks()
-    for column in range(block.signals.count):
-        signal, _ = block.signals.owner(column)
-        # One bank is enough for sixteen lanes: the offset is never used.
-        if signal.judged is not Judged.INPUT and signal.path != "sequencer.issue":
-            assert judged[column] == whole[column], signal.path
+    # One bank is enough for sixteen lanes: the offset is never used.
+    check_all_judged(block, "sequencer.issue")

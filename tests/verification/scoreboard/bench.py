@@ -176,7 +176,7 @@ class CheckedCore:
         self._record()
 
     def _coverage_of(self, model: IntegerModel) -> Coverage:
-        return self.coverage.setdefault(model.config, Coverage(model.config))
+        return self.coverage.setdefault(model.config, Coverage(model.config, model.precision))
 
     def _record(self) -> None:
         self._begin = self.engine.cycles
