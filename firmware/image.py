@@ -54,9 +54,10 @@ INSTRUCTION = struct.Struct("<13I4B4x")
 
 assert len(FIELDS) == len(INSTRUCTION.unpack(bytes(INSTRUCTION.size)))
 
+SETTING = struct.Struct("<H")
 SETTINGS = struct.Struct("<5H")
 """Values of the settings registers: end token, last position, last beat of an embedding, strides of
-keys and values."""
+keys and values. Where the end token need not be the last one, that follows."""
 
 
 @dataclass(frozen=True)
@@ -297,7 +298,8 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
                 c.width // machine.writers - 1,
                 layout.key_stride,
                 layout.value_stride,
-            ),
+            )
+            + (SETTING.pack(c.vocabulary - 1) if machine.gated else b""),
         },
     )
     image.check_fits(machine)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from gptloom.firmware.image import SETTINGS, Image
+from gptloom.firmware.image import SETTING, Image
 from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import LANE_BITS, Machine
 from gptloom.firmware.regions import NINTHS, Region, operand_stride, table_bytes
@@ -30,7 +30,7 @@ class Preload:
     exponents: list[int] = field(default_factory=list)
     gains: list[int] = field(default_factory=list)
     page: list[int] = field(default_factory=list)
-    settings: tuple[int, ...] = (0, 0, 0, 0, 0)
+    settings: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, image: Image, machine: Machine) -> "Preload":
@@ -69,7 +69,7 @@ class Preload:
             exponents=words.get(Region.EXPONENTS, []),
             gains=words.get(Region.GAINS, []),
             page=words[Region.PAGE],
-            settings=SETTINGS.unpack(image.regions[Region.SETTINGS]),
+            settings=tuple(n for (n,) in SETTING.iter_unpack(image.regions[Region.SETTINGS])),
         )
 
 

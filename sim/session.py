@@ -108,7 +108,7 @@ class CoreSession:
             for region, address, byte in image.writes(self.core.machine)
         )
         self._send("load", writes)
-        self._bos = SETTINGS.unpack(image.regions[Region.SETTINGS])[0]
+        self._bos = SETTINGS.unpack_from(image.regions[Region.SETTINGS])[0]
         return self.engine.cycles - begun
 
     def seed(self, seed: int) -> None:

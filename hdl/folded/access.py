@@ -1,9 +1,11 @@
 """How the folded core's memories are loaded, and read back between documents."""
 
+from itertools import zip_longest
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 
-from gptloom.firmware.image import SETTINGS
+from gptloom.firmware.image import SETTING
 from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import LANE_BITS, QUAD
 from gptloom.firmware.regions import NINTHS, Region, operand_stride
@@ -51,8 +53,8 @@ def read_back(
 
 def load_settings(m: Module, init, loaded, readers) -> None:
     """Give what the image says of the model, by address, to its readers."""
-    write, bytes_ = loaded.write, SETTINGS.size // len(readers)
-    for i, (setting, value) in enumerate(zip(readers, init, strict=True)):
+    write, bytes_ = loaded.write, SETTING.size
+    for i, (setting, value) in enumerate(zip_longest(readers, init, fillvalue=0)):
         register = Signal.like(setting[0], name=setting[0].name, init=value)
         m.d.comb += [reader.eq(register) for reader in setting]
         for byte in range(bytes_):

@@ -207,7 +207,7 @@ class FoldedCore(wiring.Component):
             self.preload.settings,
             loaded,
             [
-                [control.bos, sampler.last_token],
+                [control.bos, *([] if machine.gated else [sampler.last_token])],
                 [
                     control.last_position,
                     *([rows.final_row] if rows else []),
@@ -216,6 +216,7 @@ class FoldedCore(wiring.Component):
                 [embedding.last_beat],
                 [sequencer.key_stride, writeback.key_stride],
                 [sequencer.value_stride, writeback.value_stride],
+                *([[sampler.last_token]] if machine.gated else []),
             ],
         )
         return m

@@ -1,6 +1,7 @@
 """A whole core of the Llama family against the golden model, loaded and read back."""
 
 import random
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -14,6 +15,7 @@ from gptloom.model.config import ModelConfig
 from gptloom.model.formats import PROFILES
 from gptloom.model.golden import GoldenModel
 from gptloom.model.llama_quantise import quantise_llama
+from gptloom.model.tokenizers.characters import Characters
 from gptloom.sim.engines import open_engine
 from gptloom.sim.session import CoreSession
 from verification.llama import make_checkpoint
@@ -63,6 +65,22 @@ def test_models_that_are_loaded_one_after_the_other(hardware, models):
         # Longer than the ring, and than the prompt.
         seen, expected = ask(session, model, [3, 1, 4, 1, 5], 40)
         assert seen == expected
+
+
+class EndsEarly(Characters):
+    """Characters behind the token that begins and ends documents."""
+
+    bos = end = 1
+
+
+def test_noise_is_drawn_for_every_token_wherever_the_end_token_is(hardware, models):
+    core, engine = hardware
+    model = replace(models[0], tokenizer=EndsEarly(models[0].tokenizer.characters))
+    engine.reset()
+    session = CoreSession(core, engine, model.tokenizer.bos)
+    session.load(build_image(model, core.machine))
+    seen, expected = ask(session, model, [], 60)
+    assert seen == expected
 
 
 def test_every_byte_is_read_back(hardware, models):
