@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,7 +56,7 @@ def _kept(
     checkpoint: Checkpoint, choices: tuple[str, ...], make: Callable[[], IntegerModel]
 ) -> IntegerModel:
     """Return the model that is kept, or make and keep it; one with notices is made every time."""
-    from gptloom.sim.engines.cache import cache_folder, find_kept, keep
+    from gptloom.sim.engines.cache import cache_folder, find_kept, keep_content
 
     folder, key = cache_folder().parent / "models", _key(checkpoint, choices)
     entry = find_kept(folder, key, ".model", lambda _: None)
@@ -71,22 +69,15 @@ def _kept(
     for warning in said:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if not any(issubclass(warning.category, UserNotice) for warning in said):
-        with tempfile.TemporaryDirectory(prefix="gptloom-") as name:
-            made = Path(name) / "made.model"
-            made.write_bytes(pickle.dumps(replace(model, tokenizer=None)))
-            keep(folder, key, made)
+        keep_content(folder, key, ".model", pickle.dumps(replace(model, tokenizer=None)))
     return model
 
 
 def _key(checkpoint: Checkpoint, choices: tuple[str, ...]) -> str:
     """Return a digest of everything that a model depends on, this program's code included."""
-    import gptloom.model
     from gptloom.model.tokenizers.stored import tokenizer_metadata
-    from gptloom.sim.engines.cache import digest
+    from gptloom.sim.engines.cache import code_digest, digest
 
-    (folder,) = gptloom.model.__path__
-    files = [*Path(folder).rglob("*.py"), *Path(folder).rglob("*.txt")]
-    code = [file.read_bytes() for file in sorted(files)]
     described = (
         checkpoint.config.to_dict(),
         tokenizer_metadata(checkpoint.tokenizer),
@@ -94,7 +85,8 @@ def _key(checkpoint: Checkpoint, choices: tuple[str, ...]) -> str:
         checkpoint.name,
         choices,
         np.__version__,
+        code_digest("gptloom.model"),
     )
     arrays = [checkpoint.calibration, *checkpoint.weights.values()]
     numbers = [np.ascontiguousarray(array).tobytes() for array in arrays]
-    return digest(json.dumps(described).encode(), *code, *numbers)
+    return digest(json.dumps(described).encode(), *numbers)

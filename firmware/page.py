@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from gptloom.model.arithmetic import MANTISSA_BITS
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.family import Family
 from gptloom.model.integer import IntegerModel, LogitScale
 from gptloom.model.tokenizer import Tokenizer
 from gptloom.model.tokenizers.characters import Characters, characters_of
@@ -59,8 +60,14 @@ def check_page(config: ModelConfig) -> None:
     Raises
     ------
     UserError
-        If it has more tokens than a page has characters, or more positions than frames can name.
+        If it is of a family that no chip has been made for, or it has more tokens than a page has
+        characters, or more positions than frames can name.
     """
+    if config.family is not Family.MICROGPT:
+        raise UserError(
+            f"no board has the family {config.family} yet: simulate it ('generate', 'web'), or "
+            "take its core alone ('verilog')"
+        )
     if config.vocabulary > SCALES:
         raise UserError(
             f"a chip's serial line and display tell {SCALES} characters apart, and this model has "

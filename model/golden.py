@@ -64,7 +64,7 @@ def check_prompt(config: ModelConfig, prompt: Sequence[int]) -> Sequence[int]:
     longest = config.context - 1
     if len(prompt) > longest and not config.endless:
         raise UserError(
-            f"the prompt has {len(prompt)} characters but this model's context leaves room "
+            f"the prompt has {len(prompt)} tokens but this model's context leaves room "
             f"for {longest}: shorten it"
         )
     return prompt

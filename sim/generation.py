@@ -24,6 +24,7 @@ from gptloom.sim.divergence import (
     written_values,
 )
 from gptloom.sim.engines import Engine
+from gptloom.sim.engines.cache import code_digest
 from gptloom.sim.session import CoreSession, Emitted
 
 CLOCK_MHZ = 80.0
@@ -188,6 +189,15 @@ class Generation:
     def mean_by_position(self) -> dict[int, float]:
         """Return the mean cycles of a token, by position."""
         return {position: mean(cycles) for position, cycles in self.cycles_by_position.items()}
+
+
+def identity_of(core: FoldedCore) -> str:
+    """Return everything that a core depends on, as text, if it has no other multipliers or preload.
+
+    It is for :func:`.open_engine`: the design of many lanes takes seconds to make.
+    """
+    code = code_digest("gptloom.hdl", "gptloom.firmware", "gptloom.model")
+    return repr((core.machine, core.cached, code))
 
 
 class MismatchError(Exception):

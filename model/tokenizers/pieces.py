@@ -139,6 +139,24 @@ class Pieces(Tokenizer):
         pieces = [piece.decode("utf-8", "surrogateescape") for piece in self._pieces]
         return {"pieces": pieces, "scores": list(self._scores)}
 
+    def to_encode(self) -> dict[str, object]:
+        """Return what a text is encoded with elsewhere, ready for JSON.
+
+        Pieces, and their tokens by piece, are text with a character for each byte.
+        """
+        has_bytes = all(
+            self.vocabulary > byte + _FIRST_BYTE
+            and self.piece(byte + _FIRST_BYTE, byte + _FIRST_BYTE) == bytes([byte])
+            for byte in range(1, 256)
+        )
+        return {
+            "pieces": [piece.decode("latin-1") for piece in self._pieces],
+            "ids": {piece.decode("latin-1"): token for piece, token in self._ids.items()},
+            "scores": list(self._scores),
+            "firstByte": _FIRST_BYTE if has_bytes else None,
+            "leastScore": _LEAST_SCORE,
+        }
+
     @classmethod
     def from_dict(cls, stored: dict[str, list]) -> "Pieces":
         """Make the tokenizer that `to_dict` described."""

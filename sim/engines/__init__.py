@@ -28,6 +28,7 @@ def open_engine(
     *,
     progress: Progress = _silent,
     every_name: bool = False,
+    identity: str | None = None,
 ) -> Engine:
     """Open a simulation of a component.
 
@@ -43,6 +44,9 @@ def open_engine(
     every_name : bool, optional
         Whether all signals can be read and recorded; without it, only ports and registers of a
         large design, whose compilation then takes half as long.
+    identity : str, optional
+        Everything that the design depends on, as text: a large one is then not looked at again if
+        its simulation is kept.
 
     Returns
     -------
@@ -60,7 +64,7 @@ def open_engine(
         return PysimEngine(component)
     compiler = find_quick_compiler()
     if compiler is not None:
-        return CxxrtlEngine(component, compiler, cache_folder(), progress, every_name)
+        return CxxrtlEngine(component, compiler, cache_folder(), progress, every_name, identity)
     if kind == "cxxrtl":
         raise UserError(
             "no C++ compiler was found for the engine cxxrtl: run `pip install 'gptloom[zig]'`, "

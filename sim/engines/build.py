@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata, resources
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from gptloom.model.errors import UserError
 
 from .base import Progress
-from .cache import digest, find_kept, keep, load
+from .cache import digest, find_kept, keep, keep_content, load
 from .compilers import OPTIMISATION, Compiler
 
 DRIVER = Path(__file__).with_name("driver.cc")
@@ -45,7 +46,12 @@ _FLAGS_OF_LARGE_BY_GCC = tuple(f"-fno-tree-{name}" for name in _SLOW_PASSES)
 
 
 def load_simulation(
-    rtlil: str, compiler: Compiler, cache: Path, progress: Progress, every_name: bool = False
+    make_rtlil: Callable[[], str],
+    compiler: Compiler,
+    cache: Path,
+    progress: Progress,
+    every_name: bool = False,
+    identity: str | None = None,
 ) -> ctypes.CDLL:
     """Load a design's compiled simulation, building it unless the cache holds it.
 
@@ -55,8 +61,8 @@ def load_simulation(
 
     Parameters
     ----------
-    rtlil : str
-        The design; its top is called ``top``.
+    make_rtlil : callable
+        Returns the design; its top is called ``top``.
     compiler : Compiler
         Compiler of the simulation.
     cache : Path
@@ -65,6 +71,9 @@ def load_simulation(
         Called with a sentence about each slow step.
     every_name : bool, optional
         Also keep names of a large design that are not registers; a small one keeps all names.
+    identity : str, optional
+        Everything that the design depends on, as text: a simulation that was built of it is loaded
+        without making the design.
 
     Returns
     -------
@@ -76,14 +85,21 @@ def load_simulation(
     UserError
         If the compiler fails.
     """
-    key = digest(
-        rtlil.encode(),
+    tools = (
         DRIVER.read_bytes(),
         yosys_version(),
         repr((compiler.command, compiler.version, _flags(compiler), OPTIMISATION)).encode(),
         repr(_flags_of_large(compiler)).encode(),
         b"every name" if every_name else b"",
     )
+    known = digest((identity or "").encode(), metadata.version("amaranth").encode(), *tools)
+    named = find_kept(cache, known, ".design", progress) if identity else None
+    if named and (entry := find_kept(cache, named.read_text(), ".so", progress)):
+        return load(entry)
+    rtlil = make_rtlil()
+    key = digest(rtlil.encode(), *tools)
+    if identity:
+        keep_content(cache, known, ".design", key.encode())
     entry = find_kept(cache, key, ".so", progress)
     if entry is not None:
         return load(entry)

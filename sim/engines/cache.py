@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import platformdirs
@@ -62,14 +63,18 @@ def keep(cache: Path, key: str, built: Path) -> Path:
     Path
         The copy; or the file itself, if the cache cannot be written.
     """
-    content = built.read_bytes()
-    entry = cache / f"{key}-{digest(content)}{built.suffix}"
+    return keep_content(cache, key, built.suffix, built.read_bytes()) or built
+
+
+def keep_content(cache: Path, key: str, suffix: str, content: bytes) -> Path | None:
+    """Write a file with this content into the cache, as `keep` does; None if it cannot be."""
+    entry = cache / f"{key}-{digest(content)}{suffix}"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         write_file(entry, content)
     except (OSError, UserError):
-        return built
-    _prune(cache, built.suffix)
+        return None
+    _prune(cache, suffix)
     return entry
 
 
@@ -103,6 +108,14 @@ def digest(*parts: bytes) -> str:
         sha.update(len(part).to_bytes(8, "little"))
         sha.update(part)
     return sha.hexdigest()[:24]
+
+
+def code_digest(*packages: str) -> str:
+    """Return a digest of packages' code, and of the texts beside it."""
+    folders = [Path(place) for name in packages for place in import_module(name).__path__]
+    kinds = ("*.py", "*.cc", "*.txt")
+    files = sorted(file for folder in folders for kind in kinds for file in folder.rglob(kind))
+    return digest(*(file.read_bytes() for file in files))
 
 
 def _prune(cache: Path, suffix: str) -> None:

@@ -68,6 +68,8 @@ class CxxrtlEngine(Engine):
         Called with a sentence about each slow step.
     every_name : bool, optional
         Whether signals of a large design that are not registers can be read too.
+    identity : str, optional
+        See `load_simulation`.
     """
 
     name = "cxxrtl"
@@ -79,13 +81,24 @@ class CxxrtlEngine(Engine):
         cache: Path,
         progress: Progress,
         every_name: bool = False,
+        identity: str | None = None,
     ):
         domain = ClockDomain("sync")
         ports = component_ports(component)
         super().__init__(ports | {"rst": Port("rst", domain.rst, True)})
-        text = design_rtlil(component, ports, domain)
+        # Amaranth warns of designs that it has not seen.
+        component._MustUse__used = True
         self.description = f"CXXRTL compiled by {compiler.title}"
-        self._library = _declare(load_simulation(text, compiler, cache, progress, every_name))
+        self._library = _declare(
+            load_simulation(
+                lambda: design_rtlil(component, ports, domain),
+                compiler,
+                cache,
+                progress,
+                every_name,
+                identity,
+            )
+        )
         self._simulation = self._library.gptloom_open()
         self._handles: dict[str, tuple[int, int]] = {}
         self._poke_inits()

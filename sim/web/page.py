@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -11,16 +12,20 @@ from amaranth.lib import data
 from gptloom.firmware.image import build_image
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.page import encode_scale
+from gptloom.firmware.page import encode_scale, has_page
 from gptloom.firmware.program import compile_program
+from gptloom.hdl.core import TOKEN_BITS
 from gptloom.hdl.display.font import GLYPHS
 from gptloom.hdl.display.hd44780 import SLOTS, WAITING_ROUNDS
 from gptloom.model.arithmetic import ACTIVATION_BITS
 from gptloom.model.integer import IntegerModel
 from gptloom.model.sites import Becomes
+from gptloom.model.tokenizer import Tokenizer
 from gptloom.model.tokenizers.characters import characters_of
+from gptloom.model.tokenizers.pieces import Pieces
 from gptloom.sim.engines.base import Progress
 from gptloom.sim.web.chip import SEEN, WebChip, written_layout
+from gptloom.sim.web.text_chip import TOLD, TextChip
 from gptloom.sim.web.wasm import compile_wasm, require_zig
 
 TEMPERATURE = 0.7
@@ -53,12 +58,12 @@ _PAGE = ("panel.js", "drawing.js", "page.js", "signals.js", "start.js")
 def make_page(
     model: IntegerModel,
     checkpoint: str,
-    lanes: int,
+    machine: Machine,
     clock_hz: float,
     cache: Path,
     progress: Progress,
 ) -> str:
-    """Return the page of a model's chip.
+    """Return the page of a model's chip: with a display, or of text if tokens are pieces of it.
 
     Parameters
     ----------
@@ -66,8 +71,8 @@ def make_page(
         Model that the chip holds.
     checkpoint
         Name of the model.
-    lanes
-        Number of multipliers.
+    machine
+        Dimensions of the core.
     clock_hz
         Clock frequency of the chip.
     cache
@@ -80,10 +85,13 @@ def make_page(
     UserError
         If such hardware cannot be built, or the compiler is missing.
     """
-    machine = Machine.for_model(lanes, model)
-    chip = WebChip(build_image(model, machine), machine, clock_hz)
-    compiler = require_zig()
-    wasm = compile_wasm(chip, compiler, cache, progress)
+    image = build_image(model, machine)
+    if not has_page(model.tokenizer):
+        chip = TextChip(image, machine)
+        wasm = compile_wasm(chip, require_zig(), cache, progress)
+        return assemble_text(describe_text(model, checkpoint, machine, clock_hz), wasm)
+    chip = WebChip(image, machine, clock_hz)
+    wasm = compile_wasm(chip, require_zig(), cache, progress)
     return assemble(describe(model, checkpoint, chip), wasm)
 
 
@@ -104,7 +112,7 @@ def describe(model: IntegerModel, checkpoint: str, chip: WebChip) -> dict[str, o
         "bos": model.tokenizer.bos,
         "characters": characters_of(model.tokenizer),
         "temperature": TEMPERATURE,
-        "temperatures": [[t, encode_scale(model.logit_scale(t))] for t in TEMPERATURES],
+        "temperatures": temperatures(model),
         "operations": [
             {"layer": scheduled.step.site.layer or 0, "site": scheduled.step.site.name}
             for scheduled in schedule
@@ -139,12 +147,23 @@ def describe(model: IntegerModel, checkpoint: str, chip: WebChip) -> dict[str, o
     }
 
 
+def temperatures(model: IntegerModel) -> list[list[float]]:
+    """Return the slider's temperatures, each with the core's input for it."""
+    return [[t, encode_scale(model.logit_scale(t))] for t in TEMPERATURES]
+
+
 def _fields(layout: data.StructLayout) -> dict[str, list[int]]:
     """Return each field's first bit and width."""
     return {name: [place.offset, place.width] for name, place in layout}
 
 
-def assemble(config: dict[str, object], wasm: bytes) -> str:
+def assemble(
+    config: dict[str, object],
+    wasm: bytes,
+    frame: str = "page.html",
+    worker: Sequence[str] = _WORKER,
+    page: Sequence[str] = _PAGE,
+) -> str:
     """Return the page with everything in it.
 
     Parameters
@@ -153,6 +172,8 @@ def assemble(config: dict[str, object], wasm: bytes) -> str:
         See :func:`describe`.
     wasm
         The chip as a WebAssembly module.
+    frame, worker, page
+        Files of the page's frame and its scripts.
     """
     parts = {
         "style": _read("style.css"),
@@ -160,13 +181,56 @@ def assemble(config: dict[str, object], wasm: bytes) -> str:
         "config": json.dumps(config, separators=(",", ":")).replace("<", "\\u003c"),
         # The time stamp is left out: the same chip makes the same page.
         "chip": base64.b64encode(gzip.compress(wasm, 9, mtime=0)).decode(),
-        "worker": "\n".join(map(_read, _WORKER)),
-        "page": "\n".join(map(_read, _PAGE)),
+        "worker": "\n".join(map(_read, worker)),
+        "page": "\n".join(map(_read, page)),
     }
-    page = _read("page.html")
+    whole = _read(frame)
     for name, part in parts.items():
-        page = page.replace(f"{{{{{name}}}}}", part)
-    return page
+        whole = whole.replace(f"{{{{{name}}}}}", part)
+    return whole
+
+
+def describe_text(
+    model: IntegerModel, checkpoint: str, machine: Machine, clock_hz: float
+) -> dict[str, object]:
+    """Return the facts about a core that the page of a text needs, ready for JSON."""
+    config, tokenizer = model.config, model.tokenizer
+    chip = f"--checkpoint {checkpoint} --lanes {machine.lanes}"
+    return {
+        "bos": tokenizer.bos,
+        "context": config.context,
+        "clock": clock_hz,
+        "prompt": "",
+        "command": f"gptloom generate {chip} --rows {config.context}",
+        "temperature": TEMPERATURE,
+        "temperatures": temperatures(model),
+        "tokenBits": TOKEN_BITS,
+        "bits": {name: place.offset for name, place in TOLD},
+        "text": {
+            place: [_latin(tokenizer, token, before) for token in range(tokenizer.vocabulary)]
+            for place, before in (("first", tokenizer.bos), ("later", None))
+        },
+        "tokenizer": tokenizer.to_encode() if isinstance(tokenizer, Pieces) else None,
+        "about": (
+            f"A transformer of the Llama family, {config.layers} layers, {config.heads} heads and "
+            f"{config.width} channels, {config.parameters:,} parameters, with {machine.lanes} "
+            f"multipliers and its KV cache of {config.context} positions. It holds the model "
+            f"“{checkpoint}”."
+        ),
+    }
+
+
+def _latin(tokenizer: Tokenizer, token: int, before: int | None) -> str:
+    """Return the bytes that a token adds, as characters of a byte each."""
+    if token in (tokenizer.bos, tokenizer.end):
+        return ""
+    return tokenizer.piece(token, token if before is None else before).decode("latin-1")
+
+
+def assemble_text(config: dict[str, object], wasm: bytes) -> str:
+    """Return the page of a text; see :func:`assemble`."""
+    scripts = ("chip.js", "text_worker.js"), ("pieces.js", "text.js")
+    return assemble(config, wasm, "text.html", *scripts)
 
 
 def _read(name: str) -> str:

@@ -226,7 +226,7 @@ def test_a_prompt_may_fill_the_context_but_one_position(names):
     for item in generated(names, 5, prompt=[3] * longest):
         assert item.position == longest
         assert item.last
-    with pytest.raises(UserError, match=r"16 characters but .* room for 15: shorten it"):
+    with pytest.raises(UserError, match=r"16 tokens but .* room for 15: shorten it"):
         next(GoldenModel(names).generate(1, 1.0, [3] * (longest + 1)))
 
 

@@ -7,7 +7,9 @@ class Chip {
   static TRACE = 1024;
   static TRACE_WORDS = 128;
 
-  constructor(exports) {
+  /** `masks` has the bit of the first column in which a signal shows that can end a call. */
+  constructor(exports, columns, masks) {
+    this.masks = masks;
     this.exports = exports;
     exports._initialize();
     this.simulation = exports.gptloom_open();
@@ -15,19 +17,19 @@ class Chip {
     this.inputs = new Map();
     this.recorded = [];
     this.cycle = 0;
-    this.sampled = this.find("sampled").handle;
-    const columns = ["seen", "scores", "written"].map((name) => this.find(name).handle);
-    this.words().set(columns, exports.gptloom_handles() >> 2);
+    const handles = columns.map((name) => this.find(name).handle);
+    this.words().set(handles, exports.gptloom_handles() >> 2);
     exports.gptloom_watch(this.simulation, this.find("event").handle, columns.length);
   }
 
-  static async load(bytes) {
+  static async load(bytes, columns, masks) {
     const module = await WebAssembly.compile(bytes);
     const imports = {};
     // What a C++ library asks of a system, of which there is none.
     for (const { module: from, name } of WebAssembly.Module.imports(module))
       (imports[from] ??= {})[name] = () => 0;
-    return new Chip((await WebAssembly.instantiate(module, imports)).exports);
+    const { exports } = await WebAssembly.instantiate(module, imports);
+    return new Chip(exports, columns, masks);
   }
 
   // Memory may have grown, which leaves older views empty.
@@ -95,14 +97,14 @@ class Chip {
     this.since = this.cycle;
   }
 
-  /** Make clock edges, perhaps only to the end of a cycle in which a token leaves.
+  /** Make clock edges, perhaps only to the end of a cycle in which a signal is high.
    *
    * `receive` is called with each event's cycle, and where its words are: from two words on there
-   * are `seen`, `scores` and `written`, two words each. Returns whether a token has left.
+   * are the columns, two words each. Returns whether the signal was high.
    */
-  advance(cycles, untilToken, receive) {
+  advance(cycles, signal, receive) {
     const { exports } = this;
-    const until = untilToken ? this.sampled : -1;
+    const until = signal ? this.find(signal).handle : -1;
     for (let left = cycles; left > 0;) {
       const asked = left;
       const made = exports.gptloom_advance(this.simulation, asked, until);
@@ -116,9 +118,9 @@ class Chip {
         receive(words[at] + words[at + 1] * 2 ** 32, words, at + 2);
       }
       // An event is the last of its call for one of two reasons.
-      if (untilToken && made < asked && count) {
+      if (signal && count) {
         const seen = words[first + (count - 1) * Chip.EVENT_WORDS + 2];
-        if (seen & Chip.SAMPLED) return true;
+        if (made < asked && seen & this.masks[signal]) return true;
       }
     }
     return false;

@@ -49,8 +49,8 @@ class Runner {
   }
 
   step(unit) {
-    if (unit === "token") this.chip.advance(1_000_000, true, this.receive);
-    else this.chip.advance(1, false, this.receive);
+    if (unit === "token") this.chip.advance(1_000_000, "sampled", this.receive);
+    else this.chip.advance(1, null, this.receive);
     this.tell();
   }
 
@@ -75,14 +75,14 @@ class Runner {
     if (!this.cyclesPerSecond) return;
     const begun = performance.now();
     if (this.cyclesPerSecond === Infinity) {
-      this.chip.advance(this.slice, false, this.receive);
+      this.chip.advance(this.slice, null, this.receive);
       const took = Math.max(0.1, performance.now() - begun);
       this.slice = Math.min(
         1e6, Math.max(500, Math.round(this.slice * Math.min(2, Runner.SLICE_MS / took))));
     } else {
       this.due += Math.min(0.1, (begun - this.lastRun) / 1000) * this.cyclesPerSecond;
       const whole = Math.floor(this.due);
-      if (whole) this.chip.advance(whole, false, this.receive);
+      if (whole) this.chip.advance(whole, null, this.receive);
       this.due -= whole;
     }
     this.lastRun = begun;
@@ -145,8 +145,8 @@ onmessage = async ({ data: [kind, ...values] }) => {
   switch (kind) {
     case "start": {
       const [bytes, config, signals] = values;
-      Chip.SAMPLED = 1 << config.layout.seen.sampled[0];
-      const chip = await Chip.load(bytes);
+      const masks = { sampled: 1 << config.layout.seen.sampled[0] };
+      const chip = await Chip.load(bytes, ["seen", "scores", "written"], masks);
       runner = new Runner(chip, config);
       chip.record(signals);
       postMessage({ signals: chip.names() });

@@ -121,7 +121,7 @@ def test_greedy_decoding_ignores_the_seed(quantised):
 
 def test_bad_requests_are_refused(quantised):
     model = quantised("names")
-    with pytest.raises(UserError, match=r"16 characters but .* room for 15"):
+    with pytest.raises(UserError, match=r"16 tokens but .* room for 15"):
         next(GoldenModel(model).generate(1, 1.0, [3] * 16))
     for temperature in (0.09, 2.01, -1, float("nan")):
         with pytest.raises(UserError, match=r"choose 0\.1 to 2\.0, or 0"):
