@@ -127,7 +127,9 @@ def generate(
         simulate = partial(open_engine, kind=engine, progress=status.update)
 
         def simulate_folded(design: FoldedCore) -> Engine:
-            return simulate(design, identity=identity_of(design))
+            # A text takes millions of cycles.
+            long = design.machine.gated
+            return simulate(design, identity=identity_of(design), thorough=long)
 
         if core is Core.UNROLLED:
             ready = prepare_streams(Shape(**shape), model, request, checkpoint, simulate)

@@ -29,6 +29,7 @@ def open_engine(
     progress: Progress = _silent,
     every_name: bool = False,
     identity: str | None = None,
+    thorough: bool = False,
 ) -> Engine:
     """Open a simulation of a component.
 
@@ -47,6 +48,9 @@ def open_engine(
     identity : str, optional
         Everything that the design depends on, as text: a large one is then not looked at again if
         its simulation is kept.
+    thorough : bool, optional
+        Whether to optimise a large design as well as a small one: compilation takes minutes, and a
+        run of millions of cycles a tenth of the time.
 
     Returns
     -------
@@ -64,7 +68,9 @@ def open_engine(
         return PysimEngine(component)
     compiler = find_quick_compiler()
     if compiler is not None:
-        return CxxrtlEngine(component, compiler, cache_folder(), progress, every_name, identity)
+        return CxxrtlEngine(
+            component, compiler, cache_folder(), progress, every_name, identity, thorough
+        )
     if kind == "cxxrtl":
         raise UserError(
             "no C++ compiler was found for the engine cxxrtl: run `pip install 'gptloom[zig]'`, "

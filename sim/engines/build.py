@@ -52,6 +52,7 @@ def load_simulation(
     progress: Progress,
     every_name: bool = False,
     identity: str | None = None,
+    thorough: bool = False,
 ) -> ctypes.CDLL:
     """Load a design's compiled simulation, building it unless the cache holds it.
 
@@ -74,6 +75,8 @@ def load_simulation(
     identity : str, optional
         Everything that the design depends on, as text: a simulation that was built of it is loaded
         without making the design.
+    thorough : bool, optional
+        Optimise a large design as well as a small one.
 
     Returns
     -------
@@ -91,6 +94,7 @@ def load_simulation(
         repr((compiler.command, compiler.version, _flags(compiler), OPTIMISATION)).encode(),
         repr(_flags_of_large(compiler)).encode(),
         b"every name" if every_name else b"",
+        *([b"thorough"] if thorough else []),
     )
     known = digest((identity or "").encode(), metadata.version("amaranth").encode(), *tools)
     named = find_kept(cache, known, ".design", progress) if identity else None
@@ -107,7 +111,7 @@ def load_simulation(
         warmed = cache / f"zig-{compiler.version}.used"
         if compiler.is_zig and not os.path.exists(warmed):
             progress("The first compile by the ziglang package takes about a minute, once")
-        built = _build(rtlil, compiler, Path(name), progress, every_name)
+        built = _build(rtlil, compiler, Path(name), progress, every_name, thorough)
         entry = keep(cache, key, built)
         if compiler.is_zig and entry != built:
             with suppress(OSError):
@@ -127,7 +131,12 @@ def _flags_of_large(compiler: Compiler) -> tuple[str, ...]:
 
 
 def _build(
-    rtlil: str, compiler: Compiler, folder: Path, progress: Progress, every_name: bool
+    rtlil: str,
+    compiler: Compiler,
+    folder: Path,
+    progress: Progress,
+    every_name: bool,
+    thorough: bool,
 ) -> Path:
     progress("Translating the design to C++ (CXXRTL)")
     source = translate(rtlil, folder)
@@ -138,7 +147,7 @@ def _build(
     progress(f"Compiling the simulation with {compiler.title}")
     unit = folder / "simulation.cc"
     unit.write_text(source + DRIVER.read_text(encoding="utf-8"), encoding="utf-8")
-    effort = _flags_of_large(compiler) if large else (OPTIMISATION,)
+    effort = _flags_of_large(compiler) if large and not thorough else (OPTIMISATION,)
     command = [*compiler.command, *_flags(compiler), *effort, feedback(source)]
     command += [f"-I{headers()}", unit.name, "-o", "simulation.so"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -68,7 +68,7 @@ class CxxrtlEngine(Engine):
         Called with a sentence about each slow step.
     every_name : bool, optional
         Whether signals of a large design that are not registers can be read too.
-    identity : str, optional
+    identity, thorough : optional
         See `load_simulation`.
     """
 
@@ -82,6 +82,7 @@ class CxxrtlEngine(Engine):
         progress: Progress,
         every_name: bool = False,
         identity: str | None = None,
+        thorough: bool = False,
     ):
         domain = ClockDomain("sync")
         ports = component_ports(component)
@@ -97,6 +98,7 @@ class CxxrtlEngine(Engine):
                 progress,
                 every_name,
                 identity,
+                thorough,
             )
         )
         self._simulation = self._library.gptloom_open()
