@@ -50,7 +50,7 @@ def test_a_microgpt_becomes_a_checkpoint(tmp_path, capsys):
     assert "warning" not in said.err
 
 
-def test_a_llama_becomes_a_checkpoint_and_a_warning(tmp_path, capsys):
+def test_a_llama_becomes_a_checkpoint(tmp_path, capsys):
     file, out = tmp_path / "small.bin", tmp_path / "own.safetensors"
     write_llama(file)
     assert main(["import", str(file), "--out", str(out)]) == 0
@@ -58,7 +58,7 @@ def test_a_llama_becomes_a_checkpoint_and_a_warning(tmp_path, capsys):
     assert np.isfinite(
         FloatModel(checkpoint.config, checkpoint.weights).loss(checkpoint.calibration)
     )
-    assert "not run by hardware: the folded core does not compute" in capsys.readouterr().err
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_a_text_gives_the_calibration_documents(tmp_path):
