@@ -40,7 +40,7 @@ class Token(data.Struct):
 
 
 class Write(data.Struct):
-    """One byte for one of the core's memories, numbered as :class:`.firmware.image.Region`."""
+    """One byte for one of the core's memories, numbered as :class:`.firmware.regions.Region`."""
 
     region: unsigned(3)
     address: unsigned(ADDRESS_BITS)
