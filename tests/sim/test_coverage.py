@@ -67,7 +67,7 @@ def test_everything_happens_in_a_llama(waves, record_property):
     # Values differ in the last bits in one model, and exceed their ranges in the others.
     fine, coarse, loud = (make_loud(LLAMA, FINE, seed, most) for seed, most in enumerate((0, 3, 6)))
     shifts = loud.shifts | {(0, "q"): loud.shifts[0, "q"] - 10}
-    loud = replace(loud, shifts=shifts, logit_unit=1024 * loud.logit_unit)
+    loud = replace(loud, shifts=shifts, logit_unit=256 * loud.logit_unit)
     scenarios = [(fine, habits) for habits in (PROMPTS, BUSY, STALLS, RESETS)]
     scenarios += [(model, PROMPTS) for model in (coarse, loud)]
     machine = Machine.for_models(32, LLAMA, precision=FINE)

@@ -118,7 +118,7 @@ def test_a_small_core(waves, name):
         exponents[::3] = MOST_ROW_SHIFT
         shifts = model.row_shifts | {head: exponents}
         model = replace(model, row_shifts=shifts, logit_unit=model.logit_unit / 256)
-    assert play(waves, lanes, model, Habits(load=0.02, take=0.9, longest=7), 5, 1_500)
+    assert play(waves, lanes, model, Habits(load=0.8, take=0.9, longest=7), 5, 1_500)
 
 
 @pytest.mark.long

@@ -24,6 +24,9 @@ from gptloom.model.arithmetic import (
     ROTARY_FRACTION,
     SILU_RESULT_BITS,
 )
+from gptloom.model.cache import Eviction
+from gptloom.model.golden import MAX_POSITION
+from gptloom.model.positions import Positions
 from gptloom.model.sampling import SEED_BITS
 from gptloom.model.tables import NOISE_BITS, softmax_limit
 from gptloom.sim.engines.base import WORD_BITS
@@ -180,9 +183,10 @@ def _held(path: str, width: int = 1, resets: bool = True) -> Signal:
 
 def token_paths(machine: Machine) -> tuple[str, str, str]:
     """Return the names of the present token, its position, and whether its logits are wanted."""
-    if machine.gated:
-        return "token_row.token", "control.position", "sequencer.sample"
-    return "embedding.token", "embedding.position", "sequencer.sample"
+    token = "token_row" if machine.gated else "embedding"
+    # Only learned positions are read where the token is.
+    position = "embedding" if machine.positions is Positions.LEARNED else "control"
+    return f"{token}.token", f"{position}.position", "sequencer.sample"
 
 
 def strobes(machine: Machine) -> dict[Region, str]:
@@ -196,9 +200,10 @@ def strobes(machine: Machine) -> dict[Region, str]:
             Region.PROGRAM: "issue_program",
         }
         return {region: f"{table}.write_enable" for region, table in found.items()}
+    learned = {Region.POSITIONS: "embedding.write_positions"}
     return {
         Region.TOKENS: "embedding.write_tokens",
-        Region.POSITIONS: "embedding.write_positions",
+        **(learned if machine.positions is Positions.LEARNED else {}),
         Region.PROGRAM: "issue_program.write_enable",
     }
 
@@ -211,10 +216,10 @@ def _control(machine: Machine) -> Iterator[Signal]:
     yield _due("read_data", 8)
     yield _always("busy")
     yield _always("control.start")
-    for path, width in zip(
-        token_paths(machine), (machine.vocabulary, machine.context, 2), strict=True
-    ):
-        yield _held(path, _bits(width))
+    positions = machine.context if machine.eviction is Eviction.NONE else MAX_POSITION + 1
+    widths = machine.vocabulary, positions, 2
+    for path, values in zip(token_paths(machine), widths, strict=True):
+        yield _held(path, _bits(values))
     yield _always("o__valid")
     yield _due("o__payload", Shape.cast(Token).width)
     yield _always("counters", Shape.cast(Counters).width)
