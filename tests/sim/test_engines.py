@@ -13,7 +13,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.model.errors import UserError
-from gptloom.sim.engines import build, compilers, open_engine
+from gptloom.sim.engines import build, compilers, cxxrtl, open_engine
 from gptloom.sim.engines import cache as build_cache
 
 KINDS = ("cxxrtl", "pysim")
@@ -384,6 +384,18 @@ def test_cache_hit_and_damaged_entry(cache):
 
 
 @pytest.mark.long
+def test_a_kept_design_is_not_made_again(cache, monkeypatch):
+    def value(constant, identity):
+        with open_engine(Adder(constant), "cxxrtl", identity=identity) as engine:
+            return engine.peek("y")
+
+    assert (value(1, "one"), value(2, "two")) == (1, 2)
+    made = []
+    monkeypatch.setattr(cxxrtl, "design_rtlil", lambda *_: made.append(1))
+    assert (value(1, "one"), value(2, "two")) == (1, 2)
+    assert not made
+
+
 def test_cache_keeps_the_last_used(cache, monkeypatch):
     monkeypatch.setattr(build_cache, "_KEPT", 1)
     for constant in (1, 2):
