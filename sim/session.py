@@ -143,7 +143,7 @@ class CoreSession:
         self._previous = self.engine.cycles
         while True:
             self.ask(known)
-            reading = self.engine.cycles - self._previous
+            reading = self.engine.cycles - self._previous if prompt else 0
             while not (emitted := self._receive(reading)).last or self._endless:
                 reading = 0
                 yield emitted

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.image import CHECKED, Region
+from gptloom.firmware.regions import CHECKED, COMMON, Region
 from gptloom.hdl.checksum import Checksum
 from gptloom.hdl.core import Address, Write
 
@@ -66,7 +66,8 @@ class Loader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.checksum = checksum = Checksum(self._sizes)
-        wanted = checksum.read
+        # They come first, before page and settings.
+        wanted, checked = checksum.read, set(CHECKED) & set(COMMON)
         live, copy = Signal(), Signal()
         m.d.comb += [
             checksum.start.eq(self.start),
@@ -75,7 +76,7 @@ class Loader(wiring.Component):
             self.crc.eq(checksum.crc),
             live.eq(
                 (self.kind == Pass.WEIGHTS)
-                | ((self.kind == Pass.LIVE) & (wanted.p.region <= max(CHECKED)))
+                | ((self.kind == Pass.LIVE) & (wanted.p.region <= max(checked)))
             ),
             copy.eq(self.kind == Pass.COPY),
             self.read.p.eq(wanted.p),

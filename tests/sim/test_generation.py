@@ -35,7 +35,7 @@ def golden_documents(model, request):
 def test_documents_are_the_golden_models(generator, model, temperature, seed, prompt):
     request = Request(15, temperature, seed, tuple(model.tokenizer.encode(prompt)))
     emitted = []
-    generation = generator.run(request, emitted.append)
+    generation = generator.run(request, lambda seen, words: seen.last and emitted.append([*words]))
     assert generation.names == golden_documents(model, request)
     assert emitted == generation.names
 
