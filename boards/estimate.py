@@ -44,6 +44,9 @@ ROUTABLE = 0.99
 """Share of a part's logic that place-and-route can be expected to use: 98.4 % of a UP5K and 98.2 %
 of an HX8K were routed."""
 
+ESTIMATED = tuple(lanes for lanes in LANES if lanes <= 64)
+"""Lanes that builds were made of, which the coefficients are fitted to."""
+
 LOGIC, OTHERS = ("lut", "ff"), ("dsp", "bram")
 RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "BRAM"}
 """Displayed names of a part's resources."""
@@ -193,7 +196,7 @@ class Estimator:
         UserError
             If no folded core has the model's shape, or the PLL cannot make the clock.
         """
-        for lanes in sorted(LANES, reverse=True):
+        for lanes in sorted(ESTIMATED, reverse=True):
             yield self.estimate(board, lanes, mhz)
 
     def choose(self, board: Board, lanes: int | None = None, mhz: float | None = None) -> Estimate:

@@ -9,6 +9,7 @@ import pytest
 
 from gptloom.boards.calibration import load_calibration
 from gptloom.boards.estimate import (
+    ESTIMATED,
     NAMES,
     Estimator,
     mean_cycles,
@@ -19,7 +20,7 @@ from gptloom.boards.results import RESULTS, load_results
 from gptloom.boards.size import TERMS, SizeModel
 from gptloom.boards.table import BOARDS, find_board
 from gptloom.cli.main import main
-from gptloom.firmware.machine import LANES, Machine
+from gptloom.firmware.machine import Machine
 from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
@@ -58,7 +59,7 @@ def test_cycles_equal_the_simulations(model, positions, lanes):
 
 def test_cycles_are_those_that_the_readme_quotes(model, positions):
     quoted = re.findall(r"^\| folded, (\d+) lanes \| ([\d.]+) \|", README.read_text(), re.MULTILINE)
-    assert [int(lanes) for lanes, _ in quoted] == list(LANES)
+    assert [int(lanes) for lanes, _ in quoted] == list(ESTIMATED)
     for lanes, cycles in quoted:
         machine = Machine.for_models(int(lanes), model.config)
         assert f"{mean_cycles(model, machine, positions):.1f}" == cycles

@@ -236,6 +236,17 @@ def refused(capsys, command, checkpoint, says):
 def test_noise_is_drawn_for_all_tokens_wherever_documents_end(pieces, tmp_path):
     """The token that ends documents is 1 here, not the last one."""
     file = tmp_path / "result.json"
-    options = ["--tokens", "12", "--lanes", "32", "--temperature", "1.5", "--json", str(file)]
+    options = [
+        "--tokens",
+        "12",
+        "--count",
+        "20",
+        "--lanes",
+        "32",
+        "--temperature",
+        "1.5",
+        "--json",
+        str(file),
+    ]
     assert not main(["generate", "--checkpoint", str(pieces), *options])
     assert json.loads(file.read_text())["tokens"] == 12
