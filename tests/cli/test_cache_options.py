@@ -108,7 +108,7 @@ def test_a_stream_without_rows_is_the_golden_models(tmp_path, capsys):
             "choose another cache",
         ),
         (["quantize", "--accept"], "widths of the plain form are fixed"),
-        (["image", "--check", "x.img", "--cache", "window"], "leave --cache"),
+        (["image", "--check", "x.img", "--cache", "window"], "leave --lanes, --profile, --cache"),
         (["generate", "--core", "unrolled", "--key-bits", "3"], "greater than or equal to 4"),
         (
             ["build", "--board", "ulx3s-25f", "--record", "--rows", "16"],
