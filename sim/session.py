@@ -175,7 +175,7 @@ class CoreSession:
         if not self.engine.send(port, items, LONGEST_STEP):
             raise HangError(f"the core did not take {port} within {LONGEST_STEP} cycles")
 
-    def _receive(self, reading: int) -> Emitted:
+    def _receive(self, reading: int = 0) -> Emitted:
         self._wait("o__valid")
         emitted = replace(received(self.engine, self._previous), prompt=reading)
         self._previous = emitted.cycle

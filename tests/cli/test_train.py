@@ -43,13 +43,18 @@ def text_file(tmp_path):
         ({"family": Family.LLAMA, "kv_heads": 3}, "4 heads cannot share 3"),
         ({"family": Family.LLAMA, "head_dim": 3}, "turn pairs"),
         ({"family": Family.LLAMA, "theta": 0.0}, "theta"),
-        ({"family": Family.LLAMA, "width": 2048}, "width 2048 is 1024 more"),
     ],
 )
 def test_bad_options_are_refused_and_nothing_is_written(text_file, tmp_path, options, fault):
     with pytest.raises(UserError, match=fault):
         train(tmp_path / "out.safetensors", str(text_file), **options)
     assert [entry.name for entry in tmp_path.iterdir()] == [text_file.name]
+
+
+def test_a_llama_that_no_core_can_have_is_refused(text_file, tmp_path, first_step):
+    with pytest.raises(UserError, match="width 2048 is 1024 more"):
+        train(tmp_path / "out.safetensors", str(text_file), family=Family.LLAMA, width=2048)
+    assert not first_step
 
 
 def test_one_text_is_for_a_file(tmp_path):

@@ -54,7 +54,7 @@ def test_the_command_writes_a_module(tmp_path, capsys):
     text = file.read_text()
     ports = re.search(r"^module names_core\((.*?)\)", text, re.M | re.S)[1]
     assert {port.strip() for port in ports.split(",")} == set(PORTS)
-    assert "names (weights 8036DAC6)" in text
+    assert "names (weights 11F98894)" in text
     assert "Temperature 0.7: 15'h110a" in text
     assert "module names_core" in capsys.readouterr().out
 

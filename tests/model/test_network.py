@@ -59,7 +59,7 @@ def test_keys_and_values_have_their_own_bits():
 def test_nobody_else_calls_weights_by_their_names():
     """A second list of matrices would be forgotten when the table changes.
 
-    Only PyTorch's forward pass, for training, is written out, and importers translate names.
+    Gains become factors of the matrices that follow, by name, and importers translate names.
     """
     root = Path(__file__).parents[2]
     wanted = {name.rpartition(".")[2] for name in ModelConfig().weight_shapes()}
@@ -72,5 +72,5 @@ def test_nobody_else_calls_weights_by_their_names():
                 knowing.add(str(file.relative_to(root)))
     translating = {name for name in knowing if name.startswith("model/imports/")}
     assert knowing - translating == {
-        "model/microgpt.py", "model/llama.py", "model/torch_model.py"
+        "model/microgpt.py", "model/llama.py", "model/gains.py"
     }  # fmt: skip

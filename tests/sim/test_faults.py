@@ -15,7 +15,7 @@ from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
 from gptloom.firmware.timeline import spans
 from gptloom.hdl.folded import core as core_module
-from gptloom.hdl.folded import noise, norm, reciprocal, requantise, softmax
+from gptloom.hdl.folded import noise, norm, reciprocal, requantise, softmax, writeback
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.folded.drain import Drain
 from gptloom.hdl.folded.writeback import Writeback
@@ -148,11 +148,14 @@ def test_a_wrong_product(diverge, random_model):
             *(reciprocal, "RECIPROCAL_TABLE", "softmax.reciprocals", "numerator"),
             marks=pytest.mark.long,
         ),
-        (noise, "NOISE_TABLE", "sampler.noise.values", "logits"),
+        (noise, "noise_entries", "sampler.noise.values", "logits"),
     ],
 )
 def test_wrong_tables(diverge, monkeypatch, module, table, signal, step):
-    monkeypatch.setattr(module, table, getattr(module, table) ^ 1)
+    right = getattr(module, table)
+    # Noise has a table for each number of entries.
+    wrong = (lambda bits: right(bits) ^ 1) if callable(right) else right ^ 1
+    monkeypatch.setattr(module, table, wrong)
     mismatch, _ = diverge()
     assert mismatch.signal.startswith(signal)
     assert (mismatch.layer, mismatch.step) == (0, step)
@@ -161,7 +164,11 @@ def test_wrong_tables(diverge, monkeypatch, module, table, signal, step):
 
 @pytest.mark.long
 def test_a_wrong_scale(diverge, monkeypatch):
-    monkeypatch.setattr(requantise, "PRE_SHIFT", 5)
+    class Shifted(requantise.Requantise):
+        def __init__(self, bits, deep, widths, usual, pre_shift):
+            super().__init__(bits, deep, widths, usual, pre_shift + 1)
+
+    monkeypatch.setattr(writeback, "Requantise", Shifted)
     mismatch, _ = diverge()
     assert place(mismatch) == ("writeback.o__beat", 0, "q")
     assert mismatch.element.startswith("element ")
