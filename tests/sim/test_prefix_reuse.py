@@ -34,7 +34,7 @@ def read(session):
     while True:
         token = session._receive()
         found.append(token.token)
-        session._step()
+        session.engine.step()
         if token.last:
             return found
 
