@@ -94,7 +94,7 @@ class Softmax(wiring.Component):
 
         scores, coming, number, target, held = self._score(m)
         # Scores are read back from the cycle in which the last ones are written.
-        start = delayed(m, coming & self._is_final(number))
+        start = delayed(m, coming & (number == self._final))
         stages = self._read(m, held, start)
         numerators = self._numerators(m, maxima, stages)
         last = stages[5].valid & stages[5].last
@@ -144,20 +144,13 @@ class Softmax(wiring.Component):
         m.d.comb += self.ready.eq(over | done)
         return m
 
-    def _counts(self, number):
-        """Return whether any of the scores with this number on, which leave together, counts."""
+    @property
+    def _final(self):
+        """Number of the last scores that leave the drain together and count."""
         machine = self._machine
-        last = self.position * machine.heads + machine.heads - machine.score_heads
-        return number <= last
-
-    def _is_final(self, number):
-        """Return whether the scores with this number on are the last ones that count."""
-        machine = self._machine
-        if machine.score_positions == 1:
-            last = self.position * machine.heads + machine.heads - machine.score_heads
-            return number == last
-        group = machine.score_positions
-        return quotient(number, machine.heads * group) == quotient(self.position, group)
+        together = machine.score_positions
+        first = quotient(self.position, together) * together
+        return first * machine.heads + machine.heads - machine.score_heads
 
     def _raise(self, m: Module, maximum, scores, place, valid, opening) -> None:
         """Raise a head's maximum, a complement, to the largest of its scores that count."""
@@ -203,7 +196,7 @@ class Softmax(wiring.Component):
         with m.If(valid):
             m.d.sync += following.eq(number + together)
         if machine.positions is Positions.ALIBI:
-            counts = valid & self._counts(number)
+            counts = valid & (number <= self._final)
             group = remainder(number, machine.heads)
             m.d.comb += [
                 self.at.eq(quotient(number, machine.heads)),
@@ -214,7 +207,7 @@ class Softmax(wiring.Component):
         # Scores of the latest instruction: its row is there as long as they leave the drain.
         m.d.comb += target.eq(Mux(self.i.valid, self.i.target, held))
         m.d.sync += held.eq(target)
-        return scores, valid & self._counts(number), number, target, held
+        return scores, valid & (number <= self._final), number, target, held
 
     def _penalised(self, m: Module, scores, group) -> list[Signal]:
         """Take penalties from scores that come in the next cycle, heads from `group` on."""
