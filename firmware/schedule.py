@@ -100,6 +100,8 @@ class Scheduler:
         return instruction.passes, max(instruction.quads, m.beats)
 
     def _earliest(self, instruction: Instruction) -> int:
+        # Writes of an instruction that starts in cycle 0.
+        written = self._written(instruction, 0, self._shape(instruction)[1])
         bounds = [self._drain - (max(instruction.quads, 1) - 1)]
         if instruction.kind is Kind.MATRIX:
             ready = self._quads[instruction.source]
@@ -114,21 +116,16 @@ class Scheduler:
             bounds.append(self._norm - self._latencies.drain - (quads - 1))
         for source in self._read_beside(instruction):
             # They are read in the cycle before their results leave the drain.
-            readable = self._beside[source]
-            leave = self._written(
-                instruction, -self._latencies.result - 1, self._shape(instruction)[1]
-            )
-            bounds.append(max(at - cycle for at, cycle in zip(readable, leave, strict=True)))
+            before = self._latencies.result + 1
+            pairs = zip(self._beside[source], written, strict=True)
+            bounds.append(max(at - (cycle - before) for at, cycle in pairs))
         if self._machine.gated and instruction.rows:
             # Embeddings are written through the same port, and angles are found meanwhile.
-            first = self._written(instruction, 0, self._shape(instruction)[1])[0]
             turns = instruction.function is Function.ROTATE
-            bounds.append(max(self._embedded, self._latencies.turn if turns else 0) - first)
+            bounds.append(max(self._embedded, self._latencies.turn if turns else 0) - written[0])
         if instruction.destination is Destination.LOGITS and self._machine.writers > 1:
             # Noise is drawn into a memory meanwhile, one value a cycle.
-            rows = range(instruction.rows)
-            written = self._written(instruction, 0, *self._shape(instruction)[1:])
-            bounds.append(max(NOISE + j - cycle for j, cycle in zip(rows, written, strict=True)))
+            bounds.append(max(NOISE + j - cycle for j, cycle in enumerate(written)))
         if instruction.scale is Scale.SUM and self._machine.recurrent:
             # Embeddings are written through the same port.
             ready = max(self._latencies.sums, self._embedded - self._latencies.result)
