@@ -5,7 +5,8 @@ from enum import IntEnum
 from math import ceil
 
 from gptloom.firmware.latencies import longest_delay
-from gptloom.firmware.machine import QUAD, Machine, bits_of
+from gptloom.firmware.machine import QUAD, Machine
+from gptloom.firmware.widths import bits_of
 
 
 class Kind(IntEnum):

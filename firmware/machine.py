@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from math import ceil
 
+from gptloom.firmware.widths import bits_of, depth, power_of_two, signed_bits
 from gptloom.model.arithmetic import EMBEDDING_SHIFT, MANTISSA_BITS, WEIGHT_BITS
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
@@ -233,11 +234,11 @@ class Machine:
     def accumulator_bits(self) -> int:
         """Width of a dot product: of weights to -127, of numerators to 511, of any cached rows."""
         if self.recurrent:
-            return max(_signed_bits(self._weight_sum), StateWidths().value_bits)
+            return max(signed_bits(self._weight_sum), StateWidths().value_bits)
         key, value = (1 << (bits - 1) for bits in self.cache.widths)
         scores = (self.head_width * key) << (self.precision.activations - 1)
         mix = self.context * value * ((1 << MANTISSA_BITS) - 1)
-        return _signed_bits(max(self._weight_sum, scores, mix))
+        return signed_bits(max(self._weight_sum, scores, mix))
 
     @property
     def _weight_sum(self) -> int:
@@ -299,7 +300,7 @@ class Machine:
     @property
     def row_words(self) -> int:
         """Words of such a row: weights for every query, followed by the values, two per word."""
-        return _power_of_two(self.vocabulary + self.value_words)
+        return power_of_two(self.vocabulary + self.value_words)
 
     @property
     def position_bytes(self) -> int:
@@ -371,36 +372,17 @@ class Machine:
         if slots:
             words = max(Layout(blank, config).cache_words for config in configs)
             joins = slots > 1 and all(config.layers == 1 for config in configs)
-            kept = {"slots": slots, "slot_words": _power_of_two(words), "joins": joins}
+            kept = {"slots": slots, "slot_words": power_of_two(words), "joins": joins}
             blank = replace(blank, **kept)
         layouts = [Layout(blank, config) for config in configs]
         return replace(
             blank,
-            operand_words=_depth(max(layout.operand_words for layout in layouts)),
-            activation_words=_depth(max(layout.activation_words for layout in layouts)),
-            stream_elements=_power_of_two(max(config.width for config in configs)),
+            operand_words=depth(max(layout.operand_words for layout in layouts)),
+            activation_words=depth(max(layout.activation_words for layout in layouts)),
+            stream_elements=power_of_two(max(config.width for config in configs)),
             program_words=max(
-                LEAST_PROGRAM, *(_power_of_two(layout.program_words) for layout in layouts)
+                LEAST_PROGRAM, *(power_of_two(layout.program_words) for layout in layouts)
             ),
             rows=max(layout.most_rows for layout in layouts),
             exponent_words=max(layout.exponent_words for layout in layouts),
         )
-
-
-def bits_of(largest: int) -> int:
-    """Return the bits of an unsigned number up to `largest`, at least one."""
-    return max(1, largest.bit_length())
-
-
-def _signed_bits(magnitude: int) -> int:
-    """Return the bits of a signed number that reaches `magnitude`, less one below zero."""
-    return magnitude.bit_length() + 1
-
-
-def _depth(least: int) -> int:
-    """Return a memory's depth: a power of two within a block RAM, then multiples of 256."""
-    return _power_of_two(least) if least <= 512 else ceil(least / 256) * 256
-
-
-def _power_of_two(least: int) -> int:
-    return max(2, 1 << (least - 1).bit_length())

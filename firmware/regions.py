@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from gptloom.firmware.machine import EXPONENT_ROW_BITS, SPEED_BYTES, Machine
+from gptloom.firmware.machine import EXPONENT_ROW_BITS, LANE_BITS, SPEED_BYTES, Machine
 
 
 class Region(IntEnum):
@@ -65,4 +65,4 @@ def operand_stride(machine: Machine) -> int:
 
     Nine bits take two bytes: see ``NINTHS``.
     """
-    return machine.lanes * (2 if machine.lane_bits > 8 else 1)
+    return machine.lanes * (2 if machine.lane_bits > LANE_BITS else 1)

@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.fit import ADDRESS_BITS, MOST
-from gptloom.firmware.machine import bits_of
+from gptloom.firmware.widths import bits_of
 from gptloom.hdl.folded.layouts import Temperature
 from gptloom.model.sampling import SEED_BITS
 

@@ -7,8 +7,9 @@ import numpy as np
 from amaranth.lib import data
 from numpy.typing import NDArray
 
-from gptloom.firmware.machine import Machine, bits_of
+from gptloom.firmware.machine import Machine
 from gptloom.firmware.schedule import Scheduled
+from gptloom.firmware.widths import bits_of
 from gptloom.hdl.core import POSITION_BITS, TOKEN_BITS, Prompt, Token
 from gptloom.hdl.folded.layouts import operation_field
 from gptloom.model.integer import IntegerModel

@@ -8,14 +8,10 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware import isa
 from gptloom.firmware.machine import EXPONENT_ROW_BITS, Machine
+from gptloom.firmware.regions import Region, table_bytes
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.folded.layouts import Beat
 from gptloom.hdl.folded.table import Table
-
-
-def exponent_bytes(machine: Machine) -> int:
-    """Return the bytes of a word of exponents: one for every writer."""
-    return EXPONENT_ROW_BITS * machine.writers // 8
 
 
 class Exponents(wiring.Component):
@@ -43,7 +39,7 @@ class Exponents(wiring.Component):
         self, machine: Machine, init_rows: Sequence[int] = (), init_tokens: Sequence[int] = ()
     ):
         self._machine = machine
-        size = exponent_bytes(machine)
+        size = table_bytes(machine)[Region.EXPONENTS]
         tokens = -(-machine.vocabulary // machine.writers)
         self.rows = Table(max(2, machine.exponent_words), size, init_rows)
         self.tokens = Table(max(2, tokens), size, init_tokens)
@@ -64,7 +60,8 @@ class Exponents(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.rows, m.submodules.tokens = rows, tokens = self.rows, self.tokens
-        size, writers = exponent_bytes(self._machine), self._machine.writers
+        writers = self._machine.writers
+        size = table_bytes(self._machine)[Region.EXPONENTS]
         which = self.i.instruction.exponents
         at, following = Signal.like(rows.address), Signal.like(rows.address)
         m.d.comb += [following.eq(at), tokens.address.eq(quotient(self.token, writers))]
