@@ -25,16 +25,7 @@ def draw_case(seed):
         context=draw.choice((4, 8)),
         vocabulary=draw.randrange(3, 12),
     )
-    habits = Habits(
-        offer=draw.choice((1, 0.1)),
-        take=draw.choice((1, 0.2, 0.01)),
-        warm=draw.choice((0, 0.02)),
-        seed=draw.choice((0, 0.01)),
-        read=draw.choice((0, 0.01)),
-        reset=draw.choice((0, 0.001)),
-        longest=draw.randrange(1, 2 + config.context),
-        load=draw.choice((0, 0.01)),
-    )
+    habits = Habits.drawn(draw, config.context)
     return draw.choice(LANES), config, habits, draw.randrange(1 << 16), draw.randrange(3)
 
 

@@ -44,16 +44,7 @@ def draw_shape(draw, **given):
 def draw_case(seed):
     draw = random.Random(seed)
     config = draw_shape(draw)
-    habits = Habits(
-        offer=draw.choice((1, 0.1)),
-        take=draw.choice((1, 0.2, 0.01)),
-        warm=draw.choice((0, 0.02)),
-        seed=draw.choice((0, 0.01)),
-        read=draw.choice((0, 0.01)),
-        reset=draw.choice((0, 0.001)),
-        longest=draw.randrange(1, 2 + config.context),
-        load=draw.choice((0, 0.01)),
-    )
+    habits = Habits.drawn(draw, config.context)
     profile = draw.choice(list(PROFILES))
     return config, profile, habits, draw.randrange(1 << 16), draw.randrange(4)
 

@@ -4,6 +4,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 from amaranth.lib import data
 
@@ -48,6 +49,20 @@ class Habits:
     reset: float = 0.0
     longest: int = 1
     load: float = 0.0
+
+    @classmethod
+    def drawn(cls, draw: random.Random, context: int) -> Self:
+        """Return habits that are drawn, with prompts that may be longer than a context."""
+        return cls(
+            offer=draw.choice((1, 0.1)),
+            take=draw.choice((1, 0.2, 0.01)),
+            warm=draw.choice((0, 0.02)),
+            seed=draw.choice((0, 0.01)),
+            read=draw.choice((0, 0.01)),
+            reset=draw.choice((0, 0.001)),
+            longest=draw.randrange(1, 2 + context),
+            load=draw.choice((0, 0.01)),
+        )
 
 
 class Player:
