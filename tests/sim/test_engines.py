@@ -1,20 +1,13 @@
-"""All engines simulate the same behaviour; a missing compiler or broken cache is no obstacle."""
-
-import os
-import subprocess
-import sys
+"""All engines simulate the same behaviour; a missing compiler is no obstacle."""
 
 import numpy as np
-import platformdirs
 import pytest
-from amaranth.hdl import Cat, Module, Signal, signed
-from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
 
 from gptloom.model.errors import UserError
-from gptloom.sim.engines import build, compilers, cxxrtl, open_engine
-from gptloom.sim.engines import cache as build_cache
+from gptloom.sim.engines import compilers, open_engine
+from verification.designs import Adder, Block, Ripple
 
 KINDS = ("cxxrtl", "pysim")
 
@@ -26,98 +19,10 @@ pytestmark = [
 ]
 
 
-class Sum(wiring.Component):
-    """A registered running sum, as a block inside another."""
-
-    i: In(signed(8))
-    acc: Out(signed(12))
-
-    def elaborate(self, platform):
-        m = Module()
-        doubled = Signal(signed(9))
-        m.d.comb += doubled.eq(self.i << 1)
-        m.d.sync += self.acc.eq(self.acc + doubled)
-        return m
-
-
-class Block(wiring.Component):
-    """A stream through a memory, signed and wide ports, and combinational paths."""
-
-    i: In(stream.Signature(signed(8)))
-    o: Out(stream.Signature(signed(12)))
-    seed: In(7, init=5)
-    wide_in: In(100)
-    wide: Out(100)
-    parity: Out(1)
-    fixed: Out(9, init=300)
-    count: Out(6)
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.mem = mem = Memory(shape=signed(8), depth=24, init=[3, -5, 100])
-        read, write = mem.read_port(transparent_for=(w := mem.write_port(),)), w
-        m.submodules.sum = total = Sum()
-        busy = Signal()
-        m.d.comb += [
-            self.i.ready.eq(~busy),
-            write.en.eq(self.i.valid & self.i.ready),
-            write.data.eq(self.i.payload),
-            write.addr.eq(self.count),
-            read.addr.eq(self.seed),
-            total.i.eq(read.data),
-            self.o.payload.eq(total.acc ^ self.i.payload),
-            self.o.valid.eq(busy & (self.count[:2] == 3)),
-            self.parity.eq(self.wide_in.xor()),
-        ]
-        m.d.sync += [busy.eq((busy & ~self.o.ready) | write.en), self.count.eq(self.count + 1)]
-        m.d.sync += self.wide.eq(Cat(self.wide_in[1:], self.parity) ^ self.seed)
-        return m
-
-
-class Ripple(wiring.Component):
-    """Bits of one signal that depend on each other, which CXXRTL treats as feedback."""
-
-    a: In(8)
-    y: Out(8)
-    top_bit: Out(1)
-
-    def elaborate(self, platform):
-        m = Module()
-        chain = Signal(8)
-        m.d.comb += chain[0].eq(self.a[0])
-        for bit in range(1, 8):
-            m.d.comb += chain[bit].eq(chain[bit - 1] ^ self.a[bit])
-        m.d.comb += self.top_bit.eq(chain[7])
-        m.d.sync += self.y.eq(self.y + chain)
-        return m
-
-
-class Adder(wiring.Component):
-    """An adder without registers: the sync domain exists but does nothing."""
-
-    a: In(4)
-    y: Out(5)
-
-    def __init__(self, constant=1):
-        self._constant = constant
-        super().__init__()
-
-    def elaborate(self, platform):
-        m = Module()
-        m.d.comb += self.y.eq(self.a + self._constant)
-        return m
-
-
 @pytest.fixture(params=KINDS)
 def engine(request):
     with open_engine(Block(), request.param) as engine:
         yield engine
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
-    return tmp_path / "gptloom" / "simulations"
 
 
 def _drive(engine, inputs, signals, cycles=300):
@@ -347,95 +252,3 @@ def test_wrong_cxx_is_named(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match="no-such-compiler"):
         open_engine(Adder())
-
-
-def _entries(cache):
-    assert not list(cache.glob("build-*"))
-    return list(cache.glob("*.so"))
-
-
-def test_failed_compile_shows_the_compilers_words(cache, monkeypatch, tmp_path):
-    broken = tmp_path / "driver.cc"
-    broken.write_text("#error a telling line\n")
-    monkeypatch.setattr(build, "DRIVER", broken)
-    with pytest.raises(UserError, match="a telling line"):
-        open_engine(Adder(), "cxxrtl")
-    assert _entries(cache) == []
-
-
-def test_cache_hit_and_damaged_entry(cache):
-    def run():
-        said = []
-        with open_engine(Adder(), "cxxrtl", progress=said.append) as engine:
-            engine.poke("a", 15)
-            assert engine.peek("y") == 16
-        return said
-
-    assert any("Compiling" in line for line in run())
-    assert run() == []
-    (entry,) = _entries(cache)
-    content = entry.read_bytes()
-    # Not in place, because the loader has the old contents mapped.
-    entry.unlink()
-    entry.write_bytes(content[: len(content) // 2])
-    assert any("damaged" in line for line in run())
-    assert len(_entries(cache)) == 1
-    assert run() == []
-
-
-@pytest.mark.long
-def test_a_kept_design_is_not_made_again(cache, monkeypatch):
-    def value(constant, identity):
-        with open_engine(Adder(constant), "cxxrtl", identity=identity) as engine:
-            return engine.peek("y")
-
-    assert (value(1, "one"), value(2, "two")) == (1, 2)
-    made = []
-    monkeypatch.setattr(cxxrtl, "design_rtlil", lambda *_: made.append(1))
-    assert (value(1, "one"), value(2, "two")) == (1, 2)
-    assert not made
-
-
-def test_cache_keeps_the_last_used(cache, monkeypatch):
-    monkeypatch.setattr(build_cache, "_KEPT", 1)
-    for constant in (1, 2):
-        open_engine(Adder(constant), "cxxrtl").close()
-    assert len(_entries(cache)) == 1
-
-
-def _elsewhere(code, **env):
-    """Run code on this module's designs in another process."""
-    prelude = f"import runpy; globals().update(runpy.run_path({__file__!r}))\n"
-    return subprocess.Popen(
-        [sys.executable, "-c", prelude + code],
-        env={**os.environ, **env},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-@pytest.mark.long
-def test_parallel_builds_share_a_cache(tmp_path):
-    code = f"""
-platformdirs.user_cache_dir = lambda name: {str(tmp_path)!r}
-open_engine(Adder(), "cxxrtl", progress=print).close()
-"""
-    processes = [_elsewhere(code) for _ in range(2)]
-    outputs = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert all("Compiling" in text for text in outputs)
-    # Two compiles need not give the same bytes.
-    assert len(_entries(tmp_path / "simulations")) in (1, 2)
-    assert _elsewhere(code).communicate()[0] == ""
-
-
-def test_the_cache_key_is_the_same_in_every_process():
-    code = """
-from amaranth.hdl import ClockDomain
-from gptloom.sim.engines import cxxrtl
-block = Block()
-print(cxxrtl.design_rtlil(block, cxxrtl.component_ports(block), ClockDomain("sync")))
-"""
-    texts = {_elsewhere(code, PYTHONHASHSEED=seed).communicate()[0] for seed in ("1", "2")}
-    assert len(texts) == 1
-    assert "sum" in texts.pop()
