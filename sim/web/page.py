@@ -52,7 +52,7 @@ SIGNALS = (
 whether it is shown at first."""
 
 _WORKER = ("panel.js", "chip.js", "story.js", "worker.js")
-_PAGE = ("panel.js", "drawing.js", "page.js", "signals.js", "start.js")
+_PAGE = ("shell.js", "panel.js", "drawing.js", "page.js", "signals.js", "start.js")
 
 
 def make_page(
@@ -160,7 +160,7 @@ def _fields(layout: data.StructLayout) -> dict[str, list[int]]:
 def assemble(
     config: dict[str, object],
     wasm: bytes,
-    frame: str = "page.html",
+    main: str = "page.html",
     worker: Sequence[str] = _WORKER,
     page: Sequence[str] = _PAGE,
 ) -> str:
@@ -172,8 +172,8 @@ def assemble(
         See :func:`describe`.
     wasm
         The chip as a WebAssembly module.
-    frame, worker, page
-        Files of the page's frame and its scripts.
+    main, worker, page
+        Files of the page's contents and of its scripts.
     """
     parts = {
         "style": _read("style.css"),
@@ -184,7 +184,7 @@ def assemble(
         "worker": "\n".join(map(_read, worker)),
         "page": "\n".join(map(_read, page)),
     }
-    whole = _read(frame)
+    whole = _read("frame.html").replace("{{main}}", _read(main))
     for name, part in parts.items():
         whole = whole.replace(f"{{{{{name}}}}}", part)
     return whole
@@ -229,7 +229,7 @@ def _latin(tokenizer: Tokenizer, token: int, before: int | None) -> str:
 
 def assemble_text(config: dict[str, object], wasm: bytes) -> str:
     """Return the page of a text; see :func:`assemble`."""
-    scripts = ("chip.js", "text_worker.js"), ("pieces.js", "text.js")
+    scripts = ("chip.js", "text_worker.js"), ("shell.js", "pieces.js", "text.js")
     return assemble(config, wasm, "text.html", *scripts)
 
 

@@ -1,9 +1,5 @@
 "use strict";
 
-const $ = (id) => document.getElementById(id);
-const config = JSON.parse($("config").textContent);
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const page = {
@@ -15,6 +11,10 @@ const page = {
   signals: [],
   times: {}, // when what was drawn, once `forget` was called
   panelKey: "",
+  repaint() {
+    forget();
+    redraw();
+  },
 };
 
 /** Have everything drawn anew, whatever was drawn lately. */
@@ -26,18 +26,6 @@ forget();
 
 /** The letter of a token; a dash for the one that begins a document. */
 const letter = (token) => (token === config.bos ? "–" : config.characters[token]);
-
-// --- Light and dark ---
-
-const prefersDark = matchMedia("(prefers-color-scheme: dark)");
-function setTheme(isDark) {
-  document.documentElement.dataset.theme = isDark ? "dark" : "light";
-  forget();
-  redraw();
-}
-prefersDark.addEventListener("change", () => setTheme(prefersDark.matches));
-$("theme").addEventListener("click", () =>
-  setTheme(document.documentElement.dataset.theme !== "dark"));
 
 // --- What is asked for ---
 
@@ -51,19 +39,6 @@ function promptProblem(text) {
   if (text.length > room)
     return `The prompt has ${text.length} characters, but there is room for ${room}: shorten it.`;
   return "";
-}
-
-function seedProblem(text) {
-  const seed = Number(text);
-  const isUsable = /^\d+$/.test(text) && seed >= 1 && seed <= 0xffffffff;
-  return isUsable ? "" : "A seed is a whole number from 1 to 4294967295.";
-}
-
-/** Say what is wrong with a field, or take its value. */
-function check(id, problem) {
-  $(`${id}-message`).textContent = problem;
-  $(id).setAttribute("aria-invalid", String(Boolean(problem)));
-  return !problem;
 }
 
 function readSettings() {
@@ -91,10 +66,6 @@ $("dice").addEventListener("click", () => {
 $("ask").addEventListener("submit", (event) => event.preventDefault());
 
 // --- The clock ---
-
-function send(...message) {
-  page.worker.postMessage(message);
-}
 
 function setRunning(isRunning) {
   page.isRunning = isRunning;

@@ -1,40 +1,8 @@
 "use strict";
 
-const $ = (id) => document.getElementById(id);
-const config = JSON.parse($("config").textContent);
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-
-const page = { worker: null, isRunning: false };
-
-function send(...message) {
-  page.worker.postMessage(message);
-}
-
-// --- Light and dark ---
-
-const prefersDark = matchMedia("(prefers-color-scheme: dark)");
-function setTheme(isDark) {
-  document.documentElement.dataset.theme = isDark ? "dark" : "light";
-}
-prefersDark.addEventListener("change", () => setTheme(prefersDark.matches));
-$("theme").addEventListener("click", () =>
-  setTheme(document.documentElement.dataset.theme !== "dark"));
+const page = { worker: null, isRunning: false, repaint() {} };
 
 // --- What is asked for ---
-
-/** Say what is wrong with a field. */
-function check(id, problem) {
-  $(`${id}-message`).textContent = problem;
-  $(id).setAttribute("aria-invalid", String(Boolean(problem)));
-  return !problem;
-}
-
-function seedProblem(text) {
-  const seed = Number(text);
-  const isUsable = /^\d+$/.test(text) && seed >= 1 && seed <= 0xffffffff;
-  return isUsable ? "" : "A seed is a whole number from 1 to 4294967295.";
-}
 
 function promptProblem(tokens) {
   const room = config.context - 1;
@@ -101,19 +69,8 @@ function show(state) {
   if (state.isEnded) $("spoken").textContent = $("known").textContent + $("writing").textContent;
 }
 
-function fail(message) {
-  $("failure").hidden = false;
-  $("failure").textContent = `The chip does not run: ${message}`;
-}
-
 async function start() {
-  const packed = Uint8Array.from(atob($("chip").textContent), (character) => character.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const bytes = await new Response(stream).arrayBuffer();
-  const source = new Blob([$("worker").textContent], { type: "text/javascript" });
-  page.worker = new Worker(URL.createObjectURL(source));
-  page.worker.onerror = (event) => fail(event.message);
-  page.worker.onmessage = ({ data }) => {
+  const bytes = await openChip((data) => {
     if (!data.isLoaded) {
       show(data);
       return;
@@ -121,15 +78,9 @@ async function start() {
     for (const element of document.querySelectorAll(":disabled")) element.disabled = false;
     if (!config.tokenizer) $("prompt").disabled = true;
     write();
-  };
+  });
   send("start", bytes, config);
 }
 
-$("clock").textContent = `${whole.format(config.clock / 1e6)} MHz`;
-$("about").textContent = config.about;
 $("prompt").value = config.tokenizer ? config.prompt : "";
-$("temperature").max = config.temperatures.length - 1;
-$("temperature").value = config.temperatures.findIndex(([value]) => value === config.temperature);
-$("seed").value = 1;
-setTheme(prefersDark.matches);
-start().catch((error) => fail(error.message));
+begin(start);
