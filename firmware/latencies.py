@@ -39,6 +39,7 @@ class Latencies:
     reciprocals
         From the last numerator until the mix may begin, so that it finds one over every head's sum:
         these come head by head, and in time by themselves if the drain emits one result a cycle.
+        If the mix overlaps the softmax, from the write of the first numerators to its first issue.
     sample
         From the last logits to the sampled token.
     turn
@@ -65,15 +66,14 @@ class Latencies:
         found = cls(norm=7) if machine.writers > 1 else cls()
         if machine.deep:
             found = _DEEP
-        if machine.writers > 1:
+        if machine.overlaps:
+            found = replace(found, reciprocals=max(0, machine.heads // 4 - 1))
+        elif machine.writers > 1:
             found = replace(found, reciprocals=max(0, machine.heads - 4))
         if machine.gated:
             # Sums are shifted before they are scaled, and functions take a cycle more. A token's
-            # embedding is read from the operands; four numerators are added before a sum grows.
-            found = replace(
-                found, result=7, embed=4, reciprocals=found.reciprocals + 1,
-                turn=10 + machine.head_width,
-            )  # fmt: skip
+            # embedding is read from the operands. Squares need no partial products.
+            found = replace(found, result=7, embed=4, norm=6, turn=10 + machine.head_width)
         if machine.recurrent:
             # The token's values are read, then query and head of all sums, its own query first.
             return replace(

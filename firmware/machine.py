@@ -188,6 +188,14 @@ class Machine:
         return QUAD if self.gated else 1
 
     @property
+    def overlaps(self) -> bool:
+        """Whether the mix begins with the first numerators, a word of which is ready every cycle.
+
+        Its first pass has them as they are written; further passes read them from the memory.
+        """
+        return self.softmax_positions == QUAD
+
+    @property
     def positions_per_pass(self) -> int:
         """Positions whose scores the MAC array computes at a time; 1 if that takes passes."""
         return max(1, self.units // self.heads)

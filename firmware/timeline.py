@@ -85,7 +85,9 @@ def spans(schedule: Sequence[Scheduled], machine: Machine, position: int) -> lis
         if instruction.kind is Kind.VALUES:
             # Positions are read back up to the end of a word of four. The check takes a cycle.
             cycles = (position // QUAD + 1) * QUAD // machine.softmax_positions
-            start = max(start + 1, read_back + latencies.numerator + cycles + latencies.reciprocals)
+            awaited = 0 if machine.overlaps else cycles
+            ready = read_back + latencies.numerator + awaited + latencies.reciprocals
+            start = max(start + 1, ready)
         span = Span(scheduled, start, *_shape(instruction, machine, position))
         if instruction.kind is Kind.SCORES:
             read_back = scores_read_back(span, machine, position)

@@ -201,7 +201,8 @@ class FoldedCore(wiring.Component):
         if machine.recurrent:
             recur(m, self, loaded, readback, control, sequencer, sampler, drain, writeback)
         else:
-            rows = self._attend(m, control, prefix, turn, sequencer, activations, drain, writeback)
+            array = activations, mac_array, drain, writeback
+            rows = self._attend(m, control, prefix, turn, sequencer, *array)
         load_settings(
             m,
             self.preload.settings,
@@ -222,7 +223,16 @@ class FoldedCore(wiring.Component):
         return m
 
     def _attend(
-        self, m: Module, control, prefix, turn: "_Turn", sequencer, activations, drain, writeback
+        self,
+        m: Module,
+        control,
+        prefix,
+        turn: "_Turn",
+        sequencer,
+        activations,
+        mac_array,
+        drain,
+        writeback,
     ) -> Rows | None:
         """Attention to the rows of the cache; return who finds them, where that is wanted."""
         machine = self.machine
@@ -239,6 +249,8 @@ class FoldedCore(wiring.Component):
             softmax.position.eq(last),
             softmax.quads.eq(activations.quads),
         ]
+        if machine.overlaps:
+            m.d.comb += mac_array.numerators.eq(softmax.fresh)
         if machine.slots > 1:
             m.d.comb += [
                 sequencer.places.eq(prefix.places),

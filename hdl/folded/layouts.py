@@ -69,9 +69,11 @@ def job(machine: Machine) -> data.StructLayout:
 def issues(machine: Machine) -> data.StructLayout:
     """Return one quad of one pass: `first` and `last` of its pass; where its operands are.
 
-    With heads that share keys and values, `share` is which of the units that take turns.
+    With heads that share keys and values, `share` is which of the units that take turns. Numerators
+    may be `fresh` from the softmax.
     """
     shares = {"share": range(machine.shares)} if machine.shares > 1 else {}
+    fresh = {"fresh": 1} if machine.overlaps else {}
     return data.StructLayout(
         {
             "valid": 1,
@@ -81,6 +83,7 @@ def issues(machine: Machine) -> data.StructLayout:
             "bank": range(max(2, machine.heads)),
             "offset": range(max(2, machine.passes_per_position)),
             **shares,
+            **fresh,
             "job": job(machine),
         }
     )

@@ -33,6 +33,8 @@ class MacArray(wiring.Component):
         Operand memory's output, one cycle after the issue.
     quads : In
         Activation banks' outputs, one cycle after the issue.
+    numerators : In
+        What takes their place where the issue says that they are fresh.
     done : Out(1)
         `sums` are the dot products of a whole pass, and `job` says what they are.
     next_operation : Out
@@ -43,11 +45,13 @@ class MacArray(wiring.Component):
         self._machine = machine
         self.latency = 4 + Multiplier.latency + 2 * machine.deep
         self.multipliers = multipliers or [Multiplier] * machine.lanes
+        quads = data.ArrayLayout(quad(machine), machine.heads)
         super().__init__(
             {
+                **({"numerators": In(quads)} if machine.overlaps else {}),
                 "issue": In(issues(machine)),
                 "words": In(machine.unit_bits).array(machine.units),
-                "quads": In(data.ArrayLayout(quad(machine), machine.heads)),
+                "quads": In(quads),
                 "done": Out(1),
                 "sums": Out(accumulator(machine)).array(machine.units),
                 "job": Out(job(machine)),
@@ -123,6 +127,8 @@ class MacArray(wiring.Component):
         for head in range(machine.score_heads):
             operand = Signal(quad(machine), name=f"operand_{head}")
             own = self.quads[head]
+            if machine.overlaps:
+                own = Mux(read.fresh, self.numerators[head], own)
             if machine.units < machine.heads:
                 own = self.quads[(head + read.offset * machine.units)[: len(read.bank)]]
             m.d.sync += operand.eq(Mux(broadcast, shared, delayed(m, own, deep)))

@@ -19,8 +19,8 @@ class Norm(wiring.Component):
     Attributes
     ----------
     latency
-        From the last element of the stream in `i` to its `norm`: 6 cycles, 7 where several
-        elements come in one, 11 in a deep machine.
+        From the last element of the stream in `i` to its `norm`: 6 cycles, 7 where the squares of
+        several elements are put together from parts, 11 in a deep machine.
     i : In
         Write-back's results; those for the residual stream count.
     norm : Out
@@ -28,8 +28,8 @@ class Norm(wiring.Component):
     """
 
     def __init__(self, machine: Machine):
-        # The sum of several squares takes a cycle of its own.
-        self._several = int(machine.writers > 1)
+        # The sum of several squares takes a cycle of its own, where they come from parts.
+        self._several = int(machine.writers > 1 and not machine.gated)
         self.latency = 6 + self._several + 5 * machine.deep
         self._machine = machine
         super().__init__({"i": In(ResultBus(machine)), "norm": Out(Scale)})
@@ -48,7 +48,7 @@ class Norm(wiring.Component):
             if self._machine.gated:
                 # Parts that have such machines have multipliers for it.
                 factor = Mux(result.enable[i], element, 0)
-                squares.append(delayed(m, factor * factor, 2)[:bits])
+                squares.append(delayed(m, factor * factor)[:bits])
                 continue
             clear = delayed(m, ~result.enable[i], deep)
             low, middle, high = (

@@ -286,7 +286,7 @@ class Recurrence(wiring.Component):
         m.d.comb += [
             reciprocal.valid.eq(own),
             reciprocal.head.eq(step.head),
-            reciprocal.total.eq(after.weight),
+            reciprocal.totals[0].eq(after.weight),
             self.reciprocals.eq(reciprocal.reciprocals),
         ]
         mixes = [Signal.like(after["values"], name=f"mix_{h}") for h in range(machine.heads)]

@@ -181,6 +181,8 @@ class Sequencer(wiring.Component):
             with m.If(due & (~now.values | self.softmax_ready)):
                 m.d.sync += [waiting.eq(0), running.eq(1)]
         m.d.comb += next_base.eq(pass_base + now.pass_step)
+        if machine.overlaps:
+            m.d.comb += self.issue.fresh.eq(now.values & opening)
         if machine.shares > 1:
             m.d.comb += self.issue.share.eq(share)
             with m.If(~now.matrix & ~share.all()):

@@ -45,10 +45,14 @@ class Softmax(wiring.Component):
         With ALiBi: the row whose scores are next, and whether they are its last; its distance in
         the same cycle.
     ready : Out(1)
-        The last numerators are being written, or were ``Latencies.reciprocals`` cycles ago.
+        The last numerators are being written, or were ``Latencies.reciprocals`` cycles ago. If the
+        mix overlaps the softmax: the first ones will be in a cycle, or would have been.
+    fresh : Out
+        In such a machine, the latest numerators, in time for an issue that follows `ready`.
     reciprocals : Out
         One over the sum, by head; valid ``4 + heads`` cycles after the last numerators, two more in
-        a deep machine, one more where several are added.
+        a deep machine. Where several numerators are added, that takes one more, and two heads'
+        sums come at a time.
     tap_valid, tap_numerators, tap_position, tap_heads, tap_scores : Out
         Scores, or numerators, as they are written for the heads in `tap_heads`, at `tap_position`
         and the positions that follow it.
@@ -57,14 +61,16 @@ class Softmax(wiring.Component):
     def __init__(self, machine: Machine):
         self._machine = machine
         elements = machine.heads * QUAD
+        quads = data.ArrayLayout(quad(machine), machine.heads)
         super().__init__(
             {
+                **({"fresh": Out(quads)} if machine.overlaps else {}),
                 "begin": In(1),
                 "i": In(ScoreBus(machine)),
                 "position": In(range(machine.context)),
                 "reading": Out(1),
                 "read_row": Out(range(machine.activation_words)),
-                "quads": In(data.ArrayLayout(quad(machine), machine.heads)),
+                "quads": In(quads),
                 "row": Out(range(machine.activation_words)),
                 "row_enable": Out(elements),
                 "row_data": Out(elements * machine.element_bits),
@@ -136,7 +142,12 @@ class Softmax(wiring.Component):
             self._raise(m, maxima[head], column, place, enable[head] & ~written, opening)
         self._sum(m, numerators, place, written, last)
 
-        done, over = Signal(), delayed(m, last, Latencies.of(machine).reciprocals)
+        reciprocals = Latencies.of(machine).reciprocals
+        done, over = Signal(), delayed(m, last, reciprocals)
+        if machine.overlaps:
+            opens = stages[4].valid & (stages[4].position == 0)
+            over = delayed(m, opens, reciprocals)
+            m.d.comb += self.fresh.eq(delayed(m, self.row_data, 1 + reciprocals))
         with m.If(over):
             m.d.sync += done.eq(1)
         with m.Elif(self.begin):
@@ -279,7 +290,7 @@ class Softmax(wiring.Component):
         return [numerators[at : at + step] for at in range(0, len(numerators), step)]
 
     def _sum(self, m: Module, numerators, position, written, last) -> None:
-        """Add up each head's numerators and, head after head, find one over the sum."""
+        """Add up each head's numerators and, head after head or two at a time, find one over it."""
         machine = self._machine
         bits = softmax_limit(machine.context).bit_length()
         totals = Array(Signal(bits, name=f"total_{h}", **LOADED) for h in range(machine.heads))
@@ -295,17 +306,18 @@ class Softmax(wiring.Component):
 
         busy = Signal()
         head = Signal(range(max(2, machine.heads)))
+        together = min(2, machine.heads) if machine.overlaps else 1
         with m.If(last):
             m.d.sync += [busy.eq(1), head.eq(0)]
         with m.Elif(busy):
-            m.d.sync += head.eq(head + 1)
-            with m.If(head == machine.heads - 1):
+            m.d.sync += head.eq(head + together)
+            with m.If(head == machine.heads - together):
                 m.d.sync += busy.eq(0)
 
-        m.submodules.reciprocal = reciprocal = Reciprocal(machine, bits)
+        m.submodules.reciprocal = reciprocal = Reciprocal(machine, bits, together)
         m.d.comb += [
             reciprocal.valid.eq(busy),
             reciprocal.head.eq(head),
-            reciprocal.total.eq(totals[head]),
+            *(total.eq(totals[head + i]) for i, total in enumerate(reciprocal.totals)),
             self.reciprocals.eq(reciprocal.reciprocals),
         ]

@@ -78,10 +78,22 @@ class Attention:
         while not self.step():
             waited += 1
             assert waited < 4 * m.context
-        # The first sum of values that waited for these numerators leaves the drain now.
-        for _ in range(Latencies.of(m).drain):
+        # The mix is issued from the next cycle on, and reads a cycle later; in a machine that does
+        # not overlap, the last issue of its first pass may be the first.
+        self.fresh, issues = [], -(-len(sums) // QUAD) if m.overlaps else 1
+        for _ in range(issues):
             assert self.step()
-        return [(r.mantissa, r.exponent) for r in self.block.get("reciprocals")]
+            if m.overlaps:
+                self.fresh.append(self.block.get("fresh"))
+        for _ in range(Latencies.of(m).drain - 1):
+            assert self.step()
+        # Its first sums leave the drain now.
+        found = []
+        for head in range(m.heads):
+            if head and head % m.writers == 0:
+                assert self.step()
+            found.append(self.block.get("reciprocals")[head])
+        return [(r.mantissa, r.exponent) for r in found]
 
 
 def expected(sums, precision):
@@ -131,6 +143,8 @@ def check(attention, sums, draw):
     attention.memory[TARGET : TARGET + words] = before[TARGET : TARGET + words]
     assert attention.memory.tolist() == before.tolist()
     attention.memory[TARGET : TARGET + words] = region
+    if attention.machine.overlaps:
+        assert attention.fresh == region.tolist()
     assert reciprocals == scales
     taps = {False: scores, True: padded}
     for kind, values in taps.items():

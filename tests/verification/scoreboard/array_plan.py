@@ -50,6 +50,8 @@ class ArrayPlan:
             issue("offset", n % machine.passes_per_position)
             if machine.shares > 1:
                 issue("share", n % machine.shares)
+        if machine.overlaps:
+            issue("fresh", self._fresh(span, n))
         self._job(cycle, "sequencer.issue", self._issue["job"].offset, operation, n == 0)
         ends = cycle[:, -1]
         due.constant(ends + self._accumulated, column["mac_array.done"], 1, 1)
@@ -71,7 +73,9 @@ class ArrayPlan:
         row = instruction.source + (k // heads if broadcast else k)
         due.constant(cycle, column["operands.address"], word, machine.address_bits)
         width = self._sheet.signals.by_path["activations.address"].width
-        due.constant(cycle, column["activations.address"], row, width)
+        # Meanwhile the softmax may read there.
+        reads = ~self._fresh(span, n)
+        due.constant(cycle[reads], column["activations.address"], row[reads], width)
 
     def row(self) -> None:
         """Expect the token's row of the embedding to be read, in the first cycles of all."""
@@ -199,7 +203,15 @@ class ArrayPlan:
         numerators = sheet.numbers.segment(numerators).indices
         for head in range(self._machine.heads):
             for lane in range(QUAD):
-                self._quad(cycle, head, lane, numerators[k * QUAD + lane, head])
+                source = numerators[k * QUAD + lane, head]
+                fresh = self._fresh(span, n)
+                self._quad(cycle[~fresh], head, lane, source[~fresh])
+                self._quad(cycle[fresh], head, lane, source[fresh], "mac_array.numerators")
+
+    def _fresh(self, span: Span, n: np.ndarray) -> np.ndarray:
+        """Return whether passes have numerators as they are written, not from the memory."""
+        values = span.scheduled.instruction.kind is Kind.VALUES
+        return (n == 0) & (values and self._machine.overlaps)
 
     def _padded(self, rows: np.ndarray, heads: int) -> np.ndarray:
         """Return keys or queries by head, padded to whole quads: [..., heads, elements]."""
@@ -209,10 +221,10 @@ class ArrayPlan:
         padded[..., :width] = rows.reshape(len(rows), heads, width)
         return padded
 
-    def _quad(self, cycle, bank, lane: int, source) -> None:
-        """Expect an element in the output of a bank of the activation memory."""
+    def _quad(self, cycle, bank, lane: int, source, path: str = "activations.quads") -> None:
+        """Expect an element in the output of a bank of the activation memory, or beside it."""
         bits = self._machine.element_bits
-        column = self._column["activations.quads"]
+        column = self._column[path]
         self._sheet.due.number(cycle + READ, column, source, bits, (bank * QUAD + lane) * bits)
 
     def _job(self, cycle, path: str, at: int, operation: int, opening) -> None:

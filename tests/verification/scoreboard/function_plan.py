@@ -16,8 +16,8 @@ from verification.scoreboard.signals import numerator_paths
 from verification.scoreboard.values import ZERO
 
 RECIPROCAL = 4
-"""Cycles from the softmax's last numerators to the reciprocals, plus one per head; two more in a
-deep machine, one more where several numerators are added first."""
+"""Cycles from the softmax's last numerators to the reciprocals, plus one per head, or for two heads
+where the mix overlaps; two more in a deep machine, one more where several numerators are added."""
 
 
 class FunctionPlan:
@@ -113,12 +113,13 @@ class FunctionPlan:
                 totals[row + several - 1, head],
                 sheet.signals.by_path[f"softmax.total_{head}"].width,
             )
-        ready = int(written[-1])
+        over = int(written[-1])
+        ready = (int(written[0]) - 1 if m.overlaps else over) + sheet.latencies.reciprocals
         sheet.held.constant(span.start + 1, self._held["softmax.ready"], 0, 1)
-        sheet.held.constant(ready + sheet.latencies.reciprocals, self._held["softmax.ready"], 1, 1)
+        sheet.held.constant(ready, self._held["softmax.ready"], 1, 1)
         reciprocals = numbers.segment(site, "reciprocal").indices
-        summed = ready + (several > 1)
-        known = summed + RECIPROCAL + m.heads + 2 * m.deep
+        summed = over + (several > 1)
+        known = summed + RECIPROCAL + -(-m.heads // (1 + m.overlaps)) + 2 * m.deep
         column = self._held["softmax.reciprocals"]
         words = -(-m.heads * Scale.size // WORD_BITS)
         sheet.held.unknown(np.full(words, summed + 1), column + np.arange(words))

@@ -234,6 +234,8 @@ def _mac_array(machine: Machine) -> Iterator[Signal]:
     for unit in range(machine.units):
         yield _due(f"operands.words__{unit}", machine.unit_bits)
     yield _due("activations.quads", machine.heads * QUAD * machine.element_bits)
+    if machine.overlaps:
+        yield _due("mac_array.numerators", machine.heads * QUAD * machine.element_bits)
     for unit in range(machine.units):
         yield _held(f"mac_array.total_{unit}", machine.accumulator_bits, resets=False)
     yield _always("mac_array.done")
