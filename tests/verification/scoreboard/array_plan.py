@@ -206,7 +206,8 @@ class ArrayPlan:
                 source = numerators[k * QUAD + lane, head]
                 fresh = self._fresh(span, n)
                 self._quad(cycle[~fresh], head, lane, source[~fresh])
-                self._quad(cycle[fresh], head, lane, source[fresh], "mac_array.numerators")
+                if self._machine.overlaps:
+                    self._quad(cycle[fresh], head, lane, source[fresh], "mac_array.numerators")
 
     def _fresh(self, span: Span, n: np.ndarray) -> np.ndarray:
         """Return whether passes have numerators as they are written, not from the memory."""
