@@ -21,6 +21,10 @@ from gptloom.model.formats import USUAL_PROFILE, CacheScale
 if TYPE_CHECKING:
     from gptloom.model.costs import Costs
     from gptloom.model.diagnosis import Diagnosis
+    from gptloom.model.integer import IntegerModel
+
+_COST_DOCUMENTS, _COST_TOKENS = 8, 201
+"""Measurement rows, and tokens of each, for the costs of a model of the Llama family."""
 
 
 def quantize(
@@ -85,17 +89,11 @@ def quantize(
         raise UserError(
             "The widths of the plain form are fixed: leave them out, or add --form merged."
         )
-    from gptloom.model.costs import approximation_costs
     from gptloom.model.loss import measurement_rows
     from gptloom.model.quantise import quantise
 
     model = quantise(loaded)
-    rows, _ = measurement_rows(loaded)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("measuring")
-        costs = approximation_costs(
-            loaded, model, rows, lambda done, of: progress.update(task, completed=done, total=of)
-        )
+    costs = _costs(loaded, model, measurement_rows(loaded)[0])
     if json_file:
         report = {**model.metadata, **asdict(costs)}
         write_json(json_file, report)
@@ -105,14 +103,30 @@ def quantize(
         console.print(f"Wrote {json_file}.")
 
 
+def _costs(loaded: Checkpoint, model: "IntegerModel", rows) -> "Costs":
+    """Return the cost of every approximation, and show progress meanwhile."""
+    from gptloom.model.costs import approximation_costs
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("measuring")
+        return approximation_costs(
+            loaded, model, rows, lambda done, of: progress.update(task, completed=done, total=of)
+        )
+
+
 def _quantize_llama(loaded: Checkpoint, profile: str | None, json_file: Path | None) -> None:
     from gptloom.cli.quantised import quantised
+    from gptloom.model.loss import measurement_rows
 
-    stated = quantised(loaded, profile).metadata
+    model = quantised(loaded, profile)
+    stated = model.metadata
+    # A hundred approximations are measured on these.
+    rows = measurement_rows(loaded)[0][:_COST_DOCUMENTS, :_COST_TOKENS]
+    costs = _costs(loaded, model, rows)
     if json_file:
-        write_json(json_file, {"profile": profile or USUAL_PROFILE, **stated})
+        write_json(json_file, {"profile": profile or USUAL_PROFILE, **stated, **asdict(costs)})
     console = console_for(json_file)
-    console.print(_losses(stated, stated["float_loss"]))
+    console.print(_losses(stated, stated["float_loss"]), _sites(costs, "0.0001 nats of KL", 2))
     if json_file:
         console.print(f"Wrote {json_file}.")
 
@@ -221,8 +235,8 @@ def _losses(stated: dict, exact: float) -> Table:
     return table
 
 
-def _sites(costs: "Costs") -> Table:
-    table = Table("approximation", "bits", "shift", "0.0001 nats")
+def _sites(costs: "Costs", unit: str = "0.0001 nats", digits: int = 1) -> Table:
+    table = Table("approximation", "bits", "shift", unit)
     for column in table.columns[1:]:
         column.justify = "right"
     for kind, together in costs.together.items():
@@ -231,10 +245,12 @@ def _sites(costs: "Costs") -> Table:
         for cost in costs.sites:
             if cost.kind == kind:
                 shift = "" if cost.shift is None else str(cost.shift)
-                table.add_row(f"  {cost.site}", str(cost.bits), shift, f"{1e4 * cost.nats:+.1f}")
-        table.add_row(f"{kind} together", "", "", f"{1e4 * together:+.1f}", style="bold")
+                cost_here = f"{1e4 * cost.nats:+.{digits}f}"
+                table.add_row(f"  {cost.site}", str(cost.bits), shift, cost_here)
+        together_here = f"{1e4 * together:+.{digits}f}"
+        table.add_row(f"{kind} together", "", "", together_here, style="bold")
         table.add_section()
     table.add_row(
-        "everything, against these weights", "", "", f"{1e4 * costs.together['all']:+.1f}"
+        "everything, against these weights", "", "", f"{1e4 * costs.together['all']:+.{digits}f}"
     )
     return table

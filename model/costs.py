@@ -10,25 +10,34 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gptloom.model import arithmetic, positions, tables
+from gptloom.model import positions, tables
 from gptloom.model.arithmetic import (
+    GATE_SHIFT,
     MANTISSA_BITS,
-    PRE_SHIFT,
+    ROTARY_FRACTION,
     SCORE_FRACTION,
-    SCORE_SHIFT,
+    SILU_FRACTION,
+    SILU_RESULT_BITS,
+    SILU_RESULT_FRACTION,
 )
 from gptloom.model.checkpoint import Checkpoint
+from gptloom.model.family import Family
+from gptloom.model.float_model import FloatModel
+from gptloom.model.formats import Precision
 from gptloom.model.golden import GoldenModel, Operations
 from gptloom.model.integer import IntegerModel
-from gptloom.model.loss import golden_loss
-from gptloom.model.quantise import on_grid
-from gptloom.model.scales import weight_scales
-from gptloom.model.sites import Kind
+from gptloom.model.loss import Expected, Predictor, golden_loss
+from gptloom.model.quantise import grid_of
+from gptloom.model.sites import Function, Kind, Scaling
 
 EMBEDDINGS = "embeddings"
 """Tokens and positions together, which are rounded to the same grid."""
 
-TABLES = ("rsqrt", "exp2", "reciprocal")
+TABLES = {"rsqrt": MANTISSA_BITS, "exp2": MANTISSA_BITS, "reciprocal": MANTISSA_BITS}
+"""Bits of the entries of each table."""
+
+LLAMA_TABLES = TABLES | {"rotation": ROTARY_FRACTION + 1, "silu": SILU_RESULT_BITS}
+"""The same for the family of Llama."""
 
 _FINER = 20
 """Bits by which real numbers are scaled up before an integer operation takes them."""
@@ -52,7 +61,9 @@ class Cost:
     shift
         The shift chosen for a site; None if there is nothing to choose.
     nats
-        Loss with this approximation alone, minus the loss without any.
+        Loss with this approximation alone, minus the loss without any. The family of Llama has
+        its divergence from the float model (KL) instead: what a text's next tokens show of so small
+        a difference is luck.
     """
 
     kind: str
@@ -69,7 +80,8 @@ class Costs:
     Attributes
     ----------
     exact
-        Loss of the checkpoint's weights without any approximation (nor the epsilon of the norms).
+        Loss of the checkpoint's weights without any approximation (nor the epsilon of the norms);
+        in the family of Llama, cross-entropy with the float model's predictions.
     sites
         Cost of every approximation by itself.
     together
@@ -85,17 +97,19 @@ class Costs:
 def approximations(model: IntegerModel) -> list[Cost]:
     """Return every approximation of a model, in order of computation, with its cost still 0."""
     table, bits = model.network, model.precision.weights
-    matrices = [site.matrix.name for site in table.sites if site.matrix]
-    found = [Cost("weights", name, bits, None, 0.0) for name in (EMBEDDINGS, *matrices)]
+    parts = [part for site in table.sites for part in (site.matrix, site.gain) if part]
+    names = [part.name for part in parts if part not in table.embeddings]
+    found = [Cost("weights", name, bits, None, 0.0) for name in (EMBEDDINGS, *names)]
     for site in table.sites:
         if site.kind is Kind.SCORES:
-            shift = SCORE_SHIFT
+            shift = model.precision.score_shift
         elif site.scale:
             shift = model.shifts.get(site.key)
         else:
             continue
         found.append(Cost("activations", site.label, site.bits, shift, 0.0))
-    found += [Cost("tables", name, MANTISSA_BITS, None, 0.0) for name in TABLES]
+    tables_of = LLAMA_TABLES if model.config.family is Family.LLAMA else TABLES
+    found += [Cost("tables", name, entry, None, 0.0) for name, entry in tables_of.items()]
     return found
 
 
@@ -121,24 +135,27 @@ def approximation_costs(
     Returns
     -------
     Costs
-        The table of exp2 is addressed by rounded scores: its cost is what it adds to theirs.
+        The tables of exp2 and SiLU are addressed by rounded numbers: the cost of such a table is
+        what it adds to theirs.
         Costs can be negative, especially after quantisation-aware training, and their sum is not
         quite the cost of all.
     """
-    scales = weight_scales(checkpoint.config, checkpoint.weights, model.precision.weights)
-    grid = on_grid(checkpoint, scales)
+    grid, loss = grid_of(checkpoint, model.precision), _measure(checkpoint, rows)
     losses: dict[frozenset[str], float] = {}
 
     def loss_with(names: Collection[str]) -> float:
         key = frozenset(names)
         if key not in losses:
-            losses[key] = golden_loss(_partly_exact(model, grid, key), rows)
+            losses[key] = loss(_partly_exact(model, grid, key))
         return losses[key]
 
-    scores = {site.label for site in model.network.sites if site.kind is Kind.SCORES}
+    addresses = {
+        "exp2": {site.label for site in model.network.sites if site.kind is Kind.SCORES},
+        "silu": {site.label for site in model.network.sites if site.function is Function.SILU},
+    }
 
     def cost_of(names: set[str]) -> float:
-        beside = scores - names if "exp2" in names else set()
+        beside = {site for table in names & {*addresses} for site in addresses[table]} - names
         return loss_with(names | beside) - loss_with(beside)
 
     found = approximations(model)
@@ -154,6 +171,13 @@ def approximation_costs(
     return Costs(loss_with(()), sites, together)
 
 
+def _measure(checkpoint: Checkpoint, rows: NDArray[np.integer]) -> Callable[[Predictor], float]:
+    """Return the function that measures a golden model."""
+    if checkpoint.config.family is Family.LLAMA:
+        return Expected(FloatModel(checkpoint.config, checkpoint.weights), rows).cross_entropy
+    return lambda golden: golden_loss(golden, rows)
+
+
 def _partly_exact(
     model: IntegerModel, grid: dict[str, Real], approximate: Collection[str]
 ) -> GoldenModel:
@@ -163,7 +187,8 @@ def _partly_exact(
         name: rounded if embeddings.get(name, name) in approximate else grid[name]
         for name, rounded in model.weights.items()
     }
-    return GoldenModel(replace(model, weights=weights), _PartlyExact(approximate))
+    operations = _PartlyExact(model.precision, approximate)
+    return GoldenModel(replace(model, weights=weights), operations)
 
 
 class _PartlyExact(Operations):
@@ -172,8 +197,8 @@ class _PartlyExact(Operations):
     Scales keep their form of mantissa and exponent; a real one has a real mantissa.
     """
 
-    def __init__(self, approximate: Collection[str]):
-        super().__init__()
+    def __init__(self, precision: Precision, approximate: Collection[str]):
+        super().__init__(precision)
         self._approximate = approximate
 
     def rsqrt(self, value):
@@ -196,8 +221,8 @@ class _PartlyExact(Operations):
 
     def quantise_score(self, site, accumulators):
         if site.label in self._approximate:
-            return arithmetic.quantise_score(np.floor(accumulators))
-        return accumulators / (1 << SCORE_SHIFT)
+            return super().quantise_score(site, np.floor(accumulators))
+        return accumulators / (1 << self.precision.score_shift)
 
     def penalty(self, site, distance, heads):
         if site.label in self._approximate:
@@ -207,12 +232,43 @@ class _PartlyExact(Operations):
     def requantise(self, site, accumulators, scale, shift):
         mantissa, exponent = scale
         if site.label in self._approximate:
-            mantissa = np.rint(mantissa * 2.0**_FINER).astype(np.int64)
-            shift = shift + exponent + _FINER
-            return arithmetic.requantise(np.floor(accumulators), mantissa, shift, site.bits)
-        return accumulators * mantissa * 2.0 ** -(shift + exponent + PRE_SHIFT)
+            # As large as the tables have them, for the exponent is used by itself.
+            octaves = MANTISSA_BITS - np.frexp(mantissa)[1]
+            finer = np.rint(mantissa * 2.0 ** (octaves + _FINER)).astype(np.int64)
+            whole = np.floor(accumulators).astype(np.int64)
+            return super().requantise(site, whole, (finer, exponent + octaves), shift + _FINER)
+        pre_shift = self.precision.pre_shift
+        if site.scale is Scaling.SUM and self.precision.exponent_first:
+            pre_shift = 0
+        return accumulators * mantissa * 2.0 ** -(shift + exponent + pre_shift)
 
     def saturate(self, site, value):
         if site.label in self._approximate:
-            return arithmetic.saturate(np.rint(value), site.bits)
+            return super().saturate(site, np.rint(value))
+        return value
+
+    def rotation(self, places, width, theta):
+        if "rotation" in self._approximate:
+            return super().rotation(places, width, theta)
+        angles = positions.angles(places, width, theta)
+        return np.cos(angles) * 2.0**ROTARY_FRACTION, np.sin(angles) * 2.0**ROTARY_FRACTION
+
+    def rotate(self, site, pairs, cosine, sine):
+        even, odd = np.moveaxis(pairs, -1, 0)
+        turned = np.stack([even * cosine - odd * sine, even * sine + odd * cosine], axis=-1)
+        turned = turned * 2.0 ** -(ROTARY_FRACTION + site.scaled_bits - site.bits)
+        return self._rounded(site, turned)
+
+    def silu(self, value):
+        if "silu" in self._approximate:
+            return super().silu(np.rint(value))
+        argument = value / 2.0**SILU_FRACTION
+        return argument / (1 + np.exp(-argument)) * 2.0**SILU_RESULT_FRACTION
+
+    def gated(self, site, value, gate):
+        return self._rounded(site, value * gate * 2.0**-GATE_SHIFT)
+
+    def _rounded(self, site, value):
+        if site.label in self._approximate:
+            return super().saturate(site, np.floor(value + 0.5))
         return value

@@ -118,6 +118,22 @@ class Operations:
         """Return the sum of a site's value and the value it is combined with, saturated."""
         return arithmetic.saturate(value, site.bits)
 
+    def rotation(self, positions: Integers, width: int, theta: float) -> tuple[Integers, Integers]:
+        """Return cosine and sine of every pair's angle, [positions, width / 2]."""
+        return tables.rotation(positions, tables.rotary_speeds(width, theta))
+
+    def rotate(self, site: Site, pairs: Integers, cosine: Integers, sine: Integers) -> Integers:
+        """Return a site's pairs of elements, turned."""
+        return arithmetic.rotate(pairs, cosine, sine, site.scaled_bits - site.bits, site.bits)
+
+    def silu(self, value: Integers) -> Integers:
+        """Return the SiLU of a scaled sum."""
+        return tables.silu(value)
+
+    def gated(self, site: Site, value: Integers, gate: Integers) -> Integers:
+        """Return the product of a site's value and a gate."""
+        return arithmetic.saturate(arithmetic.round_shift(value * gate, GATE_SHIFT), site.bits)
+
 
 class GoldenModel:
     """Integer forward pass, with and without a KV cache, and generation.
@@ -299,13 +315,12 @@ class GoldenModel:
                 case Function.RELU:
                     value = np.maximum(value, 0)
                 case Function.SILU:
-                    value = tables.silu(value)
+                    value = do.silu(value)
             match site.combination:
                 case Combination.ADD:
                     value = do.saturate(site, value + stream)
                 case Combination.MULTIPLY:
-                    product = arithmetic.round_shift(value * found[site.factor], GATE_SHIFT)
-                    value = do.saturate(site, product)
+                    value = do.gated(site, value, found[site.factor])
             if site.is_cached:
                 rows[site.key] = memory.append(site.layer, site.becomes, value)
             if site.is_stream:
@@ -342,12 +357,11 @@ class GoldenModel:
 
     def _rotated(self, site: Site, rows: Integers, positions) -> Integers:
         """Return queries or keys with every pair of elements turned."""
-        width = self.config.head_width
-        speeds = tables.rotary_speeds(width, self.config.theta)
-        cosine, sine = (table[:, None] for table in tables.rotation(positions, speeds))
+        width, do = self.config.head_width, self.operations
+        turns = do.rotation(positions, width, self.config.theta)
+        cosine, sine = (table[:, None] for table in turns)
         pairs = rows.reshape(*rows.shape[:2], -1, width // 2, 2)
-        turned = arithmetic.rotate(pairs, cosine, sine, site.scaled_bits - site.bits, site.bits)
-        return turned.reshape(rows.shape)
+        return do.rotate(site, pairs, cosine, sine).reshape(rows.shape)
 
     def _scores(self, site: Site, q: Integers, keys: Integers, memory: Memory) -> Integers:
         """Return the scores of the keys, [batch, time, keys, heads]."""

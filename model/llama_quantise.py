@@ -60,6 +60,13 @@ def quantise_llama(checkpoint: Checkpoint, precision: Precision) -> IntegerModel
     return _Quantiser(checkpoint, precision).model()
 
 
+def llama_grid(checkpoint: Checkpoint, precision: Precision) -> dict[str, Array]:
+    """Return the weights by name in units of their rows' grids, before rounding."""
+    quantiser = _Quantiser(checkpoint, precision)
+    quantiser.model()
+    return quantiser.exact
+
+
 class _Peaks:
     """Largest magnitudes of every site's elements on token rows, [elements].
 
@@ -109,6 +116,8 @@ class _Quantiser:
     ----------
     scales
         Integer that stands for one, for each of a site's elements.
+    exact
+        Integers of the weights by name, before they are rounded.
     """
 
     def __init__(self, checkpoint: Checkpoint, precision: Precision):
@@ -120,7 +129,7 @@ class _Quantiser:
         self.peaks = _Peaks(exact, checkpoint.calibration)
         self.scales: dict[Key, Array] = {}
         self.shifts: dict[Key, int] = {}
-        self.integers: dict[str, NDArray[np.int64]] = {}
+        self.exact: dict[str, Array] = {}
         self.row_shifts: dict[str, NDArray[np.int64]] = {}
 
     def model(self) -> IntegerModel:
@@ -138,12 +147,13 @@ class _Quantiser:
                     self._product(site)
                 case Kind.MIX:
                     self._mix(site)
+        unit = self._head(head)
         return IntegerModel(
             config=self.config,
             tokenizer=self.checkpoint.tokenizer,
-            weights=self.integers,
+            weights={name: _rounded(values) for name, values in self.exact.items()},
             shifts=self.shifts,
-            logit_unit=self._head(head),
+            logit_unit=unit,
             precision=self.precision,
             row_shifts=self.row_shifts,
         )
@@ -162,7 +172,7 @@ class _Quantiser:
             limit = weight_limit(self.precision.weights)
             ratio = self.weights[site.gain.name][0]
             unit = limit / np.abs(ratio).max()
-            self.integers[site.gain.name] = np.rint(ratio * unit).astype(np.int64)[None]
+            self.exact[site.gain.name] = (ratio * unit)[None]
             gain = np.full(site.elements, unit)
         # A stream over its length, times 2**(MANTISSA_BITS - shift) and the gain.
         one = 2.0 ** (MANTISSA_BITS - self.precision.pre_shift) / np.sqrt(self.config.width) * gain
@@ -265,7 +275,12 @@ class _Quantiser:
         """Round a matrix to powers of two of its own for each row, from that of `base` on."""
         self.row_shifts[name] = np.clip(exponents - base, 0, MOST_ROW_SHIFT)
         grid = 2.0 ** (base + self.row_shifts[name])
-        self.integers[name] = np.floor(effective * grid[:, None] + 0.5).astype(np.int64)
+        self.exact[name] = effective * grid[:, None]
+
+
+def _rounded(values: Array) -> NDArray[np.int64]:
+    """Return whole numbers, half up."""
+    return np.floor(values + 0.5).astype(np.int64)
 
 
 def _room(bits: int, margin: float = MARGIN) -> float:

@@ -18,7 +18,7 @@ from gptloom.model.float_model import FloatModel
 from gptloom.model.formats import FINE, STANDARD, Precision
 from gptloom.model.golden import GoldenModel
 from gptloom.model.integer import IntegerModel
-from gptloom.model.llama_quantise import quantise_llama
+from gptloom.model.llama_quantise import llama_grid, quantise_llama
 from gptloom.model.loss import Expected, golden_loss, measure
 from gptloom.model.network import Network, network
 from gptloom.model.scales import (
@@ -81,6 +81,15 @@ def on_grid(checkpoint: Checkpoint, scales: WeightScales) -> dict[str, Array]:
         name: weight.astype(np.float64) * scales.factors[name]
         for name, weight in checkpoint.weights.items()
     }
+
+
+def grid_of(checkpoint: Checkpoint, precision: Precision) -> dict[str, Array]:
+    """Return the weights by name in units of the grids that they are rounded to."""
+    if checkpoint.config.family is Family.LLAMA:
+        return llama_grid(checkpoint, precision)
+    return on_grid(
+        checkpoint, weight_scales(checkpoint.config, checkpoint.weights, precision.weights)
+    )
 
 
 def integer_loss(model: IntegerModel, rows: NDArray[np.integer]) -> float:

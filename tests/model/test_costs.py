@@ -5,9 +5,16 @@ from dataclasses import replace
 import pytest
 
 from gptloom.model.checkpoint import load_checkpoint, shipped_checkpoints
+from gptloom.model.config import ModelConfig
 from gptloom.model.costs import approximation_costs, approximations
+from gptloom.model.family import Family
 from gptloom.model.float_model import FloatModel
+from gptloom.model.formats import PROFILES
+from gptloom.model.golden import GoldenModel
+from gptloom.model.llama_quantise import quantise_llama
+from gptloom.model.loss import Expected, closeness
 from gptloom.model.quantise import integer_loss, quantise
+from verification.llama import make_checkpoint
 
 
 @pytest.fixture(params=shipped_checkpoints(), scope="module")
@@ -64,3 +71,31 @@ def test_a_site_that_saturates_stands_out():
     costs = approximation_costs(checkpoint, changed, rows, lambda *done: told.append(done))
     assert told == [(done, len(costs.sites)) for done in range(1, len(costs.sites) + 1)]
     assert max(costs.sites, key=lambda cost: cost.nats).site == "0.v"
+
+
+TEXT = ModelConfig(
+    layers=2, width=16, heads=4, kv_heads=2, head_dim=6, hidden=20, context=24, vocabulary=30,
+    tied=True, epsilon=1e-9, family=Family.LLAMA, positions="rotary",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_of_text_they_are_divergences_from_the_float_model(profile):
+    checkpoint = make_checkpoint(TEXT)
+    model, rows = quantise_llama(checkpoint, PROFILES[profile]), checkpoint.calibration
+    exact = FloatModel(TEXT, checkpoint.weights)
+    costs = approximation_costs(checkpoint, model, rows)
+    # Nothing is lost without approximations; with all it is the golden model.
+    assert costs.exact == pytest.approx(Expected(exact, rows).entropy, abs=1e-6)
+    kl = closeness(exact, GoldenModel(model), rows).kl
+    assert costs.together["all"] == pytest.approx(kl, abs=1e-6)
+    names = [cost.site for cost in costs.sites]
+    assert len(set(names)) == len(names)
+    assert {*checkpoint.weights} - {"wte"} <= {*names}
+    sites = ("input", "q", "k", "v", "score", "mix", "out", "middle", "gate", "up", "mlp")
+    assert {f"{layer}.{site}" for layer in range(2) for site in sites} <= {*names}
+    assert {"embeddings", "embedding", "final", "logits", "rotation", "silu", "exp2"} <= {*names}
+    # A divergence is never negative, and each alone is less than all.
+    own = [cost.nats for cost in costs.sites if cost.site not in ("exp2", "silu")]
+    assert min(own) > -1e-6
+    assert max(own) < kl
