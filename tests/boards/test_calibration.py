@@ -126,6 +126,7 @@ def pretended(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.long
 def test_calibrating_records_what_the_tools_say(pretended, capsys):
     folder = pretended / "designs"
     assert not main(["estimate", "--calibrate", "--native", "--folder", str(folder)])

@@ -41,7 +41,7 @@ def test_the_table_is_complete():
     "name",
     [
         name
-        if name in ("ice40-hx8k", "ulx3s-25f")
+        if name == "ice40-hx8k"
         else pytest.param(name, marks=pytest.mark.long if name in FIRST else pytest.mark.nightly)
         for name in sorted(FIRST | SECOND)
     ],
@@ -131,6 +131,7 @@ def test_another_clock_is_used_throughout(model):
     assert "set_frequency domain.pll_clock 36.0" in sources.constraints
 
 
+@pytest.mark.long
 def test_commands_on_the_serial_line_are_for_parts_with_room(model):
     sources = elaborate(BOARDS["ulx3s-25f"], *parts(model), framed=True)
     assert "staging" in sources.rtlil
@@ -146,6 +147,7 @@ def test_slots_need_prompts(model):
         make_top(BOARDS["ice40-hx8k"], build_image(model, machine), machine, Preload(), 12e6)
 
 
+@pytest.mark.long
 def test_attention_is_told_where_there_are_commands(model):
     board, part = BOARDS["ulx3s-25f"], "host.attention"
     assert part in elaborate(board, *parts(model), instruments=True).rtlil

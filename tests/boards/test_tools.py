@@ -60,6 +60,7 @@ def test_missed_timing_exits_with_1_and_leaves_no_bitstream(build, capsys):
     assert report["tokens_per_second"] is None
 
 
+@pytest.mark.long
 def test_packing_that_fails_leaves_no_bitstream(build, capsys):
     broken = "open(sys.argv[2], 'w').write('half'); sys.exit('cannot pack')"
     assert build(90, pack=broken) == 2
@@ -67,6 +68,7 @@ def test_packing_that_fails_leaves_no_bitstream(build, capsys):
     assert not build.bitstream.exists()
 
 
+@pytest.mark.long
 def test_memories_that_are_not_found_make_no_bitstream(build, capsys):
     assert build(90, bram="print(sys.stdin.read(), end='')") == 2
     assert re.search(r"memories could not be found in placed \(0 bits of", capsys.readouterr().err)

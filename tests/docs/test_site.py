@@ -45,6 +45,7 @@ def is_wrong_elsewhere(link):
 
 
 @SITE
+@pytest.mark.long
 def test_no_link_of_the_site_leads_nowhere(site, record_property):
     # Themes write links on the error page relative to a server's root.
     paths = [path for path in site.rglob("*.html") if path.name != "404.html"]
@@ -69,6 +70,7 @@ def test_no_link_of_the_site_leads_nowhere(site, record_property):
 
 
 @SITE
+@pytest.mark.long
 def test_the_reference_has_every_subcommand_and_module(site):
     command = (site / "reference" / "command.html").read_text()
     for name in ("generate", "build", "swap", "talk", "train", "doctor"):

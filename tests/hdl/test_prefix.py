@@ -77,7 +77,7 @@ class Driver:
 @pytest.mark.parametrize(
     ("slots", "lanes", "layers"),
     [
-        (2, 16, 2),
+        pytest.param(2, 16, 2, marks=pytest.mark.long),
         (4, 16, 1),
         pytest.param(1, 16, 1, marks=pytest.mark.long),
         pytest.param(2, 64, 1, marks=pytest.mark.nightly),

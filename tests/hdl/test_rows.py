@@ -67,11 +67,11 @@ class Driver:
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.long),
         pytest.param({"eviction": "window"}, marks=pytest.mark.nightly),
         pytest.param({"eviction": "window", "sinks": 1}, marks=pytest.mark.nightly),
         {"eviction": "window", "sinks": 5},
-        {"eviction": "attention"},
+        pytest.param({"eviction": "attention"}, marks=pytest.mark.long),
     ],
     ids=str,
 )

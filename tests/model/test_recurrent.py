@@ -60,6 +60,7 @@ def test_the_cache_that_is_named_is_the_one_that_is_used(random_model):
     assert type(golden_of(model)) is GoldenModel
 
 
+@pytest.mark.long
 def test_names_in_a_row_lose_nothing_by_it(names):
     rows = names.tokenizer.stream_rows(heldout_documents(), 512)
     kept = losses_of(GoldenModel(names.with_cache(512, Eviction.NONE)), rows)

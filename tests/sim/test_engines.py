@@ -54,8 +54,8 @@ def _drive(engine, inputs, signals, cycles=300):
                 *("busy", "sum.acc", "sum.doubled"),
             ],
         ),
-        (Ripple, dict(a=8), ["y", "top_bit"]),
-        (Adder, dict(a=4, rst=1), ["y"]),
+        pytest.param(Ripple, dict(a=8), ["y", "top_bit"], marks=pytest.mark.long),
+        pytest.param(Adder, dict(a=4, rst=1), ["y"], marks=pytest.mark.long),
     ],
 )
 def test_engines_agree(design, inputs, signals):

@@ -96,10 +96,10 @@ ONE_HEAD = replace(CONFIG, heads=1)
 @pytest.mark.parametrize(
     ("lanes", "config"),
     [
-        (8, CONFIG),
+        (16, CONFIG),
         pytest.param(8, WIDER, marks=pytest.mark.long),
         pytest.param(16, ONE_HEAD, marks=pytest.mark.long),
-        pytest.param(16, CONFIG, marks=pytest.mark.long),
+        pytest.param(8, CONFIG, marks=pytest.mark.long),
         pytest.param(64, WIDER, marks=pytest.mark.long),
         pytest.param(32, WIDER, marks=pytest.mark.nightly),
     ],

@@ -110,6 +110,7 @@ def test_a_core_that_does_not_answer_is_said_to_hang(generator):
         next(session.tokens())
 
 
+@pytest.mark.long
 def test_pysim_generates_the_same_names_in_the_same_cycles(generator, model):
     from gptloom.sim.engines import open_engine
 

@@ -74,6 +74,7 @@ def test_a_kept_design_is_not_made_again(cache, monkeypatch):
     assert not made
 
 
+@pytest.mark.long
 def test_cache_keeps_the_last_used(cache, monkeypatch):
     monkeypatch.setattr(build_cache, "_KEPT", 1)
     for constant in (1, 2):

@@ -50,8 +50,8 @@ def known_tokens(draw, prompts, bos):
 @pytest.mark.parametrize(
     ("configs", "lanes", "slots"),
     [
-        ([SMALL], 16, 4),
-        pytest.param([SMALL, TWO_LAYERS], 16, 2, marks=pytest.mark.long),
+        pytest.param([SMALL], 16, 4, marks=pytest.mark.long),
+        pytest.param([SMALL, TWO_LAYERS], 16, 2, marks=pytest.mark.nightly),
         pytest.param([ALIBI], 64, 1, marks=pytest.mark.nightly),
     ],
     ids=["joins", "two models", "alibi, wide"],

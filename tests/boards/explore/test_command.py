@@ -72,6 +72,7 @@ def test_the_front_is_of_the_speed_that_is_asked_for(explore):
     assert without_times(single) != without_times(every)
 
 
+@pytest.mark.long
 def test_what_is_known_is_not_run_again(explore, tmp_path, monkeypatch, capsys):
     options = ["--board", "ulx3s-25f", "--core", "folded"]
     first = explore(*options, "--lanes", "8,16")

@@ -182,7 +182,7 @@ class Driver:
         # Several layers in several frames; one head alone; as many heads as a frame takes.
         (2, 4, 10),
         (1, 1, 4),
-        (1, 32, 3),
+        pytest.param(1, 32, 3, marks=pytest.mark.long),
         pytest.param(3, 8, 5, marks=pytest.mark.nightly),
     ],
 )

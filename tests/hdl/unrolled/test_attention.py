@@ -89,7 +89,7 @@ def check(model, streams, positions, heads_per_cycle, count, seed):
 @pytest.mark.parametrize(
     ("positions", "heads_per_cycle", "streams"),
     [
-        (2, 2, 5),
+        pytest.param(2, 2, 5, marks=pytest.mark.long),
         *(
             # The more positions, the longer it takes to compile.
             pytest.param(*case, marks=pytest.mark.nightly)

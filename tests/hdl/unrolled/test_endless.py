@@ -166,6 +166,7 @@ def test_two_layers_without_end(rows, sinks):
     check_use((make_model(rows, sinks=sinks, layers=2), (2, 2, None), 0), 1)
 
 
+@pytest.mark.long
 def test_a_prompt_ends_a_stream_where_a_document_ends():
     model = make_model(4)
     core = make_core(model, 2, 2, None, SIMULATED)
@@ -195,6 +196,7 @@ def test_a_prompt_ends_a_stream_where_a_document_ends():
     assert (seen.token, seen.position) == (sampling.draw(noisy[0], 0), 1)
 
 
+@pytest.mark.long
 def test_a_seed_ends_a_stream_where_a_document_ends():
     model = make_model(4)
     core = make_core(model, 2, 2, None, SIMULATED)

@@ -48,6 +48,7 @@ def golden_entry(model, product, offset, square):
     return {name: value.tolist() for name, value in row.items()}, found
 
 
+@pytest.mark.long
 def test_enter(bench, enter):
     """Small and extreme values, one token after the other: each comes when it is due."""
     model, block = enter

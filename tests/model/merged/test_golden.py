@@ -192,6 +192,7 @@ def test_shipped_models_follow_the_steps(shipped):
     assert_equal_to_the_reference(shipped)
 
 
+@pytest.mark.long
 def test_the_shipped_model_without_positions_follows_the_steps(quantised):
     assert_equal_to_the_reference(quantised("names-alibi"))
 
