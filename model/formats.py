@@ -127,15 +127,15 @@ STANDARD = Precision()
 
 FINE = Precision(
     weights=9, cache=CacheFormat(RowFormat(9), RowFormat(9)), activations=12, stream=16,
-    unrotated=14, scores=12, score_shift=6, pre_shift=6, exponent_first=True, noise_bits=12,
+    unrotated=14, scores=12, score_shift=6, pre_shift=5, exponent_first=True, noise_bits=12,
 )  # fmt: skip
 """Precision for text: every ninth bit that an ECP5's block RAMs have."""
 
 COARSE = Precision(
-    weights=8, cache=CacheFormat(RowFormat(8), RowFormat(8)), activations=10, stream=16,
-    unrotated=12, scores=12, score_shift=4, pre_shift=4, exponent_first=True, noise_bits=12,
+    weights=8, cache=CacheFormat(RowFormat(8), RowFormat(8)), activations=12, stream=16,
+    unrotated=14, scores=12, score_shift=5, pre_shift=5, exponent_first=True, noise_bits=12,
 )  # fmt: skip
-"""Precision for text in bytes."""
+"""Precision for text in bytes. Activations are as wide as the scores that share their memory."""
 
 USUAL_PROFILE = "J1"
 PROFILES = {USUAL_PROFILE: FINE, "J2": COARSE}

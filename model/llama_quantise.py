@@ -26,6 +26,7 @@ from gptloom.model.float_model import FloatModel
 from gptloom.model.formats import Precision
 from gptloom.model.integer import IntegerModel
 from gptloom.model.network import network
+from gptloom.model.rounding import round_for_inputs
 from gptloom.model.scales import MAX_SHIFT, weight_limit
 from gptloom.model.sites import Becomes, Key, Kind, Site
 from gptloom.model.tokenizer import parts
@@ -71,12 +72,15 @@ class _Peaks:
     """Largest magnitudes of every site's elements on token rows, [elements].
 
     Rotated pairs count by their length, which no position changes, and values that are multiplied
-    by another site's also before that (`unmultiplied`).
+    by another site's also before that (`unmultiplied`). Sites that matrices multiply have second
+    moments too (`moments`, [elements, elements]).
     """
 
     def __init__(self, model: FloatModel, rows: NDArray[np.integer]):
         self._found: dict[Key, Array] = {}
         self.unmultiplied: dict[Key, Array] = {}
+        self.moments: dict[Key, Array] = {}
+        read = {site.source for site in network(model.config).sites if site.matrix} - {None}
         for inputs, targets in parts(rows):
             values: dict[Key, Array] = {}
             seen = (targets >= 0)[..., None]
@@ -94,6 +98,9 @@ class _Peaks:
                 _raise(self._found, site.key, np.where(seen, value, 0))
 
             model.logits(inputs, see)
+            for key in read:
+                factors = values[key][targets >= 0].reshape(-1, self[key].size)
+                self.moments[key] = self.moments.get(key, 0) + factors.T @ factors
 
     def __getitem__(self, key: Key) -> Array:
         """Return the largest magnitudes of a site's elements."""
@@ -130,6 +137,7 @@ class _Quantiser:
         self.scales: dict[Key, Array] = {}
         self.shifts: dict[Key, int] = {}
         self.exact: dict[str, Array] = {}
+        self.integers: dict[str, NDArray[np.int64]] = {}
         self.row_shifts: dict[str, NDArray[np.int64]] = {}
 
     def model(self) -> IntegerModel:
@@ -151,7 +159,7 @@ class _Quantiser:
         return IntegerModel(
             config=self.config,
             tokenizer=self.checkpoint.tokenizer,
-            weights={name: _rounded(values) for name, values in self.exact.items()},
+            weights=self.integers,
             shifts=self.shifts,
             logit_unit=unit,
             precision=self.precision,
@@ -172,7 +180,8 @@ class _Quantiser:
             limit = weight_limit(self.precision.weights)
             ratio = self.weights[site.gain.name][0]
             unit = limit / np.abs(ratio).max()
-            self.exact[site.gain.name] = (ratio * unit)[None]
+            self.exact[site.gain.name] = exact = (ratio * unit)[None]
+            self.integers[site.gain.name] = np.rint(exact).astype(np.int64)
             gain = np.full(site.elements, unit)
         # A stream over its length, times 2**(MANTISSA_BITS - shift) and the gain.
         one = 2.0 ** (MANTISSA_BITS - self.precision.pre_shift) / np.sqrt(self.config.width) * gain
@@ -242,7 +251,7 @@ class _Quantiser:
         effective = self.weights[name] / scale[None, :]
         exponents = self._exponents(effective)
         least = int(exponents.min())
-        self._to_grid(name, effective, exponents, least)
+        self._to_grid(head, name, effective, exponents, least)
         return 2.0**-least
 
     @property
@@ -261,7 +270,7 @@ class _Quantiser:
                 "values around it: this checkpoint cannot be quantised, train it anew"
             )
         self.shifts[site.key] = shift
-        self._to_grid(name, effective, exponents, shift - self._unit_shift)
+        self._to_grid(site, name, effective, exponents, shift - self._unit_shift)
 
     def _exponents(self, effective: Array) -> NDArray[np.int64]:
         """Return the exponent of the largest power of two with which each row's weights fit."""
@@ -270,17 +279,22 @@ class _Quantiser:
         return np.floor(np.log2(room / peaks)).astype(np.int64)
 
     def _to_grid(
-        self, name: str, effective: Array, exponents: NDArray[np.int64], base: int
+        self, site: Site, name: str, effective: Array, exponents: NDArray[np.int64], base: int
     ) -> None:
-        """Round a matrix to powers of two of its own for each row, from that of `base` on."""
+        """Round a matrix to powers of two of its own for each row, from that of `base` on.
+
+        Rows of an embedding are read, not multiplied: their elements are rounded one by one.
+        """
         self.row_shifts[name] = np.clip(exponents - base, 0, MOST_ROW_SHIFT)
         grid = 2.0 ** (base + self.row_shifts[name])
-        self.exact[name] = effective * grid[:, None]
-
-
-def _rounded(values: Array) -> NDArray[np.int64]:
-    """Return whole numbers, half up."""
-    return np.floor(values + 0.5).astype(np.int64)
+        self.exact[name] = exact = effective * grid[:, None]
+        if site.kind is Kind.EMBEDDING:
+            self.integers[name] = np.floor(exact + 0.5).astype(np.int64)
+            return
+        scale = self.scales[site.source]
+        moments = self.peaks.moments[site.source] * np.outer(scale, scale)
+        limit = weight_limit(self.precision.weights)
+        self.integers[name] = round_for_inputs(exact, moments, limit)
 
 
 def _room(bits: int, margin: float = MARGIN) -> float:
