@@ -72,7 +72,7 @@ def test_a_prompt_is_computed_once(tmp_path):
     assert once["cycles"] < again["cycles"] - 7 * 4 * 50
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_stream_of_names_is_the_golden_models(tmp_path, capsys):
     file = tmp_path / "result.json"
     options = ["--checkpoint", "names-alibi", "--cache", "window", "--rows", "8", "--sinks", "2"]

@@ -43,14 +43,12 @@ def test_the_installed_command_generates_names(gptloom):
     assert "equal to the golden model  yes" in done.stdout
 
 
-@pytest.mark.parametrize("checkpoint", ["names-2l", "names-alibi"])
+@pytest.mark.parametrize(
+    "checkpoint",
+    ["names-2l", "shakespeare", pytest.param("names-alibi", marks=pytest.mark.nightly)],
+)
 def test_shipped_checkpoints_are_in_it(gptloom, checkpoint):
     done = gptloom("image", "--checkpoint", checkpoint, "--out", f"{checkpoint}.img")
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_shipped_checkpoint_of_the_llama_family_is_in_it(gptloom):
-    done = gptloom("quantize", "--checkpoint", "shakespeare")
     assert done.returncode == 0, done.stderr
 
 

@@ -31,7 +31,7 @@ CONFIGS = [
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("gated core")]
 
 
-@pytest.fixture(scope="module", params=PROFILES)
+@pytest.fixture(scope="module", params=["J1", pytest.param("J2", marks=pytest.mark.nightly)])
 def models(request):
     """Return models that share hardware."""
     precision = PROFILES[request.param]

@@ -129,7 +129,7 @@ def test_a_character_received_asks_for_the_checksum(model, engine):
     assert all(name in generated for name in sent if name != label(model))
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_every_second_the_line_tells_the_speed(model, engine):
     engine.reset()
     engine.record(["tx", "core.counters"])

@@ -62,7 +62,7 @@ def test_everything_happens(random_model, waves, record_property):
     cover(Machine.for_models(16, config), scenarios, waves, record_property)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_everything_happens_in_a_llama(waves, record_property):
     # Values differ in the last bits in one model, and exceed their ranges in the others.
     fine, coarse, loud = (make_loud(LLAMA, FINE, seed, most) for seed, most in enumerate((0, 3, 6)))

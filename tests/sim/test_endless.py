@@ -113,6 +113,7 @@ def test_every_value_is_golden_for_ever(simulated, random_model, seed, which):
         assert computed >= 25
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("simulated", POLICIES[1:], indirect=True, ids=str)
 def test_a_prompt_ends_a_stream_where_a_document_ends(simulated, random_model):
     configs, core, engine = simulated

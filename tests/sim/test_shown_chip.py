@@ -52,7 +52,7 @@ def chip(model):
         yield chip
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_panel_shows_the_golden_models_names_whole_and_in_order(model, chip):
     first, *shown = [picture.lines for picture in islice(chip.shown(), 5)]
     image = build_image(model, Machine.for_models(16, model.config))

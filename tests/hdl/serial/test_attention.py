@@ -97,7 +97,7 @@ def test_answers_go_between_the_frames(chip):
         settle(chip)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_weights_of_several_layers_and_frames(random_model):
     config = ModelConfig(layers=2, width=16, heads=4, hidden=16, context=24, vocabulary=6)
     model = random_model(config, 3, finer=3)

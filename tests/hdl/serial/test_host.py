@@ -182,7 +182,7 @@ def test_an_upload_replaces_the_model(chip):
     chip.check_alive(chip.other)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_an_upload_without_a_table_of_positions_replaces_the_model(random_model):
     config = replace(CONFIG, positions="alibi")
     chip = Chip(random_model(config, 1), random_model(config, 2), open_engine, slots=0)

@@ -130,7 +130,7 @@ def test_every_stream_begins_once():
     assert counters.tokens >= 10 * core.streams
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_streams_without_end():
     """All streams go on while the first one's names are sent; long names are truncated."""
     model = random_model(context=16, vocabulary=9, positions="alibi")

@@ -148,7 +148,7 @@ def check_use(made, seed):
 
 @settings(max_examples=10, deadline=None, derandomize=True, database=None)
 @given(cores(), st.integers(1, 1000))
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_core_is_the_golden_model_for_ever(made, seed):
     check_use(made, seed)
 

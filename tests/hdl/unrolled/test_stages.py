@@ -33,7 +33,7 @@ SHAPES = [
     pytest.param((1, 4, 5, 4, 4, 1), marks=pytest.mark.nightly),
     # The mix takes longest.
     pytest.param((1, 8, 8, 8, 4, 1), marks=pytest.mark.nightly),
-    pytest.param((2, 5, 4, 2, 2, None), marks=pytest.mark.long),
+    pytest.param((2, 5, 4, 2, 2, None), marks=pytest.mark.nightly),
     # A token every cycle; products are ready before offsets.
     pytest.param((2, 8, 8, 8, 4, None), marks=pytest.mark.nightly),
 ]
