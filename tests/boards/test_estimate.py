@@ -71,7 +71,7 @@ RECORDED = [result for result in load_results() if result["core"] == "folded"]
 # The tops of one are elaborated every day; a difference of all others is one of the records.
 @pytest.mark.parametrize(
     "result",
-    [RECORDED[0], *(pytest.param(result, marks=pytest.mark.long) for result in RECORDED[1:])],
+    [RECORDED[0], *(pytest.param(result, marks=pytest.mark.nightly) for result in RECORDED[1:])],
     ids=lambda result: f"{result['board']}-{result['lanes']}",
 )
 def test_recorded_builds_are_near_their_estimates(result, differences):

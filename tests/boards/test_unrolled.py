@@ -80,7 +80,7 @@ def test_commands_need_something_to_command(option, says, capsys):
     assert says in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_small_bitstream(small, tmp_path):
     options = ["--core", "unrolled", "--positions-per-cycle", "2", "--heads-per-cycle", "1"]
     options += ["--checkpoint", str(small), "--folder", str(tmp_path)]

@@ -61,6 +61,7 @@ def test_a_bench_fails_where_the_core_differs(cosimulate, make_case, random_mode
     assert list(tmp_path.glob("divergence-*.vcd"))
 
 
+# They take the same blocks as the small core, for longer.
 SHIPPED = [
     ("names", 16, (ModelConfig.MICROGPT,)),
     ("names-24", 16, (ModelConfig.MICROGPT, ModelConfig.GATEGPT)),
@@ -69,15 +70,10 @@ SHIPPED = [
 ]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("name", "lanes", "configs", "number"),
-    [
-        # With resets, the widest: everything else is a repetition.
-        pytest.param(*case, number, marks=pytest.mark.long if wide else pytest.mark.nightly)
-        for case in SHIPPED
-        for number in (1, 2)
-        for wide in [(case[1], number) == (64, 2)]
-    ],
+    [(*case, number) for case in SHIPPED for number in (1, 2)],
 )
 def test_shipped_models(cosimulate, make_case, name, lanes, configs, number):
     machine = Machine.for_models(lanes, *configs)

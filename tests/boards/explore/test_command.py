@@ -133,7 +133,7 @@ def test_a_fault_is_told_and_the_exit_code_says_so(explore, monkeypatch, capsys)
     assert "1 points are not finished: run the same command again" in capsys.readouterr().err
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_builds_are_placed_with_every_seed(explore, tmp_path):
     options = ["--board", "ulx3s-25f", "--core", "unrolled", "--positions-per-cycle", "2"]
     options += ["--bits-per-cycle", "1", "--folder", str(tmp_path / "build")]

@@ -69,7 +69,7 @@ def test_what_is_no_core_has_a_reason(core, wrong, message):
     assert not outcome.figures
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize(("reached", "met"), [(81.5, True), (70.0, False)])
 def test_builds_are_those_of_the_command(build, tmp_path, reached, met):
     # Mock tools that reach `reached` MHz, and 2 or 4 more with other seeds.
