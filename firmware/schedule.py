@@ -58,7 +58,7 @@ class Scheduler:
         self._free = FIRST
         # Issue cycle from which each quad of an activation region can be read.
         self._quads: dict[int, list[int]] = {}
-        self._keys = 0
+        self._keys = self._values = 0
         # Issue cycle from which the last operand of a pass finds the drain empty.
         self._drain = 0
         self._embed()
@@ -111,6 +111,8 @@ class Scheduler:
             ready = self._quads[instruction.source]
             bounds += [cycle - quad // heads for quad, cycle in enumerate(ready)]
             bounds.append(self._keys)
+            if self._machine.overlaps:
+                bounds.append(self._values - self._least_attention(instruction))
         if instruction.scale is Scale.NORM:
             quads = max(instruction.quads, 1)
             bounds.append(self._norm - self._latencies.drain - (quads - 1))
@@ -132,6 +134,14 @@ class Scheduler:
             bounds.append(ready - self._latencies.drain)
         return max(bounds)
 
+    def _least_attention(self, scores: Instruction) -> int:
+        """Return the cycles from the first score's issue to a mix that overlaps the softmax."""
+        passes, length = self._shape(scores)
+        last = (passes - 1) * length + scores.quads - 1
+        latencies = self._latencies
+        read_back = last + latencies.drain + latencies.score + 1
+        return read_back + latencies.numerator + latencies.reciprocals
+
     def _retire(self, instruction: Instruction, start: int, passes: int, length: int) -> None:
         m, latencies = self._machine, self._latencies
         quads = self._operands(instruction, length)
@@ -150,6 +160,8 @@ class Scheduler:
             self._norm = written[-1] + latencies.norm
         if instruction.destination is Destination.KEY:
             self._keys = readable[-1]
+        if instruction.destination is Destination.VALUE:
+            self._values = readable[-1]
 
     @staticmethod
     def _read_beside(instruction: Instruction) -> list[Destination]:

@@ -84,9 +84,8 @@ def spans(schedule: Sequence[Scheduled], machine: Machine, position: int) -> lis
         start = free + instruction.delay
         if instruction.kind is Kind.VALUES:
             # Positions are read back up to the end of a word of four. The check takes a cycle.
-            cycles = (position // QUAD + 1) * QUAD // machine.softmax_positions
-            awaited = 0 if machine.overlaps else cycles
-            ready = read_back + latencies.numerator + awaited + latencies.reciprocals
+            cycles = 0 if machine.overlaps else (position // QUAD + 1) * QUAD
+            ready = read_back + latencies.numerator + cycles + latencies.reciprocals
             start = max(start + 1, ready)
         span = Span(scheduled, start, *_shape(instruction, machine, position))
         if instruction.kind is Kind.SCORES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import mean
 
@@ -204,6 +205,16 @@ class MismatchError(Exception):
     """Hardware and golden model do not generate the same tokens."""
 
 
+def ahead(tokens: Iterator[GeneratedToken]) -> Iterator[GeneratedToken]:
+    """Yield tokens, each computed in a thread while the hardware computes the one before it."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, tokens)
+        while True:
+            token = coming.result()
+            coming = thread.submit(next, tokens)
+            yield token
+
+
 def compared(hardware: Iterator[Emitted], *golden: Iterator[GeneratedToken]) -> Iterator[Emitted]:
     """Yield the hardware's tokens as long as they equal the golden model's.
 
@@ -277,7 +288,7 @@ class Generator:
         golden = golden_of(self.model).generate(request.seed, request.temperature, request.prompt)
         session, hardware = self.start(request)
         generation = Generation(self.engine.cycles)
-        seen = compared(hardware, golden)
+        seen = compared(hardware, ahead(golden))
         try:
             generation.collect(
                 seen, self.model, [request.prompt], request.count, tell, request.most

@@ -93,10 +93,10 @@ def pytest_collection_modifyitems(items):
     """Let one process make what tests share, while the others run other tests.
 
     That is the widest core, and what a module's fixtures keep; where more than a module shares a
-    simulation, the modules name a group. The page's tests, which keep one process busy for minutes,
-    come first.
+    simulation, the modules name a group. Tests of the page and of netlists, which keep one process
+    busy for minutes, come first.
     """
-    items.sort(key=lambda item: item.get_closest_marker("browser") is None)
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, ("browser", "icarus"))))
     for item in items:
         if "callspec" in vars(item) and item.callspec.params.get("lanes") == 64:
             item.add_marker(pytest.mark.xdist_group("64 lanes"))

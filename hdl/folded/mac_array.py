@@ -34,7 +34,7 @@ class MacArray(wiring.Component):
     quads : In
         Activation banks' outputs, one cycle after the issue.
     numerators : In
-        What takes their place where the issue says that they are fresh.
+        Replacement of the quads where the issue says that they are fresh.
     done : Out(1)
         `sums` are the dot products of a whole pass, and `job` says what they are.
     next_operation : Out
@@ -127,10 +127,11 @@ class MacArray(wiring.Component):
         for head in range(machine.score_heads):
             operand = Signal(quad(machine), name=f"operand_{head}")
             own = self.quads[head]
-            if machine.overlaps:
-                own = Mux(read.fresh, self.numerators[head], own)
             if machine.units < machine.heads:
                 own = self.quads[(head + read.offset * machine.units)[: len(read.bank)]]
+            if machine.overlaps:
+                # The first pass of all, which begins with the first head.
+                own = Mux(read.fresh, self.numerators[head], own)
             m.d.sync += operand.eq(Mux(broadcast, shared, delayed(m, own, deep)))
             operands.append(operand)
         return operands

@@ -14,6 +14,15 @@ from gptloom.model.tables import RECIPROCAL_INDEX_BITS, RECIPROCAL_TABLE
 class Reciprocal(wiring.Component):
     """Equals :func:`gptloom.model.tables.reciprocal`, head after head or two heads at a time.
 
+    Parameters
+    ----------
+    machine
+        Its heads have sums.
+    bits
+        Width of a sum.
+    together
+        Heads whose sums come at a time.
+
     Attributes
     ----------
     latency

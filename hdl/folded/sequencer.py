@@ -62,7 +62,8 @@ class Sequencer(wiring.Component):
         Settings of the model: operand words from quad to quad of the keys, and from pass to pass of
         the values.
     softmax_ready : In(1)
-        The numerators of the present scores are written.
+        The numerators of the present scores are written; if the mix overlaps the softmax, they will
+        be in time, word by word.
     fetch, fetch_address : Out
         Read enable and address of the program memory.
     instruction : In

@@ -46,13 +46,13 @@ class Softmax(wiring.Component):
         the same cycle.
     ready : Out(1)
         The last numerators are being written, or were ``Latencies.reciprocals`` cycles ago. If the
-        mix overlaps the softmax: the first ones will be in a cycle, or would have been.
+        mix overlaps the softmax, that counts from the cycle before the first ones are written.
     fresh : Out
         In such a machine, the latest numerators, in time for an issue that follows `ready`.
     reciprocals : Out
         One over the sum, by head; valid ``4 + heads`` cycles after the last numerators, two more in
-        a deep machine. Where several numerators are added, that takes one more, and two heads'
-        sums come at a time.
+        a deep machine. If the mix overlaps, numerators are added in words, which takes a cycle, and
+        two heads' sums come at a time.
     tap_valid, tap_numerators, tap_position, tap_heads, tap_scores : Out
         Scores, or numerators, as they are written for the heads in `tap_heads`, at `tap_position`
         and the positions that follow it.
@@ -142,12 +142,11 @@ class Softmax(wiring.Component):
             self._raise(m, maxima[head], column, place, enable[head] & ~written, opening)
         self._sum(m, numerators, place, written, last)
 
-        reciprocals = Latencies.of(machine).reciprocals
-        done, over = Signal(), delayed(m, last, reciprocals)
+        reciprocals, awaited = Latencies.of(machine).reciprocals, last
         if machine.overlaps:
-            opens = stages[4].valid & (stages[4].position == 0)
-            over = delayed(m, opens, reciprocals)
+            awaited = stages[4].valid & (stages[4].position == 0)
             m.d.comb += self.fresh.eq(delayed(m, self.row_data, 1 + reciprocals))
+        done, over = Signal(), delayed(m, awaited, reciprocals)
         with m.If(over):
             m.d.sync += done.eq(1)
         with m.Elif(self.begin):

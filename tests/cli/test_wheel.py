@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.xdist_group("wheel")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,7 @@ def gptloom(tmp_path_factory):
     return run
 
 
+@pytest.mark.long
 def test_the_installed_command_generates_names(gptloom):
     done = gptloom("generate", "--count", "3", "--lanes", "8")
     assert done.returncode == 0, done.stderr
@@ -45,13 +46,18 @@ def test_the_installed_command_generates_names(gptloom):
 
 @pytest.mark.parametrize(
     "checkpoint",
-    ["names-2l", "shakespeare", pytest.param("names-alibi", marks=pytest.mark.nightly)],
+    [
+        pytest.param("names-2l", marks=pytest.mark.long),
+        pytest.param("shakespeare", marks=pytest.mark.long),
+        pytest.param("names-alibi", marks=pytest.mark.nightly),
+    ],
 )
 def test_shipped_checkpoints_are_in_it(gptloom, checkpoint):
     done = gptloom("image", "--checkpoint", checkpoint, "--out", f"{checkpoint}.img")
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_a_missing_extra_is_named(gptloom):
     done = gptloom("estimate", "--board", "ulx3s-25f")
     assert done.returncode == 2

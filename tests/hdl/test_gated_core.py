@@ -28,10 +28,16 @@ CONFIGS = [
     for tied, theta in ((True, 10_000.0), (False, 50.0))
 ]  # fmt: skip
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("gated core")]
+pytestmark = pytest.mark.xdist_group("gated core")
 
 
-@pytest.fixture(scope="module", params=["J1", pytest.param("J2", marks=pytest.mark.nightly)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("J1", marks=pytest.mark.long),
+        pytest.param("J2", marks=pytest.mark.nightly),
+    ],
+)
 def models(request):
     """Return models that share hardware."""
     precision = PROFILES[request.param]

@@ -80,14 +80,17 @@ SHARED = family(
 )
 OWN = family(2, 8, 2, 12, 8, 10, theta=20.0)
 ALONE = family(1, 12, 8, 20, 8, 17, kv_heads=2, head_dim=2, eviction="window", tied=True)
+MANY = family(1, 16, 16, 12, 8, 9, kv_heads=8, head_dim=2, tied=True)
 """Pairs of heads that share a key, in a ring; heads with keys of their own, four positions of which
-have their scores at a time; four heads that share one, as wide as two elements."""
+have their scores at a time; four heads that share one, as wide as two elements; more heads than 32
+lanes have units."""
 
 CORES = {
     "pairs of heads in a ring": (32, SHARED, "J1"),
     "heads of their own": (32, OWN, "J2"),
     "four heads that share a key": (64, ALONE, "J1"),
     "as many lanes as there may be": (128, SHARED, "J2"),
+    "more heads than units": (32, MANY, "J1"),
 }
 
 

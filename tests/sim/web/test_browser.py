@@ -1,12 +1,12 @@
 """The page in a real browser: headless Chromium, driven like a user."""
 
 import os
-import shutil
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browsing import emulate, fill, number, seek, text
 
 from gptloom.cli.main import main
 from gptloom.model.golden import GoldenModel
@@ -15,14 +15,6 @@ from gptloom.sim.panels import HD44780Model
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 PICTURES = Path("build/web")
-PATIENCE = 300
-"""Timeout in seconds: two cores may be busy with other work, and the display waits milliseconds."""
-
-
-def seek(browser, condition, message=""):
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(browser, PATIENCE, 0.1).until(condition, message)
 
 
 @pytest.fixture(scope="module")
@@ -30,42 +22,6 @@ def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     assert main(["web", "--build", str(folder)]) == 0
     return (folder / "index.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    if not all(programs.values()):
-        pytest.fail(
-            "Chromium or its driver is missing: install them (on Debian `apt-get install chromium "
-            "chromium-driver`)"
-        )
-    try:
-        from selenium import webdriver
-    except ImportError:
-        pytest.fail("selenium is missing: run `pip install -e '.[browser]'`")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs["chromium"]
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(programs["chromedriver"])
-    driver = webdriver.Chrome(options=options, service=service)
-    driver.set_script_timeout(PATIENCE)
-    yield driver
-    driver.quit()
-
-
-def emulate(browser, width=1280, height=900, scheme="light", motion="no-preference"):
-    features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
-    browser.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia",
-        {"features": [{"name": name, "value": value} for name, value in features.items()]},
-    )
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
-    )
 
 
 @pytest.fixture
@@ -78,26 +34,6 @@ def browser(chromium, address):
     yield chromium
     assert chromium.get_log("browser") == []
     assert not chromium.find_element("id", "failure").is_displayed()
-
-
-def text(browser, identifier):
-    return browser.execute_script(
-        "return document.getElementById(arguments[0]).textContent", identifier
-    )
-
-
-def number(browser, identifier):
-    return int(text(browser, identifier).replace(",", ""))
-
-
-def fill(browser, identifier, value):
-    """Type into a field, or move the slider."""
-    browser.execute_script(
-        "const field = document.getElementById(arguments[0]); field.value = arguments[1];"
-        "field.dispatchEvent(new Event('input', { bubbles: true }))",
-        identifier,
-        value,
-    )
 
 
 def ask(browser, seed, temperature, prompt):

@@ -1,0 +1,89 @@
+"""The page that writes text in a real browser: what it shows is the golden model's."""
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from browsing import emulate, fill, number, seek, text
+
+from gptloom.cli.cores import load_plain
+from gptloom.cli.main import main
+from gptloom.model.checkpoint import save_checkpoint
+from gptloom.model.config import ModelConfig
+from gptloom.model.golden import GoldenModel
+from gptloom.model.tokenizers.pieces import Pieces
+from verification.llama import make_checkpoint
+
+pytestmark = [
+    pytest.mark.browser, pytest.mark.nightly, pytest.mark.xdist_group("text browser")
+]  # fmt: skip
+
+CONFIG = ModelConfig(
+    1, 8, 2, 12, 16, 9, family="llama", positions="rotary", kv_heads=1, tied=True
+)  # fmt: skip
+PIECES = [b"<unk>", b"<s>", b"</s>", b" ", b"a", b"b", b" a", b"ab", b"\xc3"]
+PICTURE = Path("build/web/text.png")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "pieces.safetensors"
+    tokenizer = Pieces(PIECES, [0.0] * len(PIECES))
+    save_checkpoint(path, replace(make_checkpoint(CONFIG, 3), tokenizer=tokenizer))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def address(checkpoint, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    assert main(["web", "--checkpoint", checkpoint, "--lanes", "32", "--build", str(folder)]) == 0
+    return (folder / "index.html").as_uri()
+
+
+@pytest.fixture
+def browser(chromium, address):
+    """Return a page that writes; afterwards its console must be empty."""
+    emulate(chromium)
+    chromium.get_log("browser")
+    chromium.get(address)
+    seek(chromium, lambda b: text(b, "tokens") not in ("", "0"), "nothing is written")
+    yield chromium
+    assert chromium.get_log("browser") == []
+    assert not chromium.find_element("id", "failure").is_displayed()
+
+
+def golden(model, seed, temperature, prompt):
+    """Return the text of one document, prompt included, and its number of tokens."""
+    known = model.tokenizer.encode(prompt)
+    tokens = []
+    for token in islice(GoldenModel(model).generate(seed, temperature, known), CONFIG.context):
+        tokens.append(token.token)
+        if token.last:
+            break
+    shown = [token for token in (*known, *tokens) if token != model.tokenizer.bos]
+    return model.tokenizer.decode(shown), len(tokens)
+
+
+@pytest.mark.parametrize(("seed", "temperature", "prompt"), [(5, 1.0, "ab"), (77, 2.0, "b a")])
+def test_a_text_is_the_golden_models(browser, checkpoint, seed, temperature, prompt):
+    expected, count = golden(load_plain(checkpoint, {}), seed, temperature, prompt)
+    fill(browser, "prompt", prompt)
+    fill(browser, "temperature", round(10 * temperature))
+    fill(browser, "seed", str(seed))
+    browser.find_element("css selector", "#ask button.primary").click()
+
+    def ended(browser):
+        story = browser.find_element("id", "story")
+        return story.get_attribute("data-ended") == "true" and number(browser, "tokens") == count
+
+    seek(browser, ended, "the text does not end")
+    PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    browser.save_screenshot(str(PICTURE))
+    assert text(browser, "known") + text(browser, "writing") == expected
+    assert number(browser, "cycle") > 0
+
+
+def test_what_the_tokenizer_lacks_is_said_beside_the_field(browser):
+    fill(browser, "prompt", "x" * 40)
+    assert "shorten it" in text(browser, "prompt-message")
