@@ -17,6 +17,7 @@ from gptloom.model.formats import PROFILES, Precision
 if TYPE_CHECKING:
     from gptloom.firmware.machine import Machine
     from gptloom.model.checkpoint import Checkpoint
+    from gptloom.model.config import ModelConfig
     from gptloom.model.integer import IntegerModel
     from gptloom.model.loss import Predictor
     from gptloom.model.merged.integer import MergedModel
@@ -158,6 +159,11 @@ def machine_of(model: IntegerModel, lanes: int | None, slots: int = 0) -> Machin
     return Machine.for_model(lanes, model, slots=slots)
 
 
+def whole_cache(config: ModelConfig, cache: Mapping) -> dict:
+    """Return everything that a model's cache is described by, from what was asked for."""
+    return {"rows": config.context, "eviction": Eviction.NONE, **cache}
+
+
 def with_cache(
     loaded: Checkpoint, model: Model, golden: Callable[[Model], Predictor], cache: Mapping
 ) -> Model:
@@ -167,8 +173,7 @@ def with_cache(
 
     if not cache:
         return model
-    usual = {"rows": model.config.context, "eviction": Eviction.NONE}
-    model = model.with_cache(**(usual | cache))
+    model = model.with_cache(**whole_cache(model.config, cache))
     if model.config.endless:
         rows, _ = measurement_rows(loaded)
         losses = {"integer_loss": golden_loss(golden(model), rows)}

@@ -39,11 +39,14 @@ def quantised(
     """
     from rich.console import Console
 
-    from gptloom.cli.cores import precision_of, with_cache
+    from gptloom.cli.cores import precision_of, whole_cache, with_cache
     from gptloom.model.quantise import quantise
     from gptloom.model.recurrent import golden_of
 
     precision = precision_of(checkpoint.config.family, profile)
+    if cache:
+        # Refused before the quantisation, which takes longer.
+        checkpoint.config.with_cache(**whole_cache(checkpoint.config, cache))
 
     def make() -> IntegerModel:
         with Console(stderr=True).status("Quantising, the first time"):

@@ -26,9 +26,10 @@ UNROLLED = ["--core", "unrolled", "--checkpoint", "names-alibi"]
         (["--sinks", "2", "--checkpoint", "names-alibi"], "only a window has them"),
         (["--slots", "1", "--core", "unrolled"], "--slots belong to --core folded"),
         (["--slots", "3"], "choose one of 1, 2, 4"),
-        (
+        pytest.param(
             ["--slots", "1", "--checkpoint", "names-alibi", "--cache", "window"],
             "one without end: leave one out",
+            marks=pytest.mark.long,
         ),
         (["--core", "unrolled", "--cache", "window"], "learned positions end after 16 tokens"),
         (["--core", "unrolled", "--rows", "8"], "learned positions are 16, not 8"),
