@@ -140,6 +140,7 @@ def test_rows_without_eviction_are_measured_as_they_are(tmp_path):
     assert result["integer_loss"] == pytest.approx(result["float_loss"], abs=0.001)
 
 
+@pytest.mark.long
 def test_images_for_other_caches_have_another_number():
     model = quantise(load_checkpoint("names-alibi"))
     hashes = set()

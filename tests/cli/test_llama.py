@@ -105,6 +105,7 @@ def test_attention_is_shown_of_grouped_heads(checkpoint, tmp_path, capsys):
     assert "layer 0, head 3" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_cycles_are_predicted_at_some_positions(checkpoint, capsys):
     options = ["--lanes", "32", "--position", "0", "--position", "9"]
     assert not main(["budget", "--checkpoint", checkpoint, *options])

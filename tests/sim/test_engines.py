@@ -217,6 +217,7 @@ def test_mistakes_are_named(engine):
         engine.run(1, "count")
 
 
+@pytest.mark.long
 def test_designs_side_by_side():
     with open_engine(Adder(), "cxxrtl") as one, open_engine(Ripple(), "cxxrtl") as other:
         one.poke("a", 3)

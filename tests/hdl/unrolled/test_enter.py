@@ -93,6 +93,7 @@ def test_enter(bench, enter):
             assert played[cycle + due[name]][name] == value, (cycle, name)
 
 
+@pytest.mark.long
 def test_products_that_come_too_late_are_refused(merged):
     model = merged("names-2l")
     dense = partial(SIMULATED.dense, bits_per_cycle=1, levels_per_register=3, outputs_per_copy=None)
