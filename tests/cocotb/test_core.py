@@ -11,13 +11,19 @@ from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.config import ModelConfig
+from gptloom.model.formats import FINE
 from gptloom.model.quantise import quantise
+from verification.llama import make_loud
 from verification.scoreboard.player import Habits
 from verification.scoreboard.signals import Signals
 
 # One process builds what all of them run.
 pytestmark = pytest.mark.xdist_group("cocotb-core")
 
+LLAMA = ModelConfig(
+    1, 8, 4, 12, 4, 9, family="llama", positions="rotary", kv_heads=2, head_dim=6,
+    eviction="window", sinks=1, tied=True, theta=20.0,
+)  # fmt: skip
 ALL = Habits(0.2, 0.05, 0.005, 0.002, 0.002, 0.0005, 6)
 
 
@@ -45,6 +51,13 @@ def test_a_small_core(cosimulate, make_case, random_model, simulator):
     cycles, least = {"verilator": (2_000, 3), "icarus": (700, 1)}[simulator]
     case = make_case(machine, random_model(SMALL, 7, 1), ALL, 1, cycles, least)
     check(cosimulate, case, simulator)
+
+
+@pytest.mark.nightly
+def test_a_small_core_of_the_llama_family(cosimulate, make_case):
+    model = make_loud(LLAMA, FINE, 3, 1)
+    case = make_case(Machine.for_model(32, model), model, ALL, 1, 2_000, 3)
+    check(cosimulate, case)
 
 
 @pytest.mark.long

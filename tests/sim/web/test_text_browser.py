@@ -84,6 +84,7 @@ def test_a_text_is_the_golden_models(browser, checkpoint, seed, temperature, pro
     assert number(browser, "cycle") > 0
 
 
-def test_what_the_tokenizer_lacks_is_said_beside_the_field(browser):
-    fill(browser, "prompt", "x" * 40)
-    assert "shorten it" in text(browser, "prompt-message")
+@pytest.mark.parametrize(("prompt", "says"), [("x", "leave it out"), ("b" * 40, "shorten it")])
+def test_what_is_wrong_is_said_beside_the_field(browser, prompt, says):
+    fill(browser, "prompt", prompt)
+    assert says in text(browser, "prompt-message")
