@@ -212,10 +212,10 @@ def describe_text(
         },
         "tokenizer": tokenizer.to_encode() if isinstance(tokenizer, Pieces) else None,
         "about": (
-            f"A transformer of the Llama family, {config.layers} layers, {config.heads} heads and "
-            f"{config.width} channels, {config.parameters:,} parameters, with {machine.lanes} "
-            f"multipliers and its KV cache of {config.context} positions. It holds the model "
-            f"“{checkpoint}”."
+            f"A transformer of the Llama family of {config.parameters:,} parameters (layers: "
+            f"{config.layers}, heads: {config.heads}, channels: {config.width}), with "
+            f"{machine.lanes} multipliers and its KV cache of {config.context} positions. It "
+            f"holds the model “{checkpoint}”."
         ),
     }
 
