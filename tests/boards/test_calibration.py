@@ -40,7 +40,7 @@ def test_the_record_is_of_the_designs_that_are_asked_for(record):
     assert all(name in record.tools for name in ("yosys", "nextpnr-ice40", "nextpnr-ecp5"))
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_multipliers_and_block_ram_are_exact(record):
     for design in record.designs:
         model, board = make_model(design.model), find_board(design.board)

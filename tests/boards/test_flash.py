@@ -87,7 +87,7 @@ def test_a_swap_in_the_place_of_the_build_is_named(built, flash):
     assert said == f"swapped to {built.images / 'mine'}.img (weights {built.crcs['mine']})"
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_build_after_a_swap_is_flashed(built, build, flash):
     swap(built, "mine")
     assert not build(90)

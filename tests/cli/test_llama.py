@@ -92,7 +92,7 @@ def test_an_image_goes_through_a_file(checkpoint, tmp_path, capsys):
     assert "the model has keys of 9 and values of 9 bits" in capsys.readouterr().err
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_attention_is_shown_of_grouped_heads(checkpoint, tmp_path, capsys):
     file = tmp_path / "a.json"
     options = ["--prompt", "abc", "--tokens", "3", "--lanes", "32", "--json", str(file)]
@@ -105,7 +105,7 @@ def test_attention_is_shown_of_grouped_heads(checkpoint, tmp_path, capsys):
     assert "layer 0, head 3" in capsys.readouterr().out
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_cycles_are_predicted_at_some_positions(checkpoint, capsys):
     options = ["--lanes", "32", "--position", "0", "--position", "9"]
     assert not main(["budget", "--checkpoint", checkpoint, *options])

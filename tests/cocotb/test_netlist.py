@@ -65,14 +65,19 @@ def check(cosimulate, netlist, models, case):
     cosimulate(text, "bench_netlist", case, simulator="icarus")
 
 
-@pytest.mark.parametrize("board", [pytest.param("ice40-hx8k", marks=same_netlist), "ulx3s-25f"])
+@pytest.mark.parametrize(
+    "board",
+    [
+        pytest.param("ice40-hx8k", marks=[same_netlist, pytest.mark.nightly]),
+        "ulx3s-25f",
+    ],
+)
 def test_a_small_core(cosimulate, netlist, record, random_model, board):
-    # Icarus takes minutes for the many cells of an iCE40.
-    cycles, least = (500, 1) if board == "ice40-hx8k" else (1_500, 5)
-    case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, cycles, least)
+    case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, 1_500, 5)
     check(cosimulate, *netlist(board), case)
 
 
+@pytest.mark.nightly
 @same_netlist
 def test_a_wrong_bit_in_a_lookup_table_is_found(cosimulate, netlist, record, random_model):
     text, models = netlist("ice40-hx8k")

@@ -11,7 +11,7 @@ from gptloom.sim.serial_chip import serial_top
 
 # The fast engine runs these more often; here they differ in nothing but their length.
 SLOW = ("moment", "resets", "commits", "cut", "garbage", "two prompts", "line, 1", "line, 2")
-SLOW += ("line, 3", "random bytes")
+SLOW += ("line, 3", "random bytes", "attention", "random frames", "unknown commands")
 
 
 def marked(abuse):

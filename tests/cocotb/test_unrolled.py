@@ -13,7 +13,7 @@ from verification.stages import Scoreboard
 CYCLES = 600
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_small_core(cosimulate):
     model, shape = random_model(), (1, 1, 1)
     core = make_core(model, *shape)

@@ -122,7 +122,7 @@ def test_equals_numpy(bench, plan, gaps, levels, outputs, fabric, number):
         pytest.param(1, marks=pytest.mark.nightly),
         pytest.param(2, marks=pytest.mark.nightly),
         pytest.param(4, marks=pytest.mark.nightly),
-        pytest.param(8, marks=pytest.mark.long),
+        pytest.param(8, marks=pytest.mark.nightly),
     ],
 )
 @pytest.mark.parametrize("is_signed", [False, True])

@@ -98,7 +98,7 @@ def test_numbers_of_taken_names_may_be_left_out(engine):
         engine.peek("sum.nothing")
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_every_name_of_a_large_design(monkeypatch, tmp_path):
     """Only registers have names in it, and wires on request."""
     monkeypatch.setattr(build, "_LARGE", 0)

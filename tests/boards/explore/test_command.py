@@ -90,7 +90,7 @@ def test_what_is_known_is_not_run_again(explore, tmp_path, monkeypatch, capsys):
     )
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_an_interrupted_sweep_goes_on(explore, tmp_path):
     options = ["--board", "ulx3s-25f", "--core", "unrolled", "--jobs", "1"]
     options += ["--positions-per-cycle", "1,2", "--bits-per-cycle", "1,2"]

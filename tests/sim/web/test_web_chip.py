@@ -101,7 +101,7 @@ def test_the_display_shows_whole_names_with_their_prompt(started, model):
     assert names == {name}
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_cache_rows_are_told_as_the_golden_model_has_them(started, chip, model):
     """Check the first token, whose values all belong to one row."""
     ask(started, model, 1, 0.7, "")
