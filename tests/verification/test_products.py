@@ -95,10 +95,8 @@ def test_command_refuses_what_cannot_be(capsys):
         products.main(["A1", "--bits-per-cycle", "3"])
 
 
-@pytest.mark.parametrize(
-    "per_cycle",
-    [pytest.param(1, marks=pytest.mark.nightly), pytest.param(8, marks=pytest.mark.long)],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("per_cycle", [1, 8])
 def test_a_product_takes_what_is_planned(tmp_path, weights, per_cycle):
     plan = Plan(weights, Format(8, per_cycle, is_signed=True))
     found = products.measure(plan, tmp_path)
