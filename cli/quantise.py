@@ -239,18 +239,18 @@ def _sites(costs: "Costs", unit: str = "0.0001 nats", digits: int = 1) -> Table:
     table = Table("approximation", "bits", "shift", unit)
     for column in table.columns[1:]:
         column.justify = "right"
+
+    def shown(nats: float) -> str:
+        return f"{1e4 * nats:+.{digits}f}"
+
     for kind, together in costs.together.items():
         if kind == "all":
             continue
         for cost in costs.sites:
             if cost.kind == kind:
                 shift = "" if cost.shift is None else str(cost.shift)
-                cost_here = f"{1e4 * cost.nats:+.{digits}f}"
-                table.add_row(f"  {cost.site}", str(cost.bits), shift, cost_here)
-        together_here = f"{1e4 * together:+.{digits}f}"
-        table.add_row(f"{kind} together", "", "", together_here, style="bold")
+                table.add_row(f"  {cost.site}", str(cost.bits), shift, shown(cost.nats))
+        table.add_row(f"{kind} together", "", "", shown(together), style="bold")
         table.add_section()
-    table.add_row(
-        "everything, against these weights", "", "", f"{1e4 * costs.together['all']:+.{digits}f}"
-    )
+    table.add_row("everything, against these weights", "", "", shown(costs.together["all"]))
     return table

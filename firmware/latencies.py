@@ -60,6 +60,11 @@ class Latencies:
     turn: int = 0
     sums: int = 0
 
+    @property
+    def read_back(self) -> int:
+        """From the scores' last issue until the first is read back, but for the drain's beat."""
+        return self.drain + self.score + 1
+
     @classmethod
     def of(cls, machine: Machine) -> "Latencies":
         """Return the latencies of a machine."""

@@ -139,8 +139,7 @@ class Scheduler:
         passes, length = self._shape(scores)
         last = (passes - 1) * length + scores.quads - 1
         latencies = self._latencies
-        read_back = last + latencies.drain + latencies.score + 1
-        return read_back + latencies.numerator + latencies.reciprocals
+        return last + latencies.read_back + latencies.numerator + latencies.reciprocals
 
     def _retire(self, instruction: Instruction, start: int, passes: int, length: int) -> None:
         m, latencies = self._machine, self._latencies

@@ -98,8 +98,7 @@ def spans(schedule: Sequence[Scheduled], machine: Machine, position: int) -> lis
 def scores_read_back(span: Span, machine: Machine, position: int) -> int:
     """Return the cycle in which the first of the span's scores is read again."""
     beat = position % machine.positions_per_pass // machine.score_positions
-    latencies = Latencies.of(machine)
-    return span.last_issue + latencies.drain + beat + latencies.score + 1
+    return span.last_issue + beat + Latencies.of(machine).read_back
 
 
 def timeline(schedule: Sequence[Scheduled], machine: Machine, position: int) -> list[Phase]:

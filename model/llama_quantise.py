@@ -80,7 +80,7 @@ class _Peaks:
         self._found: dict[Key, Array] = {}
         self.unmultiplied: dict[Key, Array] = {}
         self.moments: dict[Key, Array] = {}
-        read = {site.source for site in network(model.config).sites if site.matrix} - {None}
+        read = {site.source for site in network(model.config).sites if site.matrix}
         for inputs, targets in parts(rows):
             values: dict[Key, Array] = {}
             seen = (targets >= 0)[..., None]

@@ -181,12 +181,6 @@ class Expected:
             powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
             self._parts.append((inputs, predicted, powers / powers.sum(axis=-1, keepdims=True)))
 
-    @property
-    def entropy(self) -> float:
-        """The float model's own mean entropy, which no cross-entropy is below."""
-        chances = np.concatenate([probabilities for _, _, probabilities in self._parts])
-        return float(-(chances * np.log(np.maximum(chances, 1e-300))).sum() / len(chances))
-
     def cross_entropy(self, golden: Predictor) -> float:
         """Return a golden model's mean cross-entropy, nats per token; least where they agree."""
         total, count = 0.0, 0

@@ -55,7 +55,7 @@ def quantise(checkpoint: Checkpoint, precision: Precision | None = None) -> Inte
     UserError
         Weights are so large that a site would have to shift left.
     """
-    quantiser, usual = _QUANTISERS[checkpoint.config.family]
+    quantiser, _, usual = _QUANTISERS[checkpoint.config.family]
     model = quantiser(checkpoint, precision or usual)
     return replace(model, metadata=measure(checkpoint, GoldenModel(model)))
 
@@ -85,8 +85,11 @@ def on_grid(checkpoint: Checkpoint, scales: WeightScales) -> dict[str, Array]:
 
 def grid_of(checkpoint: Checkpoint, precision: Precision) -> dict[str, Array]:
     """Return the weights by name in units of the grids that they are rounded to."""
-    if checkpoint.config.family is Family.LLAMA:
-        return llama_grid(checkpoint, precision)
+    _, grid, _ = _QUANTISERS[checkpoint.config.family]
+    return grid(checkpoint, precision)
+
+
+def _microgpt_grid(checkpoint: Checkpoint, precision: Precision) -> dict[str, Array]:
     return on_grid(
         checkpoint, weight_scales(checkpoint.config, checkpoint.weights, precision.weights)
     )
@@ -203,7 +206,7 @@ def _shifted(model: IntegerModel, change: Change, octaves: int) -> IntegerModel 
 
 
 _QUANTISERS = {
-    Family.MICROGPT: (_quantise_microgpt, STANDARD),
-    Family.LLAMA: (quantise_llama, FINE),
+    Family.MICROGPT: (_quantise_microgpt, _microgpt_grid, STANDARD),
+    Family.LLAMA: (quantise_llama, llama_grid, FINE),
 }
-"""Quantiser and usual precision of every family."""
+"""Quantiser, weights before they are rounded, and usual precision of every family."""

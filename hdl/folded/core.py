@@ -201,8 +201,9 @@ class FoldedCore(wiring.Component):
         if machine.recurrent:
             recur(m, self, loaded, readback, control, sequencer, sampler, drain, writeback)
         else:
-            array = activations, mac_array, drain, writeback
-            rows = self._attend(m, control, prefix, turn, sequencer, *array)
+            rows = self._attend(
+                m, control, prefix, turn, sequencer, activations, mac_array, drain, writeback
+            )
         load_settings(
             m,
             self.preload.settings,

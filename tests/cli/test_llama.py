@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -20,14 +19,13 @@ from gptloom.model.formats import COARSE, FINE
 from gptloom.model.golden import GoldenModel
 from gptloom.model.tokenizers.pieces import Pieces
 from gptloom.sim.session import Emitted
-from verification.llama import make_checkpoint
+from verification.llama import PIECES, make_checkpoint, with_pieces
 
 # Most of them simulate the same core, which one worker compiles once.
 pytestmark = pytest.mark.xdist_group("llama")
 
 SHAPE = dict(family="llama", positions="rotary")
 CONFIG = ModelConfig(1, 16, 4, 20, 16, 9, **SHAPE, kv_heads=2, tied=True)
-PIECES = [b"<unk>", b"<s>", b"</s>", b" ", b"a", b"b", b" a", b"ab", b"\xc3"]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +39,7 @@ def checkpoint(tmp_path_factory):
 def pieces(tmp_path):
     """Save a model whose tokens are pieces of text."""
     path = tmp_path / "pieces.safetensors"
-    tokenizer = Pieces(PIECES, [0.0] * len(PIECES))
-    save_checkpoint(path, replace(make_checkpoint(CONFIG, 3), tokenizer=tokenizer))
+    save_checkpoint(path, with_pieces(make_checkpoint(CONFIG, 3)))
     return path
 
 

@@ -13,17 +13,13 @@ from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.formats import FINE
 from gptloom.model.quantise import quantise
-from verification.llama import make_loud
+from verification.llama import SHARED, make_loud
 from verification.scoreboard.player import Habits
 from verification.scoreboard.signals import Signals
 
 # One process builds what all of them run.
 pytestmark = pytest.mark.xdist_group("cocotb-core")
 
-LLAMA = ModelConfig(
-    1, 8, 4, 12, 4, 9, family="llama", positions="rotary", kv_heads=2, head_dim=6,
-    eviction="window", sinks=1, tied=True, theta=20.0,
-)  # fmt: skip
 ALL = Habits(0.2, 0.05, 0.005, 0.002, 0.002, 0.0005, 6)
 
 
@@ -55,7 +51,7 @@ def test_a_small_core(cosimulate, make_case, random_model, simulator):
 
 @pytest.mark.nightly
 def test_a_small_core_of_the_llama_family(cosimulate, make_case):
-    model = make_loud(LLAMA, FINE, 3, 1)
+    model = make_loud(SHARED, FINE, 3, 1)
     case = make_case(Machine.for_model(32, model), model, ALL, 1, 2_000, 3)
     check(cosimulate, case)
 

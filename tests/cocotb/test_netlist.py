@@ -67,10 +67,7 @@ def check(cosimulate, netlist, models, case):
 
 @pytest.mark.parametrize(
     "board",
-    [
-        pytest.param("ice40-hx8k", marks=[same_netlist, pytest.mark.nightly]),
-        "ulx3s-25f",
-    ],
+    [pytest.param("ice40-hx8k", marks=[same_netlist, pytest.mark.nightly]), "ulx3s-25f"],
 )
 def test_a_small_core(cosimulate, netlist, record, random_model, board):
     case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, 1_500, 5)
@@ -84,7 +81,7 @@ def test_a_wrong_bit_in_a_lookup_table_is_found(cosimulate, netlist, record, ran
     table = re.search(r"core\.mac_array\.sum_0.* = 16'h([0-9a-f]{4}) >> ", text)
     faulty = f"{int(table[1], 16) ^ 1:04x}"
     text = text[: table.start(1)] + faulty + text[table.end(1) :]
-    case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, 500, 1)
+    case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, 1_500, 5)
     with pytest.raises(AssertionError, match=r"cycle \d+: \["):
         check(cosimulate, text, models, case)
 

@@ -12,7 +12,7 @@ from gptloom.model.formats import PROFILES
 from gptloom.model.llama_quantise import MOST_ROW_SHIFT
 from verification.flips import check_all_judged, check_flips
 from verification.interpreted import interpreted_core
-from verification.llama import make_loud
+from verification.llama import SHARED, make_loud
 from verification.scoreboard.expectation import Expectation
 from verification.scoreboard.player import Habits, Player
 
@@ -75,15 +75,11 @@ def family(*dimensions, **properties):
     return ModelConfig(*dimensions, family="llama", positions="rotary", **properties)
 
 
-SHARED = family(
-    1, 8, 4, 12, 4, 9, kv_heads=2, head_dim=6, eviction="window", sinks=1, tied=True, theta=20.0
-)
 OWN = family(2, 8, 2, 12, 8, 10, theta=20.0)
 ALONE = family(1, 12, 8, 20, 8, 17, kv_heads=2, head_dim=2, eviction="window", tied=True)
 MANY = family(1, 16, 16, 12, 8, 9, kv_heads=8, head_dim=2, tied=True)
-"""Pairs of heads that share a key, in a ring; heads with keys of their own, four positions of which
-have their scores at a time; four heads that share one, as wide as two elements; more heads than 32
-lanes have units."""
+"""Heads with keys of their own, four positions of which have their scores at a time; four heads
+that share one, as wide as two elements; more heads than 32 lanes have units."""
 
 CORES = {
     "pairs of heads in a ring": (32, SHARED, "J1"),

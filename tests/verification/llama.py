@@ -11,6 +11,16 @@ from gptloom.model.formats import Precision
 from gptloom.model.integer import IntegerModel
 from gptloom.model.llama_quantise import MOST_ROW_SHIFT, quantise_llama
 from gptloom.model.tokenizers.characters import Characters
+from gptloom.model.tokenizers.pieces import Pieces
+
+SHARED = ModelConfig(
+    1, 8, 4, 12, 4, 9, family="llama", positions="rotary", kv_heads=2, head_dim=6,
+    eviction="window", sinks=1, tied=True, theta=20.0,
+)  # fmt: skip
+"""Shape whose heads share keys in pairs, in a ring of rows."""
+
+PIECES = [b"<unk>", b"<s>", b"</s>", b" ", b"a", b"b", b" a", b"ab", b"\xc3"]
+"""Pieces of text, one of them a part of a letter."""
 
 
 def make_checkpoint(config: ModelConfig, seed: int = 0) -> Checkpoint:
@@ -23,6 +33,11 @@ def make_checkpoint(config: ModelConfig, seed: int = 0) -> Checkpoint:
     rows = draw.integers(0, config.vocabulary, (16, config.context + 1)).astype(np.int16)
     characters = "".join(map(chr, range(ord("a"), ord("a") + config.vocabulary - 1)))
     return Checkpoint(config, Characters(characters), weights, rows)
+
+
+def with_pieces(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint of nine tokens whose tokens are pieces of text."""
+    return replace(checkpoint, tokenizer=Pieces(PIECES, [0.0] * len(PIECES)))
 
 
 def make_loud(config: ModelConfig, precision: Precision, seed: int, most: int) -> IntegerModel:

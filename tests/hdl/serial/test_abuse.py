@@ -8,14 +8,11 @@ from gptloom.firmware.protocol import Command
 # One test process builds it while the others run other tests.
 pytestmark = pytest.mark.xdist_group("small chip")
 
-OFTEN = (Command.PROMPT,)
-
 # Some of the similar cases are enough for everyday tests.
-SELDOM = {f"{command.name} at any moment" for command in Command if command not in OFTEN}
+SELDOM = {f"{command.name} at any moment" for command in Command}
 SELDOM |= {f"garbage of {cycles} cycles a bit" for cycles in (5, 6, 12, 16, 69)}
 SELDOM |= {"resets during commits", "uploads that are cut", "resets in any cycle"}
-SELDOM |= {"uploads at any moment", "two prompts at once", "PROMPT at any moment"}
-SELDOM |= {"attention over a bad line"}
+SELDOM |= {"uploads at any moment", "two prompts at once", "attention over a bad line"}
 SELDOM |= {f"uploads over a bad line, {seed}" for seed in (1, 2, 3)}
 # The commands differ in nothing that the moments could disturb.
 NIGHTLY = {abuse for abuse in SELDOM if "moment" in abuse or "garbage" in abuse}

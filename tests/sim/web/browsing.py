@@ -1,5 +1,7 @@
 """Driving a page in headless Chromium like a user."""
 
+from contextlib import contextmanager
+
 PATIENCE = 300
 """Timeout in seconds: two cores may be busy with other work, and the display waits milliseconds."""
 
@@ -20,6 +22,18 @@ def emulate(browser, width=1280, height=900, scheme="light", motion="no-preferen
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
     )
+
+
+@contextmanager
+def opened(chromium, address, is_ready, message):
+    """Open a page and wait for it; afterwards its console must be empty."""
+    emulate(chromium)
+    chromium.get_log("browser")
+    chromium.get(address)
+    seek(chromium, is_ready, message)
+    yield chromium
+    assert chromium.get_log("browser") == []
+    assert not chromium.find_element("id", "failure").is_displayed()
 
 
 def text(browser, identifier):

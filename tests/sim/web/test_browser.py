@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import emulate, fill, number, seek, text
+from browsing import emulate, fill, number, opened, seek, text
 
 from gptloom.cli.main import main
 from gptloom.model.golden import GoldenModel
@@ -26,14 +26,13 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def browser(chromium, address):
-    """Return a running page; afterwards its console must be empty."""
-    emulate(chromium)
-    chromium.get_log("browser")
-    chromium.get(address)
-    seek(chromium, lambda b: b.find_element("id", "pause").is_enabled(), "the chip is not loaded")
-    yield chromium
-    assert chromium.get_log("browser") == []
-    assert not chromium.find_element("id", "failure").is_displayed()
+    """Return a running page."""
+
+    def is_loaded(browser):
+        return browser.find_element("id", "pause").is_enabled()
+
+    with opened(chromium, address, is_loaded, "the chip is not loaded") as page:
+        yield page
 
 
 def ask(browser, seed, temperature, prompt):

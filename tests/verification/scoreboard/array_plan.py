@@ -200,11 +200,10 @@ class ArrayPlan:
                 known = (number < width) & (position <= sheet.last)
                 source = values[position, np.minimum(number, width - 1)]
                 self._operand(cycle[known], unit, lane, source[known])
-        numerators = sheet.numbers.segment(numerators).indices
+        numerators, fresh = sheet.numbers.segment(numerators).indices, self._fresh(span, n)
         for head in range(self._machine.heads):
             for lane in range(QUAD):
                 source = numerators[k * QUAD + lane, head]
-                fresh = self._fresh(span, n)
                 self._quad(cycle[~fresh], head, lane, source[~fresh])
                 if self._machine.overlaps:
                     self._quad(cycle[fresh], head, lane, source[fresh], "mac_array.numerators")
