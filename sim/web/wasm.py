@@ -17,9 +17,9 @@ from gptloom.sim.engines.cxxrtl import design_rtlil
 _DRIVER = Path(__file__).with_name("driver.cc")
 _FLAGS = (
     *("-target", "wasm32-wasi", "-mexec-model=reactor", "-Wl,--export-dynamic", "-s"),
-    *("-std=c++17", "-O3", "-DNDEBUG", "-fno-exceptions", "-fno-rtti"),
-    # zig instruments C++ for undefined behaviour unless told otherwise.
-    "-fno-sanitize=undefined",
+    *("-O3", "-fno-exceptions", "-fno-rtti"),
+    *build.FLAGS,
+    *build.FLAGS_OF_ZIG,
 )
 _NAMED = "-g3"
 """Ports and registers keep their names, for the waveform."""
@@ -81,7 +81,7 @@ def _build(
     progress("Translating the design to C++ (CXXRTL)")
     source = build.translate(rtlil, folder, _NAMED)
     (folder / "simulation.cc").write_bytes(source.encode() + drivers)
-    progress("Compiling it to WebAssembly with zig c++ (about a minute)")
+    progress("Compiling it to WebAssembly with zig c++ (less than a minute)")
     command = [*compiler.command, *_FLAGS, build.feedback(source), f"-I{build.headers()}"]
     command += ["simulation.cc", "-o", "simulation.wasm"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

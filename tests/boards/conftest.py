@@ -171,8 +171,8 @@ def differences():
     return compare
 
 
-@pytest.fixture
-def small(tmp_path):
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
     """Make a checkpoint file of a small model with random weights."""
     config = ModelConfig(width=8, heads=2, hidden=8, context=4, vocabulary=5)
     random = np.random.default_rng(1)
@@ -182,6 +182,6 @@ def small(tmp_path):
     }
     rows = random.integers(0, 4, (32, 5)).astype(np.int16)
     rows[:, 0] = 4
-    file = tmp_path / "small.safetensors"
+    file = tmp_path_factory.mktemp("small") / "small.safetensors"
     save_checkpoint(file, Checkpoint(config, Characters("abcd"), weights, rows, name="small"))
     return file

@@ -1,4 +1,4 @@
-"""One small bitstream of each family, from checkpoint to packed file, with the real tools."""
+"""Bitstreams of each family, from checkpoint to packed file, with the real tools."""
 
 import json
 import re
@@ -32,20 +32,36 @@ from gptloom.model.quantise import quantise
 LANES = 8
 
 
-def family(board, ending):
-    """Mark a build's tests to run in one process; other families' run in others."""
-    return pytest.param((board, ending), id=board, marks=pytest.mark.xdist_group(board))
+def family(checkpoint, board, ending, tier):
+    """Mark a build's tests to run in one process; others' run in others."""
+    marks = [pytest.mark.xdist_group(f"{checkpoint} on {board}"), tier]
+    return pytest.param((checkpoint, board, ending), id=f"{checkpoint}-{board}", marks=marks)
 
 
-@pytest.fixture(scope="module", params=[family("ice40-hx8k", "bin"), family("ulx3s-25f", "bit")])
-def built(request, tmp_path_factory):
-    """Make a build of each family, which takes a minute or two."""
-    board, ending = request.param
+def families(checkpoint, tier):
+    return [
+        family(checkpoint, "ice40-hx8k", "bin", tier),
+        family(checkpoint, "ulx3s-25f", "bit", tier),
+    ]
+
+
+SMALL = families("small", pytest.mark.long)
+SHIPPED = families("names", pytest.mark.nightly)
+
+
+@pytest.fixture(scope="module")
+def built(request, small, tmp_path_factory):
+    """Make a build of each family: a small model's in CI, a shipped one's, in minutes, at night."""
+    checkpoint, board, ending = request.param
     base = tmp_path_factory.mktemp(board)
-    options = ["--lanes", str(LANES), "--seeds", "2", "--folder", str(base)]
+    source = str(small) if checkpoint == "small" else checkpoint
+    options = ["--checkpoint", source, "--lanes", str(LANES), "--folder", str(base)]
     assert not main(["build", "--board", board, *options])
     folder = base / f"{board}-folded-{LANES}"
+    model = quantise(load_checkpoint(source))
     return SimpleNamespace(
+        model=model,
+        machine=Machine.for_models(LANES, model.config),
         board=board,
         folder=folder,
         bitstream=folder / f"{folder.name}.{ending}",
@@ -53,7 +69,7 @@ def built(request, tmp_path_factory):
     )
 
 
-@pytest.mark.long
+@pytest.mark.parametrize("built", [*SMALL, *SHIPPED], indirect=True)
 def test_bitstream_meets_its_clock(built):
     report = built.report
     assert report["met"]
@@ -66,24 +82,24 @@ def test_bitstream_meets_its_clock(built):
     assert preamble in built.bitstream.read_bytes()[:1000]
 
 
-@pytest.mark.long
-def test_a_build_comes_to_what_was_estimated(built, model, differences):
-    estimator = Estimator(model, load_calibration().sizes)
+@pytest.mark.parametrize("built", SHIPPED, indirect=True)
+def test_a_build_comes_to_what_was_estimated(built, differences):
+    estimator = Estimator(built.model, load_calibration().sizes)
     found = differences(estimator.estimate(find_board(built.board), LANES), built.report)
     assert max(found.values()) <= 0.15
     assert found["dsp"] == found["bram"] == 0
     assert found["cycles_per_token"] <= 1e-4
 
 
-@pytest.mark.nightly
-def test_replaced_contents_equal_a_full_rebuild(built, model, tmp_path):
+@pytest.mark.parametrize("built", SHIPPED, indirect=True)
+def test_replaced_contents_equal_a_full_rebuild(built, tmp_path):
     """A full build with other contents equals the first build with these contents patched in.
 
     The contents are random: yosys would make a constant of a bit that is equal in all words.
     """
     board, tools = find_board(built.board), Tools()
-    machine = Machine.for_models(LANES, model.config)
-    image = build_image(model, machine)
+    machine = built.machine
+    image = build_image(built.model, machine)
     contents = placeholder(image, machine), placeholder(image, machine, seed=1)
     task = Build(board, tmp_path / "full", tools, lambda name: nullcontext())
     task.begin()
@@ -102,10 +118,10 @@ def test_replaced_contents_equal_a_full_rebuild(built, model, tmp_path):
     assert swapped != built.bitstream.read_bytes()
 
 
-@pytest.mark.long
-def test_a_model_is_swapped_in_seconds_and_back(built, model, random_model, tmp_path, capsys):
-    machine = Machine.for_models(LANES, model.config)
-    other = build_image(random_model(model.config), machine)
+@pytest.mark.parametrize("built", [*SMALL, *SHIPPED], indirect=True)
+def test_a_model_is_swapped_in_seconds_and_back(built, random_model, tmp_path, capsys):
+    machine = built.machine
+    other = build_image(random_model(built.model.config), machine)
     other.write(tmp_path / "other.img")
     before = built.bitstream.read_bytes()
     swapped = built.bitstream.with_stem("swapped")
