@@ -11,11 +11,14 @@ from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.preload import Preload
 from gptloom.hdl.top import BOUNCE_SECONDS, Top
 from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.config import ModelConfig
 from gptloom.model.quantise import quantise
 from verification.scoreboard.signals import Signals
 
 # So slow a clock that bounces take few cycles.
 CLOCK, BAUD = 1_000_000, 50_000
+
+SMALL = ModelConfig(layers=1, width=8, heads=2, hidden=16, context=8, vocabulary=6)
 
 CHECK = 16
 """More cycles than the checksum takes for a byte."""
@@ -24,12 +27,13 @@ CHECK = 16
 @pytest.mark.parametrize(
     ("name", "lanes"),
     [
-        pytest.param("names", 16, marks=pytest.mark.long),
+        pytest.param("small", 8, marks=pytest.mark.long),
+        pytest.param("names", 16, marks=pytest.mark.nightly),
         pytest.param("names-2l", 32, marks=pytest.mark.nightly),
     ],
 )
-def test_pins(cosimulate, waves, name, lanes):
-    model = quantise(load_checkpoint(name))
+def test_pins(cosimulate, random_model, waves, name, lanes):
+    model = random_model(SMALL) if name == "small" else quantise(load_checkpoint(name))
     machine = Machine.for_models(lanes, model.config)
     image = build_image(model, machine)
     preload = Preload.of(image, machine)
