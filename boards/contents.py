@@ -14,22 +14,26 @@ from gptloom.firmware.image import Image
 from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.page import PAGE_BYTES
+from gptloom.firmware.regions import Region, table_bytes, table_words
 from gptloom.hdl.preload import Preload
 
 Shape = tuple[int, int]
 """Words and bits of a memory."""
 
 
-def memory_shapes(machine: Machine) -> dict[str, Shape]:
+def memory_shapes(machine: Machine, page_bytes: int = PAGE_BYTES) -> dict[str, Shape]:
     """Return the memories that an image fills, by their names in :class:`.Preload`."""
-    row, halves = machine.stream_elements // machine.writers, InstructionLayout(machine)
+    halves, sizes = InstructionLayout(machine), table_bytes(machine)
+    tables = {
+        region.name.lower(): (words, 8 * sizes[region])
+        for region, words in table_words(machine).items()
+    }
     return {
-        "operands": (machine.operand_words, 8 * machine.lanes),
+        "operands": (machine.operand_words, machine.lane_bits * machine.lanes),
         "issue_program": (machine.program_words, 8 * halves.issue_bytes),
         "result_program": (machine.program_words, 8 * halves.result_bytes),
-        "tokens": (machine.vocabulary * row, 8 * machine.writers),
-        "positions": (machine.position_words, 8 * machine.position_bytes),
-        "page": (PAGE_BYTES, 8),
+        **tables,
+        "page": (page_bytes, 8),
     }
 
 
@@ -38,7 +42,7 @@ def placeholder(image: Image, machine: Machine, seed: int = 0) -> Preload:
     source = random.Random(seed)
     memories = {
         name: [source.getrandbits(bits) for _ in range(words)]
-        for name, (words, bits) in memory_shapes(machine).items()
+        for name, (words, bits) in memory_shapes(machine, len(image.regions[Region.PAGE])).items()
     }
     return Preload(**memories, settings=Preload.of(image, machine).settings)
 
@@ -62,7 +66,7 @@ def columns(preload: Preload, machine: Machine, depth: int) -> list[int]:
         lowest bit position first. Their number is a multiple of 8.
     """
     found = []
-    for name, (words, bits) in memory_shapes(machine).items():
+    for name, (words, bits) in memory_shapes(machine, len(preload.page)).items():
         contents = getattr(preload, name)
         for base in range(0, words, depth):
             part = contents[base : base + depth]

@@ -15,7 +15,7 @@ from gptloom.boards.domain import PllDomain
 from gptloom.boards.family import Pll
 from gptloom.firmware.image import Image
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.page import TEMPERATURES
+from gptloom.firmware.page import TEMPERATURES, is_text
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.multipliers import (
     FabricMultiplier,
@@ -167,6 +167,8 @@ def elaborate(
         `instruments` is set without them, or the extra is missing.
     """
     pll = board.pll(mhz)
+    if display is None:
+        display = usual_display(board, preload)
     options = dict(framed=framed, instruments=instruments, display=display)
     top = make_top(board, image, machine, preload, pll.hz, baud, **options)
     return connect(board, pll, top, display)
@@ -178,6 +180,11 @@ def connect(board: Board, pll: Pll, top: Top, display: str | None = None) -> Sou
     plan = board.make_platform(shown.pins if shown else ()).prepare(BoardTop(board, pll, top), NAME)
     rtlil = unambiguous(plan.files[f"{NAME}.il"])
     return Sources(rtlil, plan.files[f"{NAME}.{board.family.constraints}"], pll)
+
+
+def usual_display(board: Board, preload: Preload) -> str:
+    """Return the name of the display of a build for which none is named."""
+    return "none" if is_text(preload.page) else board.shows
 
 
 def make_top(
@@ -197,7 +204,7 @@ def make_top(
     Parameters and errors are those of :func:`elaborate`; `clock_hz` is the frequency of the PLL.
     """
     if framed is None:
-        framed = board.framed and not image.config.endless
+        framed = board.framed and not image.config.endless and not is_text(preload.page)
     if framed and not board.framed:
         raise UserError(
             f"{board.name} has no room for commands on the serial line: build it without --framed, "
@@ -212,7 +219,7 @@ def make_top(
             "what tokens attend is asked for by a command, and the serial line takes none: leave "
             "--instruments out"
         )
-    shown = find_display(board.shows if display is None else display)
+    shown = find_display(usual_display(board, preload) if display is None else display)
     # Before any hardware is made, because amaranth warns about hardware that is not used.
     baud_divider(clock_hz, baud, LEAST_DIVIDER if framed else 1)
     return Top(
@@ -226,4 +233,5 @@ def make_top(
         upload=Upload.of(image, machine) if framed else None,
         instruments=instruments,
         display=shown.make(clock_hz) if shown else None,
+        bos=image.bos,
     )

@@ -12,14 +12,14 @@ from gptloom.boards.board import Board
 from gptloom.boards.build import Build
 from gptloom.boards.contents import placeholder
 from gptloom.boards.design import Sources, connect, elaborate, multipliers
-from gptloom.boards.measure import measure_folded, measure_unrolled
+from gptloom.boards.measure import measure_folded, measure_text, measure_unrolled
 from gptloom.boards.report import Timing
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import LANES, Machine
+from gptloom.firmware.page import writes_text
 from gptloom.hdl.multipliers import FabricMultiplier
 from gptloom.hdl.top import BAUD
 from gptloom.hdl.unrolled.shape import Shape
-from gptloom.model.arithmetic import WEIGHT_BITS
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
 from gptloom.model.formats import STANDARD
@@ -27,6 +27,10 @@ from gptloom.model.integer import IntegerModel
 from gptloom.model.merged.integer import MergedModel
 from gptloom.model.positions import Positions
 from gptloom.model.tokenizers.characters import characters_of
+
+TEXT_BAUD = 1_000_000
+"""Usual baud rate of a chip that writes text: the core waits for the line, and writes some 40,000
+characters a second."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Settings:
     mhz
         Clock frequency, if not the board's own.
     baud
-        Baud rate of the serial line.
+        Baud rate of the serial line; None for the usual one, which is higher for text.
     framed
         Whether the serial line takes commands; None for the board's default.
     instruments
@@ -48,7 +52,7 @@ class Settings:
     """
 
     mhz: float | None = None
-    baud: int = BAUD
+    baud: int | None = None
     framed: bool | None = None
     instruments: bool = False
     display: str | None = None
@@ -61,7 +65,7 @@ class Design:
     Attributes
     ----------
     characters
-        Characters that its model's tokens stand for.
+        Characters that its model's tokens stand for, if they are shown one by one.
     name
         Name of the folder that it is built in, without the board's name.
     options
@@ -102,6 +106,7 @@ def folded_design(
     image = build_image(model, machine)
     kinds = multipliers(board, machine)
     cache, kind = _cache_of(model.config)
+    text = writes_text(model)
     if slots:
         cache += f" --slots {slots}"
         kind += f"-slots{slots}"
@@ -113,18 +118,18 @@ def folded_design(
             machine,
             placeholder(image, machine),
             mhz=settings.mhz,
-            baud=settings.baud,
+            baud=settings.baud or (TEXT_BAUD if text else BAUD),
             framed=settings.framed,
             instruments=settings.instruments,
             display=settings.display,
         )
 
     def measure(hz: float) -> dict[str, Any]:
-        cycles = measure_folded(model, machine)
+        cycles = measure_text(model, machine) if text else measure_folded(model, machine)
         return {"cycles_per_token": round(cycles, 2), "tokens_per_second": round(hz / cycles)}
 
     return Design(
-        characters=characters_of(model.tokenizer),
+        characters="" if text else characters_of(model.tokenizer),
         name=f"folded-{lanes}{kind}",
         options=f" --lanes {lanes}{cache}"
         + (f" --checkpoint {checkpoint}" if checkpoint != "names" else ""),
@@ -132,9 +137,10 @@ def folded_design(
         figures={
             "core": "folded",
             "lanes": lanes,
-            "bits": WEIGHT_BITS,
+            "bits": model.precision.weights,
             "integer_loss": model.metadata["integer_loss"],
             "loss_set": model.metadata["loss_set"],
+            **({"kl": model.metadata["kl"]} if "kl" in model.metadata else {}),
             "weights_crc": f"{image.checksum(machine):08X}",
         },
         required=checks.folded(sum(kind is not FabricMultiplier for kind in kinds)),
@@ -190,7 +196,7 @@ def unrolled_design(board: Board, checkpoint: str, model: MergedModel, shape: Sh
         if settings.instruments:
             raise UserError("the unrolled core does not tell what tokens attend: use --core folded")
         pll = board.pll(settings.mhz)
-        top = unrolled.make_top(board, model, core, pll.hz, settings.baud, settings.display)
+        top = unrolled.make_top(board, model, core, pll.hz, settings.baud or BAUD, settings.display)
         return connect(board, pll, top, settings.display)
 
     def measure(hz: float) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from gptloom.firmware.program import compile_program
 from gptloom.firmware.timeline import timeline
 from gptloom.hdl.multipliers import FabricMultiplier
 from gptloom.model.errors import UserError
+from gptloom.model.family import Family
 from gptloom.model.integer import IntegerModel
 from gptloom.model.recurrent import golden_of
 
@@ -135,9 +136,19 @@ class Estimator:
         Model that the core is to run.
     sizes
         The fitted model of lookup tables and flip-flops.
+
+    Raises
+    ------
+    UserError
+        If no design of the model's family was fitted.
     """
 
     def __init__(self, model: IntegerModel, sizes: SizeModel):
+        if model.config.family is not Family.MICROGPT:
+            raise UserError(
+                f"the size of a core of the family {model.config.family} cannot be estimated yet: "
+                "'gptloom build' shows it, and refuses what does not fit"
+            )
         self.model, self._sizes = model, sizes
         self._placed: dict[tuple, Placed] = {}
         # The same on all boards, so computed once for every width.

@@ -19,6 +19,12 @@ from gptloom.sim.streams import generate_streams
 
 MEASURED_NAMES = 200
 
+MEASURED_POSITIONS = 200
+"""Positions of a text, from 0 on, whose mean is its speed: a place further on costs more cycles."""
+
+MOST_TOKENS = 1000
+"""Tokens until every one of them has been seen, or else the mean is of those that were."""
+
 Open = Callable[[FoldedCore | UnrolledCore], Engine]
 
 
@@ -52,6 +58,15 @@ def run_unrolled(
 def measure_folded(model: IntegerModel, machine: Machine) -> float:
     """Return the mean cycles of a token, counted in simulation of whole documents."""
     return run_folded(model, machine).cycles_per_token
+
+
+def measure_text(model: IntegerModel, machine: Machine) -> float:
+    """Return the mean cycles of a token over the first positions of a text, in simulation."""
+    generator = Generator(model, machine, open_engine, build_image(model, machine))
+    with generator.engine:
+        run = generator.run(Request(MOST_TOKENS, TEMPERATURE, SEED, most=MOST_TOKENS))
+    seen = run.mean_by_position()
+    return mean(seen[position] for position in seen if position < MEASURED_POSITIONS)
 
 
 def measure_unrolled(model: MergedModel, core: UnrolledCore) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gptloom.cli.cores import (
+    USUAL_LANES,
     Bits,
     BitsPerCycle,
     CachePolicy,
@@ -39,7 +40,10 @@ def build(
     board: Annotated[str, typer.Option(help="Board, e.g. ulx3s-25f; 'list' shows all.")],
     core: Annotated[Core, typer.Option(help="Core to build.")] = Core.FOLDED,
     lanes: Annotated[
-        int | None, typer.Option(help="Folded: multipliers, 8, 16, 32 or 64.", show_default="16")
+        int | None,
+        typer.Option(
+            help="Folded: multipliers, 8, 16, 32, 64 or 128.", show_default="16; Llama family: 64"
+        ),
     ] = None,
     bits_per_cycle: BitsPerCycle = None,
     positions_per_cycle: PositionsPerCycle = None,
@@ -64,7 +68,10 @@ def build(
     clock: Annotated[
         float | None, typer.Option(help="MHz, if not the board's usual clock.")
     ] = None,
-    baud: Annotated[int, typer.Option(help="Baud rate of the serial line.")] = 115200,
+    baud: Annotated[
+        int | None,
+        typer.Option(help="Baud rate of the serial line.", show_default="115200; text: 1000000"),
+    ] = None,
     framed: Annotated[
         bool | None,
         typer.Option(
@@ -134,7 +141,7 @@ def build(
     with progress("quantising the checkpoint"):
         if core is Core.FOLDED:
             model = load_plain(checkpoint or "names", policy)
-            chosen = 16 if lanes is None else lanes
+            chosen = USUAL_LANES[model.config.family] if lanes is None else lanes
             design = folded_design(entry, checkpoint or "names", model, chosen, slots)
         else:
             usual = choice_for(entry)

@@ -20,7 +20,7 @@ from gptloom.firmware.machine import (
     LANE_BITS,
     Machine,
 )
-from gptloom.firmware.page import encode_page, has_page
+from gptloom.firmware.page import encode_page
 from gptloom.firmware.program import compile_program
 from gptloom.firmware.regions import CHECKED, NINTHS, Region
 from gptloom.model.cache import Eviction
@@ -231,6 +231,11 @@ class Image:
         contents = self.contents(machine)
         return {region: contents[region] for region in CHECKED if region in contents}
 
+    @property
+    def bos(self) -> int:
+        """Token that begins and ends documents."""
+        return next(SETTING.iter_unpack(self.regions[Region.SETTINGS]))[0]
+
     def checked_sizes(self, machine: Machine) -> dict[Region, int]:
         """Return the number of bytes of each region that the checksum covers."""
         return {region: len(contents) for region, contents in self.checked(machine).items()}
@@ -291,7 +296,7 @@ def build_image(model: IntegerModel, machine: Machine) -> Image:
             Region.PROGRAM: b"".join(INSTRUCTION.pack(*astuple(i)) for i in program),
             **rows(model, layout),
             **contents.positions(model, machine),
-            Region.PAGE: encode_page(model) if has_page(model.tokenizer) else b"",
+            Region.PAGE: encode_page(model),
             Region.SETTINGS: SETTINGS.pack(
                 bos,
                 c.context - 1,

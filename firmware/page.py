@@ -1,6 +1,7 @@
 """The page: the data of a model with which the chip shows its text and sets its temperature."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from gptloom.model.arithmetic import MANTISSA_BITS
 from gptloom.model.config import ModelConfig
@@ -39,6 +40,13 @@ UNIT_AT = DIGITS_AT + len(DIGITS)
 TEXTS_AT = 128
 PAGE_BYTES = TEXTS_AT + TEXT_BYTES * len(TEMPERATURES)
 
+INDEX_AT, INDEX_BYTES = PAGE_BYTES, 2
+"""Address of the index on a page of text, and bytes of an entry, the lower one first: where each
+token's text begins, counted from the index, and, one entry later, where it ends."""
+
+TEXT_MEMORY = 2048
+"""Bytes of which index and text take a multiple: a block RAM of an ECP5 holds as many."""
+
 SHIFT_AT, GREEDY_AT = MANTISSA_BITS, 14
 """Bit numbers in a scale, above its mantissa."""
 
@@ -49,25 +57,33 @@ tilde, which begins a frame on the serial line (see :mod:`.protocol`)."""
 _TILDE = "~"
 
 
-def has_page(tokenizer: Tokenizer) -> bool:
-    """Tell whether a page has a character for every token; other models have no page."""
+def writes_text(model: IntegerModel) -> bool:
+    """Tell whether a chip writes a model's documents as text, token by token as they come.
+
+    Other chips show names: each token is a character, and of documents only whole ones are shown.
+    """
+    return model.config.family is Family.LLAMA or not _has_characters(model.tokenizer)
+
+
+def _has_characters(tokenizer: Tokenizer) -> bool:
     return isinstance(tokenizer, Characters) and tokenizer.vocabulary <= SCALES
 
 
+def is_text(page: Sequence[int]) -> bool:
+    """Tell whether a page is one of text."""
+    return len(page) > PAGE_BYTES
+
+
 def check_page(config: ModelConfig) -> None:
-    """Refuse a model that a serial line and a display of single characters cannot show.
+    """Refuse a model of names that a serial line and a display cannot show.
 
     Raises
     ------
     UserError
-        If it is of a family that no chip has been made for, or it has more tokens than a page has
-        characters, or more positions than frames can name.
+        If it has more tokens than a page has characters, or more positions than frames can name.
     """
-    if config.family is not Family.MICROGPT:
-        raise UserError(
-            f"no board has the family {config.family} yet: simulate it ('generate', 'web'), or "
-            "take its core alone ('verilog')"
-        )
+    if config.family is Family.LLAMA:
+        return
     if config.vocabulary > SCALES:
         raise UserError(
             f"a chip's serial line and display tell {SCALES} characters apart, and this model has "
@@ -81,16 +97,18 @@ def check_page(config: ModelConfig) -> None:
 
 
 def encode_page(model: IntegerModel) -> bytes:
-    """Return a model's page, ``PAGE_BYTES`` long.
+    """Return a model's page, ``PAGE_BYTES`` long, or a page of text.
 
     The temperatures' scales are encoded by :func:`encode_scale`.
 
     Raises
     ------
     UserError
-        If the model's tokens are no single characters.
+        If the tokens' text is longer than addresses reach.
     """
     scales = [encode_scale(model.logit_scale(temperature)) for temperature in TEMPERATURES]
+    if writes_text(model):
+        return make_text_page(model.tokenizer, scales)
     return make_page(characters_of(model.tokenizer), scales)
 
 
@@ -114,6 +132,42 @@ def make_page(characters: str, scales: Sequence[int], unit: bytes = UNIT) -> byt
     page = shown.ljust(SCALES, b"\0") + words + LABEL + DIGITS + unit + LINE_END
     texts = [text.encode().ljust(TEXT_BYTES, b"\0") for text in TEMPERATURE_TEXTS]
     return page.ljust(TEXTS_AT, b"\0") + b"".join(texts)
+
+
+def make_text_page(tokenizer: Tokenizer, scales: Sequence[int]) -> bytes:
+    """Return a page without characters, followed by an index and the text of all tokens.
+
+    Parameters
+    ----------
+    tokenizer
+        Tokens. The one that ends a document has a line's end as its text.
+    scales
+        See :func:`make_page`.
+
+    Raises
+    ------
+    UserError
+        If the text is longer than an entry of the index reaches.
+    """
+    texts = [_shown(tokenizer, token) for token in range(tokenizer.vocabulary)]
+    places = [*accumulate(map(len, texts), initial=INDEX_BYTES * (len(texts) + 1))]
+    most = (1 << 8 * INDEX_BYTES) - 1
+    if places[-1] > most:
+        raise UserError(
+            f"the text of all tokens takes {places[-1]:,} bytes on a chip, which has room for "
+            f"{most:,}: use a tokenizer with fewer or shorter pieces"
+        )
+    index = b"".join(place.to_bytes(INDEX_BYTES, "little") for place in places)
+    text = index + b"".join(texts)
+    return make_page("", scales) + text.ljust(-(-len(text) // TEXT_MEMORY) * TEXT_MEMORY, b"\0")
+
+
+def _shown(tokenizer: Tokenizer, token: int) -> bytes:
+    """Return a token's bytes as a terminal takes them."""
+    if token in (tokenizer.bos, tokenizer.end):
+        return LINE_END
+    text = tokenizer.piece(token, token).replace(b"\n", LINE_END)
+    return bytes(c if c >= ord(" ") or c in LINE_END + b"\t" else UNKNOWN for c in text)
 
 
 def encode_scale(scale: LogitScale) -> int:

@@ -42,6 +42,10 @@ COMMON = tuple(Region)[:6]
 NINTHS = 8
 """Lanes whose ninth bits are a byte, which precedes their eight lower bytes."""
 
+LEAST_WORDS = 64
+"""Words of the smallest table: a block RAM has more, and fewer would not tell one table's bits from
+those of another where contents are replaced in a bitstream."""
+
 GAIN_BYTES = 2
 """Bytes of a gain."""
 
@@ -58,6 +62,21 @@ def table_bytes(machine: Machine) -> dict[Region, int]:
         }
     positions = {Region.POSITIONS: machine.position_bytes} if machine.position_words else {}
     return {Region.TOKENS: machine.writers} | positions
+
+
+def table_words(machine: Machine) -> dict[Region, int]:
+    """Return the number of words of every table of :func:`table_bytes`."""
+    row = machine.stream_elements // machine.writers
+    if machine.gated:
+        words = {
+            Region.TOKENS: -(-machine.vocabulary // machine.writers),
+            Region.POSITIONS: machine.position_words,
+            Region.EXPONENTS: machine.exponent_words,
+            Region.GAINS: row,
+        }
+        return {region: max(LEAST_WORDS, number) for region, number in words.items()}
+    positions = {Region.POSITIONS: machine.position_words} if machine.position_words else {}
+    return {Region.TOKENS: machine.vocabulary * row} | positions
 
 
 def operand_stride(machine: Machine) -> int:

@@ -2,20 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Cat, Module, Signal, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.image import Region
-from gptloom.firmware.page import TEMPERATURE_TEXTS, TEMPERATURES, THOUSANDS, UNIT, check_page
+from gptloom.firmware.page import (
+    INDEX_AT,
+    TEMPERATURE_TEXTS,
+    TEMPERATURES,
+    THOUSANDS,
+    UNIT,
+    check_page,
+    is_text,
+)
 from gptloom.hdl.checksum import Checksum
 from gptloom.hdl.console import Console
 from gptloom.hdl.display.screen import Screen
 from gptloom.hdl.serial.host import Host, Upload
 from gptloom.hdl.speed import Speed
+from gptloom.hdl.speller import Speller
 from gptloom.hdl.uart import LEAST_DIVIDER, SerialReceiver, Transmitter, baud_divider
 from gptloom.model.config import ModelConfig
+from gptloom.model.errors import UserError
 
 BAUD = 115200
 
@@ -82,7 +92,8 @@ class Top(wiring.Component):
         A component with :class:`.CoreSignature` that holds its image from power-on; or a
         :class:`.Chorus`.
     page
-        See :func:`.make_page`.
+        See :func:`.encode_page`. With a page of text every document is written, which the core
+        waits for; it takes neither frames nor a display.
     config
         Configuration of the image's model.
     sizes
@@ -109,6 +120,8 @@ class Top(wiring.Component):
         Checksum of weights that are logic.
     thousands
         The speed is in thousands of tokens, for which the core has a pulse.
+    bos
+        Token that begins and ends documents, if not the last one.
 
     Attributes
     ----------
@@ -128,7 +141,8 @@ class Top(wiring.Component):
     Raises
     ------
     UserError
-        If the baud rate cannot be made from the clock, or the model is too large for a page.
+        If the baud rate cannot be made from the clock, the model is too large for a page, or its
+        page is one of text and there is a display or a host.
     """
 
     def __init__(
@@ -147,11 +161,20 @@ class Top(wiring.Component):
         rate: int = 0,
         checksum: int = 0,
         thousands: bool = False,
+        bos: int | None = None,
     ):
-        check_page(config)
+        if not is_text(page):
+            check_page(config)
+        elif display or upload:
+            raise UserError(
+                "a chip that writes text has neither a display nor commands yet: read it on the "
+                "serial line, leave out --display and --framed, and use 'gptloom swap' for another "
+                "model"
+            )
         self.core = core
         self._checksum, self._thousands = checksum, thousands
         self._page, self._config, self._sizes = page, config, sizes
+        self._bos = config.vocabulary - 1 if bos is None else bos
         self._temperatures = temperatures
         self._upload, self._display = upload, display
         self._watched = config if instruments else None
@@ -179,7 +202,7 @@ class Top(wiring.Component):
         config = self._config
         m.submodules.core = core = self.core
         m.submodules.console = console = Console(
-            self._page,
+            self._page[:INDEX_AT],
             self._bos,
             # Names are no longer than that, whatever the number of rows.
             max(config.context, SHOWN) if config.endless else config.context,
@@ -244,20 +267,19 @@ class Top(wiring.Component):
             m.d.comb += getattr(self.display, name).eq(getattr(display, name))
 
     @property
-    def _bos(self) -> int:
-        return self._config.vocabulary - 1
-
-    @property
     def _event(self) -> Value:
         """Event that the speed counts."""
         core = self.core
         return core.thousand if self._thousands else core.o.valid & core.o.ready
 
     def _connect_text(self, m: Module, console: Console, transmitter: Transmitter) -> None:
-        """Connect a serial line for names only: any byte received requests the checksum."""
+        """Connect a serial line for text only: any byte received requests the checksum."""
         core, config = self.core, self._config
-        wiring.connect(m, core.o, console.i)
-        wiring.connect(m, console.o, transmitter.i)
+        if is_text(self._page):
+            wiring.connect(m, self._write(m, console), transmitter.i)
+        else:
+            wiring.connect(m, core.o, console.i)
+            wiring.connect(m, console.o, transmitter.i)
         received, before = Signal(init=1), Signal(init=1)
         m.submodules.synchroniser = FFSynchronizer(self.rx, received, init=1)
         m.d.sync += before.eq(received)
@@ -272,6 +294,21 @@ class Top(wiring.Component):
             core.i.p.token.eq(self._bos),
             core.i.p.last.eq(1),
         ]
+
+    def _write(self, m: Module, console: Console) -> stream.Interface:
+        """Write documents as they come, and the console's lines between them."""
+        m.submodules.speller = speller = Speller(self._page[INDEX_AT:], self._bos)
+        wiring.connect(m, self.core.o, speller.i)
+        line = stream.Signature(unsigned(8)).create()
+        m.d.comb += [
+            speller.pace.eq(1),
+            console.quiet.eq(speller.writing),
+            line.valid.eq(Mux(console.line, console.o.valid, speller.o.valid)),
+            line.payload.eq(Mux(console.line, console.o.payload, speller.o.payload)),
+            console.o.ready.eq(line.ready & console.line),
+            speller.o.ready.eq(line.ready & ~console.line),
+        ]
+        return line
 
     def _read_back(self, m: Module, console: Console) -> None:
         """Compute the checksum of the core's memories."""

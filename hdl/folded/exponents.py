@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware import isa
 from gptloom.firmware.machine import EXPONENT_ROW_BITS, Machine
-from gptloom.firmware.regions import Region, table_bytes
+from gptloom.firmware.regions import Region, table_bytes, table_words
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.folded.layouts import Beat
 from gptloom.hdl.folded.table import Table
@@ -39,10 +39,9 @@ class Exponents(wiring.Component):
         self, machine: Machine, init_rows: Sequence[int] = (), init_tokens: Sequence[int] = ()
     ):
         self._machine = machine
-        size = table_bytes(machine)[Region.EXPONENTS]
-        tokens = -(-machine.vocabulary // machine.writers)
-        self.rows = Table(max(2, machine.exponent_words), size, init_rows)
-        self.tokens = Table(max(2, tokens), size, init_tokens)
+        size, words = table_bytes(machine)[Region.EXPONENTS], table_words(machine)
+        self.rows = Table(words[Region.EXPONENTS], size, init_rows)
+        self.tokens = Table(words[Region.TOKENS], size, init_tokens)
         self._exponents = data.ArrayLayout(EXPONENT_ROW_BITS, machine.writers)
         widest = max(len(table.write_address) for table in (self.rows, self.tokens))
         super().__init__(

@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.regions import GAIN_BYTES, Region, table_bytes
+from gptloom.firmware.regions import GAIN_BYTES, Region, table_bytes, table_words
 from gptloom.hdl.arithmetic import quotient
 from gptloom.hdl.folded.table import Table
 
@@ -29,7 +29,7 @@ class Gains(wiring.Component):
 
     def __init__(self, machine: Machine, init: Sequence[int] = ()):
         self._bits, self._bytes = machine.precision.weights, table_bytes(machine)[Region.GAINS]
-        words = max(2, machine.stream_elements // machine.writers)
+        words = table_words(machine)[Region.GAINS]
         self.table = Table(words, self._bytes, init)
         super().__init__(
             {

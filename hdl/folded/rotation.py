@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import SPEED_BYTES, Machine
+from gptloom.firmware.regions import Region, table_words
 from gptloom.hdl.arithmetic import quotient
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.table import Table
@@ -52,7 +53,8 @@ class Rotation(wiring.Component):
         self._pairs = machine.head_width // 2
         self._quads = -(-self._pairs // 2)
         self.latency = 6 + machine.head_width
-        self.speeds = Table(max(2, self._pairs), SPEED_BYTES, init)
+        words = table_words(machine)[Region.POSITIONS]
+        self.speeds = Table(words, SPEED_BYTES, init)
         super().__init__(
             {
                 "start": In(1),
@@ -60,7 +62,7 @@ class Rotation(wiring.Component):
                 "quad": In(range(max(2, self._quads))),
                 "turns": Out(Turns),
                 "reading": In(1),
-                "read_address": In(range(max(2, self._pairs) * SPEED_BYTES)),
+                "read_address": In(range(words * SPEED_BYTES)),
             }
         )
 

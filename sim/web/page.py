@@ -12,7 +12,7 @@ from amaranth.lib import data
 from gptloom.firmware.image import build_image
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.page import encode_scale, has_page
+from gptloom.firmware.page import encode_scale, writes_text
 from gptloom.firmware.program import compile_program
 from gptloom.hdl.core import TOKEN_BITS
 from gptloom.hdl.display.font import GLYPHS
@@ -86,7 +86,7 @@ def make_page(
         If such hardware cannot be built, or the compiler is missing.
     """
     image = build_image(model, machine)
-    if not has_page(model.tokenizer):
+    if writes_text(model):
         chip = TextChip(image, machine)
         wasm = compile_wasm(chip, require_zig(), cache, progress)
         return assemble_text(describe_text(model, checkpoint, machine, clock_hz), wasm)

@@ -13,8 +13,14 @@ from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import LANES, Machine
 from gptloom.hdl.preload import Preload
 from gptloom.model.config import ModelConfig
+from gptloom.model.formats import FINE
+from gptloom.model.llama_quantise import quantise_llama
+from verification.llama import make_checkpoint, with_pieces
 
 MICROGPT = ModelConfig.MICROGPT
+GROUPED = ModelConfig(
+    1, 16, 4, 20, 16, 9, family="llama", positions="rotary", kv_heads=2, tied=True
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("depth", [256, 512])
@@ -28,6 +34,16 @@ def test_columns_of_the_placeholder_all_differ(random_model, config, lanes, dept
     assert len(set(found)) == len(found)
     assert all(found)
     assert len(found) % 8 == 0
+
+
+def test_columns_differ_where_tables_are_small_and_tokens_are_text():
+    model = quantise_llama(with_pieces(make_checkpoint(GROUPED, 3)), FINE)
+    machine = Machine.for_model(32, model)
+    image = build_image(model, machine)
+    found = columns(placeholder(image, machine), machine, 512)
+    assert len(set(found)) == len(found)
+    # The contents themselves are in as many columns.
+    assert len(columns(Preload.of(image, machine), machine, 512)) == len(found)
 
 
 def test_the_placeholder_does_not_depend_on_weights(random_model):

@@ -12,8 +12,10 @@ from uses import SMALL, recorded
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.unrolled.target import Target
+from gptloom.model.formats import FINE
 from gptloom.sim.engines.base import component_ports
 from verification import cosim
+from verification.llama import SHARED, make_loud
 from verification.scoreboard.player import Habits
 from verification.scoreboard.signals import STIMULUS
 
@@ -47,21 +49,21 @@ def record():
 
 @pytest.fixture(scope="module")
 def netlist(tmp_path_factory):
-    """Synthesise the small core for a board, once: its netlist, and models of its cells."""
+    """Synthesise a core for a board, once: its netlist, and models of its cells."""
     made = {}
 
-    def make(board):
-        if board not in made:
+    def make(board, machine=MACHINE):
+        if (board, machine) not in made:
             folder = tmp_path_factory.mktemp(board)
-            made[board] = as_verilog(*synthesise_folded(board, MACHINE, folder))
-        return made[board]
+            made[board, machine] = as_verilog(*synthesise_folded(board, machine, folder))
+        return made[board, machine]
 
     return make
 
 
-def check(cosimulate, netlist, models, case):
+def check(cosimulate, netlist, models, case, machine=MACHINE):
     outputs = list(dict.fromkeys(case.owners))
-    text = cosim.with_bench(netlist, FoldedCore(MACHINE), outputs) + models
+    text = cosim.with_bench(netlist, FoldedCore(machine), outputs) + models
     cosimulate(text, "bench_netlist", case, simulator="icarus")
 
 
@@ -72,6 +74,14 @@ def check(cosimulate, netlist, models, case):
 def test_a_small_core(cosimulate, netlist, record, random_model, board):
     case = record(MACHINE, random_model(SMALL, 7, 1), SOME, 1, 1_500, 5)
     check(cosimulate, *netlist(board), case)
+
+
+@pytest.mark.nightly
+def test_a_small_core_of_the_llama_family(cosimulate, netlist, record):
+    model = make_loud(SHARED, FINE, 3, 1)
+    machine = Machine.for_model(32, model)
+    case = record(machine, model, SOME, 1, 1_500, 3)
+    check(cosimulate, *netlist("ulx3s-25f", machine), case, machine)
 
 
 @pytest.mark.nightly

@@ -1,6 +1,7 @@
 """The page: text and temperatures of a model."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -12,9 +13,11 @@ from gptloom.firmware.page import (
     SCALES,
     TEMPERATURES,
     TEXT_BYTES,
+    TEXT_MEMORY,
     TEXTS_AT,
     encode_page,
     encode_scale,
+    make_text_page,
 )
 from gptloom.firmware.regions import COMMON
 from gptloom.hdl.folded.layouts import Temperature
@@ -44,15 +47,31 @@ def test_characters_that_are_not_ascii_are_question_marks(random_model):
     assert page[: CONFIG.vocabulary - 1] == b"bcdefghijklmnopqrstuvwxyz?"
 
 
-def test_pieces_of_text_have_no_page(random_model):
-    pieces = [b"<%d>" % token for token in range(CONFIG.vocabulary)]
-    model = replace(random_model(CONFIG), tokenizer=Pieces(pieces, [0.0] * CONFIG.vocabulary))
-    with pytest.raises(UserError, match="this model's tokens are pieces of text"):
-        encode_page(model)
-    machine = Machine.for_models(8, CONFIG)
-    image, other = (build_image(m, machine) for m in (model, random_model(CONFIG)))
-    assert not image.regions[Region.PAGE]
-    assert len(other.regions[Region.PAGE]) == PAGE_BYTES
+PIECES = [b"<unk>", b"<s>", b" a", b"b\nc", b"\x01", b"\xc3", b"~"]
+SHOWN = [b"<unk>", b"\r\n", b" a", b"b\r\nc", b"?", b"\xc3", b"~"]
+
+
+def test_a_page_of_text_has_every_token(random_model):
+    config = replace(CONFIG, vocabulary=len(PIECES))
+    model = replace(random_model(config), tokenizer=Pieces(PIECES, [0.0] * len(PIECES)))
+    page = encode_page(model)
+    names = encode_page(random_model(CONFIG))
+    assert (
+        page[SCALES + SCALE_BYTES * len(TEMPERATURES) : PAGE_BYTES]
+        == (names[SCALES + SCALE_BYTES * len(TEMPERATURES) : PAGE_BYTES])
+    )
+    text = page[PAGE_BYTES:]
+    assert len(text) == TEXT_MEMORY
+    places = [int.from_bytes(text[2 * i : 2 * i + 2], "little") for i in range(len(PIECES) + 1)]
+    assert [text[begin:end] for begin, end in pairwise(places)] == SHOWN
+    assert not any(text[places[-1] :])
+    assert build_image(model, Machine.for_models(8, config)).regions[Region.PAGE] == page
+
+
+def test_text_beyond_the_reach_of_the_index_is_refused(random_model):
+    pieces = [*PIECES, b"x" * 70_000]
+    with pytest.raises(UserError, match="the text of all tokens takes 70,034 bytes on a chip"):
+        make_text_page(Pieces(pieces, [0.0] * len(pieces)), [])
 
 
 @pytest.mark.parametrize("temperature", [*TEMPERATURES, 0, 0.1, 2.0])

@@ -19,6 +19,7 @@ from gptloom.model.errors import UserError
 from gptloom.model.golden import GoldenModel
 from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
+from verification.line import decode
 
 # One test process builds it while the others run other tests.
 pytestmark = pytest.mark.xdist_group("top")
@@ -52,21 +53,6 @@ def label(model):
 def engine(model):
     with open_engine(make_top(model, CLOCK, BAUD)) as opened:
         yield opened
-
-
-def decode(levels, cycles):
-    """Return the bytes on a line that is sampled every clock cycle; frames must be whole."""
-    at, received = 0, bytearray()
-    while True:
-        while at < len(levels) and levels[at]:
-            at += 1
-        middles = [at + cycles * bit + cycles // 2 for bit in range(10)]
-        if middles[-1] >= len(levels):
-            return bytes(received)
-        start, *bits, stop = (levels[middle] for middle in middles)
-        assert (start, stop) == (0, 1)
-        received.append(sum(bit << i for i, bit in enumerate(bits)))
-        at = middles[-1]
 
 
 def lines(engine, cycles, received=()):
