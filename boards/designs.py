@@ -22,7 +22,7 @@ from gptloom.hdl.top import BAUD
 from gptloom.hdl.unrolled.shape import Shape
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
-from gptloom.model.formats import STANDARD
+from gptloom.model.formats import PROFILES, STANDARD, USUAL_PROFILE
 from gptloom.model.integer import IntegerModel
 from gptloom.model.merged.integer import MergedModel
 from gptloom.model.positions import Positions
@@ -107,6 +107,10 @@ def folded_design(
     kinds = multipliers(board, machine)
     cache, kind = _cache_of(model.config)
     text = writes_text(model)
+    for profile, precision in PROFILES.items():
+        if precision == model.precision and profile != USUAL_PROFILE:
+            cache += f" --profile {profile}"
+            kind += f"-{profile}"
     if slots:
         cache += f" --slots {slots}"
         kind += f"-slots{slots}"

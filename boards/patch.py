@@ -149,6 +149,12 @@ def check_same_shape(image: Image, inside: Image) -> None:
     same = (image.lanes, image.config) == (inside.lanes, inside.config) and (
         image.regions[Region.SETTINGS] == inside.regions[Region.SETTINGS]
     )
+    pages = [len(one.regions[Region.PAGE]) for one in (image, inside)]
+    if same and pages[0] != pages[1]:
+        raise UserError(
+            f"the text of the image's tokens takes {pages[0]:,} bytes and the bitstream has room "
+            f"for {pages[1]:,}: build a bitstream for it with 'gptloom build'"
+        )
     if not same:
 
         def words(one: Image) -> str:

@@ -18,6 +18,7 @@ from gptloom.cli.cores import (
     HeadsPerCycle,
     KeyBits,
     PositionsPerCycle,
+    Profile,
     Rows,
     Sinks,
     Slots,
@@ -56,6 +57,7 @@ def build(
     bits: Bits = None,
     key_bits: KeyBits = None,
     value_bits: ValueBits = None,
+    profile: Profile = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -131,7 +133,11 @@ def build(
         )
     widths = {"--bits": bits, "--key-bits": key_bits, "--value-bits": value_bits}
     refuse_options(
-        core, {Core.FOLDED: {"--lanes": lanes, "--slots": slots or None}, Core.UNROLLED: widths}
+        core,
+        {
+            Core.FOLDED: {"--lanes": lanes, "--slots": slots or None, "--profile": profile},
+            Core.UNROLLED: widths,
+        },
     )
     check_outputs(json_file)
     entry = find_board(board)
@@ -140,7 +146,7 @@ def build(
     tools = Tools(native=native)
     with progress("quantising the checkpoint"):
         if core is Core.FOLDED:
-            model = load_plain(checkpoint or "names", policy)
+            model = load_plain(checkpoint or "names", policy, profile)
             chosen = USUAL_LANES[model.config.family] if lanes is None else lanes
             design = folded_design(entry, checkpoint or "names", model, chosen, slots)
         else:

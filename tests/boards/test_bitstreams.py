@@ -22,14 +22,22 @@ from gptloom.boards.estimate import Estimator
 from gptloom.boards.patch import pack, patch
 from gptloom.boards.table import find_board
 from gptloom.boards.tools import Tools
+from gptloom.cli.cores import load_plain
 from gptloom.cli.main import main
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.attributes import NO_COLLISION
-from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.checkpoint import load_checkpoint, save_checkpoint
+from gptloom.model.config import ModelConfig
+from gptloom.model.family import Family
+from gptloom.model.llama_quantise import quantise_llama
 from gptloom.model.quantise import quantise
+from verification.llama import make_checkpoint, with_pieces
 
 LANES = 8
+GROUPED = ModelConfig(
+    1, 16, 4, 20, 16, 9, family="llama", positions="rotary", kv_heads=2, tied=True
+)  # fmt: skip
 
 
 def family(checkpoint, board, ending, tier):
@@ -46,22 +54,31 @@ def families(checkpoint, tier):
 
 
 SMALL = families("small", pytest.mark.long)
+TEXT = [family("text", "ulx3s-25f", "bit", pytest.mark.nightly)]
 SHIPPED = families("names", pytest.mark.nightly)
 
 
 @pytest.fixture(scope="module")
-def built(request, small, tmp_path_factory):
+def sources(small, tmp_path_factory):
+    """Return the checkpoints of builds, and their lanes."""
+    text = tmp_path_factory.mktemp("text") / "text.safetensors"
+    save_checkpoint(text, with_pieces(make_checkpoint(GROUPED, 3)))
+    return {"small": (str(small), LANES), "text": (str(text), 32), "names": ("names", LANES)}
+
+
+@pytest.fixture(scope="module")
+def built(request, sources, tmp_path_factory):
     """Make a build of each family: a small model's in CI, a shipped one's, in minutes, at night."""
     checkpoint, board, ending = request.param
     base = tmp_path_factory.mktemp(board)
-    source = str(small) if checkpoint == "small" else checkpoint
-    options = ["--checkpoint", source, "--lanes", str(LANES), "--folder", str(base)]
+    source, lanes = sources[checkpoint]
+    options = ["--checkpoint", source, "--lanes", str(lanes), "--folder", str(base)]
     assert not main(["build", "--board", board, *options])
-    folder = base / f"{board}-folded-{LANES}"
-    model = quantise(load_checkpoint(source))
+    (folder,) = base.glob(f"{board}-folded-{lanes}*")
+    model = load_plain(source, {})
     return SimpleNamespace(
         model=model,
-        machine=Machine.for_models(LANES, model.config),
+        machine=Machine.for_model(lanes, model),
         board=board,
         folder=folder,
         bitstream=folder / f"{folder.name}.{ending}",
@@ -69,7 +86,7 @@ def built(request, small, tmp_path_factory):
     )
 
 
-@pytest.mark.parametrize("built", [*SMALL, *SHIPPED], indirect=True)
+@pytest.mark.parametrize("built", [*SMALL, *SHIPPED, *TEXT], indirect=True)
 def test_bitstream_meets_its_clock(built):
     report = built.report
     assert report["met"]
@@ -118,10 +135,14 @@ def test_replaced_contents_equal_a_full_rebuild(built, tmp_path):
     assert swapped != built.bitstream.read_bytes()
 
 
-@pytest.mark.parametrize("built", [*SMALL, *SHIPPED], indirect=True)
+@pytest.mark.parametrize("built", [*SMALL, *SHIPPED, *TEXT], indirect=True)
 def test_a_model_is_swapped_in_seconds_and_back(built, random_model, tmp_path, capsys):
-    machine = built.machine
-    other = build_image(random_model(built.model.config), machine)
+    machine, config = built.machine, built.model.config
+    if config.family is Family.LLAMA:
+        other = quantise_llama(with_pieces(make_checkpoint(config, 4)), built.model.precision)
+    else:
+        other = random_model(config)
+    other = build_image(other, machine)
     other.write(tmp_path / "other.img")
     before = built.bitstream.read_bytes()
     swapped = built.bitstream.with_stem("swapped")
