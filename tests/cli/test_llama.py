@@ -43,6 +43,7 @@ def pieces(tmp_path):
     return path
 
 
+@pytest.mark.long
 def test_text_and_figures_are_printed_and_written(checkpoint, tmp_path, capsys):
     file = tmp_path / "result.json"
     options = ["--prompt", "ab", "--tokens", "20", "--temperature", "1.5", "--lanes", "32"]
@@ -71,6 +72,7 @@ def test_text_and_figures_are_printed_and_written(checkpoint, tmp_path, capsys):
     assert total < result["cycles"]
 
 
+@pytest.mark.long
 def test_the_waveform_names_sites_and_tokens(checkpoint, tmp_path):
     file = tmp_path / "text.vcd"
     options = ["--tokens", "2", "--lanes", "32", "--wave", str(file)]
@@ -79,6 +81,7 @@ def test_the_waveform_names_sites_and_tokens(checkpoint, tmp_path):
     assert all(f"s0.{site} " in text for site in ("gate", "up", "middle"))
 
 
+@pytest.mark.long
 def test_an_image_goes_through_a_file(checkpoint, tmp_path, capsys):
     image = str(tmp_path / "small.img")
     assert not main(["image", "--checkpoint", checkpoint, "--lanes", "32", "--out", image])
@@ -235,6 +238,7 @@ def refused(capsys, command, checkpoint, says):
     assert {path: path.read_bytes() for path in checkpoint.parent.iterdir()} == before
 
 
+@pytest.mark.long
 def test_noise_is_drawn_for_all_tokens_wherever_documents_end(pieces, tmp_path):
     """The token that ends documents is 1 here, not the last one."""
     file = tmp_path / "result.json"

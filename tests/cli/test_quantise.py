@@ -43,6 +43,7 @@ def test_it_reports_the_merged_form_alike_on_screen_and_in_the_file(tmp_path, ca
         assert name in printed
 
 
+@pytest.mark.long
 def test_narrow_keys_and_values_are_refused_unless_taken(tmp_path, capsys):
     file = tmp_path / "report.json"
     options = ["quantize", "--form", "merged", "--key-bits", "4", "--value-bits", "4"]

@@ -122,7 +122,7 @@ def board(models):
     board.stop()
 
 
-@pytest.fixture(params=["sim", "pty"])
+@pytest.fixture(params=[pytest.param("sim", marks=pytest.mark.long), "pty"])
 def port(request):
     if request.param == "sim":
         return "sim"

@@ -27,7 +27,7 @@ def stream_tokens(file, stream):
     return changes
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_all_streams_print_names_and_figures(tmp_path, capsys):
     file = tmp_path / "result.json"
     wave = tmp_path / "names.vcd"

@@ -2,12 +2,17 @@
 
 import pytest
 from blocks import Blocks
-from uses import slow_in_verilator
 
 from gptloom.hdl.folded import softmax
 
 
-@slow_in_verilator
+@pytest.mark.parametrize(
+    "simulator",
+    [
+        pytest.param("verilator", marks=pytest.mark.nightly),
+        pytest.param("icarus", marks=pytest.mark.icarus),
+    ],
+)
 def test_blocks(cosimulate, simulator, seed):
     cosimulate(Blocks(), "bench_blocks", 1 + 1_000 * seed, simulator=simulator)
 

@@ -354,6 +354,7 @@ def test_shakespeare_begins_with_a_name_after_the_marker_and_never_ends():
 
 
 @pytest.mark.shared
+@pytest.mark.nightly
 def test_shakespeare_has_the_held_out_loss_that_it_states(shared_data):
     shipped = load_checkpoint("shakespeare")
     text = (shared_data / "tinyshakespeare.txt").read_text("ascii")

@@ -49,7 +49,7 @@ def cover(machine, scenarios, waves, record_property):
     assert coverage.missing == []
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_everything_happens(random_model, waves, record_property):
     config = ModelConfig.MICROGPT
     shipped = quantise(load_checkpoint("names"))

@@ -89,9 +89,9 @@ PRECISIONS = {
 @pytest.mark.parametrize(
     ("name", "lanes"),
     [
-        ("keys of 5 bits, values of 7", 16),
+        pytest.param("keys of 5 bits, values of 7", 16, marks=pytest.mark.long),
         pytest.param("weights of 8 bits, keys and values of 6", 16, marks=pytest.mark.nightly),
-        pytest.param("weights of 6 bits, keys and values of 8", 16, marks=pytest.mark.long),
+        pytest.param("weights of 6 bits, keys and values of 8", 16, marks=pytest.mark.nightly),
         pytest.param("keys of 5 bits, values of 7", 64, marks=pytest.mark.nightly),
     ],
 )

@@ -85,9 +85,9 @@ QUICK = [("names", 16, NAMES)]
 WIDTHS = [
     ("names-2l", 64, DEEP),
     ("names", 8, NAMES),
-    ("names", 32, NAMES),
 ]
 REST = [
+    ("names", 32, NAMES),
     ("names", 64, DEEP),
     ("names-24", 16, WIDE),
     ("names-24", 8, (ModelConfig.GATEGPT,)),

@@ -47,7 +47,7 @@ def various(model, count):
     ]
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_every_stream_is_the_golden_models(simulated):
     model, core, engine = simulated
     generation = generate_streams(core, engine, model, various(model, core.streams), 150)
@@ -75,7 +75,7 @@ def test_a_stream_alone_takes_as_long(simulated):
     assert lap <= 40
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_tokens_that_nobody_takes_wait(simulated):
     model, core, engine = simulated
     engine.reset()
@@ -95,7 +95,7 @@ def test_tokens_that_nobody_takes_wait(simulated):
     assert counters.stalls > 0
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_reset_begins_anew(simulated):
     model, core, engine = simulated
     streams = various(model, core.streams)
