@@ -52,7 +52,7 @@ class Required:
     count: int
 
 
-def folded(lanes_in_cells: int) -> Required:
+def folded(lanes_in_cells: int, text: bool = False) -> Required:
     """Return the requirements of a folded core's top with this many lanes in multiplier cells."""
     return Required(
         memories=(
@@ -62,19 +62,26 @@ def folded(lanes_in_cells: int) -> Required:
             ".embedding.",
             ".recurrence.",
             ".console.memory",
+            ".speller.memory",
             ".staging.memory",
             ".noise.table",
+            ".exponents",
+            ".gains",
+            ".rotation.speeds",
         ),
         constant=(
             # Nobody loads an image: it is there from power-on.
-            r"\.core\.(bos|last_position|last_beat|key_stride|value_stride|load|loaded.*)$",
-            r"\.(embedding|issue_program|result_program|recurrence\.table)(\$\d+)?\.(\w+\.)?(write_\w+|port\$\d+)(\$\d+)?$",
+            r"\.core\.(bos|last_token|last_position|last_beat|key_stride|value_stride)$",
+            r"\.core\.(load|loaded.*|ninths|write_address|write_enable)(\$\d+)?$",
+            r"\.(embedding|issue_program|result_program|recurrence\.table|exponents|gains|rotation)(\$\d+)?\.(\w+\.)?(write_\w+|port\$\d+)(\$\d+)?$",
             # Greedy decoding is not among the temperatures, because it makes one name only.
             r"\.core\.greedy$",
             # There is no prompt that could be too long for the context.
             r"\.control\.truncated$",
             # The core never waits for the line.
             r"counters\.stalls$",
+            # Text does not pass the console.
+            *([r"\.console\.sent_half$"] if text else []),
         ),
         multipliers=r"\.mac_array\.multiplier_",
         count=lanes_in_cells,

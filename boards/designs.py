@@ -147,7 +147,7 @@ def folded_design(
             **({"kl": model.metadata["kl"]} if "kl" in model.metadata else {}),
             "weights_crc": f"{image.checksum(machine):08X}",
         },
-        required=checks.folded(sum(kind is not FabricMultiplier for kind in kinds)),
+        required=checks.folded(sum(kind is not FabricMultiplier for kind in kinds), text),
         sources=sources,
         measure=measure,
         pack=lambda task, timing: task.pack_image(timing, image, machine),

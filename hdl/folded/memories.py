@@ -15,11 +15,15 @@ from gptloom.hdl.attributes import BLOCK_RAM, NO_COLLISION
 from gptloom.hdl.folded.layouts import ResultBus, quad
 from gptloom.model.arithmetic import SILU_RESULT_BITS
 
+DEEPEST = 2048
+"""Words that a block RAM of an ECP5 has at most with bytes of nine bits. Yosys gives every memory
+blocks of one depth: what is left beyond a multiple takes fewer as a memory of its own."""
+
 
 class OperandMemory(wiring.Component):
     """Weights, keys and values: one word holds a byte for every lane, or nine bits. Block RAM.
 
-    Each unit of four lanes has a memory of its own; all are read at one address.
+    Each unit of four lanes has a memory of its own, or two; all are read at one address.
 
     Attributes
     ----------
@@ -50,25 +54,39 @@ class OperandMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        bits = self._machine.unit_bits
+        bits, depth = self._machine.unit_bits, self._machine.operand_words
+        rest = depth % DEEPEST if depth > DEEPEST else 0
+        spans = [(0, depth - rest), (depth - rest, depth)][: 1 + bool(rest)]
+        writes_rest = self.write_address >= depth - rest
         for unit in range(self._machine.units):
             init = [word >> (unit * bits) & ((1 << bits) - 1) for word in self.init]
-            memory = Memory(
-                shape=unsigned(bits),
-                depth=self._machine.operand_words,
-                init=init,
-                attrs=BLOCK_RAM | NO_COLLISION,
-            )
-            m.submodules[f"unit_{unit}"] = memory
-            read = memory.read_port()
-            write = memory.write_port(granularity=self._machine.lane_bits)
-            m.d.comb += [
-                read.addr.eq(self.address),
-                self.words[unit].eq(read.data),
-                write.addr.eq(self.write_address),
-                write.en.eq(self.write_enable[unit]),
-                write.data.eq(self.write_data[unit]),
-            ]
+            words = []
+            for number, (begin, end) in enumerate(spans):
+                memory = Memory(
+                    shape=unsigned(bits),
+                    depth=end - begin,
+                    init=init[begin:end],
+                    attrs=BLOCK_RAM | NO_COLLISION,
+                )
+                m.submodules[f"unit_{unit}" + "_rest" * number] = memory
+                read = memory.read_port()
+                write = memory.write_port(granularity=self._machine.lane_bits)
+                enables = self.write_enable[unit]
+                if rest:
+                    enables = Mux(writes_rest == number, enables, 0)
+                m.d.comb += [
+                    # The rest begins at a multiple of a power of two above its depth.
+                    read.addr.eq(self.address[: len(read.addr)]),
+                    write.addr.eq(self.write_address[: len(write.addr)]),
+                    write.en.eq(enables),
+                    write.data.eq(self.write_data[unit]),
+                ]
+                words.append(read.data)
+            if rest:
+                in_rest = Signal(name=f"in_rest_{unit}")
+                m.d.sync += in_rest.eq(self.address >= depth - rest)
+                words = [Mux(in_rest, words[1], words[0])]
+            m.d.comb += self.words[unit].eq(words[0])
         return m
 
 
