@@ -14,7 +14,7 @@ from gptloom.model.integer import IntegerModel
 from gptloom.model.merged.golden import Stream
 from gptloom.model.merged.integer import MergedModel
 from gptloom.sim.engines import Engine, open_engine
-from gptloom.sim.generation import Generation, Generator, Request
+from gptloom.sim.generation import Generation, Generator, Request, open_folded
 from gptloom.sim.streams import generate_streams
 
 MEASURED_NAMES = 200
@@ -22,7 +22,7 @@ MEASURED_NAMES = 200
 MEASURED_POSITIONS = 200
 """Positions of a text, from 0 on, whose mean is its speed: a place further on costs more cycles."""
 
-MOST_TOKENS = 1000
+MOST_TOKENS = 400
 """Tokens until every one of them has been seen, or else the mean is of those that were."""
 
 Open = Callable[[FoldedCore | UnrolledCore], Engine]
@@ -62,7 +62,7 @@ def measure_folded(model: IntegerModel, machine: Machine) -> float:
 
 def measure_text(model: IntegerModel, machine: Machine) -> float:
     """Return the mean cycles of a token over the first positions of a text, in simulation."""
-    generator = Generator(model, machine, open_engine, build_image(model, machine))
+    generator = Generator(model, machine, open_folded, build_image(model, machine))
     with generator.engine:
         run = generator.run(Request(MOST_TOKENS, TEMPERATURE, SEED, most=MOST_TOKENS))
     seen = run.mean_by_position()

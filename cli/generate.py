@@ -104,7 +104,7 @@ def generate(
     from gptloom.hdl.unrolled.shape import Shape
     from gptloom.model.sampling import check_seed
     from gptloom.sim.engines import open_engine
-    from gptloom.sim.generation import Request, identity_of
+    from gptloom.sim.generation import Request, open_folded
 
     for number, what in ((count, "documents"), (tokens, "tokens")):
         if number is not None and number < 1:
@@ -125,11 +125,7 @@ def generate(
     request = Request(_documents(model, count, tokens), temperature, seed, known, tokens)
     with Console(stderr=True, highlight=False).status("Building the simulation") as status:
         simulate = partial(open_engine, kind=engine, progress=status.update)
-
-        def simulate_folded(design: FoldedCore) -> Engine:
-            # A text takes millions of cycles.
-            long = design.machine.gated
-            return simulate(design, identity=identity_of(design), thorough=long)
+        simulate_folded = partial(open_folded, simulate=simulate)
 
         if core is Core.UNROLLED:
             ready = prepare_streams(Shape(**shape), model, request, checkpoint, simulate)

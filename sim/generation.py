@@ -24,7 +24,7 @@ from gptloom.sim.divergence import (
     traced,
     written_values,
 )
-from gptloom.sim.engines import Engine
+from gptloom.sim.engines import Engine, open_engine
 from gptloom.sim.engines.cache import code_digest
 from gptloom.sim.session import CoreSession, Emitted
 
@@ -199,6 +199,11 @@ def identity_of(core: FoldedCore) -> str:
     """
     code = code_digest("gptloom.hdl", "gptloom.firmware", "gptloom.model")
     return repr((core.machine, core.cached, code))
+
+
+def open_folded(core: FoldedCore, simulate: Callable[..., Engine] = open_engine) -> Engine:
+    """Open a folded core's simulation; those of texts, long ones, are optimised in full."""
+    return simulate(core, identity=identity_of(core), thorough=core.machine.gated)
 
 
 class MismatchError(Exception):

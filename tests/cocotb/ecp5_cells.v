@@ -68,8 +68,9 @@ module DP16KD (
     wire [13:0] adb = {ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7,
                        ADB6, ADB5, ADB4, ADB3, ADB2, ADB1, ADB0};
 
-    localparam paired = DATA_WIDTH_A == 36;
-    localparam bytes_a = DATA_WIDTH_A / 9, bytes_b = DATA_WIDTH_B / 9;
+    // Half a byte at port A is for reading.
+    localparam paired = DATA_WIDTH_A == 36, halved = DATA_WIDTH_A == 4;
+    localparam bytes_a = halved ? 1 : DATA_WIDTH_A / 9, bytes_b = DATA_WIDTH_B / 9;
     wire [35:0] written = {dib, dia};
     // One enable a byte at the wide ports' lowest address bits; one for all at the narrow port.
     wire [3:0] enable_a = !(CEA && WEA) ? 4'b0 : bytes_a == 4 ? ada[3:0] :
@@ -110,8 +111,10 @@ module DP16KD (
 
     always @(posedge CLKA) begin
         if (RSTA) $fatal(1, "port A of DP16KD has no reset");
+        if (halved && WEA) $fatal(1, "halves of a byte of DP16KD are for reading");
         if (CEA && !paired && (!WEA || WRITEMODE_A == "READBEFOREWRITE"))
-            for (i = 0; i < bytes_a; i = i + 1) read_a[9 * i +: 9] <= memory[first(ada, bytes_a) + i];
+            for (i = 0; i < bytes_a; i = i + 1) read_a[9 * i +: 9] <=
+                halved ? memory[first(ada, 1)][4 * ada[2] +: 4] : memory[first(ada, bytes_a) + i];
         for (i = 0; i < bytes_a; i = i + 1)
             if (enable_a[i]) memory[first(ada, bytes_a) + i] <= written[9 * i +: 9];
     end
