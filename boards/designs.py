@@ -22,7 +22,7 @@ from gptloom.hdl.top import BAUD
 from gptloom.hdl.unrolled.shape import Shape
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
-from gptloom.model.formats import PROFILES, STANDARD, USUAL_PROFILE
+from gptloom.model.formats import STANDARD, USUAL_PROFILE, profile_of
 from gptloom.model.integer import IntegerModel
 from gptloom.model.merged.integer import MergedModel
 from gptloom.model.positions import Positions
@@ -107,10 +107,10 @@ def folded_design(
     kinds = multipliers(board, machine)
     cache, kind = _cache_of(model.config)
     text = writes_text(model)
-    for profile, precision in PROFILES.items():
-        if precision == model.precision and profile != USUAL_PROFILE:
-            cache += f" --profile {profile}"
-            kind += f"-{profile}"
+    profile = profile_of(model.precision)
+    if profile not in (None, USUAL_PROFILE):
+        cache += f" --profile {profile}"
+        kind += f"-{profile}"
     if slots:
         cache += f" --slots {slots}"
         kind += f"-slots{slots}"
@@ -144,7 +144,7 @@ def folded_design(
             "bits": model.precision.weights,
             "integer_loss": model.metadata["integer_loss"],
             "loss_set": model.metadata["loss_set"],
-            **({"kl": model.metadata["kl"]} if "kl" in model.metadata else {}),
+            **(_text_figures(checkpoint, model) if text else {}),
             "weights_crc": f"{image.checksum(machine):08X}",
         },
         required=checks.folded(sum(kind is not FabricMultiplier for kind in kinds), text),
@@ -152,6 +152,16 @@ def folded_design(
         measure=measure,
         pack=lambda task, timing: task.pack_image(timing, image, machine),
     )
+
+
+def _text_figures(checkpoint: str, model: IntegerModel) -> dict[str, Any]:
+    """Return the figures of a chip that writes text."""
+    return {
+        "checkpoint": Path(checkpoint).stem,
+        "profile": profile_of(model.precision),
+        "rows": model.config.context,
+        "kl": model.metadata["kl"],
+    }
 
 
 def _cache_of(config: ModelConfig) -> tuple[str, str]:

@@ -210,6 +210,8 @@ class Result:
         if together:
             rows["tokens/s, all streams"] = together
         rows[loss_label(f["loss_set"])] = f"{f['integer_loss']:.4f}"
+        if "kl" in f:
+            rows["KL to the float model"] = f"{f['kl']:.4f} nats"
         if "weights_crc" in f:
             rows["weights"] = f["weights_crc"]
         rows["critical path"] = (
@@ -235,6 +237,8 @@ def describe_core(figures: Mapping[str, Any]) -> str:
     """Return a description of a build's core, in words."""
     if figures["core"] == "folded":
         made = f"{figures['lanes']} lanes"
+        if "checkpoint" in figures:
+            made += ", {checkpoint}, {rows} rows, {profile}".format(**figures)
     else:
         made = (
             f"{figures['streams']} streams, {figures['bits_per_cycle']} bit/cycle, "

@@ -26,6 +26,10 @@ FIELDS_OF = {
 }  # fmt: skip
 """Further fields by core; ``tokens_per_second`` is a single stream's."""
 
+OF_TEXT = ("checkpoint", "profile", "rows", "kl")
+"""Further fields of chips that write text; their ``tokens_per_second`` is the mean of the first
+positions (:func:`.measure_text`)."""
+
 _HOME = Path(__file__).resolve().parent
 RESULTS = _HOME / "results.json"
 PAGE = _HOME.parent / "docs" / "boards.md"
@@ -57,7 +61,8 @@ def record(figures: Mapping[str, Any], results: Path = RESULTS, page: Path = PAG
             "--record changes boards/results.json and docs/boards.md of a checkout: run ./loom "
             "build in a clone of the repository"
         )
-    entry = {name: figures[name] for name in (*FIELDS, *FIELDS_OF[figures["core"]])}
+    names = (*FIELDS, *FIELDS_OF[figures["core"]], *(OF_TEXT if writes_text(figures) else ()))
+    entry = {name: figures[name] for name in names}
     others = [r for r in load_results(results) if _key(r) != _key(entry)]
     entries = sorted([*others, entry], key=_key)
     text = page.read_text()
@@ -67,9 +72,15 @@ def record(figures: Mapping[str, Any], results: Path = RESULTS, page: Path = PAG
     write_file(page, f"{before}{BEGIN}\n{table(entries)}\n{END}{after}".encode())
 
 
+def writes_text(entry: Mapping[str, Any]) -> bool:
+    """Tell whether a build is of a chip that writes text; all others show names."""
+    return "checkpoint" in entry
+
+
 def _key(entry: Mapping[str, Any]) -> tuple:
-    names = ("lanes", "bits", *FIELDS_OF["unrolled"][:6], "constraint_mhz")
-    return entry["board"], entry["core"], *(entry.get(name, 0) for name in names)
+    names = ("lanes", "bits", *FIELDS_OF["unrolled"][:6], "rows", "constraint_mhz")
+    text = entry.get("checkpoint", "")
+    return entry["board"], entry["core"], text, *(entry.get(name, 0) for name in names)
 
 
 def table(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -140,3 +140,8 @@ COARSE = Precision(
 USUAL_PROFILE = "J1"
 PROFILES = {USUAL_PROFILE: FINE, "J2": COARSE}
 """Named profiles of the Llama family, the usual one first."""
+
+
+def profile_of(precision: Precision) -> str | None:
+    """Return the name of a precision's profile, if it has one."""
+    return next((name for name, known in PROFILES.items() if known == precision), None)

@@ -8,7 +8,7 @@ import pytest
 from gptloom.boards.build import TimingError, best_of, check_timing
 from gptloom.boards.families import FAMILIES
 from gptloom.boards.report import Result, bar, design_name, parse_timing
-from gptloom.boards.results import BEGIN, END, FIELDS, FIELDS_OF, load_results, record
+from gptloom.boards.results import BEGIN, END, FIELDS, FIELDS_OF, OF_TEXT, load_results, record
 from gptloom.model.errors import UserError
 from gptloom.model.loss import CALIBRATION
 
@@ -165,6 +165,21 @@ def test_records_are_replaced_not_repeated(tmp_path):
     assert "previous" not in text
     assert text.count("ice40-hx8k") == 1
     assert "148,352" in text
+
+
+def test_texts_are_recorded_beside_names(tmp_path):
+    results, page = tmp_path / "results.json", tmp_path / "boards.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    text = FIGURES | {"checkpoint": "stories", "profile": "J1", "rows": 256, "kl": 0.0018}
+    for figures in (FIGURES, text, text | {"checkpoint": "shakespeare"}, text | {"fmax_mhz": 99.5}):
+        record(figures, results, page)
+    entries = load_results(results)
+    assert [entry.get("checkpoint") for entry in entries] == [None, "shakespeare", "stories"]
+    assert entries[-1]["fmax_mhz"] == 99.5
+    assert tuple(entries[-1]) == FIELDS + FIELDS_OF["folded"] + OF_TEXT
+    assert "lanes, stories, 256 rows, J1" in page.read_text()
+    rows = Result(slower("ice40", 90.0), {1: 90.0}, FAMILIES["ice40"], text).rows()
+    assert rows["KL to the float model"] == "0.0018 nats"
 
 
 def test_recording_needs_a_checkout(tmp_path):
