@@ -35,13 +35,15 @@ class Case:
 class NetlistCase:
     """Inputs of a design by cycle, and its outputs.
 
-    `outputs` is in columns of 64 bits, and `owners` says of which port each of them is.
+    `outputs` is in columns of 64 bits, and `owners` says of which port each of them is. Nobody reads
+    bits that are 0 in `judged`, if there is one.
     """
 
     inputs: tuple[str, ...]
     stimulus: NDArray[np.uint64]
     outputs: NDArray[np.uint64]
     owners: tuple[str, ...]
+    judged: NDArray[np.uint64] | None = None
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,25 @@ def record():
         assert taken >= least
         given = len(STIMULUS)
         owners = tuple(name for name, width in outputs.items() for _ in range(-(-width // 64)))
-        return NetlistCase(tuple(STIMULUS), rows[:, :given], rows[:, given:], owners)
+        seen = rows[:, given:]
+        judged = judged_tap(machine, seen, owners.index("tap"))
+        return NetlistCase(tuple(STIMULUS), rows[:, :given], seen, owners, judged)
 
     return run
+
+
+def judged_tap(machine, outputs, at):
+    """Return the bits that are judged: all but those of scores in cycles in which there are none.
+
+    A block RAM that is read where it is written may deliver anything, which nobody uses.
+    """
+    layout = FoldedCore(machine).signature.members["tap"].shape
+    valid, scores = layout["score_valid"].offset, layout["scores"].offset
+    judged = np.full_like(outputs, ~np.uint64(0))
+    unused = outputs[:, at + valid // 64] >> np.uint64(valid % 64) & np.uint64(1) == 0
+    for bit in range(scores, scores + layout["scores"].width):
+        judged[unused, at + bit // 64] &= ~np.uint64(1 << bit % 64)
+    return judged
 
 
 @pytest.fixture(scope="module")
