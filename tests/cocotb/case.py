@@ -35,8 +35,8 @@ class Case:
 class NetlistCase:
     """Inputs of a design by cycle, and its outputs.
 
-    `outputs` is in columns of 64 bits, each of the port in `owners`. Nobody reads bits that are 0 in
-    `judged`, if there is one.
+    `outputs` is in columns of 64 bits, each of the port in `owners`. Nobody reads bits that are 0
+    in `judged`, if there is one.
     """
 
     inputs: tuple[str, ...]
