@@ -70,12 +70,14 @@ class Digit(data.Struct):
 
 
 def recoded(m: Module, value: Value) -> list[Digit]:
-    """Return the digits of a signed value of an even width, lowest first.
+    """Return the digits of a signed value, lowest first.
 
     They are -1, 0, 1 or 2, the top one -2 to 2: only that one uses `negate`. A bit of ``digit * a``
     then depends on two bits of `a` and two of the digit, which is one lookup table of four inputs;
     an adder for every bit of the value would need twice as many.
     """
+    if len(value) % 2:
+        value = Cat(value, value[-1])
     digits = [Signal(Digit, name=f"digit_{i}") for i in range(len(value) // 2)]
     carry = Const(0, 1)
     for i, digit in enumerate(digits[:-1]):
@@ -137,7 +139,7 @@ class Partial:
 
 
 def pairs(m: Module, a: Value, b: Value, deep: bool = False) -> list[Partial]:
-    """Return the parts, two digits each, of a product of signed values, the second of even width.
+    """Return the parts, two digits each but perhaps the last, of a product of signed values.
 
     They take half of the product's delay, so that registers can be put between parts and sum. With
     `deep` the digits take a cycle of their own.
@@ -154,9 +156,11 @@ class FabricMultiplier(Multiplier):
     def elaborate(self, platform):
         """Return the hardware."""
         m = Module()
-        low, high = (part.registered(m) for part in pairs(m, self.a, self.b))
-        whole = Partial(high.total, Const(0, 1), high.digits)
-        m.d.sync += self.o.eq(low.join(m, whole).value)
+        *lower, highest = (part.registered(m) for part in pairs(m, self.a, self.b))
+        whole = Partial(highest.total, Const(0, 1), highest.digits)
+        for part in reversed(lower):
+            whole = part.join(m, whole)
+        m.d.sync += self.o.eq(whole.value)
         return m
 
 

@@ -5,9 +5,11 @@ import random
 
 import numpy as np
 import pytest
+from amaranth.hdl import signed
 
 from gptloom.firmware.machine import LANES, QUAD, Machine
-from gptloom.hdl.folded.mac_array import MacArray, Multiplier
+from gptloom.hdl.folded.mac_array import MacArray
+from gptloom.hdl.multipliers import FabricMultiplier, Multiplier
 from gptloom.model.arithmetic import ACTIVATION_BITS, WEIGHT_BITS
 from gptloom.model.config import ModelConfig
 from gptloom.model.formats import COARSE, FINE
@@ -17,19 +19,21 @@ def extremes(bits):
     return -(1 << bits - 1), (1 << bits - 1) - 1
 
 
-ACTIVATIONS, WEIGHTS = extremes(ACTIVATION_BITS), extremes(WEIGHT_BITS)
-
-
-def test_multiplier_is_the_product_of_every_pair_of_corners_and_of_random_ones(bench):
+@pytest.mark.parametrize("multiplier", [Multiplier, FabricMultiplier])
+@pytest.mark.parametrize("bits", [(ACTIVATION_BITS, WEIGHT_BITS), (12, 9), (12, 8), (14, 10)])
+def test_multiplier_is_the_product_of_every_pair_of_corners_and_of_random_ones(
+    bench, multiplier, bits
+):
     def corners(low, high):
         return [low, low + 1, -17, -16, -15, -2, -1, 0, 1, 2, 15, 16, 17, high - 1, high]
 
-    draw = random.Random(1)
-    pairs = list(itertools.product(corners(*ACTIVATIONS), corners(*WEIGHTS)))
-    pairs += [(draw.randint(*ACTIVATIONS), draw.randint(*WEIGHTS)) for _ in range(1000)]
+    draw, (ones, others) = random.Random(1), map(extremes, bits)
+    pairs = list(itertools.product(corners(*ones), corners(*others)))
+    pairs += [(draw.randint(*ones), draw.randint(*others)) for _ in range(1000)]
     inputs = [{"a": a, "b": b} for a, b in pairs]
-    seen = bench(Multiplier()).play(inputs, ["o"], after=Multiplier.latency)
-    assert [s["o"] for s in seen[Multiplier.latency :]] == [a * b for a, b in pairs]
+    block = bench(multiplier(*map(signed, bits)))
+    seen = block.play(inputs, ["o"], after=multiplier.latency)
+    assert [s["o"] for s in seen[multiplier.latency :]] == [a * b for a, b in pairs]
 
 
 def passes(machine, draw, count):
