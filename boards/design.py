@@ -167,8 +167,6 @@ def elaborate(
         `instruments` is set without them, or the extra is missing.
     """
     pll = board.pll(mhz)
-    if display is None:
-        display = usual_display(board, preload)
     options = dict(framed=framed, instruments=instruments, display=display)
     top = make_top(board, image, machine, preload, pll.hz, baud, **options)
     return connect(board, pll, top, display)
@@ -180,11 +178,6 @@ def connect(board: Board, pll: Pll, top: Top, display: str | None = None) -> Sou
     plan = board.make_platform(shown.pins if shown else ()).prepare(BoardTop(board, pll, top), NAME)
     rtlil = unambiguous(plan.files[f"{NAME}.il"])
     return Sources(rtlil, plan.files[f"{NAME}.{board.family.constraints}"], pll)
-
-
-def usual_display(board: Board, preload: Preload) -> str:
-    """Return the name of the display of a build for which none is named."""
-    return "none" if is_text(preload.page) else board.shows
 
 
 def make_top(
@@ -219,7 +212,7 @@ def make_top(
             "what tokens attend is asked for by a command, and the serial line takes none: leave "
             "--instruments out"
         )
-    shown = find_display(usual_display(board, preload) if display is None else display)
+    shown = find_display(board.shows if display is None else display)
     # Before any hardware is made, because amaranth warns about hardware that is not used.
     baud_divider(clock_hz, baud, LEAST_DIVIDER if framed else 1)
     return Top(

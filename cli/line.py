@@ -26,14 +26,13 @@ PortName = Annotated[
 Baud = Annotated[int, typer.Option(help="Baud rate of the serial line, as the bitstream has it.")]
 
 
-def checkpoint_image(checkpoint: str, lanes: int, slots: int = 0) -> Image:
-    """Return the image of a checkpoint for this many lanes and slots."""
-    from gptloom.cli.cores import load_plain
+def checkpoint_image(checkpoint: str, lanes: int | None, slots: int = 0) -> Image:
+    """Return the image of a checkpoint for this many lanes, or the usual ones, and slots."""
+    from gptloom.cli.cores import load_plain, machine_of
     from gptloom.firmware.image import build_image
-    from gptloom.firmware.machine import Machine
 
     model = load_plain(checkpoint, {})
-    return build_image(model, Machine.for_model(lanes, model, slots=slots))
+    return build_image(model, machine_of(model, lanes, slots))
 
 
 def possible_images(image: Path | None, checkpoint: str) -> Iterator[Image]:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from gptloom.cli.cores import Lanes
 from gptloom.cli.output import check_outputs, console_for
 from gptloom.model.errors import UserError
 
@@ -18,7 +19,7 @@ def sim(
     lcd: Annotated[
         str, typer.Option(help="The panel: hd44780, ssd1306, ssd1331 or st7789.")
     ] = "hd44780",
-    frames: Annotated[int, typer.Option(help="Names to show.")] = 16,
+    frames: Annotated[int, typer.Option(help="Names to show, or pictures of text.")] = 16,
     text: Annotated[
         bool, typer.Option("--text", help="Print the lines as they change, instead of a panel.")
     ] = False,
@@ -27,7 +28,7 @@ def sim(
     checkpoint: Annotated[
         str, typer.Option(help="A shipped checkpoint's name or a file.")
     ] = "names",
-    lanes: Annotated[int, typer.Option(help="Multipliers of the hardware.")] = 16,
+    lanes: Lanes = None,
     clock: Annotated[float, typer.Option(help="MHz; slower ones are faster to simulate.")] = 12.0,
 ) -> None:
     """Simulate a chip with a display, decode the display's pins, and show the panel's picture."""
@@ -43,7 +44,7 @@ def sim(
 
     check_outputs(png, gif)
     if frames < 1:
-        raise UserError(f"{frames} names cannot be shown: ask for 1 or more")
+        raise UserError(f"{frames} pictures cannot be shown: ask for 1 or more")
     if not 0 < clock < inf:
         raise UserError(f"a clock of {clock:g} MHz is none: give a positive one, such as 12")
     display = find_display(lcd)
@@ -64,14 +65,14 @@ def sim(
     if console.is_terminal and not text:
         live = Live(framed(None, lcd), console=console, auto_refresh=False)
     with chip.engine, live or nullcontext():
-        names = 0
+        count = 0
         for picture in chip.shown():
             if live:
                 live.update(framed(picture.lines, lcd), refresh=True)
             else:
                 console.print(" | ".join(picture.lines), markup=False, soft_wrap=True)
-            names += not picture.lines[0].startswith(LABEL.decode())
-            if names == frames:
+            count += not any(line.startswith(LABEL.decode()) for line in picture.lines)
+            if count == frames:
                 break
     panel = chip.panel
     if png:

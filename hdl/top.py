@@ -20,6 +20,7 @@ from gptloom.firmware.page import (
 from gptloom.hdl.checksum import Checksum
 from gptloom.hdl.console import Console
 from gptloom.hdl.display.screen import Screen
+from gptloom.hdl.display.typewriter import Typewriter
 from gptloom.hdl.serial.host import Host, Upload
 from gptloom.hdl.speed import Speed
 from gptloom.hdl.speller import Speller
@@ -93,7 +94,7 @@ class Top(wiring.Component):
         :class:`.Chorus`.
     page
         See :func:`.encode_page`. With a page of text every document is written, which the core
-        waits for; it takes neither frames nor a display.
+        waits for; it takes no frames.
     config
         Configuration of the image's model.
     sizes
@@ -111,11 +112,12 @@ class Top(wiring.Component):
         A host may request the attention of each token that continues a prompt. Only with frames
         and a :class:`.FoldedCore`.
     display
-        Display for the newest name, speed and temperature, see :class:`.Screen`: a component that
-        reads its `text` and whose other ports are outputs to pins. Without it the serial line has
-        the contents of the second line, between the names.
+        Display for the newest name, speed and temperature, see :class:`.Screen`, or for text as it
+        is written, see :class:`.Typewriter`: a component that reads its `text` and whose other
+        ports are outputs to pins. Without it the serial line has speed and temperature, between
+        the names.
     rate
-        Rate at which it shows names at power-on, see :class:`.Screen`.
+        Rate at power-on at which it shows names, or tokens of text are taken.
     checksum
         Checksum of weights that are logic.
     thousands
@@ -142,7 +144,7 @@ class Top(wiring.Component):
     ------
     UserError
         If the baud rate cannot be made from the clock, the model is too large for a page, or its
-        page is one of text and there is a display or a host.
+        page is one of text and there is a host.
     """
 
     def __init__(
@@ -165,11 +167,10 @@ class Top(wiring.Component):
     ):
         if not is_text(page):
             check_page(config)
-        elif display or upload:
+        elif upload:
             raise UserError(
-                "a chip that writes text has neither a display nor commands yet: read it on the "
-                "serial line, leave out --display and --framed, and use 'gptloom swap' for another "
-                "model"
+                "a chip that writes text takes no commands on the serial line yet: leave out "
+                "--framed, and use 'gptloom swap' for another model"
             )
         self.core = core
         self._checksum, self._thousands = checksum, thousands
@@ -231,29 +232,32 @@ class Top(wiring.Component):
                 pressed.eq(debounce.pressed),
             ]
         if self._display:
-            self._connect_display(m, console, held, pressed)
+            shown = transmitter.i if is_text(self._page) else console.o
+            self._connect_display(m, console, shown, held, pressed)
         else:
             self._tell_speed(m, console)
             m.d.comb += console.turn.eq(pressed)
         return m
 
-    def _connect_display(self, m: Module, console: Console, held, pressed) -> None:
+    def _connect_display(self, m: Module, console: Console, sent, held, pressed) -> None:
         """Show the lines of text that are sent."""
-        display = self._display
+        display, text = self._display, is_text(self._page)
         texts = [*TEMPERATURE_TEXTS[: self._temperatures], BY_HOST]
-        m.submodules.screen = screen = Screen(
+        m.submodules.screen = screen = (Typewriter if text else Screen)(
             self._clock_hz,
             texts,
             self._rate,
             button=self._temperatures > 1,
             unit=THOUSANDS if self._thousands else UNIT,
         )
+        if text:
+            m.d.comb += m.submodules.speller.pace.eq(screen.pace)
         m.submodules.display = display
         wiring.connect(m, display.text, screen.text)
         # A character comes late from block RAM, and there is time to register it.
         m.d.sync += [
-            screen.strobe.eq(console.o.valid & console.o.ready),
-            screen.character.eq(console.o.payload),
+            screen.strobe.eq(sent.valid & sent.ready),
+            screen.character.eq(sent.payload),
         ]
         m.d.comb += [
             screen.event.eq(self._event),
@@ -300,8 +304,9 @@ class Top(wiring.Component):
         m.submodules.speller = speller = Speller(self._page[INDEX_AT:], self._bos)
         wiring.connect(m, self.core.o, speller.i)
         line = stream.Signature(unsigned(8)).create()
+        if not self._display:
+            m.d.comb += speller.pace.eq(1)
         m.d.comb += [
-            speller.pace.eq(1),
             console.quiet.eq(speller.writing),
             line.valid.eq(Mux(console.line, console.o.valid, speller.o.valid)),
             line.payload.eq(Mux(console.line, console.o.payload, speller.o.payload)),

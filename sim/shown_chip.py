@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 
 from gptloom.firmware.image import Image
 from gptloom.firmware.machine import Machine
-from gptloom.hdl.display.screen import RATES, TICKS
+from gptloom.hdl.display.two_lines import RATES, TICKS
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.preload import Preload
 from gptloom.hdl.top import Top
@@ -38,7 +38,7 @@ CHUNK = 1 << 16
 
 
 class ShownChip:
-    """A chip that generates names, and the panel at its pins.
+    """A chip that generates names or text, and the panel at its pins.
 
     Parameters
     ----------
@@ -79,7 +79,9 @@ class ShownChip:
             image.checked_sizes(machine),
             clock_hz=clock_hz,
             display=driver,
+            # Eight names a second, or 40 tokens.
             rate=RATES.index(TICKS // 8),
+            bos=image.bos,
         )
         self.engine = open_engine(top)
         self.panel = PANELS[kind](1 / clock_hz)

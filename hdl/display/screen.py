@@ -1,122 +1,32 @@
-"""The screen: the newest name, and below it the speed or the temperature."""
+"""The screen of names: the newest one, and below it the speed or the temperature."""
 
-from collections.abc import Sequence
+from typing import ClassVar
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import enum, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Module, Signal
 
-from gptloom.firmware.page import UNIT
 from gptloom.hdl.arithmetic import remainder
-from gptloom.hdl.display.text import COLUMNS, TextBuffer, TextSignature
-from gptloom.hdl.speed import DIGITS, Speed
+from gptloom.hdl.display.text import COLUMNS, TextBuffer
+from gptloom.hdl.display.two_lines import BLANK, TwoLines
 
-TICKS = 32
-"""Ticks per second of the screen's clock."""
-
-RATES = (16, 4, 1, 0)
-"""Minimum ticks between names: two names a second, eight, 32, as many as the display can show."""
-
-SHOW_TICKS = 3 * TICKS
-"""Time for which the temperature is shown after the button was pressed."""
-
-HOLD_TICKS = TICKS * 3 // 4
-"""Time for which the button must be held to change the rate, and again to change it once more."""
-
-BLANK, CARRIAGE_RETURN = 0, 13
+CARRIAGE_RETURN = 13
 
 
-class Line(enum.Enum, shape=1):
-    """Content of the second line."""
-
-    SPEED = 0
-    TEMPERATURE = 1
-
-
-class Screen(wiring.Component):
-    """Two lines of text, taken from the serial line's characters and the speed, without stalls.
+class Screen(TwoLines):
+    """The newest name on the first line; see :class:`.TwoLines` for parameters and ports.
 
     The first line is taken from the characters sent on the serial line: the first line that begins
-    once the rate allows it is kept, and shown when it has ended. The others are ignored. The second
-    line is sampled when a refresh of the display begins.
+    once the rate allows it is kept, and shown when it has ended. The others are ignored. Lines have
+    at most 16 characters and end with a carriage return and a line feed, which are at least 40
+    cycles apart.
 
-    Parameters
-    ----------
-    clock_hz
-        Frequency of the domain ``sync``.
-    temperatures
-        Text for each temperature, by its number, up to 16 characters.
-    rate
-        Index in ``RATES`` at power-on.
-    button
-        Whether there is a button; without one the second line is always the speed.
-    unit
-        Unit of the speed, which fills the line after its seven digits.
-
-    Attributes
-    ----------
-    text : In(TextSignature)
-        The display.
-    strobe, character : In(1), In(8)
-        A character is sent. Lines have at most 16 characters and end with a carriage return and a
-        line feed, which are at least 40 cycles apart.
-    event : In(1)
-        Event that the speed counts: a token was sampled.
-    button, pressed : In(1)
-        State of the button; pulse when it was pressed.
-    temperature : In
-        Number of the present temperature.
-    turn : Out(1)
-        Pulse: take the next temperature. The first press only shows the present one.
-    rate : Out
-        Index in ``RATES``.
+    The rates are two names a second, eight, 32, as many as the display can show.
     """
 
-    def __init__(
-        self,
-        clock_hz: float,
-        temperatures: Sequence[str],
-        rate: int = 0,
-        button: bool = True,
-        unit: bytes = UNIT,
-    ):
-        self._has_button, self._unit = button, unit
-        self._tick = round(clock_hz / TICKS)
-        self._temperatures = [name.ljust(COLUMNS) for name in temperatures]
-        super().__init__(
-            {
-                "text": In(TextSignature()),
-                "strobe": In(1),
-                "character": In(8),
-                "event": In(1),
-                "button": In(1),
-                "pressed": In(1),
-                "temperature": In(range(max(2, len(temperatures)))),
-                "turn": Out(1),
-                "rate": Out(range(len(RATES)), init=rate),
-            }
-        )
+    text_below: ClassVar[bool] = False
 
-    def elaborate(self, platform):
-        m = Module()
-        tick, second = self._clock(m)
-        m.submodules.speed = speed = Speed()
-        m.submodules.buffer = buffer = TextBuffer()
-        m.d.comb += [speed.event.eq(self.event), speed.second.eq(second)]
-        line = self._buttons(m, tick) if self._has_button else Const(Line.SPEED.value, 1)
-        changed, second_line = self._second_line(m, speed, line)
-        text = self.text
-        m.d.comb += [
-            buffer.text.begin.eq(text.begin),
-            buffer.text.address.eq(text.address),
-            text.changed.eq(buffer.text.changed | changed),
-            text.character.eq(Mux(text.address[-1], second_line, buffer.text.character)),
-        ]
-        self._first_line(m, buffer, self._due(m, tick, buffer.show))
-        return m
-
-    def _first_line(self, m: Module, buffer: TextBuffer, due) -> None:
+    def _fill(self, m: Module, buffer: TextBuffer, tick) -> None:
         """Keep a line that is being sent, padded with blanks."""
+        due = self._due(m, tick, buffer.show)
         place = Signal(range(COLUMNS + 1))
         returned = self.strobe & (self.character == CARRIAGE_RETURN)
         m.d.comb += [
@@ -153,74 +63,3 @@ class Screen(wiring.Component):
                 m.d.sync += place.eq(place + 1)
                 with m.If(buffer.show):
                     m.next = "FEED"
-
-    def _clock(self, m: Module) -> tuple[Signal, Value]:
-        """Return a pulse for every tick, and one for the tick that ends a second."""
-        cycles, tick = Signal(range(self._tick)), Signal()
-        ticks = Signal(range(TICKS))
-        m.d.comb += tick.eq(cycles == self._tick - 1)
-        m.d.sync += [cycles.eq(Mux(tick, 0, cycles + 1)), ticks.eq(ticks + tick)]
-        return tick, tick & (ticks == TICKS - 1)
-
-    def _buttons(self, m: Module, tick) -> Value:
-        """Return the content of the second line."""
-        line = Signal(Line)
-        shown, held = Signal(range(SHOW_TICKS + 1)), Signal(range(HOLD_TICKS))
-        with m.If(self.pressed):
-            m.d.sync += [line.eq(Line.TEMPERATURE), shown.eq(SHOW_TICKS)]
-            m.d.comb += self.turn.eq(line == Line.TEMPERATURE)
-        with m.Elif(tick & (shown != 0)):
-            m.d.sync += shown.eq(shown - 1)
-        with m.Elif(shown == 0):
-            m.d.sync += line.eq(Line.SPEED)
-        with m.If(~self.button):
-            m.d.sync += held.eq(0)
-        with m.Elif(tick):
-            m.d.sync += held.eq(held + 1)
-            with m.If(held == HOLD_TICKS - 1):
-                m.d.sync += [held.eq(0), self.rate.eq(self.rate + 1)]
-        return line.as_value()
-
-    def _due(self, m: Module, tick, shows) -> Value:
-        """Return whether the next name may be shown."""
-        waited = Signal(range(max(RATES) + 1), init=max(RATES))
-        due = waited >= Array(RATES)[self.rate]
-        with m.If(shows):
-            m.d.sync += waited.eq(0)
-        with m.Elif(tick & ~due):
-            m.d.sync += waited.eq(waited + 1)
-        return due
-
-    def _second_line(self, m: Module, speed: Speed, line) -> tuple[Signal, Signal]:
-        """Return whether the line changed since the last refresh; a cycle late, its character."""
-        digits = Signal.like(Cat(speed.digits))
-        shown_line, temperature = Signal(), Signal.like(self.temperature)
-        settling, fresh, changed = Signal(name="settling"), Signal(name="fresh"), Signal()
-        # Without a button neither ever changes.
-        kept = [(line, shown_line), (self.temperature, temperature)] if self._has_button else []
-        other = Cat(now != shown for now, shown in kept).any()
-        with m.If(self.text.begin):
-            m.d.sync += [shown.eq(now) for now, shown in kept]
-            m.d.sync += [changed.eq(fresh | other), fresh.eq(0)]
-            # Otherwise half of the digits would be those of the last second.
-            with m.If(~settling):
-                m.d.sync += digits.eq(Cat(speed.digits))
-        with m.If(speed.second):
-            m.d.sync += settling.eq(1)
-        with m.Elif(speed.done):
-            m.d.sync += [settling.eq(0), fresh.eq(1)]
-
-        column = remainder(self.text.address, COLUMNS)
-        numbers = [digits.word_select(DIGITS - 1 - i, 4) for i in range(DIGITS)]
-        # Leading zeros are blank, except for the last digit.
-        blank = [Cat(numbers[: i + 1]) == 0 for i in range(DIGITS - 1)] + [Const(0, 1)]
-        characters = [
-            Mux(none, BLANK, ord("0") + number) for none, number in zip(blank, numbers, strict=True)
-        ]
-        speeds = Array([*characters, *(Const(c, 7) for c in self._unit)])[column]
-        names = Array(Array(list(name.encode())) for name in self._temperatures)
-        character = Signal(8)
-        m.d.sync += character.eq(
-            Mux(shown_line == Line.SPEED.value, speeds, names[temperature][column])
-        )
-        return changed, character

@@ -11,7 +11,8 @@ from gptloom.hdl.checksum import Checksum
 from gptloom.hdl.console import Console
 from gptloom.hdl.core import Prompt
 from gptloom.hdl.display.hd44780 import HD44780
-from gptloom.hdl.display.screen import RATES, Screen
+from gptloom.hdl.display.screen import Screen
+from gptloom.hdl.display.two_lines import RATES
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.folded.layouts import Temperature
 from gptloom.hdl.preload import Preload

@@ -6,7 +6,7 @@ from case import TopCase
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.display.hd44780 import HD44780
-from gptloom.hdl.display.screen import RATES
+from gptloom.hdl.display.two_lines import RATES
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.preload import Preload
 from gptloom.hdl.top import BOUNCE_SECONDS, Top

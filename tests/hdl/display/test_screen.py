@@ -4,8 +4,9 @@ from itertools import cycle, pairwise
 
 import pytest
 
-from gptloom.hdl.display.screen import HOLD_TICKS, RATES, SHOW_TICKS, TICKS, Screen
+from gptloom.hdl.display.screen import Screen
 from gptloom.hdl.display.text import COLUMNS
+from gptloom.hdl.display.two_lines import HOLD_TICKS, RATES, SHOW_TICKS, TICKS
 
 TICK = 24
 TEMPERATURES = tuple(f"temperature {t}" for t in ("0.7", "1.0", "1.5", "0.4"))
