@@ -12,11 +12,13 @@ from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.core import COUNTER_BITS, Counters
 from gptloom.model.cache import Eviction
-from gptloom.model.checkpoint import load_checkpoint
+from gptloom.model.checkpoint import load_checkpoint, save_checkpoint
+from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GoldenModel
 from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
 from gptloom.sim.shown_chip import ShownChip
+from verification.llama import make_checkpoint, with_pieces
 
 # One test process builds it while the others run other tests.
 pytestmark = pytest.mark.xdist_group("shown chip")
@@ -113,6 +115,21 @@ def test_the_command_prints_lines_and_writes_pictures(tmp_path, capsys):
     with Image.open(tmp_path / "a.png") as png, Image.open(tmp_path / "a.gif") as gif:
         assert np.asarray(png).std() > 10
         assert gif.n_frames >= 3
+
+
+@pytest.mark.long
+def test_the_command_shows_text_as_it_is_written(tmp_path, capsys):
+    shape = dict(family="llama", positions="rotary", kv_heads=2, tied=True)
+    path = tmp_path / "pieces.safetensors"
+    model = with_pieces(make_checkpoint(ModelConfig(1, 16, 4, 20, 16, 9, **shape), 3))
+    save_checkpoint(path, model)
+    options = ["--text", "--frames", "5", "--clock", f"{CLOCK / 1e6}", "--lanes", "32"]
+    assert main(["sim", "--checkpoint", str(path), *options]) == 0
+    *begun, last = (line.split(" | ") for line in capsys.readouterr().out.splitlines())
+    assert any("weights " in line for lines in begun for line in lines)
+    assert last[0].strip()
+    # Its letters, and a mark for the half of one.
+    assert set("".join(last)) <= set("ab? ")
 
 
 @pytest.mark.parametrize(
