@@ -184,6 +184,7 @@ def test_the_panel_shows_windows_of_the_text_that_is_sent(panelled, model, label
     assert len(text) - number < 60
 
 
+@pytest.mark.nightly
 def test_tokens_come_at_the_pace_of_readers(panelled):
     panelled.run(300_000)
     # The core is one token ahead of its reader, the first one apart.
@@ -193,6 +194,7 @@ def test_tokens_come_at_the_pace_of_readers(panelled):
     assert len(apart) > 60
 
 
+@pytest.mark.nightly
 def test_the_button_shows_the_temperature_then_turns_it_then_there_is_text(panelled):
     panelled.run(200_000)
     start = panelled.cycles
@@ -211,6 +213,7 @@ def test_the_button_shows_the_temperature_then_turns_it_then_there_is_text(panel
     assert b"temperature" not in decode(panelled.recording()["tx"].tolist(), BIT)
 
 
+@pytest.mark.nightly
 def test_holding_the_button_changes_the_pace_and_shows_the_speed(panelled):
     panelled.run(200_000)
     hold(panelled, 2.4)
