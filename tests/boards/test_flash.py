@@ -80,6 +80,7 @@ def test_what_was_swapped_to_another_place_is_flashed(built, flash, tmp_path):
         assert flash(built.folder.parent)[0] == str(built.bitstream)
 
 
+@pytest.mark.long
 def test_a_swap_in_the_place_of_the_build_is_named(built, flash):
     swap(built, "mine", "--out", str(built.bitstream))
     file, said = flash(built.folder.parent)

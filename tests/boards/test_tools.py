@@ -46,6 +46,7 @@ def test_a_build_leaves_bitstream_and_reports(build, model, section, tmp_path, c
     assert "162,000" in (build.folder / "report.md").read_text()
 
 
+@pytest.mark.long
 def test_missed_timing_exits_with_1_and_leaves_no_bitstream(build, capsys):
     assert not build(85)
     assert build.bitstream.exists()
@@ -75,6 +76,7 @@ def test_memories_that_are_not_found_make_no_bitstream(build, capsys):
     assert not build.bitstream.exists()
 
 
+@pytest.mark.long
 def test_designs_that_do_not_fit_say_what_is_missing(build, pretend, capsys):
     code = (
         "import sys; a = dict(zip(sys.argv, sys.argv[1:]))\n"

@@ -115,12 +115,13 @@ def test_a_stream_without_rows_is_the_golden_models(tmp_path, capsys):
             ["build", "--board", "ulx3s-25f", "--record", "--rows", "16"],
             "the record is of caches as they are by default",
         ),
-        (
+        pytest.param(
             [
                 *("build", "--board", "ulx3s-25f", "--checkpoint", "names-alibi"),
                 *("--cache", "window", "--rows", "16", "--framed", "--folder", "nowhere"),
             ],
             "build it with --text",
+            marks=pytest.mark.long,
         ),
     ],
 )
@@ -151,6 +152,7 @@ def test_images_for_other_caches_have_another_number():
     assert len(hashes) == 6
 
 
+@pytest.mark.long
 def test_an_image_says_which_cache_it_is_for(tmp_path, capsys):
     file = tmp_path / "a.img"
     options = ["--checkpoint", "names-alibi", "--cache", "window", "--rows", "8", "--sinks", "2"]

@@ -41,6 +41,7 @@ def test_failed_compile_shows_the_compilers_words(cache, monkeypatch, tmp_path):
     assert _entries(cache) == []
 
 
+@pytest.mark.long
 def test_cache_hit_and_damaged_entry(cache):
     def run():
         said = []

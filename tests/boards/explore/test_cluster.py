@@ -101,6 +101,7 @@ def test_a_cluster_without_workers_is_refused(cluster):
         DaskWorkers(cluster.address)
 
 
+@pytest.mark.long
 def test_nobody_answers(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with socket.socket() as unused:

@@ -57,6 +57,7 @@ def test_a_sweep_is_estimated_shown_and_drawn(explore, tmp_path, capsys):
     assert len(image.convert("RGB").getcolors(1 << 20)) > 100
 
 
+@pytest.mark.long
 def test_the_front_is_of_the_speed_that_is_asked_for(explore):
     options = ["--board", "ulx3s-85f", "--core", "unrolled", "--positions-per-cycle", "1,2"]
     options += ["--bits-per-cycle", "1,2"]

@@ -91,6 +91,7 @@ def test_what_does_not_fit_is_not_built(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_a_tool_that_fails_is_a_reason_and_one_that_is_killed_is_not(build, pretend, tmp_path):
     build.tools(90)
     folder = tmp_path / "explore"

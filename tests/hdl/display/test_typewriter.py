@@ -81,7 +81,9 @@ class Shown:
         return new, (line[:COLUMNS], line[COLUMNS:])
 
 
-@pytest.mark.parametrize("gaps", [(40, 90), (1, 60), (100, 400)])
+@pytest.mark.parametrize(
+    "gaps", [(40, 90), (1, 60), pytest.param((100, 400), marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("number", range(2))
 def test_every_refresh_shows_the_text_of_one_moment(bench, seed, number, gaps):
     source = random.Random(seed + number)
@@ -139,6 +141,7 @@ def test_a_press_shows_the_temperature_and_then_the_text_again(bench, seed):
     assert ticks_of(shown, 1)[-1][1:] == texts
 
 
+@pytest.mark.long
 def test_holding_the_button_shows_the_speed_until_three_seconds_later(bench, seed):
     shown = Shown(bench, random.Random(seed), text=b"the first line\r\nthe second one\r\n")
     texts = window(shown.waiting)

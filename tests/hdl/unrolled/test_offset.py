@@ -53,7 +53,7 @@ def test_offset(bench, merged, golden_tokens, name, values_per_cycle):
     assert [played[cycle]["o"] for cycle in due] == [row[-1] for row in rows]
 
 
-@pytest.mark.parametrize("values_per_cycle", [64, 16])
+@pytest.mark.parametrize("values_per_cycle", [pytest.param(64, marks=pytest.mark.long), 16])
 def test_offset_of_a_layer_before_the_last(bench, merged, values_per_cycle):
     """These layers have no noise."""
     model = merged("names-2l")

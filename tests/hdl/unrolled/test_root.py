@@ -62,6 +62,7 @@ def test_only_residuals_of_eight_bits(merged):
         Root(merged("names", Widths(residual=9)), 0)
 
 
+@pytest.mark.long
 def test_inverse_for_the_layer_that_follows(bench, merged):
     model = merged("names-2l")
     component = Root(model, 0)

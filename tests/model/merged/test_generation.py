@@ -19,7 +19,10 @@ def generated(model, count, **options):
     return list(itertools.islice(GoldenModel(model).generate(**settings), count))
 
 
-@pytest.mark.parametrize("temperature", [0, 0.1, 0.7, 2.0])
+@pytest.mark.parametrize(
+    "temperature",
+    [0, pytest.param(0.1, marks=pytest.mark.long), 0.7, pytest.param(2.0, marks=pytest.mark.long)],
+)
 def test_tokens_are_drawn_from_logits_and_noise_times_temperature(shipped, temperature):
     golden, bos, vocabulary = GoldenModel(shipped), shipped.tokenizer.bos, shipped.config.vocabulary
     noise = sampling.noise(77)
