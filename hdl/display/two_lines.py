@@ -178,11 +178,13 @@ class TwoLines(wiring.Component):
         """
         digits = Signal.like(Cat(speed.digits))
         shown_line, temperature = Signal(), Signal.like(self.temperature)
-        covered = Signal(init=not self.text_below)
+        covered = Const(not self.text_below, 1)
         settling, fresh, changed = Signal(name="settling"), Signal(name="fresh"), Signal()
         # Without a button none ever changes.
-        kept = [(line, shown_line), (self.temperature, temperature), (covers, covered)]
-        kept = kept if self._has_button else []
+        kept = [(line, shown_line), (self.temperature, temperature)] if self._has_button else []
+        if self._has_button and self.text_below:
+            covered = Signal()
+            kept.append((covers, covered))
         other = Cat(now != shown for now, shown in kept).any()
         with m.If(self.text.begin):
             m.d.sync += [shown.eq(now) for now, shown in kept]
