@@ -48,7 +48,7 @@ def test_the_installed_command_generates_names(gptloom):
     "checkpoint",
     [
         pytest.param("names-2l", marks=pytest.mark.long),
-        pytest.param("shakespeare", marks=pytest.mark.long),
+        pytest.param("shakespeare", marks=pytest.mark.nightly),
         pytest.param("names-alibi", marks=pytest.mark.nightly),
     ],
 )

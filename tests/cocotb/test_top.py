@@ -27,7 +27,7 @@ CHECK = 16
 @pytest.mark.parametrize(
     ("name", "lanes"),
     [
-        pytest.param("small", 8, marks=pytest.mark.long),
+        pytest.param("small", 8, marks=pytest.mark.nightly),
         pytest.param("names", 16, marks=pytest.mark.nightly),
         pytest.param("names-2l", 32, marks=pytest.mark.nightly),
     ],

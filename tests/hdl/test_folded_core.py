@@ -108,7 +108,7 @@ def test_every_shipped_checkpoint_is_here():
 @pytest.mark.parametrize(
     ("name", "lanes", "configs", "count"),
     [
-        pytest.param("names", 8, NAMES, 30, marks=pytest.mark.long),
+        pytest.param("names", 8, NAMES, 30, marks=pytest.mark.nightly),
         ("names", 16, NAMES, 80),
         pytest.param("names", 32, NAMES, 30, marks=pytest.mark.nightly),
         pytest.param("names", 64, DEEP, 30, marks=pytest.mark.long),

@@ -117,7 +117,7 @@ def test_the_command_prints_lines_and_writes_pictures(tmp_path, capsys):
         assert gif.n_frames >= 3
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_command_shows_text_as_it_is_written(tmp_path, capsys):
     shape = dict(family="llama", positions="rotary", kv_heads=2, tied=True)
     path = tmp_path / "pieces.safetensors"
