@@ -89,11 +89,19 @@ def as_verilog(tools, folder, family):
     if family == "ice40":
         models, changed = re.subn(r"(reg +\[15:0\] RDATA_I);", r"\1 = 0;", models)
         assert changed, "yosys models block RAM in another way than before"
+    # A bit of distributed RAM beyond a memory's depth is 0 in a bitstream. Unknown, it would make
+    # the output of a lookup table unknown that does not depend on it.
+    netlist = re.sub(
+        r'(?<="INITVAL": ")[01x]+',
+        lambda m: m[0].replace("x", "0"),
+        (folder / f"{NAME}.json").read_text(),
+    )
+    (folder / "known.json").write_text(netlist)
     (folder / "models.v").write_text(models)
     (folder / "tables.v").write_text(TABLES[family])
     # The cells' empty modules give way to models.
     commands = (
-        f"read_json {NAME}.json; delete =* {NAME} %d; techmap -map tables.v; "
+        f"read_json known.json; delete =* {NAME} %d; techmap -map tables.v; "
         f"read_verilog -sv models.v; hierarchy -top {NAME}; proc; flatten; opt_clean; "
         "write_verilog -noattr netlist.v"
     )
