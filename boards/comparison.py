@@ -8,7 +8,7 @@ from typing import Any
 
 from gptloom.boards.lineup import FOLDED
 from gptloom.boards.report import describe_core
-from gptloom.boards.results import load_results, writes_text
+from gptloom.boards.results import is_of_text, load_results
 from gptloom.boards.table import BOARDS
 from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.loss import float_loss
@@ -81,7 +81,7 @@ def with_records(figures: Figures) -> dict[str, Any]:
     builds = [
         {name: build[name] for name in _OF_A_BUILD if name in build}
         for build in load_results()
-        if build["met"] and not writes_text(build)
+        if build["met"] and not is_of_text(build)
     ]
     return {**figures, "builds": builds, "peers": [asdict(peer) for peer in load_peers()]}
 

@@ -61,7 +61,7 @@ def record(figures: Mapping[str, Any], results: Path = RESULTS, page: Path = PAG
             "--record changes boards/results.json and docs/boards.md of a checkout: run ./loom "
             "build in a clone of the repository"
         )
-    names = (*FIELDS, *FIELDS_OF[figures["core"]], *(OF_TEXT if writes_text(figures) else ()))
+    names = (*FIELDS, *FIELDS_OF[figures["core"]], *(OF_TEXT if is_of_text(figures) else ()))
     entry = {name: figures[name] for name in names}
     others = [r for r in load_results(results) if _key(r) != _key(entry)]
     entries = sorted([*others, entry], key=_key)
@@ -72,7 +72,7 @@ def record(figures: Mapping[str, Any], results: Path = RESULTS, page: Path = PAG
     write_file(page, f"{before}{BEGIN}\n{table(entries)}\n{END}{after}".encode())
 
 
-def writes_text(entry: Mapping[str, Any]) -> bool:
+def is_of_text(entry: Mapping[str, Any]) -> bool:
     """Tell whether a build is of a chip that writes text; all others show names."""
     return "checkpoint" in entry
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gptloom.cli.cores import (
-    USUAL_LANES,
     Bits,
     BitsPerCycle,
     CachePolicy,
@@ -25,6 +24,7 @@ from gptloom.cli.cores import (
     Streams,
     ValueBits,
     cache_options,
+    lanes_of,
     load_merged,
     load_plain,
     refuse_options,
@@ -147,7 +147,7 @@ def build(
     with progress("quantising the checkpoint"):
         if core is Core.FOLDED:
             model = load_plain(checkpoint or "names", policy, profile)
-            chosen = USUAL_LANES[model.config.family] if lanes is None else lanes
+            chosen = lanes_of(model, lanes)
             design = folded_design(entry, checkpoint or "names", model, chosen, slots)
         else:
             usual = choice_for(entry)

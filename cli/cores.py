@@ -155,8 +155,12 @@ def machine_of(model: IntegerModel, lanes: int | None, slots: int = 0) -> Machin
     """Return the smallest machine for a model, with the usual lanes if none are given."""
     from gptloom.firmware.machine import Machine
 
-    lanes = USUAL_LANES[model.config.family] if lanes is None else lanes
-    return Machine.for_model(lanes, model, slots=slots)
+    return Machine.for_model(lanes_of(model, lanes), model, slots=slots)
+
+
+def lanes_of(model: IntegerModel, lanes: int | None) -> int:
+    """Return the lanes that were asked for, or the family's usual ones."""
+    return USUAL_LANES[model.config.family] if lanes is None else lanes
 
 
 def whole_cache(config: ModelConfig, cache: Mapping) -> dict:

@@ -75,20 +75,13 @@ def is_text(page: Sequence[int]) -> bool:
 
 
 def check_page(config: ModelConfig) -> None:
-    """Refuse a model of names that a serial line and a display cannot show.
+    """Refuse a model of names with more positions than frames can name.
 
     Raises
     ------
     UserError
-        If it has more tokens than a page has characters, or more positions than frames can name.
+        Naming both numbers.
     """
-    if config.family is Family.LLAMA:
-        return
-    if config.vocabulary > SCALES:
-        raise UserError(
-            f"a chip's serial line and display tell {SCALES} characters apart, and this model has "
-            f"{config.vocabulary} tokens: simulate it, or take its core alone ('verilog')"
-        )
     if config.context > MOST_POSITIONS:
         raise UserError(
             f"a chip's serial line counts {MOST_POSITIONS} positions, and this model has "
@@ -126,7 +119,18 @@ def make_page(characters: str, scales: Sequence[int], unit: bytes = UNIT) -> byt
         The core's input for each of ``TEMPERATURES``, up to 16 bits.
     unit
         Unit of the speed, as long as ``UNIT``.
+
+    Raises
+    ------
+    UserError
+        If there are more tokens than a page has characters.
     """
+    vocabulary = len(characters) + 1
+    if vocabulary > SCALES:
+        raise UserError(
+            f"a chip's serial line and display tell {SCALES} characters apart, and this model has "
+            f"{vocabulary} tokens: simulate it, or take its core alone ('verilog')"
+        )
     shown = bytes(ord(c) if c.isascii() and c != _TILDE else UNKNOWN for c in characters)
     words = b"".join(scale.to_bytes(SCALE_BYTES, "little") for scale in scales)
     page = shown.ljust(SCALES, b"\0") + words + LABEL + DIGITS + unit + LINE_END

@@ -31,7 +31,7 @@ class Speller(wiring.Component):
     i : In(stream of Token)
         Sampled tokens.
     pace : In(1)
-        A token may be taken.
+        A token may be taken; always, unless something drives it.
     o : Out(stream of 8 bits)
         Bytes.
     writing : Out(1)
@@ -43,7 +43,7 @@ class Speller(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(Token)),
-                "pace": In(1),
+                "pace": In(1, init=1),
                 "o": Out(stream.Signature(unsigned(8))),
                 "writing": Out(1),
             }

@@ -304,8 +304,6 @@ class Top(wiring.Component):
         m.submodules.speller = speller = Speller(self._page[INDEX_AT:], self._bos)
         wiring.connect(m, self.core.o, speller.i)
         line = stream.Signature(unsigned(8)).create()
-        if not self._display:
-            m.d.comb += speller.pace.eq(1)
         m.d.comb += [
             console.quiet.eq(speller.writing),
             line.valid.eq(Mux(console.line, console.o.valid, speller.o.valid)),

@@ -1,5 +1,6 @@
 """Two lines on a display: what the screens of names and of text have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -34,7 +35,7 @@ class Line(enum.Enum, shape=1):
     TEMPERATURE = 1
 
 
-class TwoLines(wiring.Component):
+class TwoLines(ABC, wiring.Component):
     """A buffer of text, and a second line with the speed or the temperature, without stalls.
 
     Subclasses fill the buffer. The second line is sampled when a refresh of the display begins.
@@ -123,9 +124,9 @@ class TwoLines(wiring.Component):
         self._fill(m, buffer, tick)
         return m
 
+    @abstractmethod
     def _fill(self, m: Module, buffer: TextBuffer, tick) -> None:
         """Write text to the buffer."""
-        raise NotImplementedError
 
     def _clock(self, m: Module) -> tuple[Signal, Value]:
         """Return a pulse for every tick, and one for the tick that ends a second."""

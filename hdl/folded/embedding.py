@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import Machine
+from gptloom.firmware.regions import Region, table_words
 from gptloom.hdl.arithmetic import quotient
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import EmbeddingBus
@@ -73,10 +74,10 @@ class Embedding(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         machine = self._machine
-        m.submodules.tokens = tokens = self._table(machine.vocabulary, self.init_tokens)
+        m.submodules.tokens = tokens = self._table(Region.TOKENS, self.init_tokens)
         tables = [(tokens, self.token, self.write_tokens)]
         if self._adds_positions:
-            m.submodules.positions = positions = self._table(machine.context, self.init_positions)
+            m.submodules.positions = positions = self._table(Region.POSITIONS, self.init_positions)
             tables.append((positions, self.position, self.write_positions))
 
         beat = Signal(range(self._beats))
@@ -105,7 +106,5 @@ class Embedding(wiring.Component):
             m.d.comb += element.eq(sum(parts))
         return m
 
-    def _table(self, rows: int, init: Sequence[int]) -> Table:
-        machine = self._machine
-        words = rows * machine.stream_elements // machine.writers
-        return Table(words, machine.writers, init)
+    def _table(self, region: Region, init: Sequence[int]) -> Table:
+        return Table(table_words(self._machine)[region], self._machine.writers, init)

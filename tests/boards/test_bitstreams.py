@@ -28,16 +28,12 @@ from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.attributes import NO_COLLISION
 from gptloom.model.checkpoint import load_checkpoint, save_checkpoint
-from gptloom.model.config import ModelConfig
 from gptloom.model.family import Family
 from gptloom.model.llama_quantise import quantise_llama
 from gptloom.model.quantise import quantise
-from verification.llama import make_checkpoint, with_pieces
+from verification.llama import GROUPED, make_checkpoint, with_pieces
 
 LANES = 8
-GROUPED = ModelConfig(
-    1, 16, 4, 20, 16, 9, family="llama", positions="rotary", kv_heads=2, tied=True
-)  # fmt: skip
 
 
 def family(checkpoint, board, ending, tier):

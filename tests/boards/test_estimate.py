@@ -16,7 +16,7 @@ from gptloom.boards.estimate import (
     sampled_positions,
 )
 from gptloom.boards.measure import MEASURED_NAMES, measure_folded
-from gptloom.boards.results import RESULTS, load_results, writes_text
+from gptloom.boards.results import RESULTS, is_of_text, load_results
 from gptloom.boards.size import TERMS, SizeModel
 from gptloom.boards.table import BOARDS, find_board
 from gptloom.cli.main import main
@@ -66,7 +66,7 @@ def test_cycles_are_those_that_the_readme_quotes(model, positions):
 
 
 RECORDED = [
-    result for result in load_results() if result["core"] == "folded" and not writes_text(result)
+    result for result in load_results() if result["core"] == "folded" and not is_of_text(result)
 ]
 
 

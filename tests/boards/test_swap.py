@@ -15,12 +15,9 @@ from gptloom.hdl.preload import Preload
 from gptloom.model.config import ModelConfig
 from gptloom.model.formats import FINE
 from gptloom.model.llama_quantise import quantise_llama
-from verification.llama import make_checkpoint, with_pieces
+from verification.llama import GROUPED, make_checkpoint, with_pieces
 
 MICROGPT = ModelConfig.MICROGPT
-GROUPED = ModelConfig(
-    1, 16, 4, 20, 16, 9, family="llama", positions="rotary", kv_heads=2, tied=True
-)  # fmt: skip
 
 
 @pytest.mark.parametrize("depth", [256, 512])

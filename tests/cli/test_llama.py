@@ -14,24 +14,20 @@ from gptloom.cli.generate import some_positions
 from gptloom.cli.main import main
 from gptloom.cli.simulated import Printer
 from gptloom.model.checkpoint import save_checkpoint
-from gptloom.model.config import ModelConfig
 from gptloom.model.formats import COARSE, FINE
 from gptloom.model.golden import GoldenModel
 from gptloom.model.tokenizers.pieces import Pieces
 from gptloom.sim.session import Emitted
-from verification.llama import PIECES, make_checkpoint, with_pieces
+from verification.llama import GROUPED, PIECES, make_checkpoint, with_pieces
 
 # Most of them simulate the same core, which one worker compiles once.
 pytestmark = pytest.mark.xdist_group("llama")
-
-SHAPE = dict(family="llama", positions="rotary")
-CONFIG = ModelConfig(1, 16, 4, 20, 16, 9, **SHAPE, kv_heads=2, tied=True)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("llama") / "small.safetensors"
-    save_checkpoint(path, make_checkpoint(CONFIG, 3))
+    save_checkpoint(path, make_checkpoint(GROUPED, 3))
     return str(path)
 
 
@@ -39,7 +35,7 @@ def checkpoint(tmp_path_factory):
 def pieces(tmp_path):
     """Save a model whose tokens are pieces of text."""
     path = tmp_path / "pieces.safetensors"
-    save_checkpoint(path, with_pieces(make_checkpoint(CONFIG, 3)))
+    save_checkpoint(path, with_pieces(make_checkpoint(GROUPED, 3)))
     return path
 
 

@@ -2,17 +2,12 @@
 
 import pytest
 from blocks import Blocks
+from uses import slow_in_verilator
 
 from gptloom.hdl.folded import softmax
 
 
-@pytest.mark.parametrize(
-    "simulator",
-    [
-        pytest.param("verilator", marks=pytest.mark.nightly),
-        pytest.param("icarus", marks=pytest.mark.icarus),
-    ],
-)
+@slow_in_verilator(pytest.mark.nightly)
 def test_blocks(cosimulate, simulator, seed):
     cosimulate(Blocks(), "bench_blocks", 1 + 1_000 * seed, simulator=simulator)
 

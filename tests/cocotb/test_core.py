@@ -40,7 +40,7 @@ def check(cosimulate, case, simulator="verilator"):
     assert np.array_equal(np.load(case.rows), other)
 
 
-@slow_in_verilator
+@slow_in_verilator(pytest.mark.long)
 def test_a_small_core(cosimulate, make_case, random_model, simulator):
     machine = Machine.for_models(16, SMALL)
     # The slower one takes part for as long as its first documents last.

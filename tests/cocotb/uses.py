@@ -10,14 +10,13 @@ from verification.scoreboard.signals import STIMULUS
 
 SMALL = ModelConfig(layers=2, width=8, heads=2, hidden=8, context=4, vocabulary=5)
 
-slow_in_verilator = pytest.mark.parametrize(
-    "simulator",
-    [
-        pytest.param("verilator", marks=pytest.mark.long),
-        pytest.param("icarus", marks=pytest.mark.icarus),
-    ],
-)
-"""Mark of tests that Verilator takes a minute to build, in the place of the fixture `simulator`."""
+
+def slow_in_verilator(tier):
+    """Mark a test that Verilator takes a minute to build; it has no fixture `simulator` then."""
+    return pytest.mark.parametrize(
+        "simulator",
+        [pytest.param("verilator", marks=tier), pytest.param("icarus", marks=pytest.mark.icarus)],
+    )
 
 
 def recorded(machine, model, habits, number, cycles, watched):

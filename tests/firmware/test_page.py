@@ -17,6 +17,7 @@ from gptloom.firmware.page import (
     TEXTS_AT,
     encode_page,
     encode_scale,
+    make_page,
     make_text_page,
 )
 from gptloom.firmware.regions import COMMON
@@ -66,6 +67,13 @@ def test_a_page_of_text_has_every_token(random_model):
     assert [text[begin:end] for begin, end in pairwise(places)] == SHOWN
     assert not any(text[places[-1] :])
     assert build_image(model, Machine.for_models(8, config)).regions[Region.PAGE] == page
+
+
+def test_more_characters_than_a_page_has_are_refused():
+    make_page("x" * (SCALES - 1), [])
+    for number in (SCALES, 100, 1000):
+        with pytest.raises(UserError, match=f"apart, and this model has {number + 1} tokens"):
+            make_page("x" * number, [])
 
 
 def test_text_beyond_the_reach_of_the_index_is_refused(random_model):

@@ -14,26 +14,24 @@ from gptloom.hdl.display.hd44780 import HD44780
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.preload import Preload
 from gptloom.hdl.top import BOUNCE_SECONDS, Top
-from gptloom.model.config import ModelConfig
 from gptloom.model.formats import FINE
 from gptloom.model.golden import GoldenModel
 from gptloom.model.llama_quantise import quantise_llama
 from gptloom.sim.engines import open_engine
 from gptloom.sim.panels import HD44780Model
 from verification.line import decode
-from verification.llama import make_checkpoint, with_pieces
+from verification.llama import GROUPED, make_checkpoint, with_pieces
 from verification.typewriter import window
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("text top")]
 
 CLOCK, BAUD = 100_000, 5_000
 BIT = CLOCK // BAUD
-CONFIG = ModelConfig(1, 16, 4, 20, 16, 9, family="llama", positions="rotary", kv_heads=2, tied=True)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return quantise_llama(with_pieces(make_checkpoint(CONFIG, 3)), FINE)
+    return quantise_llama(with_pieces(make_checkpoint(GROUPED, 3)), FINE)
 
 
 @pytest.fixture(scope="module")

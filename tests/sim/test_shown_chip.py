@@ -13,12 +13,11 @@ from gptloom.firmware.machine import Machine
 from gptloom.hdl.core import COUNTER_BITS, Counters
 from gptloom.model.cache import Eviction
 from gptloom.model.checkpoint import load_checkpoint, save_checkpoint
-from gptloom.model.config import ModelConfig
 from gptloom.model.golden import GoldenModel
 from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
 from gptloom.sim.shown_chip import ShownChip
-from verification.llama import make_checkpoint, with_pieces
+from verification.llama import GROUPED, make_checkpoint, with_pieces
 
 # One test process builds it while the others run other tests.
 pytestmark = pytest.mark.xdist_group("shown chip")
@@ -119,10 +118,8 @@ def test_the_command_prints_lines_and_writes_pictures(tmp_path, capsys):
 
 @pytest.mark.nightly
 def test_the_command_shows_text_as_it_is_written(tmp_path, capsys):
-    shape = dict(family="llama", positions="rotary", kv_heads=2, tied=True)
     path = tmp_path / "pieces.safetensors"
-    model = with_pieces(make_checkpoint(ModelConfig(1, 16, 4, 20, 16, 9, **shape), 3))
-    save_checkpoint(path, model)
+    save_checkpoint(path, with_pieces(make_checkpoint(GROUPED, 3)))
     options = ["--text", "--frames", "5", "--clock", f"{CLOCK / 1e6}", "--lanes", "32"]
     assert main(["sim", "--checkpoint", str(path), *options]) == 0
     *begun, last = (line.split(" | ") for line in capsys.readouterr().out.splitlines())

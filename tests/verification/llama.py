@@ -19,6 +19,11 @@ SHARED = ModelConfig(
 )  # fmt: skip
 """Shape whose heads share keys in pairs, in a ring of rows."""
 
+GROUPED = ModelConfig(
+    1, 16, 4, 20, 16, 9, family="llama", positions="rotary", kv_heads=2, tied=True
+)  # fmt: skip
+"""Shape whose heads share keys in pairs, with a context that ends."""
+
 PIECES = [b"<unk>", b"<s>", b"</s>", b" ", b"a", b"b", b" a", b"ab", b"\xc3"]
 """Pieces of text, one of them a part of a letter."""
 
