@@ -18,6 +18,11 @@ WRITE = 1
 """Cycles from a write port to the first issue that reads the written value."""
 
 
+def operand_latency(machine: Machine) -> int:
+    """Return the cycles from an issue until its operands leave their memory."""
+    return 1 + machine.gated
+
+
 @dataclass(frozen=True)
 class Latencies:
     """Cycles that depend on the machine.
@@ -29,7 +34,9 @@ class Latencies:
     result
         From the drain until the result is presented to a memory's write port.
     norm
-        From the last element of the residual stream to its norm, ready for the drain.
+        From the last element of the residual stream to its norm.
+    scale
+        From the drain until a norm has to be ready for its results.
     embed
         From a token's start to the first sum of embeddings at a memory's write port.
     score
@@ -52,6 +59,7 @@ class Latencies:
     drain: int = 7
     result: int = 5
     norm: int = 6
+    scale: int = 0
     embed: int = 2
     score: int = 1
     numerator: int = 5
@@ -76,9 +84,13 @@ class Latencies:
         elif machine.writers > 1:
             found = replace(found, reciprocals=max(0, machine.heads - 4))
         if machine.gated:
-            # Sums are shifted before they are scaled, and functions take a cycle more. A token's
+            # Sums are shifted, or the stream multiplied by gains, in two cycles before they are
+            # scaled, and functions take a cycle more. A token's
             # embedding is read from the operands. Squares need no partial products.
-            found = replace(found, result=7, embed=4, norm=6, turn=10 + machine.head_width)
+            embed = 4 + operand_latency(machine)
+            found = replace(
+                found, drain=6, result=8, embed=embed, norm=6, scale=1, turn=12 + machine.head_width
+            )
         if machine.recurrent:
             # The token's values are read, then query and head of all sums, its own query first.
             return replace(

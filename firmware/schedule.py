@@ -115,7 +115,8 @@ class Scheduler:
                 bounds.append(self._values - self._least_attention(instruction))
         if instruction.scale is Scale.NORM:
             quads = max(instruction.quads, 1)
-            bounds.append(self._norm - self._latencies.drain - (quads - 1))
+            used = self._latencies.drain + self._latencies.scale
+            bounds.append(self._norm - used - (quads - 1))
         for source in self._read_beside(instruction):
             # They are read in the cycle before their results leave the drain.
             before = self._latencies.result + 1

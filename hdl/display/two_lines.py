@@ -119,8 +119,10 @@ class TwoLines(ABC, wiring.Component):
             buffer.text.begin.eq(text.begin),
             buffer.text.address.eq(text.address),
             text.changed.eq(buffer.text.changed | changed),
-            text.character.eq(Mux(text.address[-1] & covered, second_line, buffer.text.character)),
         ]
+        # Block RAM is slow, and displays have time.
+        character = Mux(text.address[-1] & covered, second_line, buffer.text.character)
+        m.d.sync += text.character.eq(character)
         self._fill(m, buffer, tick)
         return m
 

@@ -41,7 +41,8 @@ class Typewriter(TwoLines):
 
     def _fill(self, m: Module, buffer: TextBuffer, tick) -> None:
         """Type what is sent, and copy the lines whenever they have changed."""
-        m.d.comb += self.pace.eq(self._due(m, self._beats(m), self.event))
+        # A cycle late: whether it is high decides on what the core does.
+        m.d.sync += self.pace.eq(self._due(m, self._beats(m), self.event) & ~self.event)
         m.submodules.typed = typed = Memory(
             shape=unsigned(8), depth=LINES * COLUMNS, init=[], attrs=BLOCK_RAM
         )

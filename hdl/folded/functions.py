@@ -1,12 +1,13 @@
 """Functions and combinations that follow the scale: rotation, SiLU, sums and products."""
 
-from amaranth.hdl import Module, Mux, Value, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import rounded, saturated
+from gptloom.hdl.attributes import KEEP
 from gptloom.hdl.delay import delayed
 from gptloom.hdl.folded.layouts import stream_beat
 from gptloom.hdl.folded.rotation import Turns
@@ -37,8 +38,12 @@ class Functions(wiring.Component):
     stream, gates, turns : In
         Elements of the residual stream and of the gates, and the angles of the pairs: those of
         the same results.
+    keys : In(1)
+        They are keys.
     choice : In
         What is to be done with them, one cycle later.
+    embeds, embedding : In
+        Elements of an embedding take the place of results for which nothing is to be done.
     o : Out
         Values, as wide as their sites have them.
     """
@@ -54,7 +59,10 @@ class Functions(wiring.Component):
                 "stream": In(stream_beat(machine)),
                 "gates": In(data.ArrayLayout(signed(SILU_RESULT_BITS), machine.writers)),
                 "turns": In(Turns),
+                "keys": In(1),
                 "choice": In(Choice),
+                "embeds": In(1),
+                "embedding": In(stream_beat(machine)),
                 "o": Out(values),
             }
         )
@@ -64,35 +72,40 @@ class Functions(wiring.Component):
         precision = self._machine.precision
         turned = self._turned(m)
         for i, value in enumerate(self.i):
-            plain, total = delayed(m, value), delayed(m, value + self.stream[i])
+            plain = delayed(m, Mux(self.embeds, self.embedding[i], value))
+            total = delayed(m, value + self.stream[i])
             product = delayed(m, value[: precision.activations].as_signed() * self.gates[i])
             gate = self._silu(m, i, value[:SILU_BITS].as_signed())
+            # A table's output is late: it is the last to be chosen.
+            other = Signal.like(plain, name=f"other_{i}", attrs=KEEP)
             with m.If(self.choice.adds):
-                m.d.comb += self.o[i].eq(saturated(total, precision.stream))
+                m.d.comb += other.eq(saturated(total, precision.stream))
             with m.Elif(self.choice.multiplies):
                 fits = saturated(rounded(product, GATE_SHIFT), precision.activations)
-                m.d.comb += self.o[i].eq(fits)
-            with m.Elif(self.choice.gates):
-                m.d.comb += self.o[i].eq(gate)
+                m.d.comb += other.eq(fits)
             with m.Elif(self.choice.turns):
-                m.d.comb += self.o[i].eq(turned[i])
+                m.d.comb += other.eq(turned[i])
             with m.Else():
-                m.d.comb += self.o[i].eq(plain)
+                m.d.comb += other.eq(plain)
+            m.d.comb += self.o[i].eq(Mux(self.choice.gates, gate, other))
         return m
 
     def _turned(self, m: Module) -> list[Value]:
         """Return turned pairs: queries as activations, keys as narrow as the cache has them."""
         precision, found = self._machine.precision, []
-        keys = precision.cache.keys.bits
+        widths = precision.cache.keys.bits, precision.activations
+        # What is cut off, and half of it, which is added to a product before it is cut off.
+        shifts = [ROTARY_FRACTION + precision.unrotated - width for width in widths]
+        half = Mux(self.keys, *(1 << shift - 1 for shift in shifts))
         for pair, (even, odd) in enumerate(zip(self.i[::2], self.i[1::2], strict=True)):
             one, other = (value[: precision.unrotated].as_signed() for value in (even, odd))
             cosine, sine = self.turns[pair].cosine, self.turns[pair].sine
-            parts = [[one * cosine, -(other * sine)], [one * sine, other * cosine]]
-            for first, second in parts:
-                sum_ = delayed(m, first) + delayed(m, second)
+            first, second = delayed(m, one * cosine + half), delayed(m, other * sine)
+            third, fourth = delayed(m, one * sine + half), delayed(m, other * cosine)
+            for sum_ in (first - second, third + fourth):
                 narrow, usual = (
-                    saturated(rounded(sum_, ROTARY_FRACTION + precision.unrotated - bits), bits)
-                    for bits in (keys, precision.activations)
+                    saturated(sum_ >> shift, width)
+                    for shift, width in zip(shifts, widths, strict=True)
                 )
                 found.append(Mux(self.choice.keys, narrow, usual))
         return found

@@ -6,6 +6,7 @@ from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from gptloom.firmware.latencies import operand_latency
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.attributes import KEEP, LOADED
 from gptloom.hdl.delay import delayed
@@ -23,14 +24,14 @@ class MacArray(wiring.Component):
     Attributes
     ----------
     latency
-        From `issue` to `done`: 6 cycles, 8 in a deep machine. Operands belong to the issue of the
-        cycle before.
+        From `issue` to `done`: 6 cycles, 8 in a deep machine, 5 in a gated one, whose parts add
+        four products to an accumulator in a cycle.
     multipliers
         Multiplier of each lane.
     issue : In
         Present cycle's work.
     words : In
-        Operand memory's output, one cycle after the issue.
+        Operand memory's output for an issue, in its time (:func:`.operand_latency`).
     quads : In
         Activation banks' outputs, one cycle after the issue.
     numerators : In
@@ -43,7 +44,7 @@ class MacArray(wiring.Component):
 
     def __init__(self, machine: Machine, multipliers: Sequence[type[Multiplier]] | None = None):
         self._machine = machine
-        self.latency = 4 + Multiplier.latency + 2 * machine.deep
+        self.latency = 4 + Multiplier.latency + 2 * machine.deep - machine.gated
         self.multipliers = multipliers or [Multiplier] * machine.lanes
         quads = data.ArrayLayout(quad(machine), machine.heads)
         super().__init__(
@@ -75,12 +76,13 @@ class MacArray(wiring.Component):
             self.next_operation.eq(adding.job.operation),
         ]
 
-        operands, words = self._operands(m, stages), self._words(stages[1])
+        operands, words = self._operands(m, stages), self._words(stages[operand_latency(machine)])
         element, lane_bits = machine.element_bits, machine.lane_bits
 
         for unit in range(machine.units):
             operand_quad = operands[unit % len(operands)]
-            word = delayed(m, words[unit], 1 + machine.deep)
+            # Where the memory has a register, this one is the multipliers' own.
+            word = delayed(m, words[unit], 2 + machine.deep - operand_latency(machine))
             products = []
             for lane in range(QUAD):
                 multiplier = self.multipliers[unit * QUAD + lane](
@@ -90,7 +92,7 @@ class MacArray(wiring.Component):
                 operand = word.word_select(lane, lane_bits)
                 m.d.comb += [multiplier.a.eq(operand_quad[lane]), multiplier.b.eq(operand)]
                 products.append(multiplier.o)
-            sum_ = Signal(signed(element + lane_bits + 2), name=f"sum_{unit}")
+            sum_ = Signal(signed(element + lane_bits + 2), name=f"sum_{unit}", attrs=KEEP)
             total = Signal(accumulator(machine), name=f"total_{unit}", **LOADED)
             pairs = zip(products[::2], products[1::2], strict=True)
             halves = []
@@ -98,7 +100,8 @@ class MacArray(wiring.Component):
                 half = Signal(signed(element + lane_bits + 1), attrs=KEEP)
                 m.d.comb += half.eq(one + other)
                 halves.append(delayed(m, half, machine.deep))
-            m.d.sync += sum_.eq(halves[0] + halves[1])
+            domain = m.d.comb if machine.gated else m.d.sync
+            domain += sum_.eq(halves[0] + halves[1])
             with m.If(adding.valid):
                 # In this order a bit of it is one lookup table.
                 m.d.sync += total.eq(Mux(adding.first, sum_, total + sum_))

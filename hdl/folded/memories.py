@@ -3,34 +3,40 @@
 from collections.abc import Sequence
 from math import ceil
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.isa import InstructionLayout
+from gptloom.firmware.latencies import operand_latency
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import narrowed, quotient
 from gptloom.hdl.attributes import BLOCK_RAM, NO_COLLISION
+from gptloom.hdl.delay import delayed, late
 from gptloom.hdl.folded.layouts import ResultBus, quad
 from gptloom.model.arithmetic import SILU_RESULT_BITS
 
 DEEPEST = 2048
 """Words that a block RAM of an ECP5 has at most with bytes of nine bits. Yosys gives every memory
-blocks of one depth: what is left beyond a multiple takes fewer as a memory of its own."""
+blocks of one depth: banks of their own take fewer for what is left beyond a multiple, and can have
+a register each."""
 
 
 class OperandMemory(wiring.Component):
     """Weights, keys and values: one word holds a byte for every lane, or nine bits. Block RAM.
 
-    Each unit of four lanes has a memory of its own, or two; all are read at one address.
+    Each unit of four lanes has a memory of its own, in banks; all are read at one address.
 
     Attributes
     ----------
+    latency
+        From `address` to `words`: 1 cycle, or 2 in a gated machine, whose many block RAMs have a
+        register behind each.
     init
         First words at power-on, the first unit lowest; the others are 0.
     address : In
-        Word to read; `words` follow one cycle later.
+        Word to read.
     words : Out
         Four bytes for each unit.
     write_address : In
@@ -41,6 +47,7 @@ class OperandMemory(wiring.Component):
 
     def __init__(self, machine: Machine, init: Sequence[int] = ()):
         self._machine = machine
+        self.latency = operand_latency(machine)
         self.init = init
         super().__init__(
             {
@@ -55,38 +62,37 @@ class OperandMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bits, depth = self._machine.unit_bits, self._machine.operand_words
-        rest = depth % DEEPEST if depth > DEEPEST else 0
-        spans = [(0, depth - rest), (depth - rest, depth)][: 1 + bool(rest)]
-        writes_rest = self.write_address >= depth - rest
+        begins = range(0, depth, DEEPEST)
+        several = len(begins) > 1
+        read_bank, write_bank = (
+            quotient(address, DEEPEST) if several else Const(0)
+            for address in (self.address, self.write_address)
+        )
+        if several:
+            read_bank = delayed(m, read_bank, self.latency)
         for unit in range(self._machine.units):
             init = [word >> (unit * bits) & ((1 << bits) - 1) for word in self.init]
             words = []
-            for number, (begin, end) in enumerate(spans):
+            for number, begin in enumerate(begins):
+                end = min(begin + DEEPEST, depth)
                 memory = Memory(
                     shape=unsigned(bits),
                     depth=end - begin,
                     init=init[begin:end],
                     attrs=BLOCK_RAM | NO_COLLISION,
                 )
-                m.submodules[f"unit_{unit}" + "_rest" * number] = memory
+                m.submodules[f"unit_{unit}_{number}"] = memory
                 read = memory.read_port()
                 write = memory.write_port(granularity=self._machine.lane_bits)
                 enables = self.write_enable[unit]
-                if rest:
-                    enables = Mux(writes_rest == number, enables, 0)
                 m.d.comb += [
-                    # The rest begins at a multiple of a power of two above its depth.
                     read.addr.eq(self.address[: len(read.addr)]),
                     write.addr.eq(self.write_address[: len(write.addr)]),
-                    write.en.eq(enables),
+                    write.en.eq(Mux(write_bank == number, enables, 0)),
                     write.data.eq(self.write_data[unit]),
                 ]
-                words.append(read.data)
-            if rest:
-                in_rest = Signal(name=f"in_rest_{unit}")
-                m.d.sync += in_rest.eq(self.address >= depth - rest)
-                words = [Mux(in_rest, words[1], words[0])]
-            m.d.comb += self.words[unit].eq(words[0])
+                words.append(late(m, read.data, self.latency - 1))
+            m.d.comb += self.words[unit].eq(Array(words)[read_bank])
         return m
 
 

@@ -9,6 +9,7 @@ from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
 from gptloom.firmware.regions import NINTHS, Region, table_bytes
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.core import Address
+from gptloom.hdl.delay import delayed
 
 
 class Readback(wiring.Component):
@@ -20,7 +21,7 @@ class Readback(wiring.Component):
     Attributes
     ----------
     latency
-        From a request, with the core idle, to its taking: 5 cycles.
+        From a request, with the core idle, to its taking: 6 cycles.
     i : In(stream of Address)
         Byte wanted.
     busy : In(1)
@@ -28,14 +29,15 @@ class Readback(wiring.Component):
     active : Out(1)
         Memories are to be read at the address asked for.
     operands, issue_program, result_program : In
-        Words one cycle after their address: of every unit, of both halves of an instruction.
+        Words of every unit, and of both halves of an instruction.
     tokens, positions, ... : In
-        Words of the machine's tables (:func:`.table_bytes`), after two cycles at most.
+        Words of the machine's tables (:func:`.table_bytes`). All words come two cycles after their
+        address at most.
     data : Out(8)
         The byte, as the request is taken; 0 where an instruction's stride is not filled.
     """
 
-    latency = 5
+    latency = 6
 
     def __init__(self, machine: Machine):
         self._machine = machine
@@ -67,14 +69,19 @@ class Readback(wiring.Component):
         m.d.sync += self.active.eq(self.i.valid & ~self.busy & ~self.i.ready)
         m.d.comb += self.i.ready.eq(waited == self.latency - 1)
 
-        address = self.i.p.address
+        # Held as long as the request; whoever has memories is a long way from here.
+        address = delayed(m, self.i.p.address)
 
         def byte(word, stride):
-            """Return one of the bytes of a word, a cycle later."""
+            """Return one of the bytes of a word, two cycles later: block RAM is slow."""
             bits = Cat(word, Const(0, 8 * stride - len(word)))
-            found = Signal(8)
-            m.d.sync += found.eq(bits.word_select(remainder(address, stride), 8))
-            return found
+            least, some = remainder(address, min(stride, QUAD)), []
+            for at in range(0, stride, QUAD):
+                found = Signal(8)
+                m.d.sync += found.eq(bits[8 * at : 8 * (at + QUAD)].word_select(least, 8))
+                some.append(found)
+            group = quotient(remainder(address, stride), QUAD)
+            return delayed(m, Cat(some).word_select(group, 8))
 
         operand = self._operand(m, address)
         instruction = byte(
@@ -93,10 +100,7 @@ class Readback(wiring.Component):
         return m
 
     def _operand(self, m: Module, address) -> Signal:
-        """Return a byte of an operand word, two cycles later.
-
-        In two steps: block RAM is slow, and at 64 lanes there are as many bytes.
-        """
+        """Return a byte of an operand word, two cycles later."""
         machine, operand = self._machine, Signal(8)
         if machine.lane_bits == LANE_BITS:
             lane, lower = remainder(address, QUAD), LANE_BITS

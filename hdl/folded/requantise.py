@@ -106,39 +106,40 @@ class Requantise(wiring.Component):
 
     def _rounded(self, m: Module, doubled: Signal) -> Value:
         """Half of a value, half up, saturated: whether it fits is seen while it is incremented."""
-        deep = self._deep
-        narrow, wide, relu = (
-            delayed(m, flag, self.latency - 1) for flag in (self.narrow, self.wide, self.relu)
-        )
-        negative = delayed(m, doubled[-1], deep)
+        deep, sign = self._deep, doubled[-1]
+        most = self._most(m)
+        # Bits from the sign of the result's width on have to be equal.
+        above, below = [], [doubled[: min(most)].all()]
+        for (width, holds), end in zip(most.items(), [*list(most)[1:], len(doubled)], strict=True):
+            section = doubled[width:end]
+            above.append(holds & (section ^ sign.replicate(len(section))).any())
+            below.append(holds | section.all())
         rounded = Signal(signed(LOGIT_BITS))
         m.d.comb += rounded.eq(doubled[1 : LOGIT_BITS + 1].as_signed() + doubled[0])
-        rounded, result = delayed(m, rounded, deep), Signal(signed(LOGIT_BITS))
+        clear = sign & delayed(m, self.relu, self.latency - 1 - deep)
+        exceeds, full = Cat(above).any(), Cat(below).all()
+        *narrower, _ = most.values()
+        rounded, sign, clear, exceeds, full, *narrower = (
+            delayed(m, part, deep) for part in (rounded, sign, clear, exceeds, full, *narrower)
+        )
+        # The largest value and a half would round out of range.
+        fits = ~exceeds & (sign | ~full)
+        limit, signs = [], [Const(0, 1), *narrower, Const(1, 1)]
+        for is_sign, (at, end) in zip(signs, pairwise([1, *most, LOGIT_BITS + 1]), strict=True):
+            limit.append((~clear & ~(sign ^ is_sign)).replicate(end - at))
+        return Mux(fits & ~clear, rounded, Cat(limit).as_signed())
 
-        # Sections of the value between the widths that results may have.
-        edges = sorted({0, *self.widths, self._usual, LOGIT_BITS, len(doubled)})
-        sections = {
-            low: (delayed(m, bits.any(), deep), delayed(m, bits.all(), deep))
-            for low, bits in ((low, doubled[low:high]) for low, high in pairwise(edges))
-        }
-
-        def choose(bits: int) -> None:
-            below = Cat(every for low, (_, every) in sections.items() if low < bits).all()
-            above = Cat(some for low, (some, _) in sections.items() if low >= bits).any()
-            fill = Cat(every for low, (_, every) in sections.items() if low >= bits).all()
-            # The largest value and a half would round out of range.
-            fits = fill | ~(above | below)
-            limit = Value.cast((1 << (bits - 1)) - 1) ^ negative.replicate(bits)
-            m.d.comb += result.eq(Mux(fits, rounded, limit.as_signed()))
-
-        with m.If(wide):
-            choose(LOGIT_BITS)
-        for chosen, width in zip(narrow, self.widths, strict=True):
-            with m.Elif(chosen):
-                choose(width)
-        with m.Else():
-            choose(self._usual)
-        return Mux(relu & negative, 0, result)
+    def _most(self, m: Module) -> dict[int, Value]:
+        """Return by width whether results have that width or less; all have one of them."""
+        chosen = dict.fromkeys(sorted({*self.widths, self._usual}), Const(0, 1))
+        for flag, width in zip(self.narrow, self.widths, strict=True):
+            chosen[width] |= flag & ~self.wide
+        chosen[self._usual] |= ~(self.narrow.any() | self.wide)
+        found, some = {}, Const(0, 1)
+        for width, flag in chosen.items():
+            some |= flag
+            found[width] = delayed(m, some, self.latency - 1 - self._deep)
+        return found | {LOGIT_BITS: Const(1, 1)}
 
 
 class ScoreQuantise(wiring.Component):

@@ -36,7 +36,7 @@ class Rotation(wiring.Component):
     Attributes
     ----------
     latency
-        From `start` until every pair's cosine and sine can be read: ``6 + head_width`` cycles.
+        From `start` until every pair's cosine and sine can be read: ``8 + head_width`` cycles.
     speeds
         Turns per position, ``SPEED_FRACTION`` fraction bits, by pair (:class:`.Table`).
     start, first : In(1)
@@ -52,7 +52,7 @@ class Rotation(wiring.Component):
     def __init__(self, machine: Machine, init: Sequence[int] = ()):
         self._pairs = machine.head_width // 2
         self._quads = -(-self._pairs // 2)
-        self.latency = 6 + machine.head_width
+        self.latency = 8 + machine.head_width
         words = table_words(machine)[Region.POSITIONS]
         self.speeds = Table(words, SPEED_BYTES, init)
         super().__init__(
@@ -88,34 +88,35 @@ class Rotation(wiring.Component):
 
         phase = Signal(SPEED_FRACTION)
         m.d.comb += [
-            phase.eq(Mux(begins, 0, was.data + speeds.word)),
-            becomes.addr.eq(delayed(m, pair)),
+            # Block RAM is slow: its words are registered before they are used.
+            phase.eq(Mux(begins, 0, delayed(m, was.data) + delayed(m, speeds.word))),
+            becomes.addr.eq(delayed(m, pair, 2)),
             becomes.data.eq(phase),
-            becomes.en.eq(delayed(m, busy & sine)),
+            becomes.en.eq(delayed(m, busy & sine, 2)),
         ]
         angle = Signal(PHASE_BITS)
         half = 1 << SPEED_FRACTION - PHASE_BITS - 1
         turned = (phase + half)[SPEED_FRACTION - PHASE_BITS :]
         # A cosine is the sine a quarter of a turn later.
-        m.d.sync += angle.eq(turned + Mux(delayed(m, sine), 0, 1 << _QUARTER_BITS))
+        m.d.sync += angle.eq(turned + Mux(delayed(m, sine, 2), 0, 1 << _QUARTER_BITS))
         value = self._sine(m, angle)
 
         m.submodules.found = found = Memory(
             shape=unsigned(Turns.size), depth=max(2, self._quads), init=[]
         )
         write, turns = found.write_port(granularity=ROTARY_FRACTION + 1), found.read_port()
-        late_pair, late_sine = delayed(m, pair, 4), delayed(m, sine, 4)
+        late_pair, late_sine = delayed(m, pair, 6), delayed(m, sine, 6)
         m.d.comb += [
             write.addr.eq(late_pair[1:]),
             write.data.eq(value.as_unsigned().replicate(4)),
-            write.en.eq(Mux(delayed(m, busy, 4), Mux(late_sine, 2, 1) << (late_pair[0] << 1), 0)),
+            write.en.eq(Mux(delayed(m, busy, 6), Mux(late_sine, 2, 1) << (late_pair[0] << 1), 0)),
             turns.addr.eq(self.quad),
             self.turns.eq(turns.data),
         ]
         return m
 
     def _sine(self, m: Module, angle) -> Signal:
-        """Return an angle's sine, two cycles later."""
+        """Return an angle's sine, three cycles later."""
         quarter = 1 << _QUARTER_BITS
         m.submodules.sines = sines = Memory(
             shape=unsigned(ROTARY_FRACTION), depth=quarter, init=SINE_TABLE[:quarter].tolist()
@@ -125,7 +126,7 @@ class Rotation(wiring.Component):
         m.d.comb += read.addr.eq(Mux(falls, -within, within)[:_QUARTER_BITS])
         # The peak would be the entry after the last.
         peak = delayed(m, falls & (within == 0))
-        size, value = Signal(ROTARY_FRACTION), Signal(signed(ROTARY_FRACTION + 1))
-        m.d.comb += size.eq(Mux(peak, int(SINE_TABLE[quarter]), read.data))
-        m.d.sync += value.eq(Mux(delayed(m, negative), -size, size))
+        size = delayed(m, Mux(peak, int(SINE_TABLE[quarter]), read.data))
+        value = Signal(signed(ROTARY_FRACTION + 1))
+        m.d.sync += value.eq(Mux(delayed(m, negative, 2), -size, size))
         return value

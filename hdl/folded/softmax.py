@@ -107,6 +107,9 @@ class Softmax(wiring.Component):
 
         # The place of a score or a numerator is known ahead: write ports are a long way from here.
         following = Mux(stages[4].valid, stages[4].position, quotient(number, heads))
+        count = [
+            delayed(m, quotient(number, heads) + i <= self.position) for i in range(1, together)
+        ]
         m.d.sync += [
             place.eq(following),
             self.row.eq(target + quotient(following, QUAD)),
@@ -139,7 +142,7 @@ class Softmax(wiring.Component):
                     self.row_enable[at].eq(enable[head] & here),
                     self.row_data.word_select(at, bits).eq(values[i % whole]),
                 ]
-            self._raise(m, maxima[head], column, place, enable[head] & ~written, opening)
+            self._raise(m, maxima[head], column, count, enable[head] & ~written, opening)
         self._sum(m, numerators, place, written, last)
 
         reciprocals, awaited = Latencies.of(machine).reciprocals, last
@@ -162,13 +165,16 @@ class Softmax(wiring.Component):
         first = quotient(self.position, together) * together
         return first * machine.heads + machine.heads - machine.score_heads
 
-    def _raise(self, m: Module, maximum, scores, place, valid, opening) -> None:
-        """Raise a head's maximum, a complement, to the largest of its scores that count."""
+    def _raise(self, m: Module, maximum, scores, count, valid, opening) -> None:
+        """Raise a head's maximum, a complement, to the largest of its scores that count.
+
+        The first does, and others as `count` says.
+        """
         (score, *others) = scores
         if others:
             lowest = -(1 << len(score) - 1)
             following = [
-                Mux(place + i <= self.position, other, lowest) for i, other in enumerate(others, 1)
+                Mux(counts, other, lowest) for counts, other in zip(count, others, strict=True)
             ]
             while following:
                 pairs = [score, *following]

@@ -4,6 +4,7 @@ from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from gptloom.firmware.latencies import operand_latency
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient, remainder
 from gptloom.hdl.delay import delayed
@@ -18,7 +19,7 @@ class TokenRow(wiring.Component):
     Attributes
     ----------
     latency
-        From `start` to the first elements: 3 cycles.
+        From `start` to the first elements: 4 cycles.
     start, token : In
         A token begins, and stays.
     last_beat : In
@@ -26,15 +27,15 @@ class TokenRow(wiring.Component):
     reading, address : Out
         Claim on the operand memory's read port.
     words : In
-        What was read, one cycle later.
+        What was read, when the operand memory has it.
     o : Out
         Elements of the row.
     """
 
-    latency = 3
-
     def __init__(self, machine: Machine):
         self._machine = machine
+        self._read = 1 + operand_latency(machine)
+        self.latency = 1 + self._read
         super().__init__(
             {
                 "start": In(1),
@@ -63,9 +64,9 @@ class TokenRow(wiring.Component):
         elements = Signal(machine.unit_bits)
         m.d.sync += elements.eq(word)
         m.d.comb += [
-            self.o.valid.eq(delayed(m, self.reading, 2)),
-            self.o.index.eq(delayed(m, Mux(self.reading, beat, 0), 2) * QUAD),
-            self.o.last.eq(delayed(m, ends, 2)),
+            self.o.valid.eq(delayed(m, self.reading, self._read)),
+            self.o.index.eq(delayed(m, Mux(self.reading, beat, 0), self._read) * QUAD),
+            self.o.last.eq(delayed(m, ends, self._read)),
             *(
                 element.eq(elements.word_select(i, machine.lane_bits).as_signed())
                 for i, element in enumerate(self.o.elements)

@@ -62,13 +62,17 @@ def _beats(machine: Machine) -> data.StructLayout:
     return data.StructLayout(fields | offset)
 
 
+_PRODUCT = 2
+"""Cycles in which a gated machine multiplies the stream by gains, and shifts sums."""
+
+
 class Writeback(wiring.Component):
     """From the drain to the memories, `writers` results a cycle.
 
     Attributes
     ----------
     latency
-        From the drain's beat to its results: 5 cycles, 11 in a deep machine, 7 in a gated one.
+        From the drain's beat to its results: 5 cycles, 11 in a deep machine, 8 in a gated one.
     i : In
         The drain's beat.
     recurrent : In
@@ -103,7 +107,7 @@ class Writeback(wiring.Component):
         elements = machine.heads * QUAD
         some = {}
         if machine.gated:
-            self.latency += 1 + Functions.latency
+            self.latency += _PRODUCT + Functions.latency
             some = {
                 "gates": In(data.ArrayLayout(signed(SILU_RESULT_BITS), machine.writers)),
                 "gains": In(data.ArrayLayout(signed(machine.precision.weights), machine.writers)),
@@ -183,18 +187,24 @@ class Writeback(wiring.Component):
             address.eq(beat.address),
         ]
         embedding = self.embedding
-        with m.If(embedding.valid):
+        valid, index, last = embedding.valid, embedding.index, embedding.last
+        if machine.gated:
+            # Its elements come through the functions.
+            valid, index, last = (delayed(m, s, Functions.latency) for s in (valid, index, last))
+        with m.If(valid):
             blocks = ("stream",) if machine.gated else listening(machine)[Destination.STREAM]
             as_stream = Listeners.const(dict.fromkeys(blocks, 1))
             m.d.sync += [
                 result.enable.eq(~Const(0, machine.writers)),
-                result.index.eq(embedding.index),
-                result.last.eq(embedding.last),
+                result.index.eq(index),
+                result.last.eq(last),
                 result.to.eq(as_stream),
                 result.operation.eq(machine.embedding_operation),
-                address.eq(quotient(embedding.index, QUAD * machine.heads)),
-                *(v.eq(e) for v, e in zip(result["values"], embedding.elements, strict=True)),
+                address.eq(quotient(index, QUAD * machine.heads)),
             ]
+            if not machine.gated:
+                values = zip(result["values"], embedding.elements, strict=True)
+                m.d.sync += [value.eq(element) for value, element in values]
         self._write_rows(m, address)
         if not machine.recurrent:
             m.d.comb += self.word.eq(address)
@@ -211,11 +221,12 @@ class Writeback(wiring.Component):
         wide, relu = to.sampler, function == Function.RELU
         pre_shift = precision.pre_shift
         if machine.gated:
-            # Sums are shifted beforehand, and take a cycle for it.
+            # Sums are shifted beforehand.
             wide, pre_shift = wide | to.stream, 0
-            narrow, wide, relu = (delayed(m, flag) for flag in (narrow, wide, relu))
-        scaled = []
-        for i, (number, scale) in enumerate(zip(self._numbers(), self._scales(m), strict=True)):
+            narrow, wide, relu = (delayed(m, flag, _PRODUCT) for flag in (narrow, wide, relu))
+        scaled, scales = [], self._scales(m)
+        numbers = self._gained(m, scales) if machine.gated else self._numbers()
+        for i, (number, scale) in enumerate(zip(numbers, scales, strict=True)):
             m.submodules[f"requantise_{i}"] = requantise = Requantise(
                 machine.accumulator_bits, machine.deep, widths, precision.activations, pre_shift
             )
@@ -223,17 +234,15 @@ class Writeback(wiring.Component):
             mantissa = scale.mantissa
             if machine.gated:
                 mixes = instruction.scale == ScaleOf.SUM
-                # The largest numerator is in the sum, so that its exponent is no smaller.
-                more = scale.exponent - LEAST_SUM_EXPONENT
-                number = Mux(mixes, number >> more[:EXPONENT_BITS], number >> precision.pre_shift)
                 exponent = Mux(mixes, LEAST_SUM_EXPONENT, scale.exponent)
-                whole = instruction.shift + exponent + self.exponents[i]
+                # Tables are slow, and norms are waited for: they come a cycle later.
+                norm = Mux(delayed(m, instruction.scale == ScaleOf.NORM), self.norm, 0)
+                shift = delayed(m, instruction.shift + exponent) + delayed(m, self.exponents[i])
+                shift = shift + data.View(Scale, norm).exponent
                 # From there on nothing is left of any number.
-                shift = Mux(whole[EXPONENT_BITS:].any(), (1 << EXPONENT_BITS) - 1, whole)
-                held = Signal(accumulator(machine), name=f"shifted_{i}")
-                m.d.sync += held.eq(number)
-                number = held
-                shift, mantissa = delayed(m, shift[:EXPONENT_BITS]), delayed(m, mantissa)
+                shift = Mux(shift[EXPONENT_BITS:].any(), (1 << EXPONENT_BITS) - 1, shift)
+                shift = delayed(m, shift[:EXPONENT_BITS])
+                mantissa = delayed(m, delayed(m, mantissa) | data.View(Scale, norm).mantissa)
             m.d.comb += [
                 requantise.i.eq(number),
                 requantise.mantissa.eq(mantissa),
@@ -270,20 +279,38 @@ class Writeback(wiring.Component):
             functions.turns.eq(self.turns),
             functions.stream.eq(delayed(m, self.stream, cycles)),
             functions.gates.eq(delayed(m, self.gates, cycles)),
+            functions.keys.eq(delayed(m, keys)),
             functions.choice.eq(beat.choice),
+            functions.embeds.eq(self.embedding.valid),
+            functions.embedding.eq(self.embedding.elements),
             *(i.eq(value) for i, value in zip(functions.i, scaled, strict=True)),
         ]
         return list(functions.o)
 
     def _numbers(self) -> list[Value]:
         """Return what becomes results: sums, or elements of the stream as large as sums."""
+        source = self.i.instruction.input
+        return [
+            Mux(source == Input.SUMS, sum_, element << EMBEDDING_SHIFT)
+            for sum_, element in zip(self._sums(), self.stream, strict=True)
+        ]
+
+    def _gained(self, m: Module, scales) -> list[Value]:
+        """Return them shifted, or elements of the stream times their gains, two cycles later."""
+        machine, instruction = self.machine, self.i.instruction
+        shift = machine.precision.pre_shift
+        mixes, gains = instruction.scale == ScaleOf.SUM, instruction.input == Input.GAINED
         numbers = []
-        for i, (sum_, element) in enumerate(zip(self._sums(), self.stream, strict=True)):
-            stream = element << EMBEDDING_SHIFT
-            source = self.i.instruction.input
-            if self.machine.gated:
-                stream = Mux(source == Input.GAINED, element * self.gains[i], stream)
-            numbers.append(Mux(source == Input.SUMS, sum_, stream))
+        for i, (number, scale) in enumerate(zip(self._numbers(), scales, strict=True)):
+            # The largest numerator is in the sum, so that its exponent is no smaller.
+            more = (scale.exponent - LEAST_SUM_EXPONENT)[:EXPONENT_BITS]
+            least = delayed(m, Mux(mixes, more, shift))
+            held, shifted = (
+                Signal(accumulator(machine), name=f"{n}_{i}") for n in ("held", "shifted")
+            )
+            m.d.sync += [held.eq(number), shifted.eq(held >> least)]
+            product = delayed(m, delayed(m, self.stream[i]) * delayed(m, self.gains[i]))
+            numbers.append(Mux(delayed(m, gains, _PRODUCT), product >> shift, shifted))
         return numbers
 
     def _sums(self) -> list[Value]:
@@ -324,7 +351,8 @@ class Writeback(wiring.Component):
             m.d.comb += head.eq(remainder(self.i.index + i, machine.heads))
             with m.Switch(self.i.instruction.scale):
                 with m.Case(ScaleOf.NORM):
-                    m.d.comb += scale.eq(self.norm)
+                    # A gated machine takes it a cycle later.
+                    m.d.comb += scale.eq(0 if machine.gated else self.norm)
                 with m.Case(ScaleOf.SUM):
                     m.d.comb += scale.eq(self.reciprocals[head])
                 with m.Case(ScaleOf.TEMPERATURE):

@@ -81,8 +81,8 @@ def test_readback_gives_the_byte_asked_for(proved):
     bench.assume("request stays", ~held | (dut.i.valid & (asked == bench.before(asked))))
     begins = dut.busy & ~bench.before(dut.busy)
     bench.assume("no document begins meanwhile", ~(begins & bench.before(dut.active)))
-    # Words come a cycle after their address, which holds as long as the request.
-    reads = bench.before(dut.active)
+    # Words come two cycles after their address, which holds as long as the request.
+    reads = bench.before(dut.active) & bench.before(dut.active, 2)
     words = [*dut.operands, dut.issue_program, dut.result_program, dut.tokens, dut.positions]
     same = Cat(word == bench.before(word) for word in words).all()
     bench.assume("words stay", ~bench.before(reads & dut.active) | same)

@@ -33,7 +33,8 @@ def play(block, choice, **inputs):
     seen = []
     for i in range(len(inputs["i"]) + 1):
         at = min(i, len(inputs["i"]) - 1)
-        block.set(choice=choice, **{name: values[at] for name, values in inputs.items()})
+        block.set(choice=choice, keys=choice.get("keys", 0))
+        block.set(**{name: values[at] for name, values in inputs.items()})
         if i:
             seen.append(block.get("o"))
         block.step()

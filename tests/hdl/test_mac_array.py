@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections import deque
 
 import numpy as np
 import pytest
@@ -119,14 +120,16 @@ def check(bench, machine):
     seen, foreseen = {}, None
     idle = ({"valid": 0}, *(np.zeros_like(x) for x in inputs[0][1:]))
     following = idle
+    # Memories answer one cycle after the issue, operands of the family of Llama two.
+    words = deque([idle[2]] * machine.gated)
     for cycle, (issue, a, b) in enumerate([*inputs, *[idle] * block.component.latency]):
-        # Memories answer one cycle after the issue.
         quads, other = following[1].tolist(), np.full(following[1].shape, 77).tolist()
         if following[0].get("fresh"):
             quads, other = other, quads
         if machine.overlaps:
             block.set(numerators=other)
-        block.set(issue=issue, quads=quads, words=packed(machine, following[2]))
+        words.append(following[2])
+        block.set(issue=issue, quads=quads, words=packed(machine, words.popleft()))
         following = (issue, a, b)
         if block.get("done"):
             sums = [int(total) for total in block.get("sums")]

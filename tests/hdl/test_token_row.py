@@ -5,6 +5,7 @@ import pytest
 
 from gptloom.firmware.latencies import Latencies
 from gptloom.firmware.machine import QUAD, Machine
+from gptloom.hdl.folded.functions import Functions
 from gptloom.hdl.folded.token_row import TokenRow
 from gptloom.model.config import ModelConfig
 from gptloom.model.formats import PROFILES
@@ -34,7 +35,7 @@ def test_every_row(bench, lanes, width, profile):
     block.set(last_beat=quads - 1)
     for token in (0, 36, 1, 17, 16, 31, 32):
         block.set(start=1, token=token)
-        seen, cycles, claimed = [], [], 0
+        seen, cycles, claimed, coming = [], [], 0, words[-1]
         for cycle in range(quads + row.latency + 2):
             address, reading = block.get("address"), block.get("reading")
             claimed += reading
@@ -44,9 +45,11 @@ def test_every_row(bench, lanes, width, profile):
                 seen += block.get("o__elements")
                 assert block.get("o__last") == (len(seen) == width)
             block.step()
-            block.set(start=0, words=packed(words[address] if reading else words[-1]))
+            # Words come two cycles after their address.
+            block.set(start=0, words=packed(coming))
+            coming = words[address] if reading else words[-1]
         assert seen == table[token].tolist()
         assert cycles == list(range(row.latency, row.latency + quads))
         assert claimed == quads
-    # The results' register is one cycle behind.
-    assert Latencies.of(machine).embed == row.latency + 1
+    # Functions and the results' register follow.
+    assert Latencies.of(machine).embed == row.latency + Functions.latency + 1

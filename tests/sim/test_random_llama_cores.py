@@ -57,7 +57,7 @@ def play(waves, lanes, model, habits, number, cycles):
 
 def marked(number, lanes):
     # Simulated in Python, wide machines take long: at night each of them runs every case.
-    first = number <= len(WIDTHS) and WIDTHS[number % len(WIDTHS)] == lanes
+    first = number <= len(WIDTHS) and WIDTHS[number % len(WIDTHS)] == lanes < WIDTHS[-1]
     return pytest.param(number, lanes, marks=pytest.mark.long if first else pytest.mark.nightly)
 
 
@@ -93,8 +93,12 @@ CORES = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.long] * (number > 0))
-        for number, name in enumerate(CORES)
+        pytest.param(name, marks=slow)
+        for name, slow in zip(
+            CORES,
+            [[], *[pytest.mark.long] * 2, pytest.mark.nightly, pytest.mark.long],
+            strict=True,
+        )
     ],
 )
 def test_a_small_core(waves, name):

@@ -210,6 +210,7 @@ def test_what_is_wrong_is_said_beside_the_field(browser, model):
         assert text(browser, f"{field}-message") == ""
 
 
+@pytest.mark.nightly
 def test_signals_can_be_chosen(browser):
     boxes = browser.find_elements("css selector", "#signals input")
     browser.find_element("id", "signal").send_keys("core counters")
@@ -287,6 +288,7 @@ def test_it_fits(browser, device, width, scheme):
     assert browser.execute_script("return document.documentElement.dataset.theme") != scheme
 
 
+@pytest.mark.nightly
 def test_less_motion_is_respected(browser):
     emulate(browser, motion="reduce")
     changes = browser.execute_async_script(
@@ -310,6 +312,7 @@ def worker_seconds(process):
     return total
 
 
+@pytest.mark.nightly
 def test_how_fast_it_is(browser, chromium):
     """Measure the figures of docs/web.md, in CPU time because the machine may be shared."""
     assert Path("/proc/self/task").is_dir(), "a thread's CPU time is read in Linux's /proc"

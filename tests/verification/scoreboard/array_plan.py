@@ -13,7 +13,7 @@ from verification.scoreboard.sheet import Sheet
 from verification.scoreboard.values import ZERO
 
 READ = 1
-"""Cycles from an issue, which presents addresses, to the memories' outputs."""
+"""Cycles from an issue, which presents addresses, to the activation memory's output."""
 
 
 class ArrayPlan:
@@ -27,6 +27,8 @@ class ArrayPlan:
         self._issue = issues(self._machine)
         # Cycles from a quad's issue to the accumulator that includes it; the drain copies it then.
         self._accumulated = sheet.latencies.drain - 1
+        # Operands of the family of Llama have a register behind their memory.
+        self._operand_read = 2 if self._machine.gated else 1
 
     def issues(self, operation: int, span: Span) -> None:
         """Expect the sequencer's work: one quad a cycle."""
@@ -81,8 +83,9 @@ class ArrayPlan:
         """Expect the token's row of the embedding to be read, in the first cycles of all."""
         sheet = self._sheet
         source = sheet.numbers.segment(sheet.layout.network.embedding, "word").indices
-        # The addresses are registered, and so are the words that they lead to.
-        cycle = sheet.latencies.embed - READ - 2 + np.arange(len(source))
+        # The addresses are registered, and so are the words that they lead to, once more before
+        # they become results.
+        cycle = sheet.latencies.embed - self._operand_read - 3 + np.arange(len(source))
         column, bits = self._column["operands.address"], self._machine.address_bits
         sheet.due.number(cycle, column, source, bits)
 
@@ -133,7 +136,7 @@ class ArrayPlan:
         for unit in range(self._machine.units):
             for lane in range(QUAD):
                 due.constant(
-                    cycle + READ,
+                    cycle + self._operand_read,
                     self._column[f"operands.words__{unit}"],
                     tiles[:, unit, :, lane],
                     self._machine.lane_bits,
@@ -186,7 +189,7 @@ class ArrayPlan:
     def _operand(self, cycle: np.ndarray, unit: int, lane: int, source: np.ndarray) -> None:
         """Expect elements of the cache in a unit's words, read for issues in these cycles."""
         column, bits = self._column[f"operands.words__{unit}"], self._machine.lane_bits
-        self._sheet.due.number(cycle + READ, column, source, bits, lane * bits)
+        self._sheet.due.number(cycle + self._operand_read, column, source, bits, lane * bits)
 
     def _value_operands(self, span: Span) -> None:
         sheet = self._sheet
