@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import Machine
+from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.folded.layouts import (
     Beat,
     Listeners,
@@ -53,7 +54,10 @@ class Drain(wiring.Component):
         m = Module()
         machine = self._machine
         writers, index = machine.writers, self.o.index
-        held = [Signal(accumulator(machine), name=f"held_{unit}") for unit in range(machine.units)]
+        held = [
+            Signal(accumulator(machine), name=f"held_{unit}", **LOADED)
+            for unit in range(machine.units)
+        ]
         active = Signal()
         beat = Signal(range(max(2, machine.units)))
         last_beat = Signal.like(beat)

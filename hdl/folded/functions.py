@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import rounded, saturated
 from gptloom.hdl.attributes import KEEP
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import late
 from gptloom.hdl.folded.layouts import stream_beat
 from gptloom.hdl.folded.rotation import Turns
 from gptloom.model.arithmetic import (
@@ -72,9 +72,9 @@ class Functions(wiring.Component):
         precision = self._machine.precision
         turned = self._turned(m)
         for i, value in enumerate(self.i):
-            plain = delayed(m, Mux(self.embeds, self.embedding[i], value))
-            total = delayed(m, value + self.stream[i])
-            product = delayed(m, value[: precision.activations].as_signed() * self.gates[i])
+            plain = late(m, Mux(self.embeds, self.embedding[i], value))
+            total = late(m, value + self.stream[i])
+            product = late(m, value[: precision.activations].as_signed() * self.gates[i])
             gate = self._silu(m, i, value[:SILU_BITS].as_signed())
             # A table's output is late: it is the last to be chosen.
             other = Signal.like(plain, name=f"other_{i}", attrs=KEEP)
@@ -100,8 +100,8 @@ class Functions(wiring.Component):
         for pair, (even, odd) in enumerate(zip(self.i[::2], self.i[1::2], strict=True)):
             one, other = (value[: precision.unrotated].as_signed() for value in (even, odd))
             cosine, sine = self.turns[pair].cosine, self.turns[pair].sine
-            first, second = delayed(m, one * cosine + half), delayed(m, other * sine)
-            third, fourth = delayed(m, one * sine + half), delayed(m, other * cosine)
+            first, second = late(m, one * cosine + half), late(m, other * sine)
+            third, fourth = late(m, one * sine + half), late(m, other * cosine)
             for sum_ in (first - second, third + fourth):
                 narrow, usual = (
                     saturated(sum_ >> shift, width)
@@ -123,4 +123,4 @@ class Functions(wiring.Component):
         far = index[SILU_INDEX_BITS:].any()
         m.d.comb += read.addr.eq(index[:SILU_INDEX_BITS] | far.replicate(SILU_INDEX_BITS))
         linear = Mux(argument[-1], 0, argument) << SILU_RESULT_FRACTION - SILU_FRACTION
-        return delayed(m, linear) - read.data
+        return late(m, linear) - read.data

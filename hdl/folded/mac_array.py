@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from gptloom.firmware.latencies import operand_latency
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.attributes import KEEP, LOADED
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import late
 from gptloom.hdl.folded.layouts import accumulator, issues, job, quad
 from gptloom.hdl.multipliers import Multiplier
 
@@ -82,7 +82,7 @@ class MacArray(wiring.Component):
         for unit in range(machine.units):
             operand_quad = operands[unit % len(operands)]
             # Where the memory has a register, this one is the multipliers' own.
-            word = delayed(m, words[unit], 2 + machine.deep - operand_latency(machine))
+            word = late(m, words[unit], 2 + machine.deep - operand_latency(machine))
             products = []
             for lane in range(QUAD):
                 multiplier = self.multipliers[unit * QUAD + lane](
@@ -99,7 +99,7 @@ class MacArray(wiring.Component):
             for one, other in pairs:
                 half = Signal(signed(element + lane_bits + 1), attrs=KEEP)
                 m.d.comb += half.eq(one + other)
-                halves.append(delayed(m, half, machine.deep))
+                halves.append(late(m, half, machine.deep))
             domain = m.d.comb if machine.gated else m.d.sync
             domain += sum_.eq(halves[0] + halves[1])
             with m.If(adding.valid):
@@ -125,16 +125,16 @@ class MacArray(wiring.Component):
         machine = self._machine
         deep, read = machine.deep, stages[1]
         broadcast = stages[1 + deep].broadcast
-        shared = delayed(m, self.quads[read.bank], deep)
+        shared = late(m, self.quads[read.bank], deep)
         operands = []
         for head in range(machine.score_heads):
-            operand = Signal(quad(machine), name=f"operand_{head}")
+            operand = Signal(quad(machine), name=f"operand_{head}", **LOADED)
             own = self.quads[head]
             if machine.units < machine.heads:
                 own = self.quads[(head + read.offset * machine.units)[: len(read.bank)]]
             if machine.overlaps:
                 # The first pass of all, which begins with the first head.
                 own = Mux(read.fresh, self.numerators[head], own)
-            m.d.sync += operand.eq(Mux(broadcast, shared, delayed(m, own, deep)))
+            m.d.sync += operand.eq(Mux(broadcast, shared, late(m, own, deep)))
             operands.append(operand)
         return operands

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import leading_one, narrowed
 from gptloom.hdl.attributes import LOADED
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import delayed, late
 from gptloom.hdl.folded.layouts import ResultBus, Scale
 from gptloom.hdl.multipliers import pairs
 from gptloom.model.tables import RSQRT_TABLE, RSQRT_WINDOW_BITS
@@ -48,9 +48,9 @@ class Norm(wiring.Component):
             if self._machine.gated:
                 # Parts that have such machines have multipliers for it.
                 factor = Mux(result.enable[i], element, 0)
-                squares.append(delayed(m, factor * factor)[:bits])
+                squares.append(late(m, factor * factor)[:bits])
                 continue
-            clear = delayed(m, ~result.enable[i], deep)
+            clear = late(m, ~result.enable[i], deep)
             low, middle, high = (
                 part.registered(m, clear) for part in pairs(m, element, element, deep)
             )
@@ -61,7 +61,7 @@ class Norm(wiring.Component):
             if deep or self._several:
                 square = square.registered(m)
             squares.append(square.total[:bits])
-        beat = Signal(bits + len(squares).bit_length())
+        beat = Signal(bits + len(squares).bit_length(), **LOADED)
         m.d.sync += beat.eq(sum(squares))
 
         valid, first, last = self._flags(m, taken)
@@ -70,12 +70,12 @@ class Norm(wiring.Component):
             m.d.sync += total.eq(Mux(first, beat, total + beat))
 
         # Half of the leading one's position is that of the first pair of bits with a one.
-        heads = delayed(m, Cat(total[i : i + 2].any() for i in range(0, len(total), 2)), deep)
-        half = delayed(m, leading_one(m, heads))
-        window_of = delayed(m, total, 1 + deep)
+        heads = late(m, Cat(total[i : i + 2].any() for i in range(0, len(total), 2)), deep)
+        half = late(m, leading_one(m, heads))
+        window_of = late(m, total, 1 + deep)
         known = delayed(m, valid & last, 2 + deep)
 
-        window = Signal(RSQRT_WINDOW_BITS)
+        window = Signal(RSQRT_WINDOW_BITS, **LOADED)
         exponent = Signal.like(half)
         indexed = Signal()
         m.d.sync += [
@@ -85,8 +85,7 @@ class Norm(wiring.Component):
         ]
         # Both halves of the table are looked at, the window's first bit picks one.
         halves = [
-            delayed(m, Array(half)[window[:-1]], deep)
-            for half in RSQRT_TABLE.reshape(2, -1).tolist()
+            late(m, Array(half)[window[:-1]], deep) for half in RSQRT_TABLE.reshape(2, -1).tolist()
         ]
         upper, scale, ready = (delayed(m, x, deep) for x in (window[-1], exponent, indexed))
         with m.If(ready):

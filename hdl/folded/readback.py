@@ -8,6 +8,7 @@ from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import LANE_BITS, QUAD, Machine
 from gptloom.firmware.regions import NINTHS, Region, table_bytes
 from gptloom.hdl.arithmetic import quotient, remainder
+from gptloom.hdl.attributes import LOADED
 from gptloom.hdl.core import Address
 from gptloom.hdl.delay import delayed
 
@@ -77,7 +78,7 @@ class Readback(wiring.Component):
             bits = Cat(word, Const(0, 8 * stride - len(word)))
             least, some = remainder(address, min(stride, QUAD)), []
             for at in range(0, stride, QUAD):
-                found = Signal(8)
+                found = Signal(8, **LOADED)
                 m.d.sync += found.eq(bits[8 * at : 8 * (at + QUAD)].word_select(least, 8))
                 some.append(found)
             group = quotient(remainder(address, stride), QUAD)
@@ -112,7 +113,7 @@ class Readback(wiring.Component):
             unit = remainder(Cat(quotient(remainder(slot, NINTHS), QUAD), group), machine.units)
         quads = []
         for word in self.operands:
-            found = Signal(8)
+            found = Signal(8, **LOADED)
             m.d.sync += found.eq(word.word_select(lane, lower)[:LANE_BITS])
             quads.append(found)
         m.d.sync += operand.eq(Cat(quads).word_select(unit, 8))
@@ -122,7 +123,7 @@ class Readback(wiring.Component):
         tops = Cat(
             word.word_select(i, lower)[LANE_BITS] for word in self.operands for i in range(QUAD)
         )
-        ninths, held = Signal(8), Signal(len(tops))
+        ninths, held = Signal(8, **LOADED), Signal(len(tops), **LOADED)
         m.d.sync += [
             held.eq(tops),
             ninths.eq(held.word_select(remainder(group, pairs), NINTHS)),

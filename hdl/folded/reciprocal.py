@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import leading_one
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import delayed, late
 from gptloom.hdl.folded.layouts import Scale
 from gptloom.model.tables import RECIPROCAL_INDEX_BITS, RECIPROCAL_TABLE
 
@@ -58,11 +58,11 @@ class Reciprocal(wiring.Component):
     def _scale(self, m: Module, total: Value) -> data.View:
         """Return one over a sum, a cycle before it is kept."""
         deep = self._machine.deep
-        present = delayed(m, total, deep)
-        total, exponent = delayed(m, present), delayed(m, leading_one(m, present))
+        present = late(m, total, deep)
+        total, exponent = late(m, present), late(m, leading_one(m, present))
         index = Signal(RECIPROCAL_INDEX_BITS)
         m.d.sync += index.eq((total << RECIPROCAL_INDEX_BITS) >> exponent)
-        mantissa = delayed(m, Array(RECIPROCAL_TABLE.tolist())[index], deep)
+        mantissa = late(m, Array(RECIPROCAL_TABLE.tolist())[index], deep)
         scale = Signal(Scale)
-        m.d.comb += [scale.mantissa.eq(mantissa), scale.exponent.eq(delayed(m, exponent, 1 + deep))]
+        m.d.comb += [scale.mantissa.eq(mantissa), scale.exponent.eq(late(m, exponent, 1 + deep))]
         return scale

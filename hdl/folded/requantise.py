@@ -8,7 +8,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gptloom.hdl.arithmetic import narrowed, saturated
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.attributes import LOADED
+from gptloom.hdl.delay import late
 from gptloom.hdl.folded.layouts import EXPONENT_BITS
 from gptloom.hdl.multipliers import Partial, recoded
 from gptloom.model.arithmetic import (
@@ -77,28 +78,28 @@ class Requantise(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         deep = self._deep
-        i, mantissa = delayed(m, self.i, deep), delayed(m, self.mantissa, deep)
+        i, mantissa = late(m, self.i, deep), late(m, self.mantissa, deep)
         # The factor is recoded while the accumulator saturates, for a short path in each cycle.
         factor = recoded(m, Cat(mantissa, Const(0, 1)))
-        digits = [delayed(m, digit) for digit in factor]
-        scaled = delayed(m, saturated(i[self._pre_shift :].as_signed(), SCALED_BITS))
+        digits = [late(m, digit) for digit in factor]
+        scaled = late(m, saturated(i[self._pre_shift :].as_signed(), SCALED_BITS))
 
         rows = [Partial.of(m, scaled, digit) for digit in digits]
         parts = [rows[0].join(m, rows[1]), rows[2].join(m, rows[3]), rows[4]]
         if deep:
             low, middle, high = (part.registered(m) for part in parts)
             parts = [low.join(m, middle).registered(m), high.registered(m)]
-        product = Signal(signed(SCALED_BITS + MANTISSA_BITS))
+        product = Signal(signed(SCALED_BITS + MANTISSA_BITS), **LOADED)
         m.d.sync += product.eq(reduce(lambda low, high: low.join(m, high), parts).value)
 
         # The bit below the result is kept: adding it rounds half up.
-        shift = delayed(m, self.shift, 2 + 3 * deep)
-        doubled = Signal(signed(len(product)))
+        shift = late(m, self.shift, 2 + 3 * deep)
+        doubled = Signal(signed(len(product)), **LOADED)
         if deep:
             fine = EXPONENT_BITS // 2
             coarse = Signal.like(product)
             m.d.sync += coarse.eq(product >> (shift[fine:] << fine))
-            m.d.sync += doubled.eq(coarse >> delayed(m, shift[:fine]))
+            m.d.sync += doubled.eq(coarse >> late(m, shift[:fine]))
         else:
             m.d.sync += doubled.eq(product >> shift)
         m.d.sync += self.o.eq(self._rounded(m, doubled))
@@ -116,11 +117,11 @@ class Requantise(wiring.Component):
             below.append(holds | section.all())
         rounded = Signal(signed(LOGIT_BITS))
         m.d.comb += rounded.eq(doubled[1 : LOGIT_BITS + 1].as_signed() + doubled[0])
-        clear = sign & delayed(m, self.relu, self.latency - 1 - deep)
+        clear = sign & late(m, self.relu, self.latency - 1 - deep)
         exceeds, full = Cat(above).any(), Cat(below).all()
         *narrower, _ = most.values()
         rounded, sign, clear, exceeds, full, *narrower = (
-            delayed(m, part, deep) for part in (rounded, sign, clear, exceeds, full, *narrower)
+            late(m, part, deep) for part in (rounded, sign, clear, exceeds, full, *narrower)
         )
         # The largest value and a half would round out of range.
         fits = ~exceeds & (sign | ~full)
@@ -138,7 +139,7 @@ class Requantise(wiring.Component):
         found, some = {}, Const(0, 1)
         for width, flag in chosen.items():
             some |= flag
-            found[width] = delayed(m, some, self.latency - 1 - self._deep)
+            found[width] = late(m, some, self.latency - 1 - self._deep)
         return found | {LOGIT_BITS: Const(1, 1)}
 
 
@@ -167,7 +168,7 @@ class ScoreQuantise(wiring.Component):
         rounded = Signal(signed(len(self.i) - self._shift + 2))
         doubled = self.i[self._shift - 1 :].as_signed()
         m.d.comb += rounded.eq((doubled + 1) >> 1)
-        rounded = delayed(m, rounded, self.latency - 1)
+        rounded = late(m, rounded, self.latency - 1)
         bits = len(self.o)
         m.d.sync += self.o.eq(narrowed(saturated(rounded, bits), bits))
         return m

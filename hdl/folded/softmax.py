@@ -10,7 +10,7 @@ from gptloom.firmware.latencies import Latencies
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import less, quotient, remainder, saturated
 from gptloom.hdl.attributes import LOADED
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import delayed, late
 from gptloom.hdl.folded.layouts import Scale, ScoreBus, quad, score_beat
 from gptloom.hdl.folded.reciprocal import Reciprocal
 from gptloom.hdl.folded.requantise import ScoreQuantise
@@ -107,9 +107,7 @@ class Softmax(wiring.Component):
 
         # The place of a score or a numerator is known ahead: write ports are a long way from here.
         following = Mux(stages[4].valid, stages[4].position, quotient(number, heads))
-        count = [
-            delayed(m, quotient(number, heads) + i <= self.position) for i in range(1, together)
-        ]
+        count = [late(m, quotient(number, heads) + i <= self.position) for i in range(1, together)]
         m.d.sync += [
             place.eq(following),
             self.row.eq(target + quotient(following, QUAD)),
@@ -148,7 +146,7 @@ class Softmax(wiring.Component):
         reciprocals, awaited = Latencies.of(machine).reciprocals, last
         if machine.overlaps:
             awaited = stages[4].valid & (stages[4].position == 0)
-            m.d.comb += self.fresh.eq(delayed(m, self.row_data, 1 + reciprocals))
+            m.d.comb += self.fresh.eq(late(m, self.row_data, 1 + reciprocals))
         done, over = Signal(), delayed(m, awaited, reciprocals)
         with m.If(over):
             m.d.sync += done.eq(1)
@@ -278,11 +276,11 @@ class Softmax(wiring.Component):
         numerators = []
         for head, i in product(range(self._machine.heads), range(step)):
             name = f"{head}" if step == 1 else f"{head}_{i}"
-            score = Signal(signed(bits), name=f"score_{name}")
-            distance = Signal(bits, name=f"distance_{name}")
-            mantissa = Signal(MANTISSA_BITS, name=f"mantissa_{name}")
-            octaves = Signal(bits - SCORE_FRACTION, name=f"octaves_{name}")
-            numerator = Signal(MANTISSA_BITS, name=f"numerator_{name}")
+            score = Signal(signed(bits), name=f"score_{name}", **LOADED)
+            distance = Signal(bits, name=f"distance_{name}", **LOADED)
+            mantissa = Signal(MANTISSA_BITS, name=f"mantissa_{name}", **LOADED)
+            octaves = Signal(bits - SCORE_FRACTION, name=f"octaves_{name}", **LOADED)
+            numerator = Signal(MANTISSA_BITS, name=f"numerator_{name}", **LOADED)
             read = self.quads[head]
             m.d.sync += [
                 score.eq(read[remainder(stages[1].position, QUAD)] if step == 1 else read[i]),
@@ -305,7 +303,7 @@ class Softmax(wiring.Component):
         for total, several in zip(totals, numerators, strict=True):
             numerator, *others = several
             if others:
-                numerator = delayed(m, sum(several))
+                numerator = late(m, sum(several))
             with m.If(written):
                 m.d.sync += total.eq(Mux(opening, numerator, total + numerator))
 

@@ -12,7 +12,7 @@ from gptloom.firmware.isa import Scale as ScaleOf
 from gptloom.firmware.machine import EXPONENT_ROW_BITS, QUAD, Machine
 from gptloom.hdl.arithmetic import narrowed, quotient, remainder, saturated
 from gptloom.hdl.attributes import LOADED
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import delayed, late
 from gptloom.hdl.folded.cache_port import key_number, write_words
 from gptloom.hdl.folded.functions import Choice, Functions
 from gptloom.hdl.folded.layouts import (
@@ -164,7 +164,8 @@ class Writeback(wiring.Component):
         self._place(m, beat)
         enable = drained.enable
         for number in range(self.latency - 1):
-            beat, enable = delayed(m, beat), delayed(m, enable)
+            # Without writers that are enabled nothing is taken from a beat.
+            beat, enable = late(m, beat), delayed(m, enable)
             if number == 0:
                 beat = self._grouped(m, beat)
             if number == 1 and not machine.recurrent:
@@ -177,7 +178,7 @@ class Writeback(wiring.Component):
         finish = self._functions if machine.gated else self._sums_of
         for value, final in zip(result["values"], finish(m, scaled, beat), strict=True):
             m.d.sync += value.eq(final)
-        address = Signal.like(beat.address)
+        address = Signal.like(beat.address, **LOADED)
         m.d.sync += [
             result.enable.eq(Mux(beat.valid, enable, 0)),
             result.index.eq(beat.index),
@@ -223,7 +224,7 @@ class Writeback(wiring.Component):
         if machine.gated:
             # Sums are shifted beforehand.
             wide, pre_shift = wide | to.stream, 0
-            narrow, wide, relu = (delayed(m, flag, _PRODUCT) for flag in (narrow, wide, relu))
+            narrow, wide, relu = (late(m, flag, _PRODUCT) for flag in (narrow, wide, relu))
         scaled, scales = [], self._scales(m)
         numbers = self._gained(m, scales) if machine.gated else self._numbers()
         for i, (number, scale) in enumerate(zip(numbers, scales, strict=True)):
@@ -236,13 +237,13 @@ class Writeback(wiring.Component):
                 mixes = instruction.scale == ScaleOf.SUM
                 exponent = Mux(mixes, LEAST_SUM_EXPONENT, scale.exponent)
                 # Tables are slow, and norms are waited for: they come a cycle later.
-                norm = Mux(delayed(m, instruction.scale == ScaleOf.NORM), self.norm, 0)
-                shift = delayed(m, instruction.shift + exponent) + delayed(m, self.exponents[i])
+                norm = Mux(late(m, instruction.scale == ScaleOf.NORM), self.norm, 0)
+                shift = late(m, instruction.shift + exponent) + late(m, self.exponents[i])
                 shift = shift + data.View(Scale, norm).exponent
                 # From there on nothing is left of any number.
                 shift = Mux(shift[EXPONENT_BITS:].any(), (1 << EXPONENT_BITS) - 1, shift)
-                shift = delayed(m, shift[:EXPONENT_BITS])
-                mantissa = delayed(m, delayed(m, mantissa) | data.View(Scale, norm).mantissa)
+                shift = late(m, shift[:EXPONENT_BITS])
+                mantissa = late(m, late(m, mantissa) | data.View(Scale, norm).mantissa)
             m.d.comb += [
                 requantise.i.eq(number),
                 requantise.mantissa.eq(mantissa),
@@ -257,10 +258,10 @@ class Writeback(wiring.Component):
     def _sums_of(self, m: Module, scaled, beat) -> list[Value]:
         """Return scaled results, with the residual stream added where it is asked for."""
         machine, bits, found = self.machine, self.machine.precision.stream, []
-        stream = delayed(m, self.stream, Requantise.latency_of(machine.deep))
+        stream = late(m, self.stream, Requantise.latency_of(machine.deep))
         for value, element in zip(scaled, stream, strict=True):
-            total = delayed(m, narrowed(value, bits) + element, machine.deep)
-            value = delayed(m, value, machine.deep)
+            total = late(m, narrowed(value, bits) + element, machine.deep)
+            value = late(m, value, machine.deep)
             found.append(Mux(beat.choice.adds, saturated(total, bits), value))
         return found
 
@@ -270,16 +271,16 @@ class Writeback(wiring.Component):
         m.submodules.functions = functions = Functions(machine)
         # From the drain to the functions.
         cycles = self.latency - 1 - Functions.latency
-        index, keys = (delayed(m, s, cycles - 1) for s in (self.i.index, self.i.to.keys))
+        index, keys = (late(m, s, cycles - 1) for s in (self.i.index, self.i.to.keys))
         quads = quotient(index, QUAD)
         m.d.comb += [
             self.quad.eq(
                 Mux(keys, quotient(quads, machine.cached_heads), quotient(quads, machine.heads))
             ),
             functions.turns.eq(self.turns),
-            functions.stream.eq(delayed(m, self.stream, cycles)),
-            functions.gates.eq(delayed(m, self.gates, cycles)),
-            functions.keys.eq(delayed(m, keys)),
+            functions.stream.eq(late(m, self.stream, cycles)),
+            functions.gates.eq(late(m, self.gates, cycles)),
+            functions.keys.eq(late(m, keys)),
             functions.choice.eq(beat.choice),
             functions.embeds.eq(self.embedding.valid),
             functions.embedding.eq(self.embedding.elements),
@@ -304,13 +305,13 @@ class Writeback(wiring.Component):
         for i, (number, scale) in enumerate(zip(self._numbers(), scales, strict=True)):
             # The largest numerator is in the sum, so that its exponent is no smaller.
             more = (scale.exponent - LEAST_SUM_EXPONENT)[:EXPONENT_BITS]
-            least = delayed(m, Mux(mixes, more, shift))
+            least = late(m, Mux(mixes, more, shift))
             held, shifted = (
-                Signal(accumulator(machine), name=f"{n}_{i}") for n in ("held", "shifted")
+                Signal(accumulator(machine), name=f"{n}_{i}", **LOADED) for n in ("held", "shifted")
             )
             m.d.sync += [held.eq(number), shifted.eq(held >> least)]
-            product = delayed(m, delayed(m, self.stream[i]) * delayed(m, self.gains[i]))
-            numbers.append(Mux(delayed(m, gains, _PRODUCT), product >> shift, shifted))
+            product = late(m, late(m, self.stream[i]) * late(m, self.gains[i]))
+            numbers.append(Mux(late(m, gains, _PRODUCT), product >> shift, shifted))
         return numbers
 
     def _sums(self) -> list[Value]:
