@@ -247,12 +247,13 @@ class Softmax(wiring.Component):
         final = Signal.like(count)
         m.d.comb += final.eq(quotient(self.position | (QUAD - 1), step))
         with m.If(start):
-            m.d.sync += [self.reading.eq(1), count.eq(0)]
+            m.d.sync += [self.reading.eq(1), count.eq(0), self.read_row.eq(target)]
         with m.Elif(self.reading):
             m.d.sync += count.eq(count + 1)
+            with m.If(remainder(~count, QUAD // step) == 0):
+                m.d.sync += self.read_row.eq(self.read_row + 1)
             with m.If(count == final):
                 m.d.sync += self.reading.eq(0)
-        m.d.comb += self.read_row.eq(target + quotient(count, QUAD // step))
 
         beat = Signal(
             data.StructLayout(
