@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from gptloom.hdl.arithmetic import narrowed, saturated
 from gptloom.hdl.attributes import LOADED
-from gptloom.hdl.delay import late
+from gptloom.hdl.delay import delayed, late
 from gptloom.hdl.folded.layouts import EXPONENT_BITS
 from gptloom.hdl.multipliers import Partial, recoded
 from gptloom.model.arithmetic import (
@@ -81,7 +81,7 @@ class Requantise(wiring.Component):
         i, mantissa = late(m, self.i, deep), late(m, self.mantissa, deep)
         # The factor is recoded while the accumulator saturates, for a short path in each cycle.
         factor = recoded(m, Cat(mantissa, Const(0, 1)))
-        digits = [late(m, digit) for digit in factor]
+        digits = [delayed(m, digit) for digit in factor]
         scaled = late(m, saturated(i[self._pre_shift :].as_signed(), SCALED_BITS))
 
         rows = [Partial.of(m, scaled, digit) for digit in digits]

@@ -1,14 +1,10 @@
 """Write-back: results are scaled, get the residual added and go where the instruction says."""
 
-from functools import reduce
-from operator import or_
-
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from gptloom.firmware.isa import Combination, Destination, Function, Input
-from gptloom.firmware.isa import Scale as ScaleOf
+from gptloom.firmware.isa import Combination, Destination, Function
 from gptloom.firmware.machine import EXPONENT_ROW_BITS, QUAD, Machine
 from gptloom.hdl.arithmetic import narrowed, quotient, remainder, saturated
 from gptloom.hdl.attributes import LOADED
@@ -16,7 +12,6 @@ from gptloom.hdl.delay import delayed, late
 from gptloom.hdl.folded.cache_port import key_number, write_words
 from gptloom.hdl.folded.functions import Choice, Functions
 from gptloom.hdl.folded.layouts import (
-    EXPONENT_BITS,
     Beat,
     EmbeddingBus,
     Listeners,
@@ -31,13 +26,8 @@ from gptloom.hdl.folded.layouts import (
 )
 from gptloom.hdl.folded.requantise import Requantise
 from gptloom.hdl.folded.rotation import Turns
-from gptloom.model.arithmetic import (
-    EMBEDDING_SHIFT,
-    SILU_BITS,
-    SILU_RESULT_BITS,
-    UNIT_MANTISSA,
-)
-from gptloom.model.golden import LEAST_SUM_EXPONENT
+from gptloom.hdl.folded.scaling import Scaling
+from gptloom.model.arithmetic import SILU_RESULT_BITS
 
 
 def _beats(machine: Machine) -> data.StructLayout:
@@ -56,14 +46,10 @@ def _beats(machine: Machine) -> data.StructLayout:
         "address": result_fields(machine)["target"].shape,
         "step": range(longest + 1),
         "operation": machine.operation_bits,
-        "choice": Choice,
+        "choice": Choice if machine.gated else data.StructLayout({"adds": 1}),
     }
     offset = {} if machine.recurrent else {"offset": machine.address_bits}
     return data.StructLayout(fields | offset)
-
-
-_PRODUCT = 2
-"""Cycles in which a gated machine multiplies the stream by gains, and shifts sums."""
 
 
 class Writeback(wiring.Component):
@@ -103,11 +89,11 @@ class Writeback(wiring.Component):
 
     def __init__(self, machine: Machine):
         self.machine = machine
-        self.latency = Requantise.latency_of(machine.deep) + machine.deep + 1
+        self.latency = Scaling.latency_of(machine) + machine.deep + 1
         elements = machine.heads * QUAD
         some = {}
         if machine.gated:
-            self.latency += _PRODUCT + Functions.latency
+            self.latency += Functions.latency
             some = {
                 "gates": In(data.ArrayLayout(signed(SILU_RESULT_BITS), machine.writers)),
                 "gains": In(data.ArrayLayout(signed(machine.precision.weights), machine.writers)),
@@ -156,11 +142,14 @@ class Writeback(wiring.Component):
             beat.address.eq(instruction.target),
             beat.operation.eq(drained.operation),
             beat.choice.adds.eq(instruction.combination == Combination.ADD),
-            beat.choice.multiplies.eq(instruction.combination == Combination.MULTIPLY),
-            beat.choice.gates.eq(instruction.function == Function.SILU),
-            beat.choice.turns.eq(instruction.function == Function.ROTATE),
-            beat.choice.keys.eq(drained.to.keys),
         ]
+        if machine.gated:
+            m.d.comb += [
+                beat.choice.multiplies.eq(instruction.combination == Combination.MULTIPLY),
+                beat.choice.gates.eq(instruction.function == Function.SILU),
+                beat.choice.turns.eq(instruction.function == Function.ROTATE),
+                beat.choice.keys.eq(drained.to.keys),
+            ]
         self._place(m, beat)
         enable = drained.enable
         for number in range(self.latency - 1):
@@ -214,46 +203,17 @@ class Writeback(wiring.Component):
             write_words(m, self, beat.to, some, beat.index)
         return m
 
-    def _scaled(self, m: Module) -> list[Signal]:
+    def _scaled(self, m: Module) -> list[Value]:
         """Return the beat's numbers, scaled and as wide as their sites need them."""
-        machine, instruction, to = self.machine, self.i.instruction, self.i.to
-        precision, function = machine.precision, instruction.function
-        widths, narrow = self._widths()
-        wide, relu = to.sampler, function == Function.RELU
-        pre_shift = precision.pre_shift
-        if machine.gated:
-            # Sums are shifted beforehand.
-            wide, pre_shift = wide | to.stream, 0
-            narrow, wide, relu = (late(m, flag, _PRODUCT) for flag in (narrow, wide, relu))
-        scaled, scales = [], self._scales(m)
-        numbers = self._gained(m, scales) if machine.gated else self._numbers()
-        for i, (number, scale) in enumerate(zip(numbers, scales, strict=True)):
-            m.submodules[f"requantise_{i}"] = requantise = Requantise(
-                machine.accumulator_bits, machine.deep, widths, precision.activations, pre_shift
-            )
-            shift = instruction.shift + scale.exponent
-            mantissa = scale.mantissa
-            if machine.gated:
-                mixes = instruction.scale == ScaleOf.SUM
-                exponent = Mux(mixes, LEAST_SUM_EXPONENT, scale.exponent)
-                # Tables are slow, and norms are waited for: they come a cycle later.
-                norm = Mux(late(m, instruction.scale == ScaleOf.NORM), self.norm, 0)
-                shift = late(m, instruction.shift + exponent) + late(m, self.exponents[i])
-                shift = shift + data.View(Scale, norm).exponent
-                # From there on nothing is left of any number.
-                shift = Mux(shift[EXPONENT_BITS:].any(), (1 << EXPONENT_BITS) - 1, shift)
-                shift = late(m, shift[:EXPONENT_BITS])
-                mantissa = late(m, late(m, mantissa) | data.View(Scale, norm).mantissa)
-            m.d.comb += [
-                requantise.i.eq(number),
-                requantise.mantissa.eq(mantissa),
-                requantise.shift.eq(shift),
-                requantise.narrow.eq(narrow),
-                requantise.wide.eq(wide),
-                requantise.relu.eq(relu),
-            ]
-            scaled.append(requantise.o)
-        return scaled
+        m.submodules.scaling = scaling = Scaling(self.machine)
+        wiring.connect(m, wiring.flipped(self.i), scaling.i)
+        names = ["stream", "norm", "reciprocals", "temperature"]
+        names += ["gains", "exponents"] * self.machine.gated
+        m.d.comb += [getattr(scaling, name).eq(getattr(self, name)) for name in names]
+        if self.machine.recurrent:
+            pairs = zip(scaling.recurrent, self.recurrent, strict=True)
+            m.d.comb += [into.eq(sum_) for into, sum_ in pairs]
+        return list(scaling.o)
 
     def _sums_of(self, m: Module, scaled, beat) -> list[Value]:
         """Return scaled results, with the residual stream added where it is asked for."""
@@ -287,84 +247,6 @@ class Writeback(wiring.Component):
             *(i.eq(value) for i, value in zip(functions.i, scaled, strict=True)),
         ]
         return list(functions.o)
-
-    def _numbers(self) -> list[Value]:
-        """Return what becomes results: sums, or elements of the stream as large as sums."""
-        source = self.i.instruction.input
-        return [
-            Mux(source == Input.SUMS, sum_, element << EMBEDDING_SHIFT)
-            for sum_, element in zip(self._sums(), self.stream, strict=True)
-        ]
-
-    def _gained(self, m: Module, scales) -> list[Value]:
-        """Return them shifted, or elements of the stream times their gains, two cycles later."""
-        machine, instruction = self.machine, self.i.instruction
-        shift = machine.precision.pre_shift
-        mixes, gains = instruction.scale == ScaleOf.SUM, instruction.input == Input.GAINED
-        numbers = []
-        for i, (number, scale) in enumerate(zip(self._numbers(), scales, strict=True)):
-            # The largest numerator is in the sum, so that its exponent is no smaller.
-            more = (scale.exponent - LEAST_SUM_EXPONENT)[:EXPONENT_BITS]
-            least = late(m, Mux(mixes, more, shift))
-            held, shifted = (
-                Signal(accumulator(machine), name=f"{n}_{i}", **LOADED) for n in ("held", "shifted")
-            )
-            m.d.sync += [held.eq(number), shifted.eq(held >> least)]
-            product = late(m, late(m, self.stream[i]) * late(m, self.gains[i]))
-            numbers.append(Mux(late(m, gains, _PRODUCT), product >> shift, shifted))
-        return numbers
-
-    def _sums(self) -> list[Value]:
-        """Return the sums of the beat, or recurrent ones where its instruction scales those."""
-        if not self.machine.recurrent:
-            return list(self.i.sums)
-        mixed = self.i.instruction.scale == ScaleOf.SUM
-        pairs = zip(self.recurrent, self.i.sums, strict=True)
-        return [Mux(mixed, recurrent, sum_) for recurrent, sum_ in pairs]
-
-    def _widths(self) -> tuple[tuple[int, ...], Value]:
-        """Return the widths of scaled numbers that are no activations, and whether a beat has each.
-
-        A turned key is narrowed after that.
-        """
-        precision, to = self.machine.precision, self.i.to
-        keys, values = self.machine.cache.widths
-        has = [(keys, to.keys), (values, to["values"])]
-        if self.machine.gated:
-            function = self.i.instruction.function
-            has = [
-                (precision.unrotated, function == Function.ROTATE),
-                (SILU_BITS, function == Function.SILU),
-                (values, to["values"]),
-            ]
-        widths = tuple(dict.fromkeys(width for width, _ in has))
-        return widths, Cat(
-            reduce(or_, (flag for width, flag in has if width == chosen)) for chosen in widths
-        )
-
-    def _scales(self, m: Module) -> list:
-        """Mantissa and exponent for each writer."""
-        machine = self.machine
-        scales = []
-        for i in range(machine.writers):
-            scale = Signal(Scale, name=f"scale_{i}")
-            head = Signal(range(max(2, machine.heads)), name=f"head_{i}")
-            m.d.comb += head.eq(remainder(self.i.index + i, machine.heads))
-            with m.Switch(self.i.instruction.scale):
-                with m.Case(ScaleOf.NORM):
-                    # A gated machine takes it a cycle later.
-                    m.d.comb += scale.eq(0 if machine.gated else self.norm)
-                with m.Case(ScaleOf.SUM):
-                    m.d.comb += scale.eq(self.reciprocals[head])
-                with m.Case(ScaleOf.TEMPERATURE):
-                    m.d.comb += [
-                        scale.mantissa.eq(self.temperature.mantissa),
-                        scale.exponent.eq(self.temperature.shift),
-                    ]
-                with m.Default():
-                    m.d.comb += scale.mantissa.eq(UNIT_MANTISSA)
-            scales.append(scale)
-        return scales
 
     def _place(self, m: Module, beat) -> None:
         """Say whether a group begins with a beat, and where in its group it goes.

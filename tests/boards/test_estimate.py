@@ -121,6 +121,7 @@ def test_all_of_a_parts_block_ram_can_be_used(model):
         assert other.fits is fits
 
 
+@pytest.mark.long
 def test_lanes_that_do_not_fit_name_what_does(model):
     estimator = Estimator(model, sizes_of(0, 400))
     with pytest.raises(UserError) as caught:
@@ -145,6 +146,7 @@ def test_where_nothing_fits_the_narrowest_is_told_of(model, lut, message):
         Estimator(model, sizes_of(lut)).choose(BOARDS["ulx3s-12f"])
 
 
+@pytest.mark.long
 def test_every_width_is_estimated_widest_first(random_model):
     wide = random_model(ModelConfig(width=32, heads=2, hidden=128))
     estimates = list(Estimator(wide, sizes_of(1)).widths(BOARDS["ulx3s-25f"]))

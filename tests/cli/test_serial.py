@@ -25,7 +25,7 @@ from gptloom.sim import serial_chip
 from gptloom.sim.engines import open_engine
 
 # The shape of tests/hdl/serial: one compiled simulation for both, which one test process builds.
-pytestmark = pytest.mark.xdist_group("small chip")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("small chip")]
 
 CONFIG = ModelConfig(layers=1, width=8, heads=2, hidden=16, context=8, vocabulary=6)
 LANES = 8
@@ -129,7 +129,6 @@ def port(request):
     return request.getfixturevalue("board").name_of_port
 
 
-@pytest.mark.long
 def test_prompts_are_continued(port, files, models, capsys):
     arguments = ["talk", "--port", port, "--image", str(files[0]), "--temperature", "0"]
     assert not main([*arguments, "--prompt", "AB", "--prompt", "", "--prompt", "EEE"])
@@ -138,7 +137,6 @@ def test_prompts_are_continued(port, files, models, capsys):
     assert f"weights {crc(models[0])}" in printed.err
 
 
-@pytest.mark.long
 def test_what_tokens_attend_is_what_the_golden_model_says(port, files, models, tmp_path, capsys):
     model, traces, file = models[0], [], tmp_path / "a.json"
     picture = tmp_path / "a.png"
@@ -166,7 +164,6 @@ def test_what_tokens_attend_is_what_the_golden_model_says(port, files, models, t
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.long
 def test_names_go_on_after_what_was_attended(board, files, capsys):
     with closing(SerialPort(board.name_of_port, 115_200)) as line:
         link = Link(line)
@@ -202,7 +199,6 @@ def typed(monkeypatch, content):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), "utf-8"))
 
 
-@pytest.mark.long
 def test_lines_are_obeyed(port, files, models, capsys, monkeypatch):
     lines = [
         ":pause", ":temperature 1.5", ":seed 9", "C", ":greedy", "DA", ":counters", "xyz",
@@ -222,7 +218,6 @@ def test_lines_are_obeyed(port, files, models, capsys, monkeypatch):
     assert "too long: 7 at most" in printed.err
 
 
-@pytest.mark.long
 def test_a_line_that_is_no_text_is_named(files, models, capsys, monkeypatch):
     typed(monkeypatch, b":greedy\nDA\nA\xff\nEEE\n")
     assert main(["talk", "--port", "sim", "--image", str(files[0])]) == 2
@@ -231,7 +226,6 @@ def test_a_line_that_is_no_text_is_named(files, models, capsys, monkeypatch):
     assert "error: line 3 is not text in utf-8" in printed.err
 
 
-@pytest.mark.long
 def test_a_model_is_loaded(files, models, board, capsys):
     arguments = ["--port", board.name_of_port, "--image", str(files[1])]
     assert not main(["load", *arguments])
@@ -243,14 +237,12 @@ def test_a_model_is_loaded(files, models, board, capsys):
     assert "holds another model" in capsys.readouterr().err
 
 
-@pytest.mark.long
 def test_a_model_is_loaded_into_a_simulated_chip(files, models, capsys):
     holds = ["--holds", str(files[0])]
     assert not main(["load", "--port", "sim", "--image", str(files[1]), *holds])
     assert f"weights {crc(models[0])} -> {crc(models[1])}" in capsys.readouterr().out
 
 
-@pytest.mark.long
 def test_other_dimensions_are_refused(random_model, tmp_path, board, capsys):
     wider = ModelConfig(1, 16, 2, 16, 8, 6)
     file = tmp_path / "wider.img"

@@ -21,6 +21,8 @@ from gptloom.model.loss import golden_loss
 from gptloom.model.quantise import quantise
 from gptloom.sim.engines import open_engine
 
+pytestmark = pytest.mark.long
+
 FOLDER = Path(__file__).parents[2] / "docs" / "experiments"
 
 
@@ -29,7 +31,6 @@ def model():
     return quantise(load_checkpoint("names-alibi"))
 
 
-@pytest.mark.long
 def test_losses_along_streams_are_those_of_whole_sequences(model):
     rows = model.tokenizer.stream_rows(heldout_documents()[:400], 64)
     for cached in (model, model.with_cache(8, Eviction.WINDOW, 2)):

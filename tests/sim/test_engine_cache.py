@@ -64,6 +64,7 @@ def simulate():
     return said
 
 
+@pytest.mark.long
 def test_where_no_cache_can_be_simulations_run_all_the_same(tmp_path, temporary, monkeypatch):
     (tmp_path / "file").write_text("mine")
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "file" / name))
@@ -71,6 +72,7 @@ def test_where_no_cache_can_be_simulations_run_all_the_same(tmp_path, temporary,
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.long
 def test_a_cache_from_which_nothing_runs_is_of_use(tmp_path, temporary, monkeypatch):
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
     usual, cache = ctypes.CDLL, cache_folder()

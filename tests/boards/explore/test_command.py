@@ -14,6 +14,8 @@ from pretended import until
 from gptloom.boards.explore.sweep import front
 from gptloom.cli.main import main
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def explore(small, tmp_path):
@@ -57,7 +59,6 @@ def test_a_sweep_is_estimated_shown_and_drawn(explore, tmp_path, capsys):
     assert len(image.convert("RGB").getcolors(1 << 20)) > 100
 
 
-@pytest.mark.long
 def test_the_front_is_of_the_speed_that_is_asked_for(explore):
     options = ["--board", "ulx3s-85f", "--core", "unrolled", "--positions-per-cycle", "1,2"]
     options += ["--bits-per-cycle", "1,2"]
@@ -73,7 +74,6 @@ def test_the_front_is_of_the_speed_that_is_asked_for(explore):
     assert without_times(single) != without_times(every)
 
 
-@pytest.mark.long
 def test_what_is_known_is_not_run_again(explore, tmp_path, monkeypatch, capsys):
     options = ["--board", "ulx3s-25f", "--core", "folded"]
     first = explore(*options, "--lanes", "8,16")

@@ -15,15 +15,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable"),
     # One test process builds them while the others run other tests.
     pytest.mark.xdist_group("displays"),
+    pytest.mark.long,
 ]
 
 FIRST, SECOND = "Hello, {world}! gptloom 0123 #$%", "second text     is this one     "
 NAMES = ("hd44780", "ssd1306", "ssd1331", "st7789")
 
 # 12 MHz: all four in one compiled simulation. At 80 MHz the ST7789 takes 30 million cycles.
-CASES = [(name, 12e6, NAMES) for name in NAMES] + [
-    pytest.param(name, 80e6, NAMES[:3], marks=pytest.mark.long) for name in NAMES[:3]
-]
+CASES = [(name, 12e6, NAMES) for name in NAMES] + [(name, 80e6, NAMES[:3]) for name in NAMES[:3]]
 SLOW = [("st7789", 80e6), *((name, clock) for clock in (48e6, 81e6) for name in NAMES)]
 
 # Characters that the ROM of most HD44780 has there.
@@ -71,7 +70,7 @@ def test_79_5_and_80_mhz_make_the_same_hardware(kit, name):
         assert getattr(slow, attribute, None) == getattr(fast, attribute, None)
 
 
-@pytest.mark.parametrize("name", [*NAMES[:3], pytest.param("st7789", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_reset_at_any_moment_ends_in_the_next_text(displays, name):
     """The panel keeps its power, and never shows a mix."""
     setup, draw = displays(name, 12e6), random.Random(name)
@@ -111,7 +110,7 @@ def test_a_buffer_that_nothing_was_written_to_is_blank(displays):
         assert setup.text == " " * 32
 
 
-@pytest.fixture(scope="module", params=[*NAMES[:3], pytest.param("st7789", marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=NAMES)
 def running(request, displays):
     """Return a display that already shows a text; tests go on where others ended."""
     setup = displays(request.param, 12e6, owner="running")
@@ -187,8 +186,8 @@ def test_every_minimum_ends_where_the_panel_says(displays, kit, name):
 
 
 @pytest.mark.parametrize(("changes", "slot_bits", "rounds", "minima"), [
-    pytest.param(dict(WAITING_ROUNDS=2), 7, 3, {"power-up wait"}, marks=pytest.mark.long),
-    pytest.param(
+    (dict(WAITING_ROUNDS=2), 7, 3, {"power-up wait"}),
+    (
         dict(FIRST_WAIT=0, SECOND_WAIT=0, CLEARING=hd44780.CLEARING / 2),
         7,
         6,
@@ -197,7 +196,6 @@ def test_every_minimum_ends_where_the_panel_says(displays, kit, name):
             "wait after the second function set",
             "execution of clear or home",
         },
-        marks=pytest.mark.long,
     ),
     (
         {},

@@ -24,7 +24,7 @@ from gptloom.model.errors import UserError
 from gptloom.sim.engines import open_engine
 
 # One test process builds it while the others run other tests.
-pytestmark = pytest.mark.xdist_group("small chip")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("small chip")]
 
 
 def check_prompt(chip, prompt, seed, temperature):
@@ -182,7 +182,7 @@ class Driver:
         # Several layers in several frames; one head alone; as many heads as a frame takes.
         (2, 4, 10),
         (1, 1, 4),
-        pytest.param(1, 32, 3, marks=pytest.mark.long),
+        (1, 32, 3),
         pytest.param(3, 8, 5, marks=pytest.mark.nightly),
     ],
 )

@@ -27,7 +27,7 @@ from gptloom.model.tokenizers.characters import Characters
 from gptloom.sim.engines import open_engine
 
 # One test process builds it while the others run other tests.
-pytestmark = pytest.mark.xdist_group("small chip")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("small chip")]
 
 
 def in_order(lines, names):

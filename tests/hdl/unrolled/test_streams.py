@@ -8,6 +8,8 @@ import pytest
 from gptloom.hdl.unrolled.streams import Streams
 from gptloom.model.golden import MAX_POSITION
 
+pytestmark = pytest.mark.long
+
 BOS, CONTEXT = 6, 5
 DOCUMENTS = 12
 
