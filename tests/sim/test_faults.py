@@ -15,7 +15,7 @@ from gptloom.firmware.machine import Machine
 from gptloom.firmware.program import compile_program
 from gptloom.firmware.timeline import spans
 from gptloom.hdl.folded import core as core_module
-from gptloom.hdl.folded import noise, norm, reciprocal, requantise, softmax, writeback
+from gptloom.hdl.folded import noise, norm, reciprocal, requantise, scaling, softmax
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.folded.drain import Drain
 from gptloom.hdl.folded.writeback import Writeback
@@ -168,7 +168,7 @@ def test_a_wrong_scale(diverge, monkeypatch):
         def __init__(self, bits, deep, widths, usual, pre_shift):
             super().__init__(bits, deep, widths, usual, pre_shift + 1)
 
-    monkeypatch.setattr(writeback, "Requantise", Shifted)
+    monkeypatch.setattr(scaling, "Requantise", Shifted)
     mismatch, _ = diverge()
     assert place(mismatch) == ("writeback.o__beat", 0, "q")
     assert mismatch.element.startswith("element ")
