@@ -85,8 +85,8 @@ class Latencies:
             found = replace(found, reciprocals=max(0, machine.heads - 4))
         if machine.gated:
             # Sums are shifted, or the stream multiplied by gains, in two cycles before they are
-            # scaled, and functions take a cycle more. A token's
-            # embedding is read from the operands. Squares need no partial products.
+            # scaled, and functions take a cycle more. A token's embedding is read from the
+            # operands. Squares need no partial products.
             embed = 4 + operand_latency(machine)
             found = replace(
                 found, drain=6, result=8, embed=embed, norm=6, scale=1, turn=12 + machine.head_width

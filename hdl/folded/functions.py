@@ -22,8 +22,8 @@ from gptloom.model.arithmetic import (
 )
 from gptloom.model.tables import SILU_INDEX_BITS, SILU_TABLE
 
-Choice = data.StructLayout({"adds": 1, "multiplies": 1, "gates": 1, "turns": 1, "keys": 1})
-"""Function or combination that a result goes through, and whether it is a key; none is zeros."""
+Choice = data.StructLayout({"adds": 1, "multiplies": 1, "gates": 1, "turns": 1})
+"""Function or combination that a result goes through; none is zeros."""
 
 
 class Functions(wiring.Component):
@@ -97,6 +97,7 @@ class Functions(wiring.Component):
         # What is cut off, and half of it, which is added to a product before it is cut off.
         shifts = [ROTARY_FRACTION + precision.unrotated - width for width in widths]
         half = Mux(self.keys, *(1 << shift - 1 for shift in shifts))
+        keys = late(m, self.keys)
         for pair, (even, odd) in enumerate(zip(self.i[::2], self.i[1::2], strict=True)):
             one, other = (value[: precision.unrotated].as_signed() for value in (even, odd))
             cosine, sine = self.turns[pair].cosine, self.turns[pair].sine
@@ -107,7 +108,7 @@ class Functions(wiring.Component):
                     saturated(sum_ >> shift, width)
                     for shift, width in zip(shifts, widths, strict=True)
                 )
-                found.append(Mux(self.choice.keys, narrow, usual))
+                found.append(Mux(keys, narrow, usual))
         return found
 
     def _silu(self, m: Module, number: int, argument: Value) -> Value:

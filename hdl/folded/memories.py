@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import ceil
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -63,12 +63,8 @@ class OperandMemory(wiring.Component):
         m = Module()
         bits, depth = self._machine.unit_bits, self._machine.operand_words
         begins = range(0, depth, DEEPEST)
-        several = len(begins) > 1
-        read_bank, write_bank = (
-            quotient(address, DEEPEST) if several else Const(0)
-            for address in (self.address, self.write_address)
-        )
-        if several:
+        read_bank, write_bank = (quotient(a, DEEPEST) for a in (self.address, self.write_address))
+        if len(begins) > 1:
             read_bank = delayed(m, read_bank, self.latency)
         for unit in range(self._machine.units):
             init = [word >> (unit * bits) & ((1 << bits) - 1) for word in self.init]

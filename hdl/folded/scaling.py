@@ -93,13 +93,12 @@ class Scaling(wiring.Component):
             narrow, wide, relu = (late(m, flag, _PRODUCT) for flag in (narrow, wide, relu))
         scales = self._scales(m)
         numbers = self._gained(m, scales) if machine.gated else self._numbers()
-        for i, (number, scale) in enumerate(zip(numbers, scales, strict=True)):
+        factors = self._with_norm(m, scales) if machine.gated else self._factors(scales)
+        for i, (number, factor) in enumerate(zip(numbers, factors, strict=True)):
             m.submodules[f"requantise_{i}"] = requantise = Requantise(
                 machine.accumulator_bits, machine.deep, widths, precision.activations, pre_shift
             )
-            mantissa, shift = scale.mantissa, instruction.shift + scale.exponent
-            if machine.gated:
-                mantissa, shift = self._with_norm(m, scale, self.exponents[i])
+            mantissa, shift = factor
             m.d.comb += [
                 requantise.i.eq(number),
                 requantise.mantissa.eq(mantissa),
@@ -111,18 +110,26 @@ class Scaling(wiring.Component):
             ]
         return m
 
-    def _with_norm(self, m: Module, scale, row) -> tuple[Value, Value]:
-        """Return mantissa and shift two cycles later, with a norm and a row's exponent."""
+    def _factors(self, scales) -> list[tuple[Value, Value]]:
+        """Return mantissa and shift for each writer."""
         instruction = self.i.instruction
+        return [(scale.mantissa, instruction.shift + scale.exponent) for scale in scales]
+
+    def _with_norm(self, m: Module, scales) -> list[tuple[Value, Value]]:
+        """Return them two cycles later, with a norm and the rows' exponents."""
+        instruction, factors = self.i.instruction, []
         mixes = instruction.scale == ScaleOf.SUM
-        exponent = Mux(mixes, LEAST_SUM_EXPONENT, scale.exponent)
         # Tables are slow, and norms are waited for: they come a cycle later.
         norm = Mux(late(m, instruction.scale == ScaleOf.NORM), self.norm, 0)
         norm = data.View(Scale, norm)
-        shift = late(m, instruction.shift + exponent) + late(m, row) + norm.exponent
-        # From there on nothing is left of any number.
-        shift = Mux(shift[EXPONENT_BITS:].any(), (1 << EXPONENT_BITS) - 1, shift)
-        return late(m, late(m, scale.mantissa) | norm.mantissa), late(m, shift[:EXPONENT_BITS])
+        for scale, row in zip(scales, self.exponents, strict=True):
+            exponent = Mux(mixes, LEAST_SUM_EXPONENT, scale.exponent)
+            shift = late(m, instruction.shift + exponent) + late(m, row) + norm.exponent
+            # From there on nothing is left of any number.
+            shift = Mux(shift[EXPONENT_BITS:].any(), (1 << EXPONENT_BITS) - 1, shift)
+            mantissa = late(m, late(m, scale.mantissa) | norm.mantissa)
+            factors.append((mantissa, late(m, shift[:EXPONENT_BITS])))
+        return factors
 
     def _numbers(self) -> list[Value]:
         """Return what becomes results: sums, or elements of the stream as large as sums."""
@@ -136,7 +143,8 @@ class Scaling(wiring.Component):
         """Return them shifted, or elements of the stream times their gains, two cycles later."""
         machine, instruction = self._machine, self.i.instruction
         shift = machine.precision.pre_shift
-        mixes, gains = instruction.scale == ScaleOf.SUM, instruction.input == Input.GAINED
+        mixes = instruction.scale == ScaleOf.SUM
+        gains = late(m, instruction.input == Input.GAINED, _PRODUCT)
         numbers = []
         for i, (number, scale) in enumerate(zip(self._numbers(), scales, strict=True)):
             # The largest numerator is in the sum, so that its exponent is no smaller.
@@ -147,7 +155,7 @@ class Scaling(wiring.Component):
             )
             m.d.sync += [held.eq(number), shifted.eq(held >> least)]
             product = late(m, late(m, self.stream[i]) * late(m, self.gains[i]))
-            numbers.append(Mux(late(m, gains, _PRODUCT), product >> shift, shifted))
+            numbers.append(Mux(gains, product >> shift, shifted))
         return numbers
 
     def _sums(self) -> list[Value]:

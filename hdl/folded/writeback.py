@@ -24,7 +24,6 @@ from gptloom.hdl.folded.layouts import (
     slot_address,
     stream_beat,
 )
-from gptloom.hdl.folded.requantise import Requantise
 from gptloom.hdl.folded.rotation import Turns
 from gptloom.hdl.folded.scaling import Scaling
 from gptloom.model.arithmetic import SILU_RESULT_BITS
@@ -148,7 +147,6 @@ class Writeback(wiring.Component):
                 beat.choice.multiplies.eq(instruction.combination == Combination.MULTIPLY),
                 beat.choice.gates.eq(instruction.function == Function.SILU),
                 beat.choice.turns.eq(instruction.function == Function.ROTATE),
-                beat.choice.keys.eq(drained.to.keys),
             ]
         self._place(m, beat)
         enable = drained.enable
@@ -218,7 +216,7 @@ class Writeback(wiring.Component):
     def _sums_of(self, m: Module, scaled, beat) -> list[Value]:
         """Return scaled results, with the residual stream added where it is asked for."""
         machine, bits, found = self.machine, self.machine.precision.stream, []
-        stream = late(m, self.stream, Requantise.latency_of(machine.deep))
+        stream = late(m, self.stream, Scaling.latency_of(machine))
         for value, element in zip(scaled, stream, strict=True):
             total = late(m, narrowed(value, bits) + element, machine.deep)
             value = late(m, value, machine.deep)

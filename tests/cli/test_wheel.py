@@ -28,9 +28,10 @@ def gptloom(tmp_path_factory):
     command = folder / "venv" / "bin" / "gptloom"
 
     # Nothing of this checkout's but the compiled tools: that takes most of a minute.
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    tools = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wasmtime"
+    tools.mkdir(parents=True, exist_ok=True)
     (folder / ".cache").mkdir()
-    (folder / ".cache" / "wasmtime").symlink_to(caches / "wasmtime")
+    (folder / ".cache" / "wasmtime").symlink_to(tools)
 
     def run(*arguments):
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}

@@ -28,12 +28,12 @@ def numbers(draw, bits, count=400):
     return np.where(some, draw.choice([low, low + 1, -1, 0, 1, high], found.shape), found)
 
 
-def play(block, choice, **inputs):
+def play(block, choice, keys=0, **inputs):
     """Return what becomes of rows of inputs, one after the other without a gap."""
     seen = []
     for i in range(len(inputs["i"]) + 1):
         at = min(i, len(inputs["i"]) - 1)
-        block.set(choice=choice, keys=choice.get("keys", 0))
+        block.set(choice=choice, keys=keys)
         block.set(**{name: values[at] for name, values in inputs.items()})
         if i:
             seen.append(block.get("o"))
@@ -84,7 +84,7 @@ def test_pairs_are_turned(functions, keys):
     expected = arithmetic.rotate(
         values.reshape(-1, 2, 2), cosine, sine, precision.unrotated - bits, bits
     )
-    seen = play(block, {"turns": 1, "keys": keys}, i=lists(values), turns=turns)
+    seen = play(block, {"turns": 1}, keys, i=lists(values), turns=turns)
     assert seen == lists(expected.reshape(-1, WRITERS))
 
 
