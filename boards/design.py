@@ -16,6 +16,7 @@ from gptloom.boards.family import Pll
 from gptloom.firmware.image import Image
 from gptloom.firmware.machine import Machine
 from gptloom.firmware.page import TEMPERATURES, is_text
+from gptloom.firmware.resources import inferred_multipliers
 from gptloom.hdl.folded.core import FoldedCore
 from gptloom.hdl.multipliers import (
     FabricMultiplier,
@@ -84,12 +85,10 @@ class BoardTop(Elaboratable):
 
 
 def multipliers(board: Board, machine: Machine) -> list[type[Multiplier]]:
-    """Choose every lane's multiplier: the part's own multipliers as far as they go.
-
-    Requantiser and norm need none of them: their products are always made of lookup tables.
-    """
+    """Choose every lane's multiplier: the part's own as far as the rest of the core leaves any."""
     family = board.family
-    count = min(machine.lanes, family.multipliers_of[board.device])
+    own = family.multipliers_of[board.device] - inferred_multipliers(machine)
+    count = min(machine.lanes, max(0, own))
     return [family.multiplier] * count + [FabricMultiplier] * (machine.lanes - count)
 
 

@@ -87,7 +87,7 @@ class Latencies:
             # Sums are shifted, or the stream multiplied by gains, in two cycles before they are
             # scaled, and functions take a cycle more. A token's embedding is read from the
             # operands. Squares need no partial products.
-            embed = 4 + operand_latency(machine)
+            embed = 5 + operand_latency(machine)
             found = replace(
                 found, drain=6, result=8, embed=embed, norm=6, scale=1, turn=12 + machine.head_width
             )

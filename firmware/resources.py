@@ -19,6 +19,15 @@ def multipliers(machine: Machine) -> dict[str, int]:
     return {"MAC array": machine.lanes, **same, **sums, **gated}
 
 
+def inferred_multipliers(machine: Machine) -> int:
+    """Return how many multipliers synthesis makes of a part's own, beside the MAC array's.
+
+    Requantisers never take any, and the rest of a machine that is not gated neither.
+    """
+    found = multipliers(machine)
+    return sum(found.values()) - machine.lanes - found["requantise"] if machine.gated else 0
+
+
 def memory_bits(machine: Machine) -> dict[str, int]:
     """Return the bits of every memory that can be read at one address a cycle, including ROMs."""
     elements, precision = machine.stream_elements, machine.precision

@@ -121,20 +121,25 @@ class MacArray(wiring.Component):
         return found
 
     def _operands(self, m: Module, stages) -> list:
-        """Return registered quads, one for every distinct head among the units."""
+        """Return quads, one for every distinct head among the units.
+
+        They have a register, in a gated machine before the choice: there it takes the time that
+        the memory would leave of a cycle, and the multipliers have registers of their own.
+        """
         machine = self._machine
-        deep, read = machine.deep, stages[1]
-        broadcast = stages[1 + deep].broadcast
-        shared = late(m, self.quads[read.bank], deep)
+        deep, first = machine.deep, machine.gated
+        quads, read = late(m, self.quads, first), stages[1 + first]
+        broadcast = stages[1 + first + deep].broadcast
+        shared = late(m, quads[read.bank], deep)
         operands = []
         for head in range(machine.score_heads):
-            operand = Signal(quad(machine), name=f"operand_{head}", **LOADED)
-            own = self.quads[head]
+            own = quads[head]
             if machine.units < machine.heads:
-                own = self.quads[(head + read.offset * machine.units)[: len(read.bank)]]
+                own = quads[(head + read.offset * machine.units)[: len(read.bank)]]
             if machine.overlaps:
                 # The first pass of all, which begins with the first head.
-                own = Mux(read.fresh, self.numerators[head], own)
-            m.d.sync += operand.eq(Mux(broadcast, shared, late(m, own, deep)))
-            operands.append(operand)
+                own = Mux(read.fresh, late(m, self.numerators[head], first), own)
+            operand = Signal(quad(machine), name=f"operand_{head}")
+            m.d.comb += operand.eq(Mux(broadcast, shared, late(m, own, deep)))
+            operands.append(late(m, operand, 1 - first))
         return operands

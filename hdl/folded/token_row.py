@@ -7,8 +7,11 @@ from amaranth.lib.wiring import In, Out
 from gptloom.firmware.latencies import operand_latency
 from gptloom.firmware.machine import QUAD, Machine
 from gptloom.hdl.arithmetic import quotient, remainder
-from gptloom.hdl.delay import delayed
+from gptloom.hdl.delay import delayed, late
 from gptloom.hdl.folded.layouts import EmbeddingBus
+
+NEAR = 4
+"""Units of which one is chosen in the first cycle."""
 
 
 class TokenRow(wiring.Component):
@@ -19,7 +22,7 @@ class TokenRow(wiring.Component):
     Attributes
     ----------
     latency
-        From `start` to the first elements: 4 cycles.
+        From `start` to the first elements: 5 cycles.
     start, token : In
         A token begins, and stays.
     last_beat : In
@@ -34,7 +37,7 @@ class TokenRow(wiring.Component):
 
     def __init__(self, machine: Machine):
         self._machine = machine
-        self._read = 1 + operand_latency(machine)
+        self._read = 2 + operand_latency(machine)
         self.latency = 1 + self._read
         super().__init__(
             {
@@ -60,9 +63,12 @@ class TokenRow(wiring.Component):
             m.d.sync += [beat.eq(beat + 1), self.reading.eq(~ends)]
         m.d.comb += self.address.eq(base + beat)
 
-        word = Array(self.words)[remainder(self.token, machine.units)]
+        # All units are far apart: the choice among them takes two cycles.
+        unit = remainder(self.token, machine.units)
+        near = [self.words[i : i + NEAR] for i in range(0, machine.units, NEAR)]
+        chosen = [late(m, Array(words)[unit % NEAR], 1) for words in near]
         elements = Signal(machine.unit_bits)
-        m.d.sync += elements.eq(word)
+        m.d.sync += elements.eq(Array(chosen)[quotient(unit, NEAR)])
         m.d.comb += [
             self.o.valid.eq(delayed(m, self.reading, self._read)),
             self.o.index.eq(delayed(m, Mux(self.reading, beat, 0), self._read) * QUAD),

@@ -54,7 +54,7 @@ def test_recorded_builds_are_as_estimated(entry):
         assert figures[name] == pytest.approx(entry[name], rel=0.15), name
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_too_many_multipliers_are_refused_before_synthesis(capsys):
     options = ["--board", "ulx3s-25f", "--core", "unrolled", "--bits-per-cycle", "2"]
     assert main(["build", *options, "--heads-per-cycle", "4"]) == 2
@@ -70,7 +70,7 @@ def test_estimates_are_printed(capsys):
     assert "never used" not in printed.err
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("option", "says"), [("--framed", "weights are logic"), ("--instruments", "use --core folded")]
 )

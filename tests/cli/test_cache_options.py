@@ -29,7 +29,7 @@ UNROLLED = ["--core", "unrolled", "--checkpoint", "names-alibi"]
         pytest.param(
             ["--slots", "1", "--checkpoint", "names-alibi", "--cache", "window"],
             "one without end: leave one out",
-            marks=pytest.mark.long,
+            marks=pytest.mark.nightly,
         ),
         (["--core", "unrolled", "--cache", "window"], "learned positions end after 16 tokens"),
         (["--core", "unrolled", "--rows", "8"], "learned positions are 16, not 8"),
@@ -57,7 +57,7 @@ def test_what_cannot_be_is_refused(arguments, says, capsys):
     assert says in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_prompt_is_computed_once(tmp_path):
     results = []
     for options in ([], ["--slots", "1"]):

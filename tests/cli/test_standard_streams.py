@@ -71,7 +71,7 @@ def test_letters_that_an_encoding_lacks_are_replaced(encoding, printed):
     assert (done.stdout, done.stderr, done.returncode) == (printed + b"\n", b"", 0)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["-", "link"])
 def test_people_read_standard_error_where_a_file_goes_to_standard_output(name, tmp_path):
     # A link, not /dev/stdout itself, which a mistake would replace for the whole machine.
@@ -83,7 +83,7 @@ def test_people_read_standard_error_where_a_file_goes_to_standard_output(name, t
     assert (tmp_path / "link").is_symlink()
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_table_with_bars_is_printed_without_them():
     done = run("estimate", "--board", "ulx3s-85f", env={"PYTHONIOENCODING": "latin-1"})
     assert done.stderr == ""

@@ -31,6 +31,7 @@ def model():
     return quantise(load_checkpoint("names-alibi"))
 
 
+@pytest.mark.nightly
 def test_losses_along_streams_are_those_of_whole_sequences(model):
     rows = model.tokenizer.stream_rows(heldout_documents()[:400], 64)
     for cached in (model, model.with_cache(8, Eviction.WINDOW, 2)):

@@ -149,13 +149,8 @@ def test_a_prompt_ends_a_stream_where_a_document_ends(simulated, random_model):
     assert (seen.token, seen.position) == (sampling.draw(logits, values), 0)
 
 
-@pytest.mark.parametrize(
-    "lanes",
-    [
-        pytest.param(8, marks=pytest.mark.nightly),
-        pytest.param(16, marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("lanes", [8, 16])
 def test_recurrent_sums_are_there_from_power_on_and_are_read_back(random_model, lanes):
     config = replace(SMALL, eviction="recurrent")
     model, machine = random_model(config, 5), Machine.for_models(lanes, config)

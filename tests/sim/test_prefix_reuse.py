@@ -90,7 +90,7 @@ def test_documents_that_share_beginnings_are_as_if_computed_anew(
     assert (joined > 0) == (machine.joins and slots > 1)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_counters_are_what_the_golden_cache_does(random_model):
     """Every token writes a row and attends to all rows, if its logits are needed."""
     machine = Machine.for_models(16, SMALL)

@@ -91,7 +91,7 @@ def test_the_panel_shows_the_speed_of_the_second_before(chip):
     assert speeds[-1] == pytest.approx(tokens, abs=1)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_command_prints_lines_and_writes_pictures(tmp_path, capsys):
     options = [
         "--text",

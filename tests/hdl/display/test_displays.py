@@ -33,6 +33,12 @@ def expected(name, text):
     return text.translate(OTHER) if name == "hd44780" else text
 
 
+def marked(name):
+    """Leave the panels with the longest frames, whose driver others have too, to the night."""
+    marks = [pytest.mark.nightly] if name in ("ssd1331", "st7789") else []
+    return pytest.param(name, marks=marks)
+
+
 def check(setup, name):
     setup.write(FIRST)
     setup.show()
@@ -70,7 +76,7 @@ def test_79_5_and_80_mhz_make_the_same_hardware(kit, name):
         assert getattr(slow, attribute, None) == getattr(fast, attribute, None)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [marked(name) for name in NAMES])
 def test_a_reset_at_any_moment_ends_in_the_next_text(displays, name):
     """The panel keeps its power, and never shows a mix."""
     setup, draw = displays(name, 12e6), random.Random(name)
@@ -110,7 +116,7 @@ def test_a_buffer_that_nothing_was_written_to_is_blank(displays):
         assert setup.text == " " * 32
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=[marked(name) for name in NAMES])
 def running(request, displays):
     """Return a display that already shows a text; tests go on where others ended."""
     setup = displays(request.param, 12e6, owner="running")

@@ -32,7 +32,7 @@ def window(model, rows, sinks=0):
     return model.with_cache(rows, Eviction.WINDOW, sinks)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_integers_lose_little(quantised):
     stated = quantised("names-alibi").metadata
     assert 0 < stated["integer_loss"] - stated["float_loss"] < 0.002

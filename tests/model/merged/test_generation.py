@@ -21,7 +21,7 @@ def generated(model, count, **options):
 
 @pytest.mark.parametrize(
     "temperature",
-    [0, pytest.param(0.1, marks=pytest.mark.long), 0.7, pytest.param(2.0, marks=pytest.mark.long)],
+    [0, *(pytest.param(t, marks=pytest.mark.nightly) for t in (0.1, 2.0)), 0.7],
 )
 def test_tokens_are_drawn_from_logits_and_noise_times_temperature(shipped, temperature):
     golden, bos, vocabulary = GoldenModel(shipped), shipped.tokenizer.bos, shipped.config.vocabulary

@@ -16,7 +16,7 @@ from gptloom.model.merged.golden import GoldenModel
 from gptloom.model.merged.integer import LATER_SHIFTS, SHIFTS, Widths
 from gptloom.model.merged.quantise import quantise
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.nightly
 
 LOST = {"names": 0.002, "names-24": 0.002, "names-2l": 0.003}
 """Maximum loss above floating point, in nats per token."""

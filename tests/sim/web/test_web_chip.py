@@ -86,7 +86,7 @@ def test_documents_are_the_golden_models(started, model):
             assert found == expected
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_display_shows_whole_names_with_their_prompt(started, model):
     ask(started, model, 1, 0, "mar")
     panel = HD44780Model(1 / CLOCK_HZ)

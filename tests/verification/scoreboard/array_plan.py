@@ -83,9 +83,9 @@ class ArrayPlan:
         """Expect the token's row of the embedding to be read, in the first cycles of all."""
         sheet = self._sheet
         source = sheet.numbers.segment(sheet.layout.network.embedding, "word").indices
-        # The addresses are registered, and so are the words that they lead to, once more before
-        # they become results.
-        cycle = sheet.latencies.embed - self._operand_read - 3 + np.arange(len(source))
+        # The addresses are registered, and so are the words that they lead to, among which is
+        # chosen in two cycles, and once more before they become results.
+        cycle = sheet.latencies.embed - self._operand_read - 4 + np.arange(len(source))
         column, bits = self._column["operands.address"], self._machine.address_bits
         sheet.due.number(cycle, column, source, bits)
 
