@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.image import Region
@@ -311,7 +312,10 @@ class Top(wiring.Component):
             console.o.ready.eq(line.ready & console.line),
             speller.o.ready.eq(line.ready & ~console.line),
         ]
-        return line
+        # Between a choice of characters and the transmitter's timer, which are both slow.
+        m.submodules.waiting = waiting = SyncFIFO(width=8, depth=2)
+        wiring.connect(m, line, waiting.w_stream)
+        return waiting.r_stream
 
     def _read_back(self, m: Module, console: Console) -> None:
         """Compute the checksum of the core's memories."""

@@ -1,13 +1,12 @@
 """Functions and combinations that follow the scale: rotation, SiLU, sums and products."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Module, Mux, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.arithmetic import rounded, saturated
-from gptloom.hdl.attributes import KEEP
 from gptloom.hdl.delay import late
 from gptloom.hdl.folded.layouts import stream_beat
 from gptloom.hdl.folded.rotation import Turns
@@ -22,8 +21,8 @@ from gptloom.model.arithmetic import (
 )
 from gptloom.model.tables import SILU_INDEX_BITS, SILU_TABLE
 
-Choice = data.StructLayout({"adds": 1, "multiplies": 1, "gates": 1, "turns": 1})
-"""Function or combination that a result goes through; none is zeros."""
+Choice = data.StructLayout({"adds": 1, "multiplies": 1, "turns": 1})
+"""Function or combination that a result goes through; none is zeros. Gates leave by themselves."""
 
 
 class Functions(wiring.Component):
@@ -46,6 +45,8 @@ class Functions(wiring.Component):
         Elements of an embedding take the place of results for which nothing is to be done.
     o : Out
         Values, as wide as their sites have them.
+    gate : Out
+        SiLU of `i` two cycles later: its table is in block RAM, which has a register behind it.
     """
 
     latency = 1
@@ -64,6 +65,7 @@ class Functions(wiring.Component):
                 "embeds": In(1),
                 "embedding": In(stream_beat(machine)),
                 "o": Out(values),
+                "gate": Out(data.ArrayLayout(signed(SILU_RESULT_BITS), machine.writers)),
             }
         )
 
@@ -75,19 +77,16 @@ class Functions(wiring.Component):
             plain = late(m, Mux(self.embeds, self.embedding[i], value))
             total = late(m, value + self.stream[i])
             product = late(m, value[: precision.activations].as_signed() * self.gates[i])
-            gate = self._silu(m, i, value[:SILU_BITS].as_signed())
-            # A table's output is late: it is the last to be chosen.
-            other = Signal.like(plain, name=f"other_{i}", attrs=KEEP)
+            m.d.comb += self.gate[i].eq(self._silu(m, i, value[:SILU_BITS].as_signed()))
             with m.If(self.choice.adds):
-                m.d.comb += other.eq(saturated(total, precision.stream))
+                m.d.comb += self.o[i].eq(saturated(total, precision.stream))
             with m.Elif(self.choice.multiplies):
                 fits = saturated(rounded(product, GATE_SHIFT), precision.activations)
-                m.d.comb += other.eq(fits)
+                m.d.comb += self.o[i].eq(fits)
             with m.Elif(self.choice.turns):
-                m.d.comb += other.eq(turned[i])
+                m.d.comb += self.o[i].eq(turned[i])
             with m.Else():
-                m.d.comb += other.eq(plain)
-            m.d.comb += self.o[i].eq(Mux(self.choice.gates, gate, other))
+                m.d.comb += self.o[i].eq(plain)
         return m
 
     def _turned(self, m: Module) -> list[Value]:
@@ -112,7 +111,7 @@ class Functions(wiring.Component):
         return found
 
     def _silu(self, m: Module, number: int, argument: Value) -> Value:
-        """Return the SiLU of an argument, a cycle later; see :func:`.tables.silu`."""
+        """Return the SiLU of an argument, two cycles later; see :func:`.tables.silu`."""
         m.submodules[f"silu_{number}"] = table = Memory(
             shape=unsigned(int(SILU_TABLE.max()).bit_length()),
             depth=1 << SILU_INDEX_BITS,
@@ -124,4 +123,4 @@ class Functions(wiring.Component):
         far = index[SILU_INDEX_BITS:].any()
         m.d.comb += read.addr.eq(index[:SILU_INDEX_BITS] | far.replicate(SILU_INDEX_BITS))
         linear = Mux(argument[-1], 0, argument) << SILU_RESULT_FRACTION - SILU_FRACTION
-        return late(m, linear) - read.data
+        return late(m, linear, 2) - late(m, read.data)

@@ -37,7 +37,7 @@ def gate(
     m.submodules.rotation = rotation = Rotation(machine, preload.positions)
     m.submodules.gates = gates = gate_memory(machine)
     m.submodules.gains = gains = Gains(machine, preload.gains)
-    wiring.connect(m, writeback.o, gates.i)
+    wiring.connect(m, writeback.silu, gates.i)
     first = control.fresh if machine.eviction is not Eviction.NONE else turn.position == 0
     beside = quotient(drain.next_index, machine.writers)
     m.d.comb += [

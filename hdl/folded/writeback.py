@@ -78,8 +78,8 @@ class Writeback(wiring.Component):
         where keys and values go.
     embedding : In
         Sums of embeddings from the start of a token.
-    o : Out
-        Results.
+    o, silu : Out
+        Results; and with their SiLU in the place of the values, for the memory of the gates.
     row, row_enable, row_data : Out
         Write port of the activation memory.
     word, word_enable, word_data : Out
@@ -99,6 +99,7 @@ class Writeback(wiring.Component):
                 "exponents": In(data.ArrayLayout(EXPONENT_ROW_BITS, machine.writers)),
                 "quad": Out(machine.row_bits),
                 "turns": In(Turns),
+                "silu": Out(ResultBus(machine)),
             }
         if machine.slots > 1:
             some["slot"] = In(range(machine.slots))
@@ -145,7 +146,6 @@ class Writeback(wiring.Component):
         if machine.gated:
             m.d.comb += [
                 beat.choice.multiplies.eq(instruction.combination == Combination.MULTIPLY),
-                beat.choice.gates.eq(instruction.function == Function.SILU),
                 beat.choice.turns.eq(instruction.function == Function.ROTATE),
             ]
         self._place(m, beat)
@@ -243,7 +243,10 @@ class Writeback(wiring.Component):
             functions.embeds.eq(self.embedding.valid),
             functions.embedding.eq(self.embedding.elements),
             *(i.eq(value) for i, value in zip(functions.i, scaled, strict=True)),
+            self.silu.beat.eq(self.o.beat),
         ]
+        pairs = zip(self.silu.beat["values"], functions.gate, strict=True)
+        m.d.comb += [value.eq(gate) for value, gate in pairs]
         return list(functions.o)
 
     def _place(self, m: Module, beat) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gptloom.firmware.isa import Destination, Kind
+from gptloom.firmware.isa import Destination, Function, Kind
 from gptloom.firmware.machine import EXPONENT_ROW_BITS, QUAD, Machine
 from gptloom.firmware.timeline import Span
 from gptloom.hdl.folded.layouts import Listeners, results
@@ -79,7 +79,9 @@ class ResultPlan:
             self._scaled(span, written - FUNCTIONS, index)
         source = self._values(span)
         to = listeners(machine, instruction.destination)
-        self._result(written, index, rows, to, operation, source)
+        # The memory of gates has values of its own.
+        seen = self._before(span) if instruction.function is Function.SILU else source
+        self._result(written, index, rows, to, operation, seen)
         self._delivered(written, index, to, instruction.target, source)
         return int(written[-1])
 
@@ -101,6 +103,10 @@ class ResultPlan:
         site, layout = span.scheduled.step.site, self._sheet.layout
         source, order = self._sheet.numbers.segment(site, what).indices, layout.order(site)
         return np.where(order >= 0, source[order], ZERO)
+
+    def _before(self, span: Span) -> np.ndarray:
+        """Return the number of each row's scaled sum, before a function."""
+        return self._values(span, "scaled" if span.scheduled.step.site.shifted else "value")
 
     def _with_sums(self, span: Span, cycle: np.ndarray, index: np.ndarray) -> None:
         """Expect shifts of rows, and gains, in the cycles of their sums."""
@@ -132,7 +138,7 @@ class ResultPlan:
     def _scaled(self, span: Span, cycle: np.ndarray, index: np.ndarray) -> None:
         """Expect scaled sums before their functions, and the angles of those that are turned."""
         sheet, site = self._sheet, span.scheduled.step.site
-        source = self._values(span, "scaled" if site.shifted else "value")
+        source = self._before(span)
         for i in range(self._machine.writers):
             there = index + i < len(source)
             values = source[index[there] + i]
