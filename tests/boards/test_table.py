@@ -8,10 +8,13 @@ from gptloom.boards.design import elaborate, make_top, multipliers
 from gptloom.boards.table import BOARDS, find_board
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
+from gptloom.firmware.resources import inferred_multipliers
 from gptloom.hdl.multipliers import FabricMultiplier
 from gptloom.hdl.preload import Preload
 from gptloom.hdl.uart import LEAST_DIVIDER, baud_divider
 from gptloom.model.errors import UserError
+from gptloom.model.formats import FINE
+from verification.llama import GROUPED
 
 FIRST = {
     "ulx3s-12f", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f", "icepi-zero", "icebreaker", "ice40-hx8k",
@@ -103,6 +106,17 @@ def test_lanes_use_the_parts_multipliers_as_far_as_they_go(name, model):
         assert len(kinds) == lanes
         cells = sum(kind is not FabricMultiplier for kind in kinds)
         assert cells == min(lanes, board.family.multipliers_of[board.device])
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"), [("ulx3s-25f", 8), ("ulx3s-45f", 52), ("ulx3s-85f", 64)]
+)
+def test_lanes_leave_multipliers_for_the_rest_of_a_gated_core(name, cells):
+    """Of 28, 72 or 156, four each are for norm, gains and gates, and eight for rotation."""
+    machine = Machine.for_models(64, GROUPED, precision=FINE)
+    assert inferred_multipliers(machine) == 20
+    kinds = multipliers(BOARDS[name], machine)
+    assert sum(kind is not FabricMultiplier for kind in kinds) == cells
 
 
 @pytest.mark.parametrize(
