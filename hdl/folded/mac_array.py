@@ -103,8 +103,12 @@ class MacArray(wiring.Component):
             domain = m.d.comb if machine.gated else m.d.sync
             domain += sum_.eq(halves[0] + halves[1])
             with m.If(adding.valid):
-                # In this order a bit of it is one lookup table.
-                m.d.sync += total.eq(Mux(adding.first, sum_, total + sum_))
+                if machine.gated:
+                    # Nothing follows the last of three additions.
+                    m.d.sync += total.eq(Mux(adding.first, 0, total) + sum_)
+                else:
+                    # In this order a bit of it is one lookup table.
+                    m.d.sync += total.eq(Mux(adding.first, sum_, total + sum_))
             m.d.comb += self.sums[unit].eq(total)
         return m
 
