@@ -168,20 +168,17 @@ class Softmax(wiring.Component):
 
         The first does, and others as `count` says.
         """
-        (score, *others) = scores
-        if others:
-            lowest = -(1 << len(score) - 1)
-            following = [
-                Mux(counts, other, lowest) for counts, other in zip(count, others, strict=True)
+        score, *others = scores
+        lowest = -(1 << len(score) - 1)
+        others = [Mux(counts, other, lowest) for counts, other in zip(count, others, strict=True)]
+        while others:
+            pairs = [score, *others]
+            score, *others = [
+                late(m, Mux(less(one, other), other, one).as_signed())
+                for one, other in zip(pairs[::2], pairs[1::2], strict=True)
             ]
-            while following:
-                pairs = [score, *following]
-                score, *following = [
-                    Mux(less(one, other), other, one).as_signed()
-                    for one, other in zip(pairs[::2], pairs[1::2], strict=True)
-                ]
-            # Found a cycle before it is compared; scores are read back later still.
-            score, valid, opening = (delayed(m, s) for s in (score, valid, opening))
+            # Scores are read back later still.
+            valid, opening = delayed(m, valid), delayed(m, opening)
         with m.If(valid & (opening | ((score + maximum) >= 0))):
             m.d.sync += maximum.eq(~score)
 

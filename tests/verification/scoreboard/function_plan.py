@@ -69,8 +69,8 @@ class FunctionPlan:
 
         maxima = numbers.segment(site, "maximum").indices
         latest = np.minimum(row + m.score_positions - 1, sheet.last)
-        # The largest of several takes a cycle of its own.
-        compared = written + 1 + (m.score_positions > 1)
+        # The largest of several is found first: of two of them in each cycle.
+        compared = written + m.score_positions.bit_length()
         for head in range(m.heads):
             mine = (first <= head) & (head < first + m.score_heads)
             sheet.held.number(
