@@ -9,11 +9,12 @@ blocks are laid out in the files.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 
 from gptloom.firmware.image import Image
 from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.page import PAGE_BYTES
+from gptloom.firmware.page import INDEX_AT, PAGE_BYTES, is_text
 from gptloom.firmware.regions import Region, table_bytes, table_words
 from gptloom.hdl.preload import Preload
 
@@ -47,6 +48,18 @@ def placeholder(image: Image, machine: Machine, seed: int = 0) -> Preload:
     return Preload(**memories, settings=Preload.of(image, machine).settings)
 
 
+def _contents(preload: Preload, machine: Machine) -> Iterator[tuple[Sequence[int], Shape]]:
+    """Yield the contents and the shape of every memory."""
+    for name, shape in memory_shapes(machine, len(preload.page)).items():
+        contents = getattr(preload, name)
+        if name == "page" and is_text(contents):
+            # One is the console's, the other one the speller's.
+            for part in (contents[:INDEX_AT], contents[INDEX_AT:]):
+                yield part, (len(part), shape[1])
+        else:
+            yield contents, shape
+
+
 def columns(preload: Preload, machine: Machine, depth: int) -> list[int]:
     """Return all columns of the memories.
 
@@ -66,8 +79,7 @@ def columns(preload: Preload, machine: Machine, depth: int) -> list[int]:
         lowest bit position first. Their number is a multiple of 8.
     """
     found = []
-    for name, (words, bits) in memory_shapes(machine, len(preload.page)).items():
-        contents = getattr(preload, name)
+    for contents, (words, bits) in _contents(preload, machine):
         for base in range(0, words, depth):
             part = contents[base : base + depth]
             found += [
