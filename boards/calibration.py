@@ -22,7 +22,7 @@ from gptloom.boards.design import NAME, elaborate
 from gptloom.boards.estimate import fabric, placed_memories
 from gptloom.boards.families import FAMILIES
 from gptloom.boards.results import PAGE
-from gptloom.boards.size import Point, SizeModel, fit, terms
+from gptloom.boards.size import Point, SizeModel, fit, kind, terms
 from gptloom.boards.table import find_board
 from gptloom.boards.tools import Tools
 from gptloom.firmware.image import build_image
@@ -30,17 +30,24 @@ from gptloom.firmware.machine import Machine
 from gptloom.model.checkpoint import Checkpoint, load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.family import Family
 from gptloom.model.files import write_json
+from gptloom.model.formats import FINE
 from gptloom.model.integer import IntegerModel
 from gptloom.model.quantise import quantise
 from gptloom.model.tokenizers.characters import Characters
 
 CALIBRATION = Path(__file__).resolve().parent / "calibration.json"
 
-Shape = str | Mapping[str, int]
+Shape = str | Mapping[str, int | str | bool]
 """A shipped checkpoint, or dimensions that differ from microGPT's, with random weights."""
 
 WIDE = {"width": 32, "heads": 2, "hidden": 128, "context": 32, "vocabulary": 40}
+
+LLAMA = {
+    "layers": 1, "width": 64, "heads": 8, "hidden": 172, "context": 64, "vocabulary": 65,
+    "family": "llama", "positions": "rotary", "kv_heads": 4, "tied": True,
+}  # fmt: skip
 
 DESIGNS: tuple[tuple[str, int, Shape], ...] = (
     ("ice40-hx8k", 8, "names"),
@@ -64,9 +71,15 @@ DESIGNS: tuple[tuple[str, int, Shape], ...] = (
     ("ulx3s-25f", 16, {"heads": 1}),
     ("ulx3s-25f", 16, {"heads": 2}),
     ("ulx3s-25f", 16, WIDE),
+    ("ulx3s-85f", 32, LLAMA),
+    ("ulx3s-85f", 64, LLAMA),
+    ("ulx3s-85f", 128, LLAMA),
+    ("ulx3s-85f", 64, LLAMA | {"heads": 4}),
+    ("ulx3s-25f", 32, LLAMA),
+    ("ulx3s-85f", 64, LLAMA | {"layers": 5, "context": 256}),
 )
 """Board, lanes and model of every design. Every coefficient occurs at several counts; designs that
-fit no part (32 lanes on an iCE40) are packed all the same."""
+fit no part (as 32 lanes on an iCE40) are packed all the same."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +103,10 @@ class Packed:
     bram: int
 
     @property
-    def family(self) -> str:
-        """Name of the part's family."""
-        return find_board(self.board).family.name
+    def kind(self) -> str:
+        """Kind of design, see :func:`.size.kind`."""
+        _, machine = _machine(self.lanes, self.model)
+        return kind(find_board(self.board).family.name, machine.gated)
 
 
 @dataclass(frozen=True)
@@ -167,11 +181,11 @@ def calibrate(folder: Path, tools: Tools, stage: Stage) -> Calibration:
 
 
 def fit_all(designs: Iterable[Packed]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the coefficients by family and figure."""
-    points: dict[str, list[Point]] = {family: [] for family in FAMILIES}
+    """Return the coefficients by kind of design and figure."""
+    points: dict[str, list[Point]] = {}
     for design in designs:
-        points[design.family].append(point(design))
-    return {family: fit(some) for family, some in points.items()}
+        points.setdefault(design.kind, []).append(point(design))
+    return {kind: fit(some) for kind, some in points.items()}
 
 
 def point(design: Packed) -> Point:
@@ -185,7 +199,7 @@ def point(design: Packed) -> Point:
 def compare(calibration: Calibration) -> Iterator[tuple[Packed, dict[str, int]]]:
     """Yield every design, and the size that the model gives it."""
     for design in calibration.designs:
-        yield design, calibration.sizes.size(design.family, point(design).terms)
+        yield design, calibration.sizes.size(design.kind, point(design).terms)
 
 
 def make_model(shape: Shape) -> IntegerModel:
@@ -194,10 +208,11 @@ def make_model(shape: Shape) -> IntegerModel:
 
 
 @cache
-def _make_model(shape: str | tuple[tuple[str, int], ...]) -> IntegerModel:
+def _make_model(shape: str | tuple[tuple[str, int | str | bool], ...]) -> IntegerModel:
     if isinstance(shape, str):
         return quantise(load_checkpoint(shape))
     config = ModelConfig(**dict(shape))
+    precision = FINE if config.family is Family.LLAMA else None
     draw = np.random.default_rng(1)
     weights = {
         name: draw.normal(0, 0.2, size).astype(np.float32)
@@ -205,7 +220,7 @@ def _make_model(shape: str | tuple[tuple[str, int], ...]) -> IntegerModel:
     }
     characters = "".join(chr(ord("0") + i) for i in range(config.vocabulary - 1))
     rows = draw.integers(0, config.vocabulary, (64, config.context + 1)).astype(np.int16)
-    return quantise(Checkpoint(config, Characters(characters), weights, rows))
+    return quantise(Checkpoint(config, Characters(characters), weights, rows), precision)
 
 
 def _machine(lanes: int, shape: Shape) -> tuple[IntegerModel, Machine]:

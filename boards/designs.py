@@ -144,7 +144,7 @@ def folded_design(
             "bits": model.precision.weights,
             "integer_loss": model.metadata["integer_loss"],
             "loss_set": model.metadata["loss_set"],
-            **(_text_figures(checkpoint, model) if text else {}),
+            **(text_figures(checkpoint, model) if text else {}),
             "weights_crc": f"{image.checksum(machine):08X}",
         },
         required=checks.folded(sum(kind is not FabricMultiplier for kind in kinds), text),
@@ -154,7 +154,7 @@ def folded_design(
     )
 
 
-def _text_figures(checkpoint: str, model: IntegerModel) -> dict[str, Any]:
+def text_figures(checkpoint: str, model: IntegerModel) -> dict[str, Any]:
     """Return the figures of a chip that writes text."""
     return {
         "checkpoint": Path(checkpoint).stem,

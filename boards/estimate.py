@@ -14,14 +14,16 @@ from functools import cache, cached_property
 from gptloom.boards.board import Board
 from gptloom.boards.contents import placeholder
 from gptloom.boards.design import make_top, multipliers
+from gptloom.boards.holding import Operands, nearest
 from gptloom.boards.memories import Placed, Shape, find_memories, place_all
-from gptloom.boards.size import SizeModel, terms
+from gptloom.boards.size import SizeModel, kind, terms
 from gptloom.boards.table import BOARDS
 from gptloom.firmware.image import build_image
 from gptloom.firmware.layout import Layout
-from gptloom.firmware.machine import LANES, Machine
-from gptloom.firmware.page import TEMPERATURES
+from gptloom.firmware.machine import LANES, LEAST_LANES, Machine
+from gptloom.firmware.page import TEMPERATURES, writes_text
 from gptloom.firmware.program import compile_program
+from gptloom.firmware.resources import inferred_multipliers
 from gptloom.firmware.timeline import timeline
 from gptloom.hdl.multipliers import FabricMultiplier
 from gptloom.model.errors import UserError
@@ -35,6 +37,9 @@ SEED = 1
 """Documents that are sampled from the golden model to know how often each position occurs: those
 that a build's cycles are counted over."""
 
+TEXT_POSITIONS = 200
+"""Positions of a text, from 0 on, whose mean is its speed: a place further on costs more cycles."""
+
 NEXT_DOCUMENT = 1
 """Cycles before a document's first token, in which the core takes the token from its input."""
 
@@ -45,7 +50,10 @@ ROUTABLE = 0.99
 """Share of a part's logic that place-and-route can be expected to use: 98.4 % of a UP5K and 98.2 %
 of an HX8K were routed."""
 
-ESTIMATED = tuple(lanes for lanes in LANES if lanes <= 64)
+ESTIMATED = {
+    Family.MICROGPT: tuple(lanes for lanes in LANES if lanes <= 64),
+    Family.LLAMA: tuple(lanes for lanes in LANES if lanes >= LEAST_LANES[Family.LLAMA]),
+}
 """Lanes that builds were made of, which the coefficients are fitted to."""
 
 LOGIC, OTHERS = ("lut", "ff"), ("dsp", "bram")
@@ -136,19 +144,9 @@ class Estimator:
         Model that the core is to run.
     sizes
         The fitted model of lookup tables and flip-flops.
-
-    Raises
-    ------
-    UserError
-        If no design of the model's family was fitted.
     """
 
     def __init__(self, model: IntegerModel, sizes: SizeModel):
-        if model.config.family is not Family.MICROGPT:
-            raise UserError(
-                f"the size of a core of the family {model.config.family} cannot be estimated yet: "
-                "'gptloom build' shows it, and refuses what does not fit"
-            )
         self.model, self._sizes = model, sizes
         self._placed: dict[tuple, Placed] = {}
         # The same on all boards, so computed once for every width.
@@ -156,6 +154,8 @@ class Estimator:
 
     @cached_property
     def _positions(self) -> Counter[int]:
+        if writes_text(self.model):
+            return Counter(range(min(TEXT_POSITIONS, self.model.config.context)))
         return sampled_positions(self.model)
 
     def estimate(self, board: Board, lanes: int, mhz: float | None = None) -> Estimate:
@@ -186,15 +186,17 @@ class Estimator:
         Raises
         ------
         UserError
-            If the machine cannot hold the model.
+            If the machine cannot hold the model, or no such core was fitted on the board's family.
         """
+        self._check(board)
         # Many boards give the same result.
-        kind = machine, board.family.name, board.framed, board.shows
-        if kind not in self._placed:
-            self._placed[kind] = placed_memories(self.model, machine, board)
-        placed = self._placed[kind]
+        same = machine, board.family.name, board.framed, board.shows
+        if same not in self._placed:
+            self._placed[same] = placed_memories(self.model, machine, board)
+        placed = self._placed[same]
+        counts = terms(machine, fabric(board, machine), placed)
         return {
-            **self._sizes.size(board.family.name, terms(machine, fabric(board, machine), placed)),
+            **self._sizes.size(kind(board.family.name, machine.gated), counts),
             "dsp": cells(board, machine),
             "bram": placed.blocks,
         }
@@ -207,7 +209,7 @@ class Estimator:
         UserError
             If no folded core has the model's shape, or the PLL cannot make the clock.
         """
-        for lanes in sorted(ESTIMATED, reverse=True):
+        for lanes in sorted(ESTIMATED[self.model.config.family], reverse=True):
             yield self.estimate(board, lanes, mhz)
 
     def choose(self, board: Board, lanes: int | None = None, mhz: float | None = None) -> Estimate:
@@ -226,7 +228,23 @@ class Estimator:
             return widest
         refused = wanted or widest
         others = [e.board.name for e in self.everywhere(refused.lanes) if e.fits]
-        raise UserError(_refusal(refused, widest, others))
+        raise UserError(_refusal(refused, widest, others) + self._held(refused))
+
+    def _held(self, refused: Estimate) -> str:
+        """Return what the part would hold of a model whose operands are too many."""
+        machine = Machine.for_model(refused.lanes, self.model)
+        if not machine.gated or "bram" not in refused.lacking:
+            return ""
+        config, rams = self.model.config, refused.board.family.rams
+        operands = Operands.of(machine, config, rams)
+        others = refused.used["bram"] - operands.blocks
+        free = refused.available["bram"] - others
+        choice = nearest(config, self.model.precision, refused.lanes, rams, free)
+        advice = f"choose {choice}" if choice else "no fewer rows or bits are enough for this part"
+        return (
+            f". Weights take {operands.weights} block RAMs, {config.context} rows of the cache "
+            f"{operands.rows}, and all else {others}: {advice}"
+        )
 
     def _widest(self, board: Board, mhz: float | None) -> Estimate:
         """Return the widest estimate that fits, or the narrowest if none does."""
@@ -236,8 +254,20 @@ class Estimator:
         return estimate
 
     def everywhere(self, lanes: int) -> list[Estimate]:
-        """Return the estimates of one width on all boards of the table, at their usual clocks."""
-        return [self.estimate(board, lanes) for board in BOARDS.values()]
+        """Return the estimates of one width on all boards that have any, at their usual clocks."""
+        return [self.estimate(board, lanes) for board in BOARDS.values() if self._fitted(board)]
+
+    def _fitted(self, board: Board) -> bool:
+        """Tell whether cores of the model's family were fitted on the board's family of parts."""
+        gated = self.model.config.family is Family.LLAMA
+        return kind(board.family.name, gated) in self._sizes.coefficients
+
+    def _check(self, board: Board) -> None:
+        if not self._fitted(board):
+            raise UserError(
+                f"{board.name} has a part of the family {board.family.name}, of which none holds a "
+                f"model of the family {self.model.config.family}: choose an ECP5 board"
+            )
 
 
 def _refusal(refused: Estimate, widest: Estimate, others: Sequence[str]) -> str:
@@ -253,8 +283,9 @@ def _refusal(refused: Estimate, widest: Estimate, others: Sequence[str]) -> str:
 
 
 def cells(board: Board, machine: Machine) -> int:
-    """Return the number of the part's multipliers that the lanes take; nothing else takes any."""
-    return machine.lanes - fabric(board, machine)
+    """Return the number of the part's multipliers that a machine takes."""
+    others = inferred_multipliers(machine) if board.capacity["dsp"] else 0
+    return machine.lanes - fabric(board, machine) + others
 
 
 def fabric(board: Board, machine: Machine) -> int:

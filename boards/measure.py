@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from statistics import mean
 
-from gptloom.boards.estimate import SEED, TEMPERATURE
+from gptloom.boards.estimate import SEED, TEMPERATURE, TEXT_POSITIONS
 from gptloom.firmware.image import build_image
 from gptloom.firmware.machine import Machine
 from gptloom.hdl.folded.core import FoldedCore
@@ -18,9 +18,6 @@ from gptloom.sim.generation import Generation, Generator, Request, open_folded
 from gptloom.sim.streams import generate_streams
 
 MEASURED_NAMES = 200
-
-MEASURED_POSITIONS = 200
-"""Positions of a text, from 0 on, whose mean is its speed: a place further on costs more cycles."""
 
 MOST_TOKENS = 400
 """Tokens until every one of them has been seen, or else the mean is of those that were."""
@@ -66,7 +63,7 @@ def measure_text(model: IntegerModel, machine: Machine) -> float:
     with generator.engine:
         run = generator.run(Request(MOST_TOKENS, TEMPERATURE, SEED, most=MOST_TOKENS))
     seen = run.mean_by_position()
-    return mean(seen[position] for position in seen if position < MEASURED_POSITIONS)
+    return mean(seen[position] for position in seen if position < TEXT_POSITIONS)
 
 
 def measure_unrolled(model: MergedModel, core: UnrolledCore) -> tuple[float, float]:

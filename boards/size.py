@@ -1,28 +1,36 @@
 """The model of lookup tables and flip-flops: a sum of parts, each a count times a coefficient.
 
-The coefficients are fitted for each family on designs that were synthesised and packed.
+The coefficients are fitted for each family of parts, and there for each family of models, on
+designs that were synthesised and packed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
 from gptloom.boards.memories import ROM_BIT, Placed
 from gptloom.firmware.machine import Machine
+from gptloom.hdl.folded.memories import DEEPEST
 
 FIGURES = ("lut", "ff")
-TERMS = ("fixed", "deep", "lane", "writer", "head", "fabric")
+TERMS = ("fixed", "deep", "lane", "writer", "head", "fabric", "bank")
 """Parts that have a coefficient: the core itself, a deep machine's additional registers, and every
-lane, writer, head and lane that multiplies in lookup tables."""
+lane, writer, head, lane that multiplies in lookup tables, and lane of another bank of operands."""
 
 DISTRIBUTED = 4
 """Lookup tables of a cell of distributed RAM."""
 
 Coefficients = Mapping[str, float]
 """Coefficients by the names of ``TERMS``."""
+
+
+def kind(family: str, gated: bool) -> str:
+    """Return the name of the designs that share coefficients."""
+    return f"{family}, gated" if gated else family
 
 
 def terms(machine: Machine, fabric: int, memories: Placed) -> dict[str, float]:
@@ -44,6 +52,7 @@ def terms(machine: Machine, fabric: int, memories: Placed) -> dict[str, float]:
         "writer": machine.writers,
         "head": machine.heads,
         "fabric": fabric,
+        "bank": machine.lanes * (ceil(machine.operand_words / DEEPEST) - 1),
         "memory": (
             DISTRIBUTED * memories.distributed + memories.multiplexers + ROM_BIT * memories.rom_bits
         ),
@@ -68,14 +77,14 @@ class Point:
 
 @dataclass(frozen=True)
 class SizeModel:
-    """Coefficients by family and figure."""
+    """Coefficients by kind of design and figure."""
 
     coefficients: Mapping[str, Mapping[str, Coefficients]]
 
-    def size(self, family: str, terms: Mapping[str, float]) -> dict[str, int]:
+    def size(self, kind: str, terms: Mapping[str, float]) -> dict[str, int]:
         """Return a design's lookup tables (on an iCE40: logic cells) and flip-flops."""
         size = {}
-        for figure, coefficients in self.coefficients[family].items():
+        for figure, coefficients in self.coefficients[kind].items():
             total = sum(coefficients[name] * terms[name] for name in TERMS)
             size[figure] = round(total + _known(figure, terms))
         return size
@@ -87,7 +96,10 @@ def _known(figure: str, terms: Mapping[str, float]) -> float:
 
 
 def fit(points: Iterable[Point]) -> dict[str, dict[str, float]]:
-    """Return a family's coefficients that minimise the sum of squared relative errors."""
+    """Return the coefficients that minimise the sum of squared relative errors.
+
+    Of those that several designs do not tell apart, the smallest.
+    """
     points = list(points)
     fitted = {}
     for figure in FIGURES:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -87,9 +88,11 @@ def estimate(
     synthesised designs. Only a build shows whether the clock is reached.
     """
     from gptloom.boards.calibration import load_calibration
+    from gptloom.boards.designs import text_figures
     from gptloom.boards.estimate import Estimator
     from gptloom.boards.table import BOARDS, find_board
     from gptloom.boards.unrolled import choice_for
+    from gptloom.firmware.page import writes_text
     from gptloom.model.files import write_json
 
     console = console_for(json_file)
@@ -117,10 +120,12 @@ def estimate(
     estimator = Estimator(model, load_calibration().sizes)
     chosen = estimator.choose(entry, lanes, clock)
     everywhere = estimator.everywhere(chosen.lanes)
-    _show(console, chosen, everywhere, wanted=lanes is not None)
+    text = text_figures(checkpoint, model) if writes_text(model) else {}
+    _show(console, chosen, everywhere, text, wanted=lanes is not None)
     if json_file:
         figures = {
             **chosen.as_dict(),
+            **text,
             "checkpoint": checkpoint,
             "integer_loss": model.metadata["integer_loss"],
             "boards": [other.as_dict() for other in everywhere],
@@ -178,13 +183,24 @@ def _rows(chosen: Needs, core: str) -> dict[str, str]:
     return rows
 
 
-def _show(console, chosen: Estimate, everywhere: list[Estimate], *, wanted: bool) -> None:
+def _show(
+    console,
+    chosen: Estimate,
+    everywhere: list[Estimate],
+    text: Mapping[str, Any],
+    *,
+    wanted: bool,
+) -> None:
     from rich.table import Table
 
     from gptloom.boards.estimate import RESOURCES
 
     why = "" if wanted else ", the most that fit"
-    show_figures(console, _rows(chosen, f"folded, {chosen.lanes} lanes{why}"))
+    rows = _rows(chosen, f"folded, {chosen.lanes} lanes{why}")
+    if text:
+        rows["text"] = f"{text['checkpoint']}, profile {text['profile']}, {text['rows']} rows"
+        rows["KL to the float model"] = f"{text['kl']:.4f} nats"
+    show_figures(console, rows)
     console.print(f"\n{chosen.lanes} lanes on all boards:\n")
     table = Table(box=None, pad_edge=False)
     table.add_column("board", no_wrap=True)

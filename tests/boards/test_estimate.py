@@ -24,6 +24,8 @@ from gptloom.firmware.machine import Machine
 from gptloom.model.checkpoint import load_checkpoint
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
+from gptloom.model.family import Family
+from gptloom.model.formats import PROFILES
 from gptloom.model.quantise import quantise
 
 WITHIN = 0.15
@@ -59,15 +61,13 @@ def test_cycles_equal_the_simulations(model, positions, lanes):
 
 def test_cycles_are_those_that_the_readme_quotes(model, positions):
     quoted = re.findall(r"^\| folded, (\d+) lanes \| ([\d.]+) \|", README.read_text(), re.MULTILINE)
-    assert [int(lanes) for lanes, _ in quoted] == list(ESTIMATED)
+    assert [int(lanes) for lanes, _ in quoted] == list(ESTIMATED[Family.MICROGPT])
     for lanes, cycles in quoted:
         machine = Machine.for_models(int(lanes), model.config)
         assert f"{mean_cycles(model, machine, positions):.1f}" == cycles
 
 
-RECORDED = [
-    result for result in load_results() if result["core"] == "folded" and not is_of_text(result)
-]
+RECORDED = [result for result in load_results() if result["core"] == "folded"]
 
 
 # The tops of one are elaborated every day; a difference of all others is one of the records.
@@ -78,7 +78,8 @@ RECORDED = [
 )
 def test_recorded_builds_are_near_their_estimates(result, differences):
     checkpoint = re.search(r"--checkpoint (\S+)", result["command"])
-    recorded = quantise(load_checkpoint(checkpoint[1] if checkpoint else "names"))
+    precision = PROFILES[result["profile"]] if is_of_text(result) else None
+    recorded = quantise(load_checkpoint(checkpoint[1] if checkpoint else "names"), precision)
     estimator = Estimator(recorded, load_calibration().sizes)
     board = find_board(result["board"])
     estimate = estimator.estimate(board, result["lanes"], result["constraint_mhz"])
@@ -203,3 +204,34 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert message in error
     assert error.count("\n") == error.count("gptloom: error:") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.long
+def test_a_text_model_that_does_not_fit_is_told_what_would(capsys):
+    options = ["--board", "ulx3s-85f", "--checkpoint", "shakespeare", "--lanes", "128"]
+    assert main(["estimate", *options]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "128 lanes do not fit ulx3s-85f, they take about 223 of 208 BRAM" in said
+    assert "64 lanes are the most that do" in said
+    assert "Weights take 128 block RAMs, 256 rows of the cache 64, and all else 31" in said
+    assert "choose --rows 128 --cache window" in said
+
+
+@pytest.mark.long
+def test_a_text_models_estimate_has_what_its_build_would(tmp_path, capsys):
+    file = tmp_path / "estimate.json"
+    options = ["--board", "ulx3s-85f", "--checkpoint", "shakespeare", "--json", str(file)]
+    assert not main(["estimate", *options])
+    assert "shakespeare, profile J1, 256 rows" in capsys.readouterr().out
+    figures = json.loads(file.read_text())
+    assert (figures["lanes"], figures["dsp"], figures["bram"]) == (64, 84, 207)
+    assert figures["kl"] < 0.002
+    boards = {board["board"]: board["fits"] for board in figures["boards"]}
+    assert boards["ulx3s-85f"]
+    assert not boards["ulx3s-45f"]
+
+
+def test_families_of_parts_without_such_cores_are_refused(capsys):
+    options = ["--board", "ice40-hx8k", "--checkpoint", "shakespeare"]
+    assert main(["estimate", *options]) == 2
+    assert "of which none holds a model of the family llama" in capsys.readouterr().err

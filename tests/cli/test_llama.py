@@ -211,7 +211,6 @@ def test_a_truncated_checkpoint_is_refused(pieces, capsys, monkeypatch):
         (["generate", "--core", "unrolled", "--tokens", "9"], "--tokens belong to --core folded"),
         (["image", "--out", "made.img", "--profile", "J9"], "no profile J9"),
         (["verilog", "--out", "made.v", "--lanes", "8"], "8 lanes write one result a cycle"),
-        (["estimate", "--board", "ulx3s-85f"], "the family llama cannot be estimated yet"),
         (["build", "--board", "ulx3s-85f", "--framed"], "takes no commands on the serial line yet"),
         (["sim", "--lanes", "16"], "16 lanes write one result a cycle"),
         (["web", "--rows", "2048", "--build", "made"], "context 2048 is 1024 more"),
