@@ -23,7 +23,7 @@ from gptloom.boards.pages import (
     write_pages,
 )
 from gptloom.boards.report import describe_core
-from gptloom.boards.results import load_results
+from gptloom.boards.results import is_of_text, load_results
 from gptloom.boards.speed_plot import HERE, OTHERS, OURS, bars, draw_speeds
 from gptloom.model.errors import UserError
 from gptloom.sim.baseline.measure import SoftwareSpeed
@@ -74,7 +74,8 @@ def test_tables_say_what_was_measured(figures):
 
 def test_builds_are_the_fastest_of_each_core_that_met_its_clock(figures):
     rows = tables(figures)["builds"].rows
-    builds = [build for build in load_results() if build["met"]]
+    # Chips that write text run other models, and are not compared with these.
+    builds = [build for build in load_results() if build["met"] and not is_of_text(build)]
     assert len(rows) == len({describe_core(build) for build in builds})
     for build in builds:
         others = [b for b in builds if describe_core(b) == describe_core(build)]
