@@ -105,8 +105,7 @@ class Packed:
     @property
     def kind(self) -> str:
         """Kind of design, see :func:`.size.kind`."""
-        _, machine = _machine(self.lanes, self.model)
-        return kind(find_board(self.board).family.name, machine.gated)
+        return kind(find_board(self.board).family.name, make_model(self.model).config.family)
 
 
 @dataclass(frozen=True)

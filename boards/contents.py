@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from gptloom.firmware.image import Image
 from gptloom.firmware.isa import InstructionLayout
 from gptloom.firmware.machine import Machine
-from gptloom.firmware.page import INDEX_AT, PAGE_BYTES, is_text
+from gptloom.firmware.page import INDEX_AT, PAGE_BYTES
 from gptloom.firmware.regions import Region, table_bytes, table_words
 from gptloom.hdl.preload import Preload
 
@@ -52,12 +52,12 @@ def _contents(preload: Preload, machine: Machine) -> Iterator[tuple[Sequence[int
     """Yield the contents and the shape of every memory."""
     for name, shape in memory_shapes(machine, len(preload.page)).items():
         contents = getattr(preload, name)
-        if name == "page" and is_text(contents):
-            # One is the console's, the other one the speller's.
-            for part in (contents[:INDEX_AT], contents[INDEX_AT:]):
-                yield part, (len(part), shape[1])
-        else:
+        if name != "page":
             yield contents, shape
+            continue
+        # The console's, and the speller's, which is empty without text.
+        for part in (contents[:INDEX_AT], contents[INDEX_AT:]):
+            yield part, (len(part), shape[1])
 
 
 def columns(preload: Preload, machine: Machine, depth: int) -> list[int]:

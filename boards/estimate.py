@@ -188,7 +188,11 @@ class Estimator:
         UserError
             If the machine cannot hold the model, or no such core was fitted on the board's family.
         """
-        self._check(board)
+        if self._kind(board) not in self._sizes.coefficients:
+            raise UserError(
+                f"{board.name} has a part of the family {board.family.name}, of which none holds a "
+                f"model of the family {self.model.config.family}: choose an ECP5 board"
+            )
         # Many boards give the same result.
         same = machine, board.family.name, board.framed, board.shows
         if same not in self._placed:
@@ -196,7 +200,7 @@ class Estimator:
         placed = self._placed[same]
         counts = terms(machine, fabric(board, machine), placed)
         return {
-            **self._sizes.size(kind(board.family.name, machine.gated), counts),
+            **self._sizes.size(self._kind(board), counts),
             "dsp": cells(board, machine),
             "bram": placed.blocks,
         }
@@ -255,19 +259,11 @@ class Estimator:
 
     def everywhere(self, lanes: int) -> list[Estimate]:
         """Return the estimates of one width on all boards that have any, at their usual clocks."""
-        return [self.estimate(board, lanes) for board in BOARDS.values() if self._fitted(board)]
+        fitted = [b for b in BOARDS.values() if self._kind(b) in self._sizes.coefficients]
+        return [self.estimate(board, lanes) for board in fitted]
 
-    def _fitted(self, board: Board) -> bool:
-        """Tell whether cores of the model's family were fitted on the board's family of parts."""
-        gated = self.model.config.family is Family.LLAMA
-        return kind(board.family.name, gated) in self._sizes.coefficients
-
-    def _check(self, board: Board) -> None:
-        if not self._fitted(board):
-            raise UserError(
-                f"{board.name} has a part of the family {board.family.name}, of which none holds a "
-                f"model of the family {self.model.config.family}: choose an ECP5 board"
-            )
+    def _kind(self, board: Board) -> str:
+        return kind(board.family.name, self.model.config.family)
 
 
 def _refusal(refused: Estimate, widest: Estimate, others: Sequence[str]) -> str:

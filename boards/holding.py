@@ -9,7 +9,7 @@ from math import ceil
 from gptloom.boards.memories import Ram, Shape, place_all
 from gptloom.firmware.layout import Layout
 from gptloom.firmware.machine import QUAD, Machine
-from gptloom.hdl.folded.memories import DEEPEST
+from gptloom.hdl.folded.memories import bank_depths
 from gptloom.model.cache import Eviction
 from gptloom.model.config import ModelConfig
 from gptloom.model.errors import UserError
@@ -49,24 +49,26 @@ class Operands:
 
 def _blocks(machine: Machine, words: int, rams: Iterable[Ram]) -> int:
     """Return the block RAMs of so many words, in banks as :class:`.OperandMemory` has them."""
-    depths = (min(DEEPEST, words - begin) for begin in range(0, words, DEEPEST))
-    banks = [Shape("", depth, machine.unit_bits, QUAD, 1, True, False) for depth in depths]
+    banks = [
+        Shape("", depth, machine.unit_bits, QUAD, in_blocks=True, collisions=False)
+        for depth in bank_depths(words)
+    ]
     return machine.units * place_all(banks, rams).blocks
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A cache and a profile that a model can have."""
+    """A cache and a profile that a model can have, and the options of a command that choose them.
+
+    Options that would ask for what the model has are left out.
+    """
 
     profile: str
     rows: int
-    own_profile: bool
-    own_rows: bool
+    options: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Options of a command."""
-        options = [] if self.own_rows else [f"--rows {self.rows} --cache window"]
-        return " ".join(options + ([] if self.own_profile else [f"--profile {self.profile}"]))
+        return " ".join(self.options)
 
 
 def choices(config: ModelConfig, precision: Precision) -> Iterator[tuple[Choice, ModelConfig]]:
@@ -74,10 +76,13 @@ def choices(config: ModelConfig, precision: Precision) -> Iterator[tuple[Choice,
     named = sorted(PROFILES, key=lambda name: PROFILES[name] != precision)
     for halvings in range(ceil(config.context / LEAST_ROWS).bit_length()):
         rows = config.context >> halvings
-        other = config if rows == config.context else config.with_cache(rows, Eviction.WINDOW)
+        other, options = config, ()
+        if rows != config.context:
+            other = config.with_cache(rows, Eviction.WINDOW)
+            options = (f"--rows {rows} --cache {other.eviction}",)
         for name in named:
-            kept = PROFILES[name] == precision, rows == config.context
-            yield Choice(name, rows, *kept), other
+            profile = () if PROFILES[name] == precision else (f"--profile {name}",)
+            yield Choice(name, rows, options + profile), other
 
 
 def nearest(

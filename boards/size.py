@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 
 from gptloom.boards.memories import ROM_BIT, Placed
 from gptloom.firmware.machine import Machine
-from gptloom.hdl.folded.memories import DEEPEST
+from gptloom.hdl.folded.memories import bank_depths
+from gptloom.model.family import Family
 
 FIGURES = ("lut", "ff")
 TERMS = ("fixed", "deep", "lane", "writer", "head", "fabric", "bank")
@@ -28,9 +28,9 @@ Coefficients = Mapping[str, float]
 """Coefficients by the names of ``TERMS``."""
 
 
-def kind(family: str, gated: bool) -> str:
-    """Return the name of the designs that share coefficients."""
-    return f"{family}, gated" if gated else family
+def kind(parts: str, family: Family) -> str:
+    """Return the name of designs that share coefficients: those of both families."""
+    return f"{parts}, gated" if family is Family.LLAMA else parts
 
 
 def terms(machine: Machine, fabric: int, memories: Placed) -> dict[str, float]:
@@ -52,7 +52,7 @@ def terms(machine: Machine, fabric: int, memories: Placed) -> dict[str, float]:
         "writer": machine.writers,
         "head": machine.heads,
         "fabric": fabric,
-        "bank": machine.lanes * (ceil(machine.operand_words / DEEPEST) - 1),
+        "bank": machine.lanes * (len(bank_depths(machine.operand_words)) - 1),
         "memory": (
             DISTRIBUTED * memories.distributed + memories.multiplexers + ROM_BIT * memories.rom_bits
         ),

@@ -23,6 +23,11 @@ blocks of one depth: banks of their own take fewer for what is left beyond a mul
 a register each."""
 
 
+def bank_depths(words: int) -> list[int]:
+    """Return the words of each bank of an operand memory with so many."""
+    return [min(DEEPEST, words - begin) for begin in range(0, words, DEEPEST)]
+
+
 class OperandMemory(wiring.Component):
     """Weights, keys and values: one word holds a byte for every lane, or nine bits. Block RAM.
 
@@ -62,19 +67,19 @@ class OperandMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bits, depth = self._machine.unit_bits, self._machine.operand_words
-        begins = range(0, depth, DEEPEST)
+        depths = bank_depths(depth)
         read_bank, write_bank = (quotient(a, DEEPEST) for a in (self.address, self.write_address))
-        if len(begins) > 1:
+        if len(depths) > 1:
             read_bank = delayed(m, read_bank, self.latency)
         for unit in range(self._machine.units):
             init = [word >> (unit * bits) & ((1 << bits) - 1) for word in self.init]
             words = []
-            for number, begin in enumerate(begins):
-                end = min(begin + DEEPEST, depth)
+            for number, bank in enumerate(depths):
+                begin = number * DEEPEST
                 memory = Memory(
                     shape=unsigned(bits),
-                    depth=end - begin,
-                    init=init[begin:end],
+                    depth=bank,
+                    init=init[begin : begin + bank],
                     attrs=BLOCK_RAM | NO_COLLISION,
                 )
                 m.submodules[f"unit_{unit}_{number}"] = memory
